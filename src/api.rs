@@ -1,0 +1,17 @@
+//! The outside of haldane as data: the custom resource, what its status says, and the constants that users script against.
+//!
+//! Nothing here decides anything. `spec` is what a user wrote (raw: [`crate::plan::Plan`] is what it means), `status` is what the
+//! controller says.
+
+pub mod names;
+mod spec;
+mod status;
+
+pub use spec::{
+    Analysis, CanaryStrategy, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, OnInconclusive, Rollout,
+    RolloutSpec, StepSpec, Strategy, Traffic,
+};
+pub use status::{
+    Actor, ArmValue, DecisionRecord, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, OutboxEntry, Outcome, Phase,
+    RefusedRevision, RolloutStatus, StepStatus, Verdict, Version,
+};

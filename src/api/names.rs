@@ -1,0 +1,120 @@
+//! Names that other programs see: annotations, the finalizer, condition types, reasons of conditions and holds, event reasons.
+
+/// Domain of every annotation and of the API group.
+pub const GROUP: &str = "haldane.dev";
+/// Field manager of every write.
+pub const MANAGER: &str = "haldane";
+/// Annotation on the VirtualService: JSON by route key, the claim and the latch.
+pub const MANAGED: &str = "haldane.dev/managed";
+/// Finalizer, present only while something of ours is in the VirtualService.
+pub const FINALIZER: &str = "haldane.dev/restore-traffic";
+
+/// Condition types, kstatus first.
+pub mod condition {
+    /// True: the wanted revision serves 100 %.
+    pub const READY: &str = "Ready";
+    /// True: work in progress.
+    pub const RECONCILING: &str = "Reconciling";
+    /// True: needs a person.
+    pub const STALLED: &str = "Stalled";
+    /// True: waiting for a person or for more data.
+    pub const PAUSED: &str = "Paused";
+    /// True: the mesh object carries the weights in status.
+    pub const TRAFFIC_PROGRAMMED: &str = "TrafficProgrammed";
+    /// True: every metric of the analysis returns data.
+    pub const METRICS_AVAILABLE: &str = "MetricsAvailable";
+    /// True: the traffic is enough for the plan.
+    pub const FEASIBLE: &str = "Feasible";
+}
+
+/// Reasons: why a rollout stands where it stands. The same words in conditions, decision records, events and alerts.
+pub mod reason {
+    /// The manifest has faults; the message lists them with their field paths.
+    pub const INVALID: &str = "Invalid";
+    /// Another Rollout has claimed the route.
+    pub const CONFLICT: &str = "Conflict";
+    /// The VirtualService is not there.
+    pub const VIRTUAL_SERVICE_NOT_FOUND: &str = "VirtualServiceNotFound";
+    /// No http route fits.
+    pub const ROUTE_NOT_FOUND: &str = "RouteNotFound";
+    /// More than one http route fits and the spec names none.
+    pub const ROUTE_AMBIGUOUS: &str = "RouteAmbiguous";
+    /// Another controller owns the VirtualService.
+    pub const OWNED_BY_OTHER: &str = "OwnedByAnotherController";
+    /// The subset is in no DestinationRule.
+    pub const SUBSET_NOT_FOUND: &str = "SubsetNotFound";
+    /// A pod belongs to both arms.
+    pub const ARMS_OVERLAP: &str = "ArmsOverlap";
+    /// No canary pod, or none ready.
+    pub const NO_CANARY_ENDPOINT: &str = "NoCanaryEndpoint";
+    /// The weights found are not ours and not 100 / 0.
+    pub const UNEXPECTED_WEIGHTS: &str = "UnexpectedWeights";
+    /// Several revisions behind one subset.
+    pub const SETTLING: &str = "Settling";
+    /// Stable's pods changed while nothing was rolled out: it reached all users at once.
+    pub const STABLE_REDEPLOYED: &str = "StableRedeployed";
+    /// The revision was rolled back or aborted before.
+    pub const REFUSED: &str = "Refused";
+    /// Fewer ready canary endpoints than the weight needs.
+    pub const CANARY_CAPACITY: &str = "CanaryCapacity";
+    /// The canary has no ready endpoint.
+    pub const CANARY_UNAVAILABLE: &str = "CanaryUnavailable";
+    /// Stable has no ready endpoint, so traffic is not moved there.
+    pub const STABLE_UNAVAILABLE: &str = "StableUnavailable";
+    /// The VirtualService refuses the patch.
+    pub const ROUTE_REFUSED: &str = "RouteRefused";
+    /// Somebody lowered the canary's share.
+    pub const MANUAL_OVERRIDE: &str = "ManualOverride";
+    /// Another applier writes the weights.
+    pub const CONTENDED: &str = "Contended";
+    /// Somebody raised the canary's share; it is lowered.
+    pub const SHARE_RAISED: &str = "ShareRaised";
+    /// `haldane pause` or `spec.paused`.
+    pub const MANUAL_PAUSE: &str = "ManualPause";
+    /// The step asks for a person.
+    pub const APPROVAL_REQUIRED: &str = "ApprovalRequired";
+    /// Weights drifted while nothing is rolled out.
+    pub const DRIFTED: &str = "Drifted";
+    /// Proxies still send to the canary.
+    pub const DRAINING: &str = "Draining";
+    /// No canary request is seen any more.
+    pub const DRAINED: &str = "Drained";
+    /// Prometheus does not answer, or not in a way that can be used.
+    pub const METRICS_UNAVAILABLE: &str = "MetricsUnavailable";
+    /// The provider named in the spec is not in the configuration.
+    pub const PROVIDER_NOT_FOUND: &str = "ProviderNotFound";
+    /// An alert sink named in the spec is not in the configuration.
+    pub const SINK_NOT_FOUND: &str = "SinkNotFound";
+    /// No label tells the two arms apart.
+    pub const ARMS_INSEPARABLE: &str = "ArmsInseparable";
+    /// Two scrape jobs count the same pod.
+    pub const DUPLICATE_SERIES: &str = "DuplicateSeries";
+    /// Two minutes after its share should show, the canary has no series.
+    pub const NO_CANARY_TRAFFIC: &str = "NoCanaryTraffic";
+    /// The canary sees more than its share: somebody goes around the route.
+    pub const BYPASS: &str = "Bypass";
+    /// The canary sees less than its share.
+    pub const SHARE_MISMATCH: &str = "ShareMismatch";
+    /// Not enough data to decide.
+    pub const NOT_ENOUGH_DATA: &str = "NotEnoughData";
+    /// A limit that holds was crossed (drift).
+    pub const HOLD_LIMIT: &str = "HoldLimit";
+    /// The verdict is Pass but the hold is not over.
+    pub const HOLD_TIME: &str = "HoldTime";
+    /// Too little traffic for the plan.
+    pub const TRAFFIC_TOO_LOW: &str = "TrafficTooLow";
+    /// Evidence that the canary is worse.
+    pub const ANALYSIS_FAILED: &str = "AnalysisFailed";
+    /// The deadline passed and the policy says roll back.
+    pub const DEADLINE: &str = "DeadlineExceeded";
+    /// A person said so.
+    pub const ABORTED: &str = "Aborted";
+    /// The spec was set back to what is stable.
+    pub const SPEC_REVERTED: &str = "SpecReverted";
+    /// The plan was edited: stable first, then again.
+    pub const PLAN_CHANGED: &str = "PlanChanged";
+    /// The canary's pods changed in the middle.
+    pub const CANARY_CHANGED: &str = "CanaryChanged";
+    /// All is well.
+    pub const AS_PLANNED: &str = "AsPlanned";
+}

@@ -1,0 +1,276 @@
+//! `spec` of a Rollout, as users write it.
+
+use kube::{CustomResource, KubeSchema, core::Duration};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A rollout of a new model version: which route to step, which subset is wanted, how to judge it.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "haldane.dev",
+    version = "v1alpha1",
+    kind = "Rollout",
+    plural = "rollouts",
+    shortname = "hro",
+    category = "all",
+    namespaced,
+    status = "crate::api::RolloutStatus",
+    derive = "PartialEq",
+    doc = "Steps an Istio VirtualService from the stable to the canary version while comparing the two on the same minutes of traffic; takes the traffic back when the canary is worse.",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.step.name"),
+    printcolumn(name = "Weight", type_ = "integer", json_path = ".status.step.weight"),
+    printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
+    printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.subset"),
+    printcolumn(name = "Canary", type_ = "string", json_path = ".status.canary.subset"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutSpec {
+    /// The route whose weights are stepped.
+    pub traffic: Traffic,
+    /// The version wanted. Changing it, or the pods behind it, starts a rollout.
+    pub canary: Destination,
+    /// How to get there: exactly one of `canary` and `steps`.
+    pub strategy: Strategy,
+    /// How the canary is compared with stable. Default: error rate and latency from the Prometheus provider `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
+    /// Names of alert sinks in the controller's configuration. Default: the sink `default`, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
+    pub alerts: Option<Vec<String>>,
+    /// Stops advancing, and nothing else: rollback, readiness and drift guards go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+/// The route whose weights are stepped.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// Name of the VirtualService, in the namespace of the Rollout.
+    #[schemars(length(min = 1, max = 253))]
+    pub virtual_service: String,
+    /// Name of the http route. May be left out when exactly one route fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub route: Option<String>,
+    /// How many ready canary endpoints a weight needs. `Proportional` (default): half of its share of stable's pods.
+    /// `Any`: one (an autoscaler brings the rest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+}
+
+/// How many ready canary endpoints a weight needs.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Capacity {
+    /// At least ceil(weight x stable's ready pods at the start / 2).
+    #[default]
+    Proportional,
+    /// At least one.
+    Any,
+}
+
+/// A version of the model, as the route names it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Destination {
+    /// A subset of the DestinationRule of the route's host.
+    #[schemars(length(min = 1, max = 63))]
+    pub subset: String,
+}
+
+/// Exactly one way to get to 100 %.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.canary), has(self.steps)].filter(x, x).size() == 1").message("exactly one of canary and steps"))]
+pub struct Strategy {
+    /// Weights with the same hold and deadline. `canary: {}` is 5, 20, 50, 100 %.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStrategy>,
+    /// Every step by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20))]
+    #[x_kube(validation = Rule::new("self.all(i, i.weight >= 1)").message("every step needs a weight from 1 to 100"))]
+    #[x_kube(validation = Rule::new("self[self.size() - 1].weight == 100").message("the last step must have weight 100"))]
+    #[x_kube(validation = Rule::new("self.all(s, self.filter(t, t.weight == s.weight).size() == 1) && self.map(s, s.weight).isSorted()").message("weights must be strictly increasing"))]
+    pub steps: Option<Vec<StepSpec>>,
+}
+
+/// Weights that share hold, deadline and policy.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryStrategy {
+    /// Canary's share of the route's traffic at each step, in percent. Default: 5, 20, 50, 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20), inner(range(min = 1, max = 100)))]
+    #[x_kube(validation = Rule::new("self[self.size() - 1] == 100").message("the last weight must be 100"))]
+    #[x_kube(validation = Rule::new("self.all(w, self.filter(v, v == w).size() == 1) && self.isSorted()").message("weights must be strictly increasing"))]
+    pub weights: Option<Vec<i32>>,
+    /// How long each weight is kept at least, from the moment the mesh object carries it. Default: 5m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
+    pub hold: Option<Duration>,
+    /// How long a step may take before `onInconclusive` applies. Default: 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
+    pub deadline: Option<Duration>,
+    /// What the deadline brings. Default: Hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_inconclusive: Option<OnInconclusive>,
+    /// Metrics that do not gate these steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(min = 1, max = 63)))]
+    pub without: Vec<String>,
+}
+
+/// One step.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepSpec {
+    /// Default: the step's number, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub name: Option<String>,
+    /// Canary's share of the route's traffic, in percent.
+    #[schemars(range(min = 1, max = 100))]
+    pub weight: i32,
+    /// How long the weight is kept at least. Default: 5m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
+    pub hold: Option<Duration>,
+    /// How long the step may take before `onInconclusive` applies. Default: 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
+    pub deadline: Option<Duration>,
+    /// A person must say `promote` before this step's traffic is set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approval: bool,
+    /// What the deadline brings. Default: Hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_inconclusive: Option<OnInconclusive>,
+    /// Metrics that do not gate this step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(min = 1, max = 63)))]
+    pub without: Vec<String>,
+}
+
+/// What a step's deadline brings when there is evidence neither way.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnInconclusive {
+    /// Keep the weight, alert, go on judging; a later Pass still advances.
+    #[default]
+    Hold,
+    /// Take the traffic back.
+    Rollback,
+    /// Go on if nothing points to harm; the record says "without proof". Else as Hold.
+    PromoteIfNoHarm,
+}
+
+/// How the canary is compared with stable.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Analysis {
+    /// A Prometheus provider named in the controller's configuration. Default: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub prometheus: Option<String>,
+    /// Length of one window of counts. At least two scrapes, else raised to that. Default: 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("a duration from 1s to 1h"))]
+    pub interval: Option<Duration>,
+    /// For so long after a canary pod becomes ready nothing of it is counted. Default: 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("a duration from 0s to 1h"))]
+    pub warm_up: Option<Duration>,
+    /// What is compared. Default: error rate and latency. An empty list: nothing, the holds alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    pub metrics: Option<Vec<MetricSpec>>,
+}
+
+/// One metric: exactly one of `errorRate`, `latency` and `drift`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.errorRate), has(self.latency), has(self.drift)].filter(x, x).size() == 1").message("exactly one of errorRate, latency and drift"))]
+pub struct MetricSpec {
+    /// Name used in `without`, in status and in messages. Default: `errorRate`, `latency` or `drift`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub name: Option<String>,
+    /// Share of requests that fail: HTTP 5xx, and for gRPC the status codes of server faults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<ErrorRateSpec>,
+    /// Request duration, compared on the histogram's own bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<LatencySpec>,
+    /// The distribution of the model's answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftSpec>,
+}
+
+/// Limits of the error rate. Fail: canary > relative x stable + absolute.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorRateSpec {
+    /// Times stable's rate that is tolerated. Default: 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0, max = 10.0))]
+    pub relative: Option<f64>,
+    /// Share of requests tolerated on top. Default: 0.0005.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub absolute: Option<f64>,
+    /// What a Pass must exclude, as a share of requests; divided by the next weight. Default: 0.002.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0001, max = 0.5))]
+    pub pass: Option<f64>,
+}
+
+/// Limits of latency, as a stretch of stable's distribution.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LatencySpec {
+    /// Fail: slower than stable stretched by this ratio. Default: 0.05.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub stretch: Option<f64>,
+    /// What a Pass must exclude; divided by the next weight. Default: 0.10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.001, max = 10.0))]
+    pub pass: Option<f64>,
+}
+
+/// Drift of the model's answers: a counter by class, or a histogram of scores.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.counter), has(self.histogram)].filter(x, x).size() == 1").message("exactly one of counter and histogram"))]
+#[x_kube(validation = Rule::new("has(self.counter) == has(self.class)").message("counter and class go together: class names the label that holds the predicted class"))]
+pub struct DriftSpec {
+    /// Name of a counter of predictions, for example `model_prediction_class_total`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z_:][a-zA-Z0-9_:]*$"))]
+    pub counter: Option<String>,
+    /// The counter's label that holds the predicted class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    pub class: Option<String>,
+    /// Name of a histogram of scores without `_bucket`, for example `model_prediction_value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z_:][a-zA-Z0-9_:]*$"))]
+    pub histogram: Option<String>,
+    /// Distance (total variation; for scores Kolmogorov-Smirnov) above which the rollout holds. Default: 0.05.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub hold: Option<f64>,
+    /// Distance above which it rolls back. Default: 0.15.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub rollback: Option<f64>,
+    /// Distance that a Pass must exclude; divided by the next weight. Default: 0.10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.001, max = 1.0))]
+    pub pass: Option<f64>,
+}

@@ -1,0 +1,402 @@
+//! `status` of a Rollout: what the controller says, and what a restart needs.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the controller says of a Rollout.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// One word for humans. Programs read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Newest verdict, for the printer column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// +1 with every start, rollback, abort, retry, override and every other change of traffic.
+    #[serde(default)]
+    pub epoch: i64,
+    /// The version that serves everybody when nothing is rolled out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<Version>,
+    /// The version wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Version>,
+    /// The present step, as read back from the mesh object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepStatus>,
+    /// The newest decision: the same text as in events, alerts and `haldane explain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionRecord>,
+    /// The newest look, one entry for each metric.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub evidence: Vec<MetricEvidence>,
+    /// What a restart needs; versioned, of no interest to users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "preserved")]
+    pub checkpoint: Option<serde_json::Value>,
+    /// Revisions that were rolled back or aborted: not tried again until the pods change or `haldane retry`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub refused: Vec<RefusedRevision>,
+    /// Past rollouts, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub history: Vec<HistoryEntry>,
+    /// Id of the last command handled, by verb.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub handled: BTreeMap<String, String>,
+    /// Alerts not delivered yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub outbox: Vec<OutboxEntry>,
+    /// Conditions, kstatus first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+fn preserved(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// One word for humans.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The version wanted is what is stable.
+    Idle,
+    /// A rollout is wanted but cannot start yet.
+    Waiting,
+    /// Stepping.
+    Progressing,
+    /// Waiting for a person.
+    Paused,
+    /// Past its deadline without evidence either way, or held by a limit: the weight stays.
+    Holding,
+    /// The canary is the new stable.
+    Promoted,
+    /// A shadow step ended well.
+    Passed,
+    /// A shadow step ended badly.
+    Failed,
+    /// Traffic is on its way back.
+    RollingBack,
+    /// Traffic is back at stable because the canary was worse.
+    RolledBack,
+    /// Traffic is back at stable because a person said so.
+    Aborted,
+    /// The manifest has faults.
+    Invalid,
+}
+
+/// A three-valued judgement.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Evidence that the canary is not worse by the margin of this step.
+    Pass,
+    /// Evidence for neither, or a limit that holds.
+    Inconclusive,
+    /// Evidence that the canary is worse by more than the margin.
+    Fail,
+}
+
+/// A destination and the pods behind it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// Host as written in the route.
+    pub host: String,
+    /// Subset of the DestinationRule.
+    pub subset: String,
+    /// The pods' pod-template-hash or controller-revision-hash.
+    pub revision: String,
+}
+
+/// The step whose weight the mesh object carries.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// From 0; -1 before the first.
+    pub index: i32,
+    /// Name of the step.
+    pub name: String,
+    /// Canary's share in percent, as read back.
+    pub weight: i32,
+    /// When the weight was read back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Seconds of the hold that have been used.
+    #[serde(default)]
+    pub held_seconds: i64,
+    /// Seconds that the hold asks for.
+    #[serde(default)]
+    pub hold_seconds: i64,
+    /// Windows of counts used in this step.
+    #[serde(default)]
+    pub windows: i32,
+}
+
+/// What was decided, and why.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionRecord {
+    /// What was decided.
+    pub outcome: Outcome,
+    /// One of the reason constants.
+    pub reason: String,
+    /// The decision in one sentence with its numbers.
+    pub message: String,
+    /// When.
+    pub at: Time,
+    /// Epoch at which it was decided.
+    pub epoch: i64,
+    /// The version judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Version>,
+    /// The version it was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<Version>,
+    /// Name of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Canary's share in percent when it was decided.
+    pub weight: i32,
+    /// Why: the metrics with their numbers, the deciding one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub why: Vec<MetricEvidence>,
+    /// Who was touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
+    /// Who said so, for commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+    /// What comes next, with the command.
+    pub next: String,
+}
+
+/// Kinds of decisions.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// A rollout began.
+    Started,
+    /// On to the next step.
+    Advanced,
+    /// The weight stays; the reason says what for.
+    Held,
+    /// Waiting for a person.
+    Paused,
+    /// Going on after a pause.
+    Resumed,
+    /// The canary is the new stable.
+    Promoted,
+    /// Taken back on evidence.
+    RolledBack,
+    /// Taken back because a person said so.
+    Aborted,
+    /// Canary's weight lowered without a verdict.
+    Lowered,
+    /// Back to the weight of the present step.
+    Restored,
+    /// A command was refused.
+    CommandRefused,
+    /// A refused revision may be tried again.
+    Retried,
+}
+
+/// Who said so.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Actor {
+    /// As said by the caller.
+    pub name: String,
+    /// The field manager that wrote the annotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
+    /// The reason given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Who was touched by the canary.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exposure {
+    /// Requests that the canary answered since the start, counted.
+    pub canary_requests: i64,
+    /// Requests that stable answered in the same windows.
+    pub stable_requests: i64,
+    /// Errors that the canary gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_errors: Option<i64>,
+    /// Seconds since the canary got its first share.
+    pub seconds: i64,
+}
+
+/// One metric at the newest look.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricEvidence {
+    /// Name of the metric.
+    pub metric: String,
+    /// What this metric says.
+    pub verdict: Verdict,
+    /// Why, where the verdict alone does not say it; one of the reason constants or a short word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<EvidenceReason>,
+    /// In words, with numbers: `errors 1.02 % against 0.11 % (limit 0.17 %), n 3,120 / 59,204`.
+    pub message: String,
+    /// Stable's side, over the same windows, weighted as the canary's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<ArmValue>,
+    /// Canary's side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<ArmValue>,
+    /// The difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// The limit whose crossing fails, in the unit of the effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// Fail evidence: 1 is none; the rollout fails when the weighted mean over the metrics reaches `failAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_evidence: Option<f64>,
+    /// Where fail evidence leads to a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_at: Option<f64>,
+    /// How long it will take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
+    /// A query to paste into Prometheus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
+/// Why a metric is where it is.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EvidenceReason {
+    /// No window was counted yet.
+    NoData,
+    /// Margins and dispersion are not known yet.
+    Calibrating,
+    /// Counted, but not enough to say.
+    NotEnoughData,
+    /// The limit that holds was crossed.
+    HoldLimit,
+    /// The limit that rolls back was crossed.
+    FailLimit,
+    /// Nothing of this metric can be proved in this step; it does not gate it.
+    NotGating,
+    /// The two arms cannot be compared (different bounds, missing labels).
+    NotComparable,
+    /// At 100 % there is no stable arm; compared with stable before the switch.
+    Bake,
+}
+
+/// One arm's value.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmValue {
+    /// The value, in the unit of the metric (a ratio for errors and drift; milliseconds for latency: the upper bound of the bucket).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// The value in words: `0.11 %`, `p99 in (250, 500] ms`.
+    pub text: String,
+    /// Requests counted.
+    pub n: i64,
+}
+
+/// A difference with its confidence bounds.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Effect {
+    /// Canary minus stable.
+    pub value: f64,
+    /// Lower bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    /// Upper bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
+    /// In words, with the unit.
+    pub text: String,
+}
+
+/// How long it will take at this weight and traffic.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forecast {
+    /// Minutes until a healthy canary passes this step, from now; absent: never at this traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes_to_pass: Option<f64>,
+    /// Minutes until twice the error rate (or the margin's regression) would be seen, from the start of the step; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes_to_detect: Option<f64>,
+}
+
+/// A revision that is not tried again by itself.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedRevision {
+    /// The pods' hash.
+    pub revision: String,
+    /// Its subset.
+    pub subset: String,
+    /// A reason constant.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+    /// When.
+    pub at: Time,
+    /// Epoch of the latch.
+    pub epoch: i64,
+}
+
+/// A past rollout.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// The version tried.
+    pub canary: Version,
+    /// The version it was compared with.
+    pub stable: Version,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// A reason constant.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+    /// When it began.
+    pub started: Time,
+    /// When it ended.
+    pub ended: Time,
+    /// Who was touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
+}
+
+/// An alert that is not delivered yet.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxEntry {
+    /// One key for each transition: receivers drop duplicates by it.
+    pub key: String,
+    /// Sinks that have not got it yet.
+    pub sinks: Vec<String>,
+    /// What was decided.
+    pub record: DecisionRecord,
+    /// Deliveries tried.
+    #[serde(default)]
+    pub attempts: i32,
+    /// What the last try said, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

@@ -1,0 +1,2 @@
+//! haldane
+fn main() {}

@@ -1,0 +1,144 @@
+//! What a Rollout means: every default resolved, every strategy compiled to steps; or all its faults with their field paths. Pure.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Capacity, OnInconclusive};
+
+/// What a Rollout means.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Name of the VirtualService, same namespace.
+    pub virtual_service: String,
+    /// Name of the http route, if the spec names one.
+    pub route: Option<String>,
+    /// How many ready canary endpoints a weight needs.
+    pub capacity: Capacity,
+    /// Subset wanted.
+    pub subset: String,
+    /// At least one; weights strictly increasing, the last is 100.
+    pub steps: Vec<Step>,
+    /// What is measured and judged.
+    pub analysis: AnalysisPlan,
+    /// Names of alert sinks; `None`: `default`, if the configuration has it.
+    pub alerts: Option<Vec<String>>,
+    /// `spec.paused`.
+    pub paused: bool,
+}
+
+/// One step with every default resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Unique in the plan.
+    pub name: String,
+    /// Canary's share in percent, 1 to 100.
+    pub weight: u8,
+    /// How long the weight is kept at least.
+    #[serde(with = "seconds")]
+    pub hold: Duration,
+    /// After how long `on_inconclusive` applies.
+    #[serde(with = "seconds")]
+    pub deadline: Duration,
+    /// A person must say so before the step's traffic is set.
+    pub approval: bool,
+    /// What the deadline brings.
+    pub on_inconclusive: OnInconclusive,
+    /// Names of metrics that do not gate this step.
+    pub without: Vec<String>,
+}
+
+/// What is measured and judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnalysisPlan {
+    /// Name of the Prometheus provider.
+    pub prometheus: String,
+    /// Length of one window.
+    #[serde(with = "seconds")]
+    pub interval: Duration,
+    /// For so long after a canary pod becomes ready nothing of it is counted.
+    #[serde(with = "seconds")]
+    pub warm_up: Duration,
+    /// May be empty: then the holds alone decide.
+    pub metrics: Vec<Metric>,
+}
+
+/// One metric with its limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metric {
+    /// Unique in the plan.
+    pub name: String,
+    /// What is counted, and its limits.
+    pub kind: MetricKind,
+}
+
+/// What is counted, and its limits (statistics 2a to 2c, 2j).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MetricKind {
+    /// Fail: canary > relative x stable + absolute. Pass: canary < stable + pass / next weight.
+    ErrorRate {
+        /// At least 1.
+        relative: f64,
+        /// Share of requests.
+        absolute: f64,
+        /// Share of requests.
+        pass: f64,
+    },
+    /// Limits as a stretch of stable's distribution.
+    Latency {
+        /// Fail margin.
+        stretch: f64,
+        /// Pass margin, divided by the next weight.
+        pass: f64,
+    },
+    /// Limits as a distance between distributions.
+    Drift {
+        /// What is counted.
+        source: DriftSource,
+        /// Holds above.
+        hold: f64,
+        /// Rolls back above.
+        rollback: f64,
+        /// Pass margin, divided by the next weight.
+        pass: f64,
+    },
+}
+
+/// Where the distribution of answers comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DriftSource {
+    /// A counter with a label for the predicted class.
+    Counter {
+        /// Name of the counter.
+        metric: String,
+        /// Label of the class.
+        class: String,
+    },
+    /// A histogram of scores; the name without `_bucket`.
+    Histogram {
+        /// Name of the histogram.
+        metric: String,
+    },
+}
+
+/// Durations as seconds in stored plans.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(value.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let value = f64::deserialize(deserializer)?;
+        Duration::try_from_secs_f64(value).map_err(serde::de::Error::custom)
+    }
+}
