@@ -5,6 +5,7 @@
 //! the traffic is safe.
 
 pub mod api;
+pub mod command;
 pub mod config;
 pub mod counts;
 pub mod judge;
