@@ -4,6 +4,8 @@ mod edit;
 mod fault;
 mod parse;
 mod span;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
