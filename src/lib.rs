@@ -5,11 +5,13 @@
 //! the traffic is safe.
 
 pub mod api;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod counts;
 pub mod decide;
 pub mod judge;
+pub mod lease;
 pub mod observe;
 pub mod plan;
 pub mod route;

@@ -1,5 +1,8 @@
 //! What is known before a decision: caches and the newest look at the metrics. Absence and error are values here.
 
+pub mod mesh;
+pub mod workload;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
