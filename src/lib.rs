@@ -4,6 +4,7 @@
 //! counters into evidence; `decide` is a pure state machine; `act` performs at most one guarded mutation a pass; `tell` speaks of it after
 //! the traffic is safe.
 
+pub mod act;
 pub mod api;
 pub mod clock;
 pub mod command;
