@@ -5,9 +5,12 @@
 //! the traffic is safe.
 
 pub mod api;
+pub mod cli;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod counts;
 pub mod judge;
 pub mod observe;
 pub mod plan;
+pub mod tls;
