@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
@@ -17,3 +18,4 @@ pub mod observe;
 pub mod plan;
 pub mod route;
 pub mod state;
+pub mod tls;

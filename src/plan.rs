@@ -1,5 +1,7 @@
 //! What a Rollout means: every default resolved, every strategy compiled to steps; or all its faults with their field paths. Pure.
 
+#[cfg(test)]
+mod cel_tests;
 mod edit;
 mod fault;
 mod parse;
