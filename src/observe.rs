@@ -1,5 +1,7 @@
 //! What is known before a decision: caches and the newest look at the metrics. Absence and error are values here.
 
+pub mod brief;
+pub mod cluster;
 pub mod mesh;
 pub mod workload;
 
