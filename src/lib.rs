@@ -10,5 +10,7 @@ pub mod config;
 pub mod counts;
 pub mod judge;
 pub mod lease;
+pub mod metrics;
 pub mod observe;
 pub mod plan;
+pub mod tell;
