@@ -266,9 +266,7 @@ impl Watches {
             pod.metadata.managed_fields = None;
             pod.metadata.annotations = None;
         };
-        self.each(Api::all, Api::namespaced, move |api: Api<Pod>| {
-            watcher::metadata_watcher(api, Self::config()).default_backoff().modify(trim).boxed()
-        })
+        self.each(Api::all, Api::namespaced, move |api| watcher(api, Self::config()).default_backoff().modify(trim).boxed())
     }
 
     fn each<K, E>(

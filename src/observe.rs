@@ -3,6 +3,7 @@
 pub mod brief;
 pub mod cluster;
 pub mod mesh;
+pub mod sampler;
 pub mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
