@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and the exit code of the answer. Data goes to stdout, hints to stderr.
 
+mod controller;
 mod crd;
 mod exit;
 mod lint;
@@ -49,6 +50,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the controller: it watches Rollouts and moves traffic
+    Controller(controller::ControllerArgs),
     /// Check manifests, offline: syntax, fields, rules, and with --rps whether the traffic is enough
     Lint(lint::LintArgs),
     /// Print the CustomResourceDefinition, for `kubectl apply --server-side -f -`
@@ -64,12 +67,15 @@ pub struct Environment {
     pub no_color: bool,
     /// Name of the user who calls, if the kubeconfig has none.
     pub user: Option<String>,
+    /// Name of this machine or pod.
+    pub host: Option<String>,
 }
 
 /// Does what was asked.
 pub async fn run(cli: Cli, environment: Environment) -> Exit {
     let output = Output::new(cli.global.output, cli.global.no_color || environment.no_color);
     let result = match cli.verb {
+        Verb::Controller(args) => controller::run(args, &cli.global, &environment).await,
         Verb::Lint(args) => lint::run(&args, &output),
         Verb::Crd => crd::run(&output),
         Verb::Version => version::run(&output),
