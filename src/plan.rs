@@ -1,10 +1,19 @@
 //! What a Rollout means: every default resolved, every strategy compiled to steps; or all its faults with their field paths. Pure.
 
+mod edit;
+mod fault;
+mod parse;
+mod span;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Capacity, OnInconclusive};
+
+pub use edit::{Change, Edit};
+pub use fault::{Fault, Faults};
+pub use span::span;
 
 /// What a Rollout means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
