@@ -4,6 +4,8 @@
 //! so that an old command (a restored backup, a late retry) never runs later. Abort is safe at any time and needs only the uid.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

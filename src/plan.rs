@@ -1,9 +1,13 @@
 //! What a Rollout means: every default resolved, every strategy compiled to steps; or all its faults with their field paths. Pure.
 
+#[cfg(test)]
+mod cel_tests;
 mod edit;
 mod fault;
 mod parse;
 mod span;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

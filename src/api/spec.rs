@@ -95,7 +95,7 @@ pub struct Strategy {
     /// Every step by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20))]
-    #[x_kube(validation = Rule::new("self[self.size() - 1].weight == 100").message("the last step must have weight 100"))]
+    #[x_kube(validation = Rule::new("self.size() == 0 || self[self.size() - 1].weight == 100").message("the last step must have weight 100"))]
     #[x_kube(validation = Rule::new("self.all(s, self.filter(t, t.weight == s.weight).size() == 1) && self.map(s, s.weight).isSorted()").message("weights must be strictly increasing"))]
     #[x_kube(validation = Rule::new("self.filter(s, has(s.name)).all(s, self.filter(t, has(t.name) && t.name == s.name).size() == 1)").message("names of steps must differ"))]
     pub steps: Option<Vec<StepSpec>>,
@@ -109,7 +109,7 @@ pub struct CanaryStrategy {
     /// Canary's share of the route's traffic at each step, in percent. Default: 5, 20, 50, 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20), inner(range(min = 1, max = 100)))]
-    #[x_kube(validation = Rule::new("self[self.size() - 1] == 100").message("the last weight must be 100"))]
+    #[x_kube(validation = Rule::new("self.size() == 0 || self[self.size() - 1] == 100").message("the last weight must be 100"))]
     #[x_kube(validation = Rule::new("self.all(w, self.filter(v, v == w).size() == 1) && self.isSorted()").message("weights must be strictly increasing"))]
     pub weights: Option<Vec<i32>>,
     /// How long each weight is kept at least, from the moment the mesh object carries it. Default: 5m.
@@ -237,6 +237,8 @@ pub struct ErrorRateSpec {
     /// What a Pass must exclude, as a share of requests; divided by the next weight. Default: 0.002.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0001, max = 0.5))]
+    // The API server cuts a bound to a whole number where the value is one: without the rule `pass: 0` would get through.
+    #[x_kube(validation = Rule::new("self >= 0.0001").message("at least 0.0001"))]
     pub pass: Option<f64>,
 }
 
@@ -251,6 +253,8 @@ pub struct LatencySpec {
     /// What a Pass must exclude; divided by the next weight. Default: 0.10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 10.0))]
+    // The API server cuts a bound to a whole number where the value is one: without the rule `pass: 0` would get through.
+    #[x_kube(validation = Rule::new("self >= 0.001").message("at least 0.001"))]
     pub pass: Option<f64>,
 }
 
@@ -283,5 +287,7 @@ pub struct DriftSpec {
     /// Distance that a Pass must exclude; divided by the next weight. Default: 0.10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 1.0))]
+    // The API server cuts a bound to a whole number where the value is one: without the rule `pass: 0` would get through.
+    #[x_kube(validation = Rule::new("self >= 0.001").message("at least 0.001"))]
     pub pass: Option<f64>,
 }

@@ -76,11 +76,11 @@ fn command(verb: Verb, text: &str, uid: &str, epoch: i64, manager: Option<String
 fn parse(verb: Verb, text: &str) -> Result<Request, String> {
     let known = ["id", "uid", "epoch", "step", "reason", "by", "force"];
     let fault = |error: serde_json::Error| excerpt(&error.to_string());
-    if verb != Verb::Abort {
-        return serde_json::from_str(text).map_err(fault);
-    }
+    // A map first: a list would be read as the fields in their order.
     let mut value: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(fault)?;
-    value.retain(|key, _| known.contains(&key.as_str()));
+    if verb == Verb::Abort {
+        value.retain(|key, _| known.contains(&key.as_str()));
+    }
     serde_json::from_value(value.into()).map_err(fault)
 }
 

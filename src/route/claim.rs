@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::Outcome;
+use crate::api::{Actor, Outcome};
 
 /// What we say of a route, in the same patch as its weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Claim {
     pub step: Option<String>,
     /// Canary's share in percent, as written beside it.
     pub weight: u8,
+    /// Why the share was lowered without a decision; a reason constant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowered: Option<String>,
     /// A rollback or an abort: in force until a `retry` with a higher epoch is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latch: Option<Latch>,
@@ -49,6 +52,12 @@ pub struct Latch {
     pub reason: String,
     /// In words, bounded.
     pub message: String,
+    /// Who, for an abort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+    /// Id of the command, for an abort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// What was there before us, to be put back by a delete.

@@ -25,6 +25,7 @@ fn claim(weight: u8) -> Claim {
         revision: "abc".into(),
         step: Some("1".into()),
         weight,
+        lowered: None,
         latch: None,
         original: Original::default(),
     }
@@ -85,6 +86,8 @@ fn release_keeps_a_latch_and_the_users_own_entries() {
         outcome: crate::api::Outcome::RolledBack,
         reason: "AnalysisFailed".into(),
         message: "errors".into(),
+        by: None,
+        command: None,
     });
     let latched = apply(&before, &patch(&view, &wanted, Fence::Identity));
     let released = apply(&latched, &release(&find(&latched, None).unwrap(), "v1"));
