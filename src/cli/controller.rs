@@ -32,17 +32,17 @@ pub(super) struct ControllerArgs {
     log: tracing::Level,
 }
 
-pub(super) async fn run(args: ControllerArgs, global: &Global, environment: &Environment) -> Result<Exit, Failure> {
+pub(super) async fn run(args: &ControllerArgs, global: &Global, environment: &Environment) -> Result<Exit, Failure> {
     tracing_subscriber::fmt().json().flatten_event(true).with_max_level(args.log).with_writer(std::io::stderr).init();
     let config = ConfigHandle::load(args.config.clone()).await.map_err(|error| Failure::new(Exit::Usage, error.to_string(), ""))?;
     let cluster = cluster(global).await.map_err(|error| Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod"))?;
     let client = Client::try_from(cluster).map_err(|error| Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod"))?;
     let own = std::fs::read_to_string(OWN_NAMESPACE).ok().map(|name| name.trim().to_owned());
-    let lease_namespace = args.lease_namespace.or(own).unwrap_or_else(|| "haldane-system".to_owned());
+    let lease_namespace = args.lease_namespace.clone().or(own).unwrap_or_else(|| "haldane-system".to_owned());
     let me = format!("{}-{}", environment.host.as_deref().unwrap_or("haldane"), std::process::id());
     let namespaces = global.namespace.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
     let options =
-        Options { namespaces, listen: Some(args.listen), election: Some((lease_namespace, me)), config_file: Some(args.config) };
+        Options { namespaces, listen: Some(args.listen), election: Some((lease_namespace, me)), config_file: Some(args.config.clone()) };
     match control(client, config, options, signal()).await {
         Ok(()) => Ok(Exit::Reached),
         Err(error @ ControllerError::Config(_)) => Err(Failure::new(Exit::Usage, error.to_string(), "")),
