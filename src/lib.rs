@@ -13,4 +13,6 @@ pub mod lease;
 pub mod metrics;
 pub mod observe;
 pub mod plan;
+pub mod server;
+pub mod telemetry;
 pub mod tell;
