@@ -4,12 +4,11 @@
 
 use std::{
     future::Future,
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -42,7 +41,6 @@ pub struct Health {
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
-    origin: Instant,
     beat: AtomicU64,
     ready: AtomicBool,
 }
@@ -50,8 +48,9 @@ struct Shared {
 impl Health {
     /// Healthy as of now, not ready yet.
     pub fn new(clock: Clock) -> Self {
-        let origin = clock.monotonic();
-        Self { shared: Arc::new(Shared { clock, origin, beat: AtomicU64::new(0), ready: AtomicBool::new(false) }) }
+        let health = Self { shared: Arc::new(Shared { clock, beat: AtomicU64::new(0), ready: AtomicBool::new(false) }) };
+        health.beat();
+        health
     }
 
     /// The control loop still turns.
@@ -60,13 +59,13 @@ impl Health {
         self.shared.beat.fetch_max(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Whether the caches are filled.
-    pub fn ready(&self, ready: bool) {
-        self.shared.ready.store(ready, Ordering::Relaxed);
+    /// The caches are filled.
+    pub fn ready(&self) {
+        self.shared.ready.store(true, Ordering::Relaxed);
     }
 
     fn age(&self) -> Duration {
-        self.shared.clock.monotonic().saturating_duration_since(self.shared.origin)
+        self.shared.clock.elapsed()
     }
 
     fn silence(&self) -> Duration {
@@ -75,12 +74,7 @@ impl Health {
 }
 
 /// Serves until `stop` is ready, and a second longer for connections that are open.
-pub async fn serve(
-    listener: TcpListener,
-    health: Health,
-    metrics: Metrics,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, metrics: Metrics, health: Health, stop: impl Future<Output = ()> + Send + 'static) {
     let (ending, ended) = tokio::sync::oneshot::channel();
     let stop = async move {
         stop.await;
@@ -88,8 +82,10 @@ pub async fn serve(
     };
     let server = axum::serve(listener, router(health, metrics)).with_graceful_shutdown(stop);
     tokio::select! {
-        served = server => served,
-        () = async { if ended.await.is_ok() { time::sleep(GRACE).await } else { std::future::pending().await } } => Ok(()),
+        served = server => if let Err(error) = served {
+            tracing::error!(error = error.to_string(), "the server for probes and metrics ended");
+        },
+        () = async { if ended.await.is_ok() { time::sleep(GRACE).await } else { std::future::pending().await } } => {}
     }
 }
 
@@ -129,14 +125,11 @@ mod tests {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    async fn started(
-        health: Health,
-        metrics: Metrics,
-    ) -> (String, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<io::Result<()>>) {
+    async fn started(health: Health, metrics: Metrics) -> (String, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let task = tokio::spawn(serve(listener, health, metrics, async move {
+        let task = tokio::spawn(serve(listener, metrics, health, async move {
             let _ = stopped.await;
         }));
         (base, stop, task)
@@ -144,11 +137,11 @@ mod tests {
 
     #[tokio::test]
     async fn it_says_whether_it_lives_is_ready_and_what_it_counts() {
-        let (health, metrics) = (Health::new(Clock), Metrics::new());
+        let (health, metrics) = (Health::new(Clock::system()), Metrics::new());
         let (base, stop, task) = started(health.clone(), metrics.clone()).await;
         assert_eq!(ask(&base, "/healthz").await.0, 200);
         assert_eq!(ask(&base, "/readyz").await, (503, "the caches are not filled yet\n".into()));
-        health.ready(true);
+        health.ready();
         assert_eq!(ask(&base, "/readyz").await.0, 200);
         metrics.leader(true);
         let (status, text) = ask(&base, "/metrics").await;
@@ -156,22 +149,22 @@ mod tests {
         assert!(text.contains("haldane_leader 1\n") && text.ends_with("# EOF\n"));
         assert_eq!(ask(&base, "/abort").await.0, 404);
         stop.send(()).unwrap();
-        time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap().unwrap();
+        time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
     }
 
     #[tokio::test]
     async fn an_open_connection_does_not_keep_the_process() {
-        let (base, stop, task) = started(Health::new(Clock), Metrics::new()).await;
+        let (base, stop, task) = started(Health::new(Clock::system()), Metrics::new()).await;
         let address = base.trim_start_matches("http://").to_owned();
         let mut open = tokio::net::TcpStream::connect(address).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut open, b"GET /metrics HTTP/1.1\r\n").await.unwrap();
         stop.send(()).unwrap();
-        time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap().unwrap();
+        time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
     }
 
     #[test]
     fn silence_is_the_time_since_the_last_beat() {
-        let health = Health::new(Clock);
+        let health = Health::new(Clock::system());
         assert!(health.silence() < SILENCE);
         std::thread::sleep(Duration::from_millis(30));
         assert!(health.silence() >= Duration::from_millis(20));

@@ -211,7 +211,7 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 #[tokio::test]
 async fn one_replica_leads_and_the_other_follows_when_it_leaves() {
     let server = Server::default();
-    let elect = |me: &str| Election::new(server.client(), "haldane-system", "haldane", me, quick(), Clock);
+    let elect = |me: &str| Election::new(server.client(), "haldane-system", "haldane", me, quick(), Clock::system());
     let (first, second) = (elect("a"), elect("b"));
     let (a, b) = (first.handle(), second.handle());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -235,7 +235,7 @@ async fn one_replica_leads_and_the_other_follows_when_it_leaves() {
 #[tokio::test]
 async fn a_leader_that_cannot_renew_stops_by_itself() {
     let server = Server::default();
-    let election = Election::new(server.client(), "haldane-system", "haldane", "a", quick(), Clock);
+    let election = Election::new(server.client(), "haldane-system", "haldane", "a", quick(), Clock::system());
     let handle = election.handle();
     let task = tokio::spawn(election.run(std::future::pending()));
     until("a leads", || handle.is_leader()).await;
@@ -249,5 +249,5 @@ async fn a_leader_that_cannot_renew_stops_by_itself() {
 
 #[tokio::test]
 async fn a_controller_alone_always_leads() {
-    assert!(LeaderHandle::alone(Clock).is_leader());
+    assert!(LeaderHandle::alone(Clock::system()).is_leader());
 }
