@@ -33,10 +33,7 @@ pub struct Desk {
 impl Desk {
     /// For the objects of one namespace.
     pub fn new(client: Client, namespace: &str, virtual_service: &ApiResource) -> Self {
-        Self {
-            rollouts: Api::namespaced(client.clone(), namespace),
-            routes: Api::namespaced_with(client, namespace, virtual_service),
-        }
+        Self { rollouts: Api::namespaced(client.clone(), namespace), routes: Api::namespaced_with(client, namespace, virtual_service) }
     }
 }
 
@@ -74,11 +71,7 @@ impl ActError {
 }
 
 /// The answer of a request with a deadline; what the server's codes mean for a guarded write.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    what: &str,
-    request: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, ActError> {
+pub(crate) async fn within<T>(limit: Duration, what: &str, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ActError> {
     match tokio::time::timeout(limit, request).await {
         Err(_) => Err(ActError::Timeout(limit)),
         Ok(Ok(answer)) => Ok(answer),

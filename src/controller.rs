@@ -104,11 +104,22 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
     let (destination_rules, dr_writer) = dynamic_store(&destination_rule);
     let (slices, slice_writer) = reflector::store::<EndpointSlice>();
     let (pods, pod_writer) = reflector::store::<PartialObjectMeta<Pod>>();
-    let caches = Caches { rollouts: rollouts.clone(), virtual_services, destination_rules, slices, pods, virtual_service: virtual_service.clone() };
+    let caches =
+        Caches { rollouts: rollouts.clone(), virtual_services, destination_rules, slices, pods, virtual_service: virtual_service.clone() };
 
     let providers = Providers::new(metrics.clone());
-    let context =
-        Arc::new(Context::new(client, caches.clone(), leader.clone(), clock, config.clone(), providers, teller, events, metrics.clone(), wake.clone()));
+    let context = Arc::new(Context::new(
+        client,
+        caches.clone(),
+        leader.clone(),
+        clock,
+        config.clone(),
+        providers,
+        teller,
+        events,
+        metrics.clone(),
+        wake.clone(),
+    ));
 
     // Caches beside the Rollouts: each change asks for a pass of the Rollouts of its namespace.
     let asks = Asks { rollouts: rollouts.clone(), wake: wake.clone() };

@@ -22,5 +22,6 @@ pub mod reconcile;
 pub mod route;
 pub mod server;
 pub mod state;
+pub mod telemetry;
 pub mod tell;
 pub mod tls;

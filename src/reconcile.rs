@@ -293,7 +293,8 @@ fn follow(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &Sta
 pub fn retry(rollout: Arc<Rollout>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let memory = context.memory(&rollout);
     let failures = memory.try_lock().map_or(1, |memory| memory.failures);
-    let active = rollout.status.as_ref().and_then(|status| status.checkpoint.as_ref()).is_some_and(|checkpoint| !checkpoint["run"].is_null());
+    let active =
+        rollout.status.as_ref().and_then(|status| status.checkpoint.as_ref()).is_some_and(|checkpoint| !checkpoint["run"].is_null());
     let longest = if active { 5 } else { 60 };
     let seconds = (1u64 << failures.min(6)).min(longest);
     tracing::warn!(namespace = rollout.namespace(), name = rollout.name_any(), error = %error, seconds, "the pass failed");

@@ -40,6 +40,9 @@ struct Guard {
     fail_at: Option<f64>,
 }
 
+/// Labels beside namespace and name, and the value.
+type Series = (Vec<(&'static str, String)>, f64);
+
 const ROLES: [&str; 2] = ["stable", "canary"];
 
 impl Rollouts {
@@ -87,7 +90,7 @@ impl Collector for Rollouts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let known = self.lock().clone();
         let of = |(namespace, name): &(String, String)| vec![("namespace", namespace.clone()), ("name", name.clone())];
-        let mut family = |name: &str, help: &str, each: &dyn Fn(&Told) -> Vec<(Vec<(&'static str, String)>, f64)>| {
+        let mut family = |name: &str, help: &str, each: &dyn Fn(&Told) -> Vec<Series>| {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (key, told) in &known {
                 for (labels, value) in each(told) {

@@ -168,7 +168,8 @@ fn interesting(state: &State, spec: &RolloutSpec, view: Option<&View>) -> BTreeS
 
 /// A provider or sink that the configuration does not have, with the names that exist.
 fn missing(plan: &Plan, config: &Config) -> Option<Problem> {
-    let names = |keys: Vec<&String>| if keys.is_empty() { "none".to_owned() } else { keys.into_iter().cloned().collect::<Vec<_>>().join(", ") };
+    let names =
+        |keys: Vec<&String>| if keys.is_empty() { "none".to_owned() } else { keys.into_iter().cloned().collect::<Vec<_>>().join(", ") };
     let provider = &plan.analysis.prometheus;
     if !plan.analysis.metrics.is_empty() && !config.prometheus.contains_key(provider) {
         let message = format!(
@@ -178,7 +179,9 @@ fn missing(plan: &Plan, config: &Config) -> Option<Problem> {
         return Some(Problem { reason: reason::PROVIDER_NOT_FOUND, message, unavailable: true });
     }
     let sink = plan.alerts.iter().flatten().find(|sink| !config.alerts.contains_key(*sink))?;
-    let message =
-        format!("spec.alerts names {sink}, which is not in the controller's configuration (it has {})", names(config.alerts.keys().collect()));
+    let message = format!(
+        "spec.alerts names {sink}, which is not in the controller's configuration (it has {})",
+        names(config.alerts.keys().collect())
+    );
     Some(Problem { reason: reason::SINK_NOT_FOUND, message, unavailable: false })
 }

@@ -4,6 +4,8 @@
 //! annotations, and `endsAt` is set an hour after the post: it resolves by itself instead of after whatever `resolve_timeout` says, and
 //! nobody has to post it again. Alerts about a *state* ("is still waiting") are rules on the metrics of `/metrics`.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -24,17 +26,17 @@ pub(super) fn alerts(letter: &Letter, now: Timestamp) -> Value {
     let class = letter.class();
     let text = letter.text();
     // The epoch is in the labels: a second rollback of the same revision within the hour is another alert, not the first one's echo.
-    let mut labels = json!({
-        "alertname": class.name,
-        "severity": class.severity.word(),
-        "namespace": letter.namespace,
-        "rollout": letter.name,
-        "reason": record.reason,
-        "epoch": record.epoch.to_string(),
-    });
+    let mut labels = BTreeMap::from([
+        ("alertname", class.name.to_owned()),
+        ("severity", class.severity.word().into()),
+        ("namespace", letter.namespace.clone()),
+        ("rollout", letter.name.clone()),
+        ("reason", record.reason.clone()),
+        ("epoch", record.epoch.to_string()),
+    ]);
     if let Some(canary) = &record.canary {
-        labels["revision"] = json!(canary.revision);
-        labels["subset"] = json!(canary.subset);
+        labels.insert("revision", canary.revision.clone());
+        labels.insert("subset", canary.subset.clone());
     }
     json!([{
         "labels": labels,

@@ -262,4 +262,4 @@ fn slack_escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

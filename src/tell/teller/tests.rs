@@ -16,7 +16,7 @@ fn slack(url: String) -> Sink {
 fn teller(sinks: &[(&str, Sink)]) -> (Teller, mpsc::Receiver<(String, String)>) {
     let alerts = sinks.iter().map(|(n, s)| ((*n).to_owned(), s.clone())).collect();
     let config = ConfigHandle::fixed(Config { alerts, ..Config::default() });
-    Teller::new(config, Courier::new().unwrap(), Clock, Metrics::new())
+    Teller::new(config, Courier::new().unwrap(), Clock::system(), Metrics::new())
 }
 
 fn outbox(sinks: &[&str]) -> Vec<OutboxEntry> {
@@ -171,9 +171,9 @@ async fn a_sink_that_hangs_costs_five_seconds_and_one_that_is_away_says_so() {
     let answer = ResponseTemplate::new(200).set_delay(Duration::from_secs(60));
     assert_eq!(sent(slack(server.uri()), answer, &server).await.0, Err(SinkFault::Deadline));
     let letter = Letter::of("ml", "fraud", &outbox(&["x"])[0]);
-    let fault = Courier::new().unwrap().send(&slack("http://127.0.0.1:1/T0KEN".into()), &letter, Clock.now()).await.unwrap_err();
+    let fault = Courier::new().unwrap().send(&slack("http://127.0.0.1:1/T0KEN".into()), &letter, Clock::system().now()).await.unwrap_err();
     assert_eq!(fault.to_string(), "no connection: connection refused");
-    let fault = Courier::new().unwrap().send(&slack("http://T0KEN.invalid/".into()), &letter, Clock.now()).await.unwrap_err();
+    let fault = Courier::new().unwrap().send(&slack("http://T0KEN.invalid/".into()), &letter, Clock::system().now()).await.unwrap_err();
     assert!(!fault.to_string().contains("T0KEN"), "{fault}");
 }
 

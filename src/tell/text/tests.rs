@@ -24,7 +24,7 @@ fn metric(name: &str, verdict: Verdict, message: &str) -> MetricEvidence {
     }
 }
 
-pub(in crate::tell) fn promoted() -> DecisionRecord {
+pub(crate) fn promoted() -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::Promoted,
         reason: reason::AS_PLANNED.into(),
@@ -42,7 +42,7 @@ pub(in crate::tell) fn promoted() -> DecisionRecord {
     }
 }
 
-pub(in crate::tell) fn drift_rollback() -> DecisionRecord {
+pub(crate) fn drift_rollback() -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::RolledBack,
         reason: reason::ANALYSIS_FAILED.into(),
@@ -76,7 +76,7 @@ fn error_rollback() -> DecisionRecord {
     }
 }
 
-pub(in crate::tell) fn held(reason: &str) -> DecisionRecord {
+pub(crate) fn held(reason: &str) -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::Held,
         reason: reason.into(),
