@@ -5,8 +5,10 @@
 //! the traffic is safe.
 
 pub mod api;
+pub mod clock;
 pub mod config;
 pub mod counts;
 pub mod judge;
 pub mod observe;
 pub mod plan;
+pub mod tls;

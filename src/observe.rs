@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::judge::{Evidence, Judgement, StepTerms};
 use crate::plan::AnalysisPlan;
 
+pub mod prometheus;
+
 /// What a sampler is told: whom to watch, since when, and the evidence to go on from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Brief {
