@@ -7,6 +7,7 @@ use crate::judge::{Evidence, Judgement, StepTerms};
 use crate::plan::AnalysisPlan;
 
 pub mod prometheus;
+pub mod sampler;
 
 /// What a sampler is told: whom to watch, since when, and the evidence to go on from.
 #[derive(Clone, Debug, PartialEq)]
