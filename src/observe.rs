@@ -96,6 +96,9 @@ impl Subset {
     }
 }
 
+pub mod prometheus;
+pub mod sampler;
+
 /// What a sampler is told: whom to watch, since when, and the evidence to go on from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Brief {
