@@ -10,3 +10,4 @@ pub mod counts;
 pub mod judge;
 pub mod observe;
 pub mod plan;
+pub mod sim;
