@@ -1,9 +1,16 @@
 //! The command line: what can be asked, and the exit code of the answer. Data goes to stdout, hints to stderr.
 
+mod controller;
+mod ask;
+mod cluster;
 mod crd;
 mod exit;
+mod explain;
 mod lint;
+mod list;
 mod output;
+mod screen;
+mod status;
 mod version;
 
 use clap::{Args, Parser, Subcommand};
@@ -12,6 +19,8 @@ pub use crd::text as crd_text;
 pub use exit::{Exit, Failure};
 pub use lint::{Report, check};
 use output::{Format, Output};
+
+use crate::{clock::Clock, command};
 
 /// Progressive delivery for machine-learning models on Istio: compares the canary with stable on the same minutes of traffic, and takes it
 /// back when it is worse.
@@ -29,6 +38,7 @@ const EXIT_CODES: &str = "Exit codes: 0 reached or accepted, 1 error, 2 usage or
 
 /// Flags of every verb.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 struct Global {
     /// Namespace. Default: that of the kubeconfig's context
     #[arg(short, long, global = true, value_name = "NAME")]
@@ -39,7 +49,7 @@ struct Global {
     /// Kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the pod's service account
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<std::path::PathBuf>,
-    /// Format of the data on stdout
+    /// Format of the data on stdout: text for people, json and yaml for programs
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
     output: Format,
     /// No colour. There is none either when NO_COLOR is set or stdout is not a terminal
@@ -49,6 +59,24 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the controller: it watches Rollouts and moves traffic
+    Controller(controller::ControllerArgs),
+    /// List Rollouts: phase, step, weight, versions, verdict
+    List(list::ListArgs),
+    /// Show one Rollout, or wait --until something; the exit code says how it ended
+    Status(status::StatusArgs),
+    /// Show the newest decision with everything behind it
+    Explain(explain::ExplainArgs),
+    /// Go on to the next step without waiting for its proof; also answers an approval
+    Promote(ask::PromoteArgs),
+    /// Send all traffic to stable now; the version is not tried again until its pods change, or `retry`
+    Abort(ask::AbortArgs),
+    /// Try a version again that was rolled back or aborted
+    Retry(ask::AskArgs),
+    /// Stop advancing; rollback and the guards go on
+    Pause(ask::AskArgs),
+    /// End a pause; the step's evidence is collected anew
+    Resume(ask::AskArgs),
     /// Check manifests, offline: syntax, fields, rules, and with --rps whether the traffic is enough
     Lint(lint::LintArgs),
     /// Print the CustomResourceDefinition, for `kubectl apply --server-side -f -`
@@ -64,18 +92,35 @@ pub struct Environment {
     pub no_color: bool,
     /// Name of the user who calls, if the kubeconfig has none.
     pub user: Option<String>,
+    /// Name of this machine or pod.
+    pub host: Option<String>,
 }
 
 /// Does what was asked.
 pub async fn run(cli: Cli, environment: Environment) -> Exit {
     let output = Output::new(cli.global.output, cli.global.no_color || environment.no_color);
-    let result = match cli.verb {
-        Verb::Lint(args) => lint::run(&args, &output),
-        Verb::Crd => crd::run(&output),
-        Verb::Version => version::run(&output),
-    };
-    result.unwrap_or_else(|failure| {
+    answer(&cli, &environment, &output).await.unwrap_or_else(|failure| {
         output.failure(&failure);
         failure.exit
     })
+}
+
+async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result<Exit, Failure> {
+    let cluster = || cluster::Cluster::connect(&cli.global, environment);
+    let clock = Clock::system();
+    let ask = match &cli.verb {
+        Verb::Controller(args) => return controller::run(args, &cli.global, environment).await,
+        Verb::Lint(args) => return lint::run(args, output),
+        Verb::Crd => return crd::run(output),
+        Verb::Version => return version::run(output),
+        Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,
+        Verb::Status(args) => return status::run(args, &cluster().await?, clock, output).await,
+        Verb::Explain(args) => return explain::run(args, &cluster().await?, clock.now(), output).await,
+        Verb::Promote(args) => ask::Ask::promote(args),
+        Verb::Abort(args) => ask::Ask::abort(args),
+        Verb::Retry(args) => ask::Ask::plain(command::Verb::Retry, args),
+        Verb::Pause(args) => ask::Ask::plain(command::Verb::Pause, args),
+        Verb::Resume(args) => ask::Ask::plain(command::Verb::Resume, args),
+    };
+    ask::run(&ask, &cluster().await?, output).await
 }

@@ -17,7 +17,7 @@ use crate::api::{Capacity, OnInconclusive};
 
 pub use edit::{Change, Edit};
 pub use fault::{Fault, Faults};
-pub use span::span;
+pub use span::{read_span, span};
 
 /// What a Rollout means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,11 +14,8 @@ const API_VERSION: &str = "cli.haldane.dev/v1";
 /// Format of the data on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
     Text,
-    /// For programs
     Json,
-    /// For programs
     Yaml,
 }
 
