@@ -3,6 +3,8 @@
 pub mod brief;
 pub mod cluster;
 pub mod mesh;
+pub mod prometheus;
+pub mod providers;
 pub mod sampler;
 pub mod workload;
 
@@ -96,8 +98,6 @@ impl Subset {
     }
 }
 
-pub mod prometheus;
-pub mod sampler;
 
 /// What a sampler is told: whom to watch, since when, and the evidence to go on from.
 #[derive(Clone, Debug, PartialEq)]
