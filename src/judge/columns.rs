@@ -143,7 +143,7 @@ impl Layout {
         }
         let around = super::proportions::brackets(shares);
         let step = bounds.len().div_ceil(MOST_BOUNDS - around.len());
-        let stays = |at: &usize| around.iter().any(|(column, _)| column == at) || at % step == 0;
+        let stays = |at: &usize| around.iter().any(|(column, _)| column == at) || at.is_multiple_of(step);
         let columns: Vec<usize> = (0..bounds.len()).filter(stays).collect();
         Some((Self::Bounds(columns.iter().filter_map(|at| bounds.get(*at)).copied().collect()), columns))
     }

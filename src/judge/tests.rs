@@ -251,7 +251,7 @@ fn too_little_traffic_is_told_with_the_numbers() {
 
 #[test]
 fn a_restart_from_json_changes_nothing_and_the_checkpoint_stays_small() {
-    let classes: Vec<(String, f64)> = (0..10).map(|c| (format!("category-{c}"), 0.1)).collect();
+    let classes: Vec<(String, f64)> = (0..30).map(|c| (format!("category-{c}"), if c < 10 { 0.09 } else { 0.005 })).collect();
     let named: Vec<(&str, f64)> = classes.iter().map(|(name, share)| (name.as_str(), *share)).collect();
     let bounds: Vec<f64> = (1..=20).map(|u| f64::from(u) * 37.5).collect();
     let sample = |n: u64, k: u64| {
