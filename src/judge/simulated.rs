@@ -214,11 +214,44 @@ fn figures() {
     }
 }
 
+/// How soon a regression is seen that begins when the planned windows of a step are over: `cargo test --lib judge::simulated::late -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures"]
+fn late() {
+    for (name, canary) in [
+        ("errors 1 %", Version { errors: 0.01, ..healthy() }),
+        ("errors 10 %", Version { errors: 0.1, ..healthy() }),
+        ("+150 ms", Version { added_ms: 150.0, ..healthy() }),
+        ("mix 30 points", Version { mix: vec![0.20, 0.55, 0.15, 0.07, 0.03], ..healthy() }),
+    ] {
+        for onset in [0, 5, 40, 200] {
+            let mut found = Vec::new();
+            for seed in 0..20 {
+                let base = world(300.0, 2.0, 120, 10);
+                let bad = World { canary: canary.clone(), ..base.clone() };
+                let mut rng = SmallRng::seed_from_u64(seed);
+                let mut evidence = begin(&base, &mut rng);
+                let step = &steps(10)[0];
+                evidence.begin_step(&base.metrics, step);
+                for k in 0..onset + 1000 {
+                    evidence.add(&base.metrics, step, &window(if k < onset { &base } else { &bad }, &mut rng, k, 0.05));
+                    if evidence.judge(&base.metrics, step).verdict == Verdict::Fail {
+                        found.push(k + 1 - onset);
+                        break;
+                    }
+                }
+            }
+            println!("{name} from window {onset}: {}/20, median {} windows", found.len(), median(found));
+        }
+    }
+}
+
 #[test]
 fn a_healthy_binary_classifier_with_rare_positives_is_hardly_ever_rolled_back() {
     let version = Version { errors: 0.001, p50: 100.0, added_ms: 0.0, mix: vec![0.995, 0.005] };
     let base = World { stable: version.clone(), canary: version, ..world(100.0, 30.0, 60, 10) };
     let failed = (0..1000).filter(|seed| rollout(&base, *seed, 40).failed.is_some()).count();
+    println!("{failed} of 1000 rolled back");
     assert!(failed <= 10, "{failed} of 1000 rolled back");
 }
 
