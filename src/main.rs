@@ -1,2 +1,49 @@
-//! haldane
-fn main() {}
+//! Command line to command, crypto provider, exit code.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use haldane::cli::{Cli, Environment, Exit};
+
+fn main() -> ExitCode {
+    haldane::tls::install();
+    let mut command = Cli::command();
+    if called_by_kubectl() {
+        command = command.bin_name("kubectl haldane");
+    }
+    let matches = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to read it if this fails.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(matches) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Error.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let exit = runtime.block_on(haldane::cli::run(cli, environment()));
+    // A read of standard input that never ends must not keep the process.
+    runtime.shutdown_background();
+    Ok(exit)
+}
+
+/// kubectl finds plugins by the name of their file.
+fn called_by_kubectl() -> bool {
+    let name = std::env::args_os().next().map(std::path::PathBuf::from);
+    name.as_deref().and_then(|name| name.file_stem()).is_some_and(|name| name == "kubectl-haldane")
+}
+
+fn environment() -> Environment {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
+    Environment { no_color: set("NO_COLOR").is_some(), user: text("USER"), host: text("HOSTNAME") }
+}

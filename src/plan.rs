@@ -1,10 +1,23 @@
 //! What a Rollout means: every default resolved, every strategy compiled to steps; or all its faults with their field paths. Pure.
 
+#[cfg(test)]
+mod cel_tests;
+mod edit;
+mod fault;
+mod parse;
+mod span;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Capacity, OnInconclusive};
+
+pub use edit::{Change, Edit};
+pub use fault::{Fault, Faults};
+pub use span::{read_span, span};
 
 /// What a Rollout means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.strategy.canary) || !has(self.strategy.canary.without) || self.strategy.canary.without.all(w, w in (has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.map(m, has(m.name) ? m.name : has(m.errorRate) ? 'errorRate' : has(m.latency) ? 'latency' : 'drift') : ['errorRate', 'latency']))").message("strategy.canary.without: names a metric that is not in analysis.metrics"))]
+#[x_kube(validation = Rule::new("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.without) || s.without.all(w, w in (has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.map(m, has(m.name) ? m.name : has(m.errorRate) ? 'errorRate' : has(m.latency) ? 'latency' : 'drift') : ['errorRate', 'latency'])))").message("strategy.steps: without names a metric that is not in analysis.metrics"))]
 pub struct RolloutSpec {
     /// The route whose weights are stepped.
     pub traffic: Traffic,
@@ -93,28 +95,31 @@ pub struct Strategy {
     /// Every step by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20))]
-    #[x_kube(validation = Rule::new("self.all(i, i.weight >= 1)").message("every step needs a weight from 1 to 100"))]
-    #[x_kube(validation = Rule::new("self[self.size() - 1].weight == 100").message("the last step must have weight 100"))]
+    #[x_kube(validation = Rule::new("self.size() == 0 || self[self.size() - 1].weight == 100").message("the last step must have weight 100"))]
     #[x_kube(validation = Rule::new("self.all(s, self.filter(t, t.weight == s.weight).size() == 1) && self.map(s, s.weight).isSorted()").message("weights must be strictly increasing"))]
+    #[x_kube(validation = Rule::new("self.filter(s, has(s.name)).all(s, self.filter(t, has(t.name) && t.name == s.name).size() == 1)").message("names of steps must differ"))]
     pub steps: Option<Vec<StepSpec>>,
 }
 
 /// Weights that share hold, deadline and policy.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
 pub struct CanaryStrategy {
     /// Canary's share of the route's traffic at each step, in percent. Default: 5, 20, 50, 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20), inner(range(min = 1, max = 100)))]
-    #[x_kube(validation = Rule::new("self[self.size() - 1] == 100").message("the last weight must be 100"))]
+    #[x_kube(validation = Rule::new("self.size() == 0 || self[self.size() - 1] == 100").message("the last weight must be 100"))]
     #[x_kube(validation = Rule::new("self.all(w, self.filter(v, v == w).size() == 1) && self.isSorted()").message("weights must be strictly increasing"))]
     pub weights: Option<Vec<i32>>,
     /// How long each weight is kept at least, from the moment the mesh object carries it. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
     pub hold: Option<Duration>,
-    /// How long a step may take before `onInconclusive` applies. Default: 1h.
+    /// How long a step may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
     pub deadline: Option<Duration>,
     /// What the deadline brings. Default: Hold.
@@ -129,20 +134,23 @@ pub struct CanaryStrategy {
 /// One step.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
 pub struct StepSpec {
-    /// Default: the step's number, from 1.
+    /// Letters, digits, `.`, `_` and `-`, a letter first. Default: the step's number, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z]([a-zA-Z0-9._-]*[a-zA-Z0-9])?$"))]
     pub name: Option<String>,
     /// Canary's share of the route's traffic, in percent.
     #[schemars(range(min = 1, max = 100))]
     pub weight: i32,
     /// How long the weight is kept at least. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
     pub hold: Option<Duration>,
-    /// How long the step may take before `onInconclusive` applies. Default: 1h.
+    /// How long the step may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
     pub deadline: Option<Duration>,
     /// A person must say `promote` before this step's traffic is set.
@@ -179,15 +187,18 @@ pub struct Analysis {
     pub prometheus: Option<String>,
     /// Length of one window of counts. At least two scrapes, else raised to that. Default: 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("a duration from 1s to 1h"))]
     pub interval: Option<Duration>,
     /// For so long after a canary pod becomes ready nothing of it is counted. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("a duration from 0s to 1h"))]
     pub warm_up: Option<Duration>,
     /// What is compared. Default: error rate and latency. An empty list: nothing, the holds alone decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10))]
+    #[x_kube(validation = Rule::new("self.all(m, self.filter(n, (has(n.name) ? n.name : has(n.errorRate) ? 'errorRate' : has(n.latency) ? 'latency' : 'drift') == (has(m.name) ? m.name : has(m.errorRate) ? 'errorRate' : has(m.latency) ? 'latency' : 'drift')).size() == 1)").message("names of metrics must differ; a metric without a name is called by its kind"))]
     pub metrics: Option<Vec<MetricSpec>>,
 }
 
@@ -198,7 +209,7 @@ pub struct Analysis {
 pub struct MetricSpec {
     /// Name used in `without`, in status and in messages. Default: `errorRate`, `latency` or `drift`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z]([a-zA-Z0-9._-]*[a-zA-Z0-9])?$"))]
     pub name: Option<String>,
     /// Share of requests that fail: HTTP 5xx, and for gRPC the status codes of server faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,6 +237,8 @@ pub struct ErrorRateSpec {
     /// What a Pass must exclude, as a share of requests; divided by the next weight. Default: 0.002.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0001, max = 0.5))]
+    // The API server cuts a bound to a whole number where the value is one: without the rule `pass: 0` would get through.
+    #[x_kube(validation = Rule::new("self >= 0.0001").message("at least 0.0001"))]
     pub pass: Option<f64>,
 }
 
@@ -240,6 +253,8 @@ pub struct LatencySpec {
     /// What a Pass must exclude; divided by the next weight. Default: 0.10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 10.0))]
+    // The API server cuts a bound to a whole number where the value is one: without the rule `pass: 0` would get through.
+    #[x_kube(validation = Rule::new("self >= 0.001").message("at least 0.001"))]
     pub pass: Option<f64>,
 }
 
@@ -272,5 +287,7 @@ pub struct DriftSpec {
     /// Distance that a Pass must exclude; divided by the next weight. Default: 0.10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 1.0))]
+    // The API server cuts a bound to a whole number where the value is one: without the rule `pass: 0` would get through.
+    #[x_kube(validation = Rule::new("self >= 0.001").message("at least 0.001"))]
     pub pass: Option<f64>,
 }

@@ -1,0 +1,130 @@
+//! The command line: what can be asked, and the exit code of the answer. Data goes to stdout, hints to stderr.
+
+mod ask;
+mod cluster;
+mod controller;
+mod crd;
+mod exit;
+mod explain;
+mod lint;
+mod list;
+mod output;
+mod screen;
+mod status;
+mod version;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use crd::text as crd_text;
+pub use exit::{Exit, Failure};
+pub use lint::{Report, check};
+use output::{Format, Output};
+
+use crate::{clock::Clock, command};
+
+/// Progressive delivery for machine-learning models on Istio.
+#[derive(Debug, Parser)]
+#[command(name = "haldane", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  reached, or accepted            5  waiting for a person when the time ran out
+  1  error                           6  evidence neither way when the time ran out
+  2  usage, or invalid manifest      7  not found, or forbidden
+  3  rolled back by analysis         8  conflict: something has happened since
+  4  aborted by a person           124  still progressing when the time ran out";
+
+/// Flags of every verb.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// Namespace. Default: that of the context
+    #[arg(short, long, global = true, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Context of the kubeconfig. Default: the current one
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+    /// Kubeconfig. Default: $KUBECONFIG, ~/.kube/config, service account
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<std::path::PathBuf>,
+    /// Format of stdout
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+    /// No colour; also if NO_COLOR is set or stdout is no terminal
+    #[arg(long, global = true)]
+    no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the controller: it watches Rollouts and moves traffic
+    Controller(controller::ControllerArgs),
+    /// List Rollouts: phase, step, weight, versions, verdict
+    List(list::ListArgs),
+    /// Show one Rollout, or wait --until it is where it should be
+    Status(status::StatusArgs),
+    /// Show the newest decision with everything behind it
+    Explain(explain::ExplainArgs),
+    /// Go on to the next step without its proof; answers an approval
+    Promote(ask::PromoteArgs),
+    /// Send all traffic to stable now, and refuse this revision
+    Abort(ask::AbortArgs),
+    /// Try a refused revision again
+    Retry(ask::AskArgs),
+    /// Stop advancing; rollback and the guards go on
+    Pause(ask::AskArgs),
+    /// End a pause; skips nothing
+    Resume(ask::AskArgs),
+    /// Check manifests, offline: syntax, fields, rules
+    Lint(lint::LintArgs),
+    /// Print the CustomResourceDefinition
+    Crd,
+    /// Print the version
+    Version,
+}
+
+/// What main reads from the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `NO_COLOR` is set and not empty (no-color.org).
+    pub no_color: bool,
+    /// Name of the user who calls, if the kubeconfig has none.
+    pub user: Option<String>,
+    /// Name of this machine or pod.
+    pub host: Option<String>,
+}
+
+/// Does what was asked.
+pub async fn run(cli: Cli, environment: Environment) -> Exit {
+    let output = Output::new(cli.global.output, cli.global.no_color || environment.no_color);
+    answer(&cli, &environment, &output).await.unwrap_or_else(|failure| {
+        output.failure(&failure);
+        failure.exit
+    })
+}
+
+async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result<Exit, Failure> {
+    let cluster = || cluster::Cluster::connect(&cli.global, environment);
+    let clock = Clock::system();
+    let ask = match &cli.verb {
+        Verb::Controller(args) => return controller::run(args, &cli.global, environment).await,
+        Verb::Lint(args) => return lint::run(args, output),
+        Verb::Crd => return crd::run(output),
+        Verb::Version => return version::run(output),
+        Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,
+        Verb::Status(args) => return status::run(args, &cluster().await?, clock, output).await,
+        Verb::Explain(args) => return explain::run(args, &cluster().await?, clock.now(), output).await,
+        Verb::Promote(args) => ask::Ask::promote(args),
+        Verb::Abort(args) => ask::Ask::abort(args),
+        Verb::Retry(args) => ask::Ask::plain(command::Verb::Retry, args),
+        Verb::Pause(args) => ask::Ask::plain(command::Verb::Pause, args),
+        Verb::Resume(args) => ask::Ask::plain(command::Verb::Resume, args),
+    };
+    ask::run(&ask, &cluster().await?, output).await
+}

@@ -1,0 +1,236 @@
+//! `promote`, `abort`, `retry`, `pause`, `resume`: an annotation bound to what was seen, then the controller's answer.
+
+use std::time::Duration;
+
+use clap::Args;
+use kube::ResourceExt;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::json;
+
+use super::{
+    Exit, Failure,
+    cluster::Cluster,
+    output::{Output, Tone},
+    screen::{self, row},
+    status::duration,
+};
+use crate::{
+    api::{Outcome, Phase, Rollout, RolloutStatus, names::reason},
+    command::{Request, Verb, annotation},
+};
+
+/// How often the object is read while waiting for the answer.
+const PACE: Duration = Duration::from_millis(300);
+
+#[derive(Debug, Args)]
+pub(super) struct AskArgs {
+    /// Name of the Rollout
+    name: String,
+    /// Why; goes into the decision record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// How long to wait for the answer; 0s: not at all
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    wait: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PromoteArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Only if this is the present step
+    #[arg(long, value_name = "NAME")]
+    step: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AbortArgs {
+    /// Name of the Rollout
+    name: String,
+    /// Why; goes into the decision record
+    #[arg(long, value_name = "TEXT", required = true)]
+    reason: String,
+    /// Even where stable has no ready endpoint: its users get errors
+    #[arg(long)]
+    force: bool,
+    /// How long to wait for the answer; 0s: not at all
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    wait: Duration,
+}
+
+/// A command before it is bound to anything.
+pub(super) struct Ask<'a> {
+    verb: Verb,
+    name: &'a str,
+    reason: Option<&'a str>,
+    step: Option<&'a str>,
+    force: bool,
+    wait: Duration,
+}
+
+impl<'a> Ask<'a> {
+    pub(super) fn plain(verb: Verb, args: &'a AskArgs) -> Self {
+        Self { verb, name: &args.name, reason: args.reason.as_deref(), step: None, force: false, wait: args.wait }
+    }
+
+    pub(super) fn promote(args: &'a PromoteArgs) -> Self {
+        Self { step: args.step.as_deref(), ..Self::plain(Verb::Promote, &args.ask) }
+    }
+
+    pub(super) fn abort(args: &'a AbortArgs) -> Self {
+        Self { verb: Verb::Abort, name: &args.name, reason: Some(&args.reason), step: None, force: args.force, wait: args.wait }
+    }
+}
+
+pub(super) async fn run(ask: &Ask<'_>, cluster: &Cluster, output: &Output) -> Result<Exit, Failure> {
+    let rollout = cluster.get(ask.name).await?;
+    let empty = RolloutStatus::default();
+    sensible(ask, &rollout, rollout.status.as_ref().unwrap_or(&empty))?;
+    let id = new_id()?;
+    let request = request(ask, &rollout, &id, cluster.user.clone());
+    let (key, value) = annotation(ask.verb, &request);
+    let written = cluster.annotate(ask.name, &key, &value).await?;
+    if ask.wait.is_zero() {
+        return answered(ask, &id, &written, Answer::NotAwaited, output);
+    }
+    let waiting = handled(ask, &id, cluster);
+    match tokio::time::timeout(ask.wait, waiting).await {
+        Ok(rollout) => {
+            let rollout = rollout?;
+            let answer = Answer::of(&rollout);
+            answered(ask, &id, &rollout, answer, output)
+        }
+        Err(_) => answered(ask, &id, &written, Answer::None, output),
+    }
+}
+
+/// Sixteen random hex digits.
+fn new_id() -> Result<String, Failure> {
+    let mut bytes = [0; 8];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| Failure::new(Exit::Error, "the system gives no random numbers for the command's id", ""))?;
+    Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
+}
+
+/// The value of the annotation: bound to the uid, the epoch and the step that were seen.
+fn request(ask: &Ask<'_>, rollout: &Rollout, id: &str, by: Option<String>) -> Request {
+    let status = rollout.status.as_ref();
+    Request {
+        id: Some(id.into()),
+        uid: rollout.uid(),
+        epoch: Some(status.map_or(0, |status| status.epoch)),
+        step: status.and_then(|status| status.step.as_ref()).map(|step| step.name.clone()),
+        reason: ask.reason.map(str::to_owned),
+        by,
+        force: ask.force,
+    }
+}
+
+/// What can be seen to make no sense is not written. An abort is always written: the controller may know more.
+fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<(), Failure> {
+    let name = ask.name;
+    let conflict = |message: String, mend: String| Err(Failure::new(Exit::Conflict, message, mend));
+    let at = || format!("{} is {}", screen::full_name(rollout), screen::phase(status));
+    let active = matches!(status.phase, Some(Phase::Waiting | Phase::Progressing | Phase::Paused | Phase::Holding));
+    let paused = status.decision.as_ref().filter(|_| status.phase == Some(Phase::Paused));
+    match ask.verb {
+        Verb::Abort => {}
+        Verb::Promote | Verb::Pause | Verb::Resume if !active => {
+            let mend = format!("`haldane status {name}` says where it is");
+            return conflict(format!("nothing to {}: {}", ask.verb, at()), mend);
+        }
+        Verb::Resume if rollout.spec.paused => {
+            return conflict("spec.paused is true: a command does not end that".into(), "set spec.paused to false in the manifest".into());
+        }
+        Verb::Resume if paused.is_some_and(|decision| decision.reason == reason::APPROVAL_REQUIRED) => {
+            return conflict("it waits for an approval: resume does not give it".into(), format!("haldane promote {name}"));
+        }
+        Verb::Retry if status.refused.is_empty() => {
+            return conflict(format!("nothing to retry: {}, and no revision was refused", at()), format!("`haldane status {name}`"));
+        }
+        _ => {}
+    }
+    match (ask.step, status.step.as_ref().map(|step| step.name.as_str())) {
+        (Some(wanted), present) if present != Some(wanted) => {
+            let present = present.map_or_else(|| "it is at no step".into(), |present| format!("the present step is {present}"));
+            conflict(format!("not at step {wanted}: {present}"), format!("`haldane status {name}`, then again with that step"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The object once the controller has handled the command.
+async fn handled(ask: &Ask<'_>, id: &str, cluster: &Cluster) -> Result<Rollout, Failure> {
+    loop {
+        match cluster.get(ask.name).await {
+            Ok(rollout) => {
+                let handled = rollout.status.as_ref().and_then(|status| status.handled.get(ask.verb.name()));
+                if handled.is_some_and(|handled| handled == id) {
+                    return Ok(rollout);
+                }
+            }
+            // Written is written: a server that is away for a moment does not change that.
+            Err(failure) if failure.exit == Exit::Error => {}
+            Err(failure) => return Err(failure),
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+/// What the controller made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Accepted,
+    Refused,
+    /// Not within the time.
+    None,
+    NotAwaited,
+}
+
+impl Answer {
+    fn of(rollout: &Rollout) -> Self {
+        let decision = rollout.status.as_ref().and_then(|status| status.decision.as_ref());
+        if decision.is_some_and(|decision| decision.outcome == Outcome::CommandRefused) { Self::Refused } else { Self::Accepted }
+    }
+}
+
+fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: &Output) -> Result<Exit, Failure> {
+    let name = ask.name;
+    let (verb, full) = (ask.verb, screen::full_name(rollout));
+    let decision = rollout.status.as_ref().and_then(|status| status.decision.as_ref());
+    let decision = decision.filter(|_| matches!(answer, Answer::Accepted | Answer::Refused));
+    let (exit, tone, word) = match answer {
+        Answer::Accepted => (Exit::Reached, Tone::Good, "accepted"),
+        Answer::NotAwaited => (Exit::Reached, Tone::Plain, "written"),
+        Answer::Refused => (Exit::Conflict, Tone::Bad, "refused"),
+        Answer::None => (Exit::TimedOut, Tone::Waiting, "written, not answered yet"),
+    };
+    let value = json!({
+        "namespace": rollout.namespace(),
+        "name": rollout.name_any(),
+        "verb": verb,
+        "id": id,
+        "answer": match answer {
+            Answer::Accepted => "accepted",
+            Answer::Refused => "refused",
+            Answer::None => "none",
+            Answer::NotAwaited => "notAwaited",
+        },
+        "phase": rollout.status.as_ref().and_then(|status| status.phase),
+        "decision": decision,
+    });
+    output.data("CommandAnswer", &value, || {
+        let mut text = format!("{full}  {verb} {}\n", output.paint(tone, word));
+        if let Some(decision) = decision {
+            text += &row("", &decision.message);
+            text += &screen::next(decision);
+        }
+        text
+    })?;
+    if answer == Answer::None {
+        let mend =
+            format!("is the controller running? `kubectl get events --field-selector involvedObject.name={name}` tells; the command stays");
+        output.hint(&format!("no answer within {}: {mend}", crate::plan::span(ask.wait)));
+    }
+    Ok(exit)
+}

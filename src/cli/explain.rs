@@ -1,0 +1,102 @@
+//! `haldane explain`: the decision record.
+
+use clap::Args;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{
+    Exit, Failure,
+    cluster::Cluster,
+    output::Output,
+    screen::{self, row},
+};
+use crate::api::{DecisionRecord, MetricEvidence, RolloutStatus};
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// Name of the Rollout
+    name: String,
+}
+
+pub(super) async fn run(args: &ExplainArgs, cluster: &Cluster, now: Timestamp, output: &Output) -> Result<Exit, Failure> {
+    let rollout = cluster.get(&args.name).await?;
+    let empty = RolloutStatus::default();
+    let status = rollout.status.as_ref().unwrap_or(&empty);
+    let value = json!({
+        "namespace": rollout.namespace(),
+        "name": rollout.name_any(),
+        "phase": status.phase,
+        "decision": status.decision,
+        "evidence": status.evidence,
+        "refused": status.refused,
+    });
+    if status.decision.is_none() {
+        output.hint(&format!("nothing was decided yet for {}", screen::full_name(&rollout)));
+    }
+    output.data("Explanation", &value, || {
+        let record = status.decision.as_ref().map_or_else(String::new, |decision| explained(&screen::full_name(&rollout), decision, now));
+        record + &refused(status, now)
+    })?;
+    Ok(Exit::Reached)
+}
+
+fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
+    let step = decision.step.as_ref().map_or_else(String::new, |step| format!(" at step {step}"));
+    let mut text = format!("{name}  {:?} ({}){step}, {} %\n", decision.outcome, decision.reason, decision.weight);
+    text += &row("what", &decision.message);
+    text += &row("when", &format!("{} ({} ago), epoch {}", decision.at.0, screen::age(decision.at.0, now), decision.epoch));
+    for (label, version) in [("canary", &decision.canary), ("stable", &decision.stable)] {
+        if let Some(version) = version {
+            text += &row(label, &format!("{} subset {}, revision {}", version.host, version.subset, version.revision));
+        }
+    }
+    for metric in &decision.why {
+        text += &why(metric);
+    }
+    if let Some(exposure) = &decision.exposure {
+        let errors = exposure.canary_errors.map_or_else(String::new, |errors| format!(", {errors} of them errors"));
+        let seconds = std::time::Duration::from_secs(exposure.seconds.max(0).unsigned_abs());
+        let (canary, stable) = (exposure.canary_requests, exposure.stable_requests);
+        let words = format!("{canary} requests were answered by the canary in {}{errors}; {stable} by stable", crate::plan::span(seconds));
+        text += &row("impact", &words);
+    }
+    if let Some(by) = &decision.by {
+        let manager = by.manager.as_ref().map_or_else(String::new, |manager| format!(", written by {manager}"));
+        let reason = by.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        text += &row("who", &format!("{}{manager}{reason}", by.name));
+    }
+    text + &screen::next(decision)
+}
+
+fn why(metric: &MetricEvidence) -> String {
+    let reason = metric.reason.map_or_else(String::new, |reason| format!(" ({reason:?})"));
+    let mut text = row("why", &format!("{} {:?}{reason}: {}", metric.metric, metric.verdict, metric.message));
+    for (label, arm) in [("canary", &metric.canary), ("stable", &metric.stable)] {
+        if let Some(arm) = arm {
+            text += &row("", &format!("{label} {}, n {}", arm.text, arm.n));
+        }
+    }
+    if let Some(effect) = &metric.effect {
+        let limit = metric.limit.map_or_else(String::new, |limit| format!(", limit {limit}"));
+        text += &row("", &format!("effect {}{limit}", effect.text));
+    }
+    if let (Some(evidence), Some(at)) = (metric.fail_evidence, metric.fail_at) {
+        text += &row("", &format!("evidence of harm {evidence:.2}, rolls back at {at:.1}"));
+    }
+    if let Some(query) = &metric.query {
+        // On one line, to be pasted.
+        text += &format!("query     {query}\n");
+    }
+    text
+}
+
+fn refused(status: &RolloutStatus, now: Timestamp) -> String {
+    let mut text = String::new();
+    for refused in &status.refused {
+        let at = screen::age(refused.at.0, now);
+        let words = format!("{} revision {} ({}, {at} ago): {}", refused.subset, refused.revision, refused.reason, refused.message);
+        text += &row("refused", &words);
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! `haldane lint`: what can be said of manifests without a cluster.
+
+mod document;
+mod schema;
+mod warn;
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Exit, Failure, output::Output};
+use crate::plan::Fault;
+
+pub use document::check;
+
+/// Longest file that is read.
+const MAX_BYTES: u64 = 16 << 20;
+
+#[derive(Debug, Args)]
+pub(super) struct LintArgs {
+    /// File of YAML or JSON documents, - for standard input; may be repeated
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    filename: Vec<PathBuf>,
+}
+
+/// What lint says of one Rollout, or of a document that cannot be read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// File it is in.
+    pub file: String,
+    /// Number of the document in its file, from 1.
+    pub document: usize,
+    /// Namespace, if the manifest says one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name, if the manifest says one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What must be mended.
+    pub faults: Vec<Fault>,
+    /// What works, but perhaps not as meant.
+    pub warnings: Vec<Fault>,
+    /// The plan in one line, if there are no faults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let at = match (&self.namespace, &self.name) {
+            (_, None) => format!("document {}", self.document),
+            (None, Some(name)) => format!("Rollout {name}"),
+            (Some(namespace), Some(name)) => format!("Rollout {namespace}/{name}"),
+        };
+        let count = match (self.faults.len(), self.warnings.len()) {
+            (0, 0) => "ok".into(),
+            (0, warnings) => format!("ok, {}", several(warnings, "warning")),
+            (faults, 0) => several(faults, "fault"),
+            (faults, warnings) => format!("{}, {}", several(faults, "fault"), several(warnings, "warning")),
+        };
+        let mut text = format!("{}: {at}: {count}\n", self.file);
+        for fault in &self.faults {
+            text += &format!("  fault    {}\n           {}\n", fault.path, sentence(fault));
+        }
+        for warning in &self.warnings {
+            text += &format!("  warning  {}\n           {}\n", warning.path, sentence(warning));
+        }
+        if let Some(plan) = &self.plan {
+            text += &format!("  plan     {plan}\n");
+        }
+        text
+    }
+}
+
+fn sentence(fault: &Fault) -> String {
+    if fault.mend.is_empty() { fault.message.clone() } else { format!("{}; {}", fault.message, fault.mend) }
+}
+
+fn several(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+pub(super) fn run(args: &LintArgs, output: &Output) -> Result<Exit, Failure> {
+    let mut reports = Vec::new();
+    for path in &args.filename {
+        let file = path.display().to_string();
+        let found = check(&file, &read(path)?);
+        if found.is_empty() {
+            output.hint(&format!("{file}: no Rollout in it"));
+        }
+        reports.extend(found);
+    }
+    let value = serde_json::json!({ "items": reports });
+    output.data("LintReport", &value, || reports.iter().map(Report::text).collect())?;
+    let good = !reports.is_empty() && reports.iter().all(|report| report.faults.is_empty());
+    Ok(if good { Exit::Reached } else { Exit::Usage })
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let fault = |error: std::io::Error| {
+        let mend = "give the path of a YAML file, or - for standard input";
+        Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()), mend)
+    };
+    let mut text = String::new();
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(MAX_BYTES).read_to_string(&mut text).map_err(fault)?;
+    } else {
+        std::fs::File::open(path).map_err(fault)?.take(MAX_BYTES).read_to_string(&mut text).map_err(fault)?;
+    }
+    Ok(text)
+}

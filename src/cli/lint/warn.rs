@@ -1,0 +1,78 @@
+//! What works, but perhaps not as meant.
+
+use std::time::Duration;
+
+use crate::{
+    api::OnInconclusive,
+    plan::{Fault, MetricKind, Plan, Step, span},
+};
+
+/// A step ends after this many used windows at the soonest (design section 2).
+const WINDOWS: u32 = 4;
+
+/// What works, but perhaps not as meant.
+pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
+    let mut warnings: Vec<Fault> = Vec::new();
+    let interval = plan.analysis.interval;
+    let soonest = interval * WINDOWS;
+    let judged = !plan.analysis.metrics.is_empty();
+    for step in &plan.steps {
+        let mut warn =
+            |message: String, mend: String| match warnings.iter_mut().find(|other| other.message == message && other.mend == mend) {
+                Some(other) => other.path += &format!(", {}", step.name),
+                None => warnings.push(Fault::new(format!("spec.strategy, step {}", step.name), message, mend)),
+            };
+        let gates = judged && plan.analysis.metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        if judged && step.hold < soonest {
+            let message = format!("the hold is {}, but a step takes {WINDOWS} windows of {} at least", span(step.hold), span(interval));
+            warn(message, format!("expect {}, or set a shorter analysis.interval", span(soonest)));
+        }
+        if judged && step.deadline < soonest + interval * 2 {
+            let message = format!("the deadline of {} leaves no time to judge", span(step.deadline));
+            warn(message, format!("at least {} with windows of {}", span(soonest + interval * 2), span(interval)));
+        }
+        if judged && !gates {
+            warn("without leaves no metric: the hold alone decides".into(), "leave out fewer metrics".into());
+        }
+        if !judged && step.on_inconclusive != OnInconclusive::Hold {
+            warn("onInconclusive has nothing to decide: there are no metrics".into(), "leave it out".into());
+        }
+    }
+    if let [step] = plan.steps.as_slice() {
+        let message = format!("all users see the canary at once, at step {}: there is nothing to compare it with", step.name);
+        warnings.push(Fault::new("spec.strategy", message, "put a smaller weight before it"));
+    }
+    if !judged {
+        let message = "is empty: the canary is not compared with anything, the holds alone decide";
+        warnings.push(Fault::new("spec.analysis.metrics", message, "leave the field out for error rate and latency"));
+    } else if interval < Duration::from_secs(10) {
+        let message = format!("is {}: that needs a scrape every {} or faster", span(interval), span(interval / 2));
+        warnings.push(Fault::new("spec.analysis.interval", message, "else the controller raises it to two scrapes"));
+    }
+    for (i, metric) in plan.analysis.metrics.iter().enumerate() {
+        if let MetricKind::Drift { hold, rollback, .. } = metric.kind
+            && hold > rollback
+        {
+            let message = format!("{hold} is above the limit that rolls back ({rollback}), so it never holds");
+            warnings.push(Fault::new(format!("spec.analysis.metrics[{i}].drift.hold"), message, "usually a third of it"));
+        }
+    }
+    if plan.paused {
+        warnings.push(Fault::new("spec.paused", "is true: nothing advances", "set it to false to go on; `haldane resume` does not end it"));
+    }
+    warnings
+}
+
+/// The plan in one line.
+pub(super) fn summary(plan: &Plan) -> String {
+    let steps = plan.steps.iter().map(word).collect::<Vec<_>>().join(" -> ");
+    let soonest: Duration = plan.steps.iter().map(|step| step.hold).sum();
+    let metrics = plan.analysis.metrics.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>().join(", ");
+    let metrics = if metrics.is_empty() { "no metrics".into() } else { metrics };
+    format!("{} to {}: {steps}; {} at least; {metrics}", plan.virtual_service, plan.subset, span(soonest))
+}
+
+fn word(step: &Step) -> String {
+    let approval = if step.approval { " (approval first)" } else { "" };
+    format!("{} %{approval}", step.weight)
+}

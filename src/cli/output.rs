@@ -1,0 +1,104 @@
+//! Where words and data go.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Exit, Failure};
+
+/// Version of the JSON that the command line prints.
+const API_VERSION: &str = "cli.haldane.dev/v1";
+
+/// Format of the data on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+    Yaml,
+}
+
+/// Where words and data go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    format: Format,
+    colour: bool,
+}
+
+/// What a word means, for its colour. The word itself always says it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    Waiting,
+    Plain,
+}
+
+impl Output {
+    pub(crate) fn new(format: Format, no_colour: bool) -> Self {
+        Self { format, colour: !no_colour && io::stdout().is_terminal() }
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The word in the colour of its tone.
+    pub(crate) fn paint(&self, tone: Tone, word: &str) -> String {
+        let code = match tone {
+            Tone::Good => 32,
+            Tone::Bad => 31,
+            Tone::Waiting => 33,
+            Tone::Plain => return word.into(),
+        };
+        if self.colour { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.into() }
+    }
+
+    /// Data: the text for people, or the value under its kind for programs.
+    pub(crate) fn data(&self, kind: &str, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let text = match self.format {
+            Format::Text => text(),
+            Format::Json => serde_json::to_string_pretty(&envelope(kind, value)?).map_err(unsayable)? + "\n",
+            Format::Yaml => serde_yaml::to_string(&envelope(kind, value)?).map_err(unsayable)?,
+        };
+        self.raw(&text)
+    }
+
+    /// Text as it is.
+    pub(crate) fn raw(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            // The reader has seen enough (`| head`).
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(Failure::new(Exit::Error, format!("cannot write to stdout: {error}"), "")),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A hint or a sign of progress, on stderr.
+    pub(crate) fn hint(&self, text: &str) {
+        // Whoever closed stderr does not want it.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// Why it failed, and what would mend it, on stderr.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        self.hint(&format!("error: {}", failure.message));
+        if !failure.mend.is_empty() {
+            self.hint(&format!("  try: {}", failure.mend));
+        }
+    }
+}
+
+fn envelope(kind: &str, value: &impl Serialize) -> Result<Value, Failure> {
+    let mut head = json!({ "apiVersion": API_VERSION, "kind": kind });
+    if let (Value::Object(head), Value::Object(fields)) = (&mut head, serde_json::to_value(value).map_err(unsayable)?) {
+        head.extend(fields);
+    }
+    Ok(head)
+}
+
+fn unsayable(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Error, format!("cannot write the answer: {error}"), "")
+}

@@ -1,0 +1,201 @@
+//! A Rollout in words, 80 columns wide.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::output::{Output, Tone};
+use crate::{
+    api::{DecisionRecord, MetricEvidence, Outcome, Phase, Rollout, RolloutStatus, Verdict, names::condition},
+    plan::{Plan, span},
+};
+
+const WIDTH: usize = 80;
+/// Width of the first column.
+const LABEL: usize = 9;
+
+/// Tone of a phase.
+pub(super) fn tone(phase: Option<Phase>) -> Tone {
+    match phase {
+        Some(Phase::Promoted | Phase::Passed) => Tone::Good,
+        Some(Phase::Failed | Phase::RollingBack | Phase::RolledBack | Phase::Aborted | Phase::Invalid) => Tone::Bad,
+        Some(Phase::Paused | Phase::Holding | Phase::Waiting) => Tone::Waiting,
+        Some(Phase::Idle | Phase::Progressing) | None => Tone::Plain,
+    }
+}
+
+/// The phase as a word; a Rollout that no controller has seen has none.
+pub(super) fn phase(status: &RolloutStatus) -> String {
+    status.phase.map_or_else(|| "Unseen".into(), |phase| format!("{phase:?}"))
+}
+
+/// `3m12s ago`, whole seconds, the two largest units.
+pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(since).as_secs().max(0).unsigned_abs();
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    match days {
+        0 if seconds >= 36_000 => span(Duration::from_secs(seconds / 60 * 60)),
+        0 => span(Duration::from_secs(seconds)),
+        _ if hours == 0 => format!("{days}d"),
+        _ => format!("{days}d{hours}h"),
+    }
+}
+
+/// One labelled paragraph, wrapped.
+pub(super) fn row(label: &str, text: &str) -> String {
+    hang(&format!("{label:LABEL$} "), text)
+}
+
+/// Text behind a prefix, wrapped so that every line begins below its first.
+fn hang(prefix: &str, text: &str) -> String {
+    let indent = prefix.chars().count();
+    let mut lines = wrap(text, WIDTH.saturating_sub(indent).max(WIDTH / 3)).into_iter();
+    let mut out = format!("{prefix}{}\n", lines.next().unwrap_or_default());
+    for line in lines {
+        out += &format!("{:indent$}{line}\n", "");
+    }
+    out
+}
+
+/// Lines of at most `width` characters, broken at spaces; a longer word stays whole, so that it can be copied.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split(' ') {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line += word;
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// One screen: where it is, what it has seen, what it waits for, what to do next.
+pub(super) fn status(rollout: &Rollout, now: Timestamp, output: &Output) -> String {
+    let empty = RolloutStatus::default();
+    let status = rollout.status.as_ref().unwrap_or(&empty);
+    let versions = match (&status.stable, &status.canary) {
+        (Some(stable), Some(canary)) if stable.subset != canary.subset => format!("{} -> {}", stable.subset, canary.subset),
+        (Some(stable), _) => stable.subset.clone(),
+        (None, _) => format!("-> {}", rollout.spec.canary.subset),
+    };
+    let word = output.paint(tone(status.phase), &phase(status));
+    let mut text = format!("{}  {word}  {versions}\n", full_name(rollout));
+    text += &step(rollout, status, now);
+    if !status.evidence.is_empty() {
+        if let Some(verdict) = status.verdict {
+            text += &row("verdict", &format!("{verdict:?}"));
+        }
+        text += &metrics(&status.evidence);
+    }
+    text += &conditions(status);
+    if status.observed_generation.is_none() {
+        text += &row("note", "no controller has seen this Rollout yet: is it running, and does it watch this namespace?");
+    } else if status.observed_generation < rollout.metadata.generation {
+        text += &row("note", "the newest edit of the spec has not been seen by the controller yet");
+    }
+    if let Some(decision) = &status.decision {
+        let at = age(decision.at.0, now);
+        text += &row(&outcome(decision.outcome).to_lowercase(), &format!("{at} ago: {}", decision.message));
+        text += &next(decision);
+    }
+    text
+}
+
+/// `ml/fraud`.
+pub(super) fn full_name(rollout: &Rollout) -> String {
+    format!("{}/{}", rollout.namespace().unwrap_or_default(), rollout.name_any())
+}
+
+fn step(rollout: &Rollout, status: &RolloutStatus, now: Timestamp) -> String {
+    let Some(step) = &status.step else { return String::new() };
+    let plan = Plan::parse(&rollout.spec).ok();
+    let number = step.index + 1;
+    let of = plan.map_or_else(String::new, |plan| format!(" of {}", plan.steps.len()));
+    let name = if step.name == number.to_string() { String::new() } else { format!(" {}", step.name) };
+    let since = step.since.as_ref().map_or_else(String::new, |since| format!(", since {}", age(since.0, now)));
+    let mut text = row("step", &format!("{number}{of}{name}: {} % to the canary{since}", step.weight));
+    if step.hold_seconds > 0 && matches!(status.phase, Some(Phase::Progressing | Phase::Paused | Phase::Holding)) {
+        let seconds = |value: i64| Duration::from_secs(value.max(0).unsigned_abs());
+        let held = step.held_seconds.clamp(0, step.hold_seconds);
+        let bar = usize::try_from(held * 20 / step.hold_seconds).unwrap_or_default();
+        let windows = step.windows;
+        let words = format!("{} of {}, {windows} windows", span(seconds(held)), span(seconds(step.hold_seconds)));
+        text += &row("hold", &format!("[{}{}] {words}", "#".repeat(bar), ".".repeat(20 - bar.min(20))));
+    }
+    text
+}
+
+/// A line for each metric: verdict, then the numbers.
+pub(super) fn metrics(evidence: &[MetricEvidence]) -> String {
+    let width = evidence.iter().map(|metric| metric.metric.chars().count()).max().unwrap_or_default();
+    let mut text = String::new();
+    for metric in evidence {
+        let verdict = match metric.verdict {
+            Verdict::Pass => "ok",
+            Verdict::Inconclusive => "open",
+            Verdict::Fail => "FAIL",
+        };
+        let forecast = metric.forecast.as_ref().filter(|_| metric.verdict == Verdict::Inconclusive);
+        let more = match forecast.map(|forecast| forecast.minutes_to_pass) {
+            Some(Some(minutes)) => {
+                format!("; about {} more to pass", span(Duration::from_secs_f64((minutes.clamp(0.0, 1e6) * 60.0).round())))
+            }
+            Some(None) => "; never passes at this traffic".into(),
+            None => String::new(),
+        };
+        text += &hang(&format!("{:LABEL$} {verdict:4}  {:width$}  ", "", metric.metric), &format!("{}{more}", metric.message));
+    }
+    text
+}
+
+/// Conditions that are not as they should be.
+fn conditions(status: &RolloutStatus) -> String {
+    let bad = [
+        (condition::STALLED, "True"),
+        (condition::PAUSED, "True"),
+        (condition::TRAFFIC_PROGRAMMED, "False"),
+        (condition::METRICS_AVAILABLE, "False"),
+        (condition::FEASIBLE, "False"),
+    ];
+    let said = status.decision.as_ref().map_or("", |decision| decision.message.as_str());
+    let mut text = String::new();
+    for (kind, value) in bad {
+        let found = status.conditions.iter().find(|condition| condition.type_ == kind && condition.status == value);
+        if let Some(condition) = found.filter(|condition| condition.message != said) {
+            let not = if value == "False" { "not " } else { "" };
+            text += &row("because", &format!("{not}{kind} ({}): {}", condition.reason, condition.message));
+        }
+    }
+    text
+}
+
+/// What comes next, with the command; nothing if the decision says nothing.
+pub(super) fn next(decision: &DecisionRecord) -> String {
+    if decision.next.is_empty() { String::new() } else { row("next", &decision.next) }
+}
+
+/// An outcome in words.
+pub(super) fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Started => "Started",
+        Outcome::Advanced => "Advanced",
+        Outcome::Held => "Held",
+        Outcome::Paused => "Paused",
+        Outcome::Resumed => "Resumed",
+        Outcome::Promoted => "Promoted",
+        Outcome::RolledBack => "Back",
+        Outcome::Aborted => "Aborted",
+        Outcome::Lowered => "Lowered",
+        Outcome::Restored => "Restored",
+        Outcome::CommandRefused => "Refused",
+        Outcome::Retried => "Retried",
+    }
+}

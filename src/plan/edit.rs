@@ -1,0 +1,205 @@
+//! What an edit in the middle of a rollout does (design section 2): what restarts it, what is taken over in place, what waits.
+
+use std::{fmt, fmt::Debug};
+
+use super::{DriftSource, Metric, MetricKind, Plan, span};
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The field as it is called in the manifest; a step or metric by its name: `hold of step 2`.
+    pub field: String,
+    /// Value before.
+    pub from: String,
+    /// Value after.
+    pub to: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} -> {}", self.field, self.from, self.to)
+    }
+}
+
+/// What an edit does to a rollout that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// Changes of the plan itself (traffic, canary, the list of steps): stable first, then from the start. If there is any, the other two
+    /// are empty: everything counts with the new start.
+    pub restart: Vec<Change>,
+    /// Taken over in place.
+    pub now: Vec<Change>,
+    /// Counts from the next rollout: looser limits, every other change of the analysis, fields of steps that have ended.
+    pub later: Vec<Change>,
+}
+
+impl Plan {
+    /// Whether both speak of the same http route. `capacity` is not part of it.
+    pub fn same_route(&self, other: &Self) -> bool {
+        self.virtual_service == other.virtual_service && self.route == other.route
+    }
+
+    /// What replacing this plan by `new` does while `step` (from 0) is the present step.
+    pub fn edit(&self, new: &Self, step: usize) -> Edit {
+        let restart = self.shape(new);
+        if !restart.is_empty() {
+            return Edit { restart, ..Edit::default() };
+        }
+        let adopted = self.adopt(new, step);
+        Edit { restart, now: self.details(&adopted), later: adopted.details(new) }
+    }
+
+    /// The plan in force after an edit that restarts nothing: this one, with what an edit may change in place taken from `new`.
+    ///
+    /// Of an edit that does restart, what does not depend on the list of steps is taken over, so that the way down already follows it.
+    #[must_use]
+    pub fn adopt(&self, new: &Self, step: usize) -> Self {
+        let mut plan = self.clone();
+        plan.capacity = new.capacity;
+        plan.paused = new.paused;
+        plan.alerts.clone_from(&new.alerts);
+        let same = self.same_steps(new);
+        for (mine, theirs) in plan.steps.iter_mut().zip(&new.steps).skip(step).filter(|_| same) {
+            mine.hold = theirs.hold;
+            mine.deadline = theirs.deadline;
+            mine.approval = theirs.approval;
+            mine.on_inconclusive = theirs.on_inconclusive;
+            // A metric that gates again is stricter; one that is left out is looser.
+            mine.without.retain(|name| theirs.without.contains(name));
+        }
+        for metric in &mut plan.analysis.metrics {
+            if let Some(other) = new.analysis.metrics.iter().find(|other| other.name == metric.name) {
+                stricter(&mut metric.kind, &other.kind);
+            }
+        }
+        plan
+    }
+
+    fn same_steps(&self, other: &Self) -> bool {
+        let list = |plan: &Self| plan.steps.iter().map(|step| (step.name.clone(), step.weight)).collect::<Vec<_>>();
+        list(self) == list(other)
+    }
+
+    /// Changes that make it another plan.
+    fn shape(&self, new: &Self) -> Vec<Change> {
+        let mut list = List::default();
+        list.add("traffic.virtualService", &self.virtual_service, &new.virtual_service, String::clone);
+        list.add("traffic.route", &self.route, &new.route, |route| route.clone().unwrap_or_else(|| "(the one that fits)".into()));
+        list.add("canary.subset", &self.subset, &new.subset, String::clone);
+        if !self.same_steps(new) {
+            list.add("strategy", &self.steps, &new.steps, |steps| {
+                let step = |(i, step): (usize, &super::Step)| match step.name.parse::<usize>() {
+                    Ok(number) if number == i + 1 => format!("{} %", step.weight),
+                    _ => format!("{} {} %", step.name, step.weight),
+                };
+                steps.iter().enumerate().map(step).collect::<Vec<_>>().join(", ")
+            });
+        }
+        list.0
+    }
+
+    /// All other changes. Steps are compared by index: call it on plans of the same shape.
+    fn details(&self, new: &Self) -> Vec<Change> {
+        let mut list = List::default();
+        list.add("traffic.capacity", &self.capacity, &new.capacity, word);
+        for (old, new) in self.steps.iter().zip(&new.steps) {
+            let field = |name: &str| format!("{name} of step {}", old.name);
+            list.add(&field("hold"), &old.hold, &new.hold, |hold| span(*hold));
+            list.add(&field("deadline"), &old.deadline, &new.deadline, |deadline| span(*deadline));
+            list.add(&field("approval"), &old.approval, &new.approval, bool::to_string);
+            list.add(&field("onInconclusive"), &old.on_inconclusive, &new.on_inconclusive, word);
+            list.add(&field("without"), &old.without, &new.without, |names| format!("[{}]", names.join(", ")));
+        }
+        let (old, other) = (&self.analysis, &new.analysis);
+        list.add("analysis.prometheus", &old.prometheus, &other.prometheus, String::clone);
+        list.add("analysis.interval", &old.interval, &other.interval, |value| span(*value));
+        list.add("analysis.warmUp", &old.warm_up, &other.warm_up, |value| span(*value));
+        let names = |metrics: &Vec<Metric>| format!("[{}]", metrics.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", "));
+        if names(&old.metrics) != names(&other.metrics) {
+            list.add("analysis.metrics", &old.metrics, &other.metrics, names);
+        }
+        for metric in &old.metrics {
+            if let Some(other) = other.metrics.iter().find(|other| other.name == metric.name) {
+                list.kinds(&metric.name, &metric.kind, &other.kind);
+            }
+        }
+        let sinks =
+            |names: &Option<Vec<String>>| names.as_ref().map_or_else(|| "(default)".into(), |names| format!("[{}]", names.join(", ")));
+        list.add("alerts", &self.alerts, &new.alerts, sinks);
+        list.add("paused", &self.paused, &new.paused, bool::to_string);
+        list.0
+    }
+}
+
+/// Lowers each limit to the other's where that one is lower. Limits of another kind or source are another metric.
+fn stricter(mine: &mut MetricKind, theirs: &MetricKind) {
+    match (mine, theirs) {
+        (
+            MetricKind::ErrorRate { relative, absolute, pass },
+            MetricKind::ErrorRate { relative: new_relative, absolute: new_absolute, pass: new_pass },
+        ) => {
+            *relative = relative.min(*new_relative);
+            *absolute = absolute.min(*new_absolute);
+            *pass = pass.min(*new_pass);
+        }
+        (MetricKind::Latency { stretch, pass }, MetricKind::Latency { stretch: new_stretch, pass: new_pass }) => {
+            *stretch = stretch.min(*new_stretch);
+            *pass = pass.min(*new_pass);
+        }
+        (
+            MetricKind::Drift { source, hold, rollback, pass },
+            MetricKind::Drift { source: new_source, hold: new_hold, rollback: new_rollback, pass: new_pass },
+        ) if source == new_source => {
+            *hold = hold.min(*new_hold);
+            *rollback = rollback.min(*new_rollback);
+            *pass = pass.min(*new_pass);
+        }
+        _ => {}
+    }
+}
+
+/// The fields of a kind as words, the source among them.
+fn fields(kind: &MetricKind) -> Vec<(&'static str, String)> {
+    let text = |value: &f64| value.to_string();
+    match kind {
+        MetricKind::ErrorRate { relative, absolute, pass } => {
+            vec![("relative", text(relative)), ("absolute", text(absolute)), ("pass", text(pass))]
+        }
+        MetricKind::Latency { stretch, pass } => vec![("stretch", text(stretch)), ("pass", text(pass))],
+        MetricKind::Drift { source, hold, rollback, pass } => {
+            let source = match source {
+                DriftSource::Counter { metric, class } => format!("counter {metric} by {class}"),
+                DriftSource::Histogram { metric } => format!("histogram {metric}"),
+            };
+            vec![("source", source), ("hold", text(hold)), ("rollback", text(rollback)), ("pass", text(pass))]
+        }
+    }
+}
+
+fn word<T: Debug>(value: &T) -> String {
+    format!("{value:?}")
+}
+
+#[derive(Default)]
+struct List(Vec<Change>);
+
+impl List {
+    fn add<T: PartialEq>(&mut self, field: &str, from: &T, to: &T, text: impl Fn(&T) -> String) {
+        if from != to {
+            self.0.push(Change { field: field.into(), from: text(from), to: text(to) });
+        }
+    }
+
+    fn kinds(&mut self, name: &str, old: &MetricKind, new: &MetricKind) {
+        let (from, to) = (fields(old), fields(new));
+        if from.iter().map(|field| field.0).eq(to.iter().map(|field| field.0)) {
+            for ((field, from), (_, to)) in from.iter().zip(&to) {
+                self.add(&format!("{field} of metric {name}"), from, to, String::clone);
+            }
+        } else {
+            let text =
+                |fields: &Vec<(&str, String)>| fields.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
+            self.add(&format!("kind of metric {name}"), &from, &to, text);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::{OnInconclusive, RolloutSpec};
+
+fn spec(strategy: Value, analysis: Value) -> RolloutSpec {
+    let mut spec = json!({"traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": strategy});
+    if !analysis.is_null() {
+        spec["analysis"] = analysis;
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+fn plan(strategy: Value, analysis: Value) -> Plan {
+    Plan::parse(&spec(strategy, analysis)).unwrap()
+}
+
+fn faults(strategy: Value, analysis: Value) -> Vec<String> {
+    Plan::parse(&spec(strategy, analysis)).unwrap_err().0.iter().map(Fault::to_string).collect()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn the_shortest_manifest_has_every_default() {
+    let plan = plan(json!({"canary": {}}), Value::Null);
+    assert_eq!(plan.steps.iter().map(|step| step.weight).collect::<Vec<_>>(), [5, 20, 50, 100]);
+    assert_eq!(plan.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    assert!(plan.steps.iter().all(|step| step.hold == MINUTE * 5 && step.deadline == MINUTE * 60 && !step.approval));
+    assert!(plan.steps.iter().all(|step| step.on_inconclusive == OnInconclusive::Hold && step.without.is_empty()));
+    assert_eq!(plan.analysis.prometheus, "default");
+    assert_eq!((plan.analysis.interval, plan.analysis.warm_up), (MINUTE / 2, MINUTE));
+    assert_eq!(
+        plan.analysis.metrics,
+        [
+            Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } },
+            Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } },
+        ]
+    );
+    assert_eq!((plan.route, plan.alerts, plan.paused), (None, None, false));
+}
+
+#[test]
+fn both_strategies_compile_to_the_same_steps() {
+    let canary =
+        plan(json!({"canary": {"weights": [10, 100], "hold": "2m", "deadline": "30m", "onInconclusive": "Rollback"}}), Value::Null);
+    let steps = plan(
+        json!({"steps": [
+            {"weight": 10, "hold": "2m", "deadline": "30m", "onInconclusive": "Rollback"},
+            {"weight": 100, "hold": "2m", "deadline": "30m", "onInconclusive": "Rollback"},
+        ]}),
+        Value::Null,
+    );
+    assert_eq!(canary, steps);
+}
+
+#[test]
+fn a_long_hold_moves_the_default_deadline_and_no_other() {
+    let plan = plan(json!({"steps": [{"weight": 50, "hold": "2h"}, {"weight": 100, "hold": "2h", "deadline": "2h"}]}), Value::Null);
+    assert_eq!(plan.steps[0].deadline, MINUTE * 240);
+    assert_eq!(plan.steps[1].deadline, MINUTE * 120);
+}
+
+#[test]
+fn drift_reads_a_counter_by_class_or_a_histogram() {
+    let plan = plan(
+        json!({"canary": {"without": ["scores"]}}),
+        json!({"metrics": [{"drift": {"counter": "predictions_total", "class": "class"}},
+                           {"name": "scores", "drift": {"histogram": "score", "rollback": 0.2}}]}),
+    );
+    let counter = DriftSource::Counter { metric: "predictions_total".into(), class: "class".into() };
+    assert_eq!(plan.analysis.metrics[0].kind, MetricKind::Drift { source: counter, hold: 0.05, rollback: 0.15, pass: 0.10 });
+    let histogram = DriftSource::Histogram { metric: "score".into() };
+    assert_eq!(plan.analysis.metrics[1].kind, MetricKind::Drift { source: histogram, hold: 0.05, rollback: 0.2, pass: 0.10 });
+    assert!(plan.steps.iter().all(|step| step.without == ["scores"]));
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_path_and_what_would_be_right() {
+    let told = faults(
+        json!({"steps": [
+            {"name": "first", "weight": 20, "hold": "0s"},
+            {"name": "first", "weight": 20, "hold": "10m", "deadline": "5m"},
+            {"weight": 90, "without": ["drift"]},
+        ]}),
+        json!({"interval": "2h", "metrics": [{}, {"latency": {"stretch": 11.0}}, {"errorRate": {}, "latency": {}},
+                                             {"name": "latency", "drift": {"counter": "a b", "histogram": "c"}}]}),
+    );
+    let wanted = [
+        "spec.strategy.steps[1].weight: is 20; must be greater than 20 (the weight before it)",
+        "spec.strategy.steps[2].weight: the last weight is 90; must be 100: a rollout ends with all traffic at the canary",
+        "spec.strategy.steps[0].hold: is 0s; must be from 1s to 168h",
+        "spec.strategy.steps[1].name: \"first\" is the name of steps[0] too; names of steps must differ",
+        "spec.strategy.steps[1].deadline: is 5m; must not be shorter than the hold (10m)",
+        "spec.strategy.steps[2].without[0]: \"drift\" is not a metric of the analysis; there are latency",
+        "spec.analysis.interval: is 2h; must be from 1s to 1h",
+        "spec.analysis.metrics[0]: has no kind; exactly one of errorRate, latency and drift, for example `errorRate: {}`",
+        "spec.analysis.metrics[1].latency.stretch: is 11; must be from 0 to 10",
+        "spec.analysis.metrics[2]: has several kinds; exactly one of errorRate, latency and drift; another kind is another metric",
+        "spec.analysis.metrics[3].drift.counter: \"a b\" is not a name; the name of a Prometheus metric, without labels",
+        "spec.analysis.metrics[3].drift: has both counter and histogram; exactly one of counter (with class) and histogram",
+        "spec.analysis.metrics[3].drift: has a counter but no class; class names the label that holds the predicted class",
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn a_strategy_is_exactly_one() {
+    assert_eq!(faults(json!({}), Value::Null), ["spec.strategy: is empty; exactly one of canary and steps, for example `canary: {}`"]);
+    let both = faults(json!({"canary": {}, "steps": [{"weight": 100}]}), Value::Null);
+    assert_eq!(both, ["spec.strategy: has both canary and steps; exactly one of canary and steps"]);
+    assert_eq!(faults(json!({"canary": {"weights": []}}), Value::Null), ["spec.strategy.canary.weights: has 0 entries; 1 to 20 of them"]);
+}
+
+#[test]
+fn numbers_that_are_none_are_refused() {
+    let mut spec = spec(json!({"canary": {}}), json!({"metrics": [{"errorRate": {}}]}));
+    let metric = &mut spec.analysis.as_mut().unwrap().metrics.as_mut().unwrap()[0];
+    metric.error_rate.as_mut().unwrap().absolute = Some(f64::NAN);
+    metric.error_rate.as_mut().unwrap().relative = Some(f64::INFINITY);
+    let told = Plan::parse(&spec).unwrap_err();
+    assert_eq!(
+        told.0.iter().map(|fault| fault.path.as_str()).collect::<Vec<_>>(),
+        ["spec.analysis.metrics[0].errorRate.relative", "spec.analysis.metrics[0].errorRate.absolute"]
+    );
+}
+
+#[test]
+fn a_plan_survives_being_stored() {
+    let plan = plan(json!({"canary": {"hold": "1500ms"}}), Value::Null);
+    let stored = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+}
+
+fn told(changes: &[Change]) -> Vec<String> {
+    changes.iter().map(Change::to_string).collect()
+}
+
+#[test]
+fn another_canary_route_or_list_of_steps_starts_again() {
+    let old = plan(json!({"canary": {}}), Value::Null);
+    let mut new = old.clone();
+    new.subset = "v3".into();
+    new.route = Some("primary".into());
+    new.steps = plan(json!({"steps": [{"name": "few", "weight": 10}, {"weight": 100}]}), Value::Null).steps;
+    new.paused = true;
+    let edit = old.edit(&new, 1);
+    assert_eq!(
+        told(&edit.restart),
+        ["traffic.route (the one that fits) -> primary", "canary.subset v2 -> v3", "strategy 5 %, 20 %, 50 %, 100 % -> few 10 %, 100 %"]
+    );
+    assert!(edit.now.is_empty() && edit.later.is_empty());
+    assert!(!old.same_route(&new));
+    assert!(old.adopt(&new, 1).paused);
+}
+
+#[test]
+fn the_same_weights_written_as_steps_start_nothing() {
+    let old = plan(json!({"canary": {"weights": [50, 100]}}), Value::Null);
+    let new = plan(json!({"steps": [{"weight": 50}, {"weight": 100, "approval": true}]}), Value::Null);
+    let edit = old.edit(&new, 0);
+    assert!(edit.restart.is_empty());
+    assert_eq!(told(&edit.now), ["approval of step 2 false -> true"]);
+}
+
+#[test]
+fn steps_that_have_ended_keep_what_they_ended_with() {
+    let old = plan(json!({"canary": {}}), Value::Null);
+    let new = plan(json!({"canary": {"hold": "10m"}}), Value::Null);
+    let edit = old.edit(&new, 2);
+    assert_eq!(told(&edit.now), ["hold of step 3 5m -> 10m", "hold of step 4 5m -> 10m"]);
+    assert_eq!(told(&edit.later), ["hold of step 1 5m -> 10m", "hold of step 2 5m -> 10m"]);
+    let adopted = old.adopt(&new, 2);
+    assert_eq!(adopted.steps.iter().map(|step| step.hold.as_secs()).collect::<Vec<_>>(), [300, 300, 600, 600]);
+}
+
+#[test]
+fn stricter_limits_count_at_once_and_looser_ones_later() {
+    let old = plan(json!({"canary": {"without": ["latency"]}}), Value::Null);
+    let new = plan(
+        json!({"canary": {"without": ["errorRate"]}}),
+        json!({"interval": "1m", "metrics": [{"errorRate": {"relative": 1.0, "absolute": 0.01}}, {"latency": {"stretch": 0.02}},
+                                             {"drift": {"histogram": "score"}}]}),
+    );
+    let edit = old.edit(&new, 3);
+    assert!(edit.restart.is_empty());
+    assert_eq!(
+        told(&edit.now),
+        ["without of step 4 [latency] -> []", "relative of metric errorRate 1.1 -> 1", "stretch of metric latency 0.05 -> 0.02"]
+    );
+    assert_eq!(
+        told(&edit.later),
+        [
+            "without of step 1 [latency] -> [errorRate]",
+            "without of step 2 [latency] -> [errorRate]",
+            "without of step 3 [latency] -> [errorRate]",
+            "without of step 4 [] -> [errorRate]",
+            "analysis.interval 30s -> 1m",
+            "analysis.metrics [errorRate, latency] -> [errorRate, latency, drift]",
+            "absolute of metric errorRate 0.0005 -> 0.01"
+        ]
+    );
+}
+
+#[test]
+fn a_metric_of_another_kind_waits_for_the_next_rollout() {
+    let old = plan(json!({"canary": {}}), json!({"metrics": [{"name": "m", "drift": {"histogram": "a"}}]}));
+    let new = plan(json!({"canary": {}}), json!({"metrics": [{"name": "m", "latency": {"stretch": 0.0}}]}));
+    let edit = old.edit(&new, 0);
+    assert!(edit.now.is_empty());
+    assert_eq!(told(&edit.later).len(), 1);
+    assert!(told(&edit.later)[0].starts_with("kind of metric m source histogram a"));
+    let other = plan(json!({"canary": {}}), json!({"metrics": [{"name": "m", "drift": {"histogram": "b", "hold": 0.01}}]}));
+    assert_eq!(old.adopt(&other, 0), old);
+}
