@@ -39,7 +39,9 @@ impl Real {
         let [etcd, peer, secure] = [free_port(), free_port(), free_port()];
         let file = |name: &str| directory.join(name).display().to_string();
         fs::write(file("tokens"), format!("{TOKEN},admin,admin,system:masters\n")).unwrap();
-        fs::write(file("key.pem"), signing_key()).unwrap();
+        let (private, public) = signing_keys();
+        fs::write(file("key.pem"), private).unwrap();
+        fs::write(file("key.pub"), public).unwrap();
         let etcd_url = format!("http://127.0.0.1:{etcd}");
         let mut real = Self { children: Vec::new(), directory: directory.clone(), url: format!("https://127.0.0.1:{secure}") };
         real.spawn(
@@ -63,7 +65,7 @@ impl Real {
                 ("--cert-dir", file("certs")),
                 ("--token-auth-file", file("tokens")),
                 ("--authorization-mode", "AlwaysAllow".into()),
-                ("--service-account-key-file", file("key.pem")),
+                ("--service-account-key-file", file("key.pub")),
                 ("--service-account-signing-key-file", file("key.pem")),
                 ("--service-account-issuer", "https://kubernetes.default.svc".into()),
                 ("--service-cluster-ip-range", "10.0.0.0/24".into()),
@@ -95,7 +97,7 @@ impl Real {
         let mut config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await.unwrap();
         config.default_retry = false;
         let client = Client::try_from(config).unwrap();
-        for _ in 0..300 {
+        for _ in 0..450 {
             let ready = http::Request::get("/readyz").body(Vec::new()).unwrap();
             if client.request_text(ready).await.is_ok() {
                 return client;
@@ -103,7 +105,7 @@ impl Real {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         let log = fs::read_to_string(self.directory.join("kube-apiserver.log")).unwrap_or_default();
-        panic!("kube-apiserver is not ready after a minute: {}", log.lines().rev().take(5).collect::<Vec<_>>().join("\n"));
+        panic!("kube-apiserver is not ready after 90 seconds: {}", log.lines().rev().take(5).collect::<Vec<_>>().join("\n"));
     }
 }
 
@@ -111,11 +113,21 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A key for service account tokens, which nobody here asks for.
-fn signing_key() -> String {
+/// Keys for service account tokens, which nobody here asks for: private in PKCS #8, public as SubjectPublicKeyInfo.
+fn signing_keys() -> (String, String) {
+    use ring::signature::KeyPair;
     let algorithm = &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-    let key = ring::signature::EcdsaKeyPair::generate_pkcs8(algorithm, &ring::rand::SystemRandom::new()).unwrap();
-    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64(key.as_ref()))
+    let random = ring::rand::SystemRandom::new();
+    let private = ring::signature::EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+    let pair = ring::signature::EcdsaKeyPair::from_pkcs8(algorithm, private.as_ref(), &random).unwrap();
+    // "An elliptic curve point on P-256" in DER, up to the point itself.
+    let head = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
+        0x07, 0x03, 0x42, 0x00,
+    ];
+    let public = [&head[..], pair.public_key().as_ref()].concat();
+    let pem = |name: &str, der: &[u8]| format!("-----BEGIN {name}-----\n{}\n-----END {name}-----\n", base64(der));
+    (pem("PRIVATE KEY", private.as_ref()), pem("PUBLIC KEY", &public))
 }
 
 fn base64(bytes: &[u8]) -> String {
