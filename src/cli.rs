@@ -4,6 +4,7 @@ mod ask;
 mod cluster;
 mod controller;
 mod crd;
+mod demo;
 mod exit;
 mod explain;
 mod lint;
@@ -65,6 +66,8 @@ struct Global {
 enum Verb {
     /// Run the controller: it watches Rollouts and moves traffic
     Controller(controller::ControllerArgs),
+    /// See it work without a cluster: a good version promoted, a drifting one taken back
+    Demo(demo::DemoArgs),
     /// List Rollouts: phase, step, weight, versions, verdict
     List(list::ListArgs),
     /// Show one Rollout, or wait --until it is where it should be
@@ -114,6 +117,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
     let clock = Clock::system();
     let ask = match &cli.verb {
         Verb::Controller(args) => return controller::run(args, &cli.global, environment).await,
+        Verb::Demo(args) => return demo::run(args, clock, output).await,
         Verb::Lint(args) => return lint::run(args, output),
         Verb::Crd => return crd::run(output),
         Verb::Version => return version::run(output),
