@@ -1,8 +1,8 @@
 //! The command line: what can be asked, and the exit code of the answer. Data goes to stdout, hints to stderr.
 
-mod controller;
 mod ask;
 mod cluster;
+mod controller;
 mod crd;
 mod exit;
 mod explain;
