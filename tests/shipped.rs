@@ -143,8 +143,11 @@ fn the_configuration_that_is_shipped_is_valid_also_with_its_comments_taken_in() 
     let text = config["data"]["haldane.yaml"].as_str().unwrap().to_owned();
     let parsed = Config::parse(&text, Path::new("/etc/haldane")).unwrap();
     assert!(parsed.prometheus.contains_key("default"));
-    let commented =
-        text.replace("alerts: {}", "alerts:").replace("#   default", "  default").replace("#   audit", "  audit").replace("    # ", "    ");
+    let taken_in = |line: &str| match line.split_once("# ") {
+        Some((before, setting)) if before.trim().is_empty() => format!("{before}{setting}"),
+        _ => line.replace("alerts: {}", "alerts:"),
+    };
+    let commented = text.lines().map(taken_in).collect::<Vec<_>>().join("\n");
     let commented = commented.replace("http://prometheus", "https://prometheus");
     let parsed = Config::parse(&commented, Path::new("/etc/haldane")).unwrap();
     assert_eq!(parsed.alerts.len(), 2);
@@ -186,6 +189,25 @@ fn every_rollout_in_the_documents_is_one_that_starts() {
         }
     }
     assert!(seen > 0);
+}
+
+#[test]
+fn every_configuration_in_the_documents_is_one_that_is_taken() {
+    let shown: Vec<String> = blocks("docs/operations.md").into_iter().filter(|block| block.starts_with("prometheus:")).collect();
+    assert_eq!(shown.len(), 1);
+    let config = Config::parse(&shown[0], Path::new("/etc/haldane")).unwrap();
+    assert_eq!((config.prometheus.len(), config.alerts.len()), (1, 3));
+}
+
+#[test]
+fn every_alert_is_explained() {
+    let manual = read("docs/operations.md");
+    let source = read("src/tell/outbox.rs");
+    let names: BTreeSet<&str> = source.split('"').filter(|s| s.starts_with("Rollout") && s.chars().all(char::is_alphabetic)).collect();
+    assert!(names.len() > 8, "{names:?}");
+    for name in names {
+        assert!(manual.contains(name), "docs/operations.md does not explain {name}");
+    }
 }
 
 #[test]
