@@ -1,4 +1,5 @@
 //! The CRD and the examples that users apply.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers of tests
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

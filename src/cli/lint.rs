@@ -24,8 +24,8 @@ const MAX_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct LintArgs {
-    /// File of YAML or JSON documents, - for standard input; may be repeated
-    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    /// Files of YAML or JSON documents, - for standard input
+    #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
     /// Requests a second to the model: whether they are enough for the plan
     #[arg(long, value_name = "N", value_parser = rate)]
