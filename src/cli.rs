@@ -2,6 +2,7 @@
 
 mod ask;
 mod cluster;
+mod controller;
 mod crd;
 mod exit;
 mod explain;
@@ -62,6 +63,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the controller: it watches Rollouts and moves traffic
+    Controller(controller::ControllerArgs),
     /// List Rollouts: phase, step, weight, versions, verdict
     List(list::ListArgs),
     /// Show one Rollout, or wait --until it is where it should be
@@ -93,6 +96,8 @@ pub struct Environment {
     pub no_color: bool,
     /// Name of the user who calls, if the kubeconfig has none.
     pub user: Option<String>,
+    /// Name of this machine or pod.
+    pub host: Option<String>,
 }
 
 /// Does what was asked.
@@ -108,6 +113,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
     let cluster = || cluster::Cluster::connect(&cli.global, environment);
     let clock = Clock::system();
     let ask = match &cli.verb {
+        Verb::Controller(args) => return controller::run(args, &cli.global, environment).await,
         Verb::Lint(args) => return lint::run(args, output),
         Verb::Crd => return crd::run(output),
         Verb::Version => return version::run(output),

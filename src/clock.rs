@@ -36,6 +36,12 @@ impl Clock {
         }
     }
 
+    /// The monotonic clock: for every span of time that something is decided on.
+    #[allow(clippy::disallowed_methods)]
+    pub fn monotonic(&self) -> std::time::Instant {
+        Instant::now().into_std()
+    }
+
     /// Time since this clock was made. It never jumps and never goes back.
     #[allow(clippy::disallowed_methods)]
     pub fn elapsed(&self) -> Duration {

@@ -1,9 +1,25 @@
 //! The controller's configuration file: named Prometheus providers and alert sinks.
+//!
+//! [`Config::parse`] refuses unknown keys and reports every fault at once with its path and the mend; no fault says a value, since URLs
+//! of webhooks are secrets. [`ConfigHandle`] re-reads the file when it changes; a bad new one leaves the old one in force.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod faults;
+mod handle;
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time};
 
 use kube::core::Duration;
 use serde::Deserialize;
+
+pub use faults::{ConfigError, Fault};
+pub use handle::{ConfigHandle, Snapshot};
+
+/// Name that a Rollout means when it names no provider and no sink.
+pub const DEFAULT: &str = "default";
+/// How often targets are scraped when the file does not say.
+const SCRAPE_INTERVAL: time::Duration = time::Duration::from_secs(15);
+/// How much later than a scrape its samples can be asked for, when the file does not say.
+const SCRAPE_SLACK: time::Duration = time::Duration::from_secs(5);
 
 /// The file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -60,8 +76,8 @@ pub struct AlertmanagerSink {
     pub url: String,
 }
 
-/// A webhook.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// A webhook. Its `Debug` leaves the URL out.
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookSink {
     /// URL to POST to. A secret: never logged.
@@ -82,3 +98,69 @@ pub enum WebhookFormat {
     /// Our own JSON, signed with HMAC-SHA256.
     Json,
 }
+
+/// A Rollout names something that is not in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {name:?} is not in the controller's configuration; there {}", listed(known))]
+pub struct UnknownName {
+    what: &'static str,
+    name: String,
+    known: Vec<String>,
+}
+
+fn listed(known: &[String]) -> String {
+    match known {
+        [] => "is none".into(),
+        [one] => format!("is {one:?}"),
+        several => format!("are {}", several.iter().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+impl Config {
+    /// The provider of that name.
+    pub fn provider(&self, name: &str) -> Result<&Provider, UnknownName> {
+        self.prometheus.get(name).ok_or_else(|| UnknownName {
+            what: "the Prometheus provider",
+            name: name.into(),
+            known: self.prometheus.keys().cloned().collect(),
+        })
+    }
+
+    /// Names of the sinks that a Rollout's alerts go to: those named, each once; or, if it names none, `default` where that exists.
+    pub fn sinks(&self, named: Option<&[String]>) -> Result<Vec<String>, UnknownName> {
+        let Some(named) = named else {
+            return Ok(self.alerts.keys().filter(|n| *n == DEFAULT).cloned().collect());
+        };
+        let mut found: Vec<String> = Vec::new();
+        for name in named {
+            if !self.alerts.contains_key(name) {
+                return Err(UnknownName { what: "the alert sink", name: name.clone(), known: self.alerts.keys().cloned().collect() });
+            }
+            if !found.contains(name) {
+                found.push(name.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Provider {
+    /// How often targets are scraped.
+    pub fn scrapes_every(&self) -> time::Duration {
+        self.scrape_interval.map_or(SCRAPE_INTERVAL, Into::into)
+    }
+
+    /// How far behind now a window ends.
+    pub fn window_lag(&self) -> time::Duration {
+        self.lag.map_or_else(|| self.scrapes_every() + SCRAPE_SLACK, Into::into)
+    }
+}
+
+impl fmt::Debug for WebhookSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookSink").field("format", &self.format).field("hmac_key_file", &self.hmac_key_file).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

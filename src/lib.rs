@@ -4,13 +4,25 @@
 //! counters into evidence; `decide` is a pure state machine; `act` performs at most one guarded mutation a pass; `tell` speaks of it after
 //! the traffic is safe.
 
+pub mod act;
 pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod controller;
 pub mod counts;
+pub mod decide;
 pub mod judge;
+pub mod lease;
+pub mod metrics;
 pub mod observe;
 pub mod plan;
+pub mod reconcile;
+pub mod route;
+pub mod server;
+pub mod sim;
+pub mod state;
+pub mod telemetry;
+pub mod tell;
 pub mod tls;

@@ -44,5 +44,6 @@ fn called_by_kubectl() -> bool {
 
 fn environment() -> Environment {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    Environment { no_color: set("NO_COLOR").is_some(), user: set("USER").and_then(|user| user.into_string().ok()) }
+    let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
+    Environment { no_color: set("NO_COLOR").is_some(), user: text("USER"), host: text("HOSTNAME") }
 }

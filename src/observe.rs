@@ -1,10 +1,103 @@
 //! What is known before a decision: caches and the newest look at the metrics. Absence and error are values here.
 
+pub mod brief;
+pub mod cluster;
+pub mod mesh;
+pub mod prometheus;
+pub mod providers;
+pub mod sampler;
+pub mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::command::{Command, RefusedCommand};
 use crate::judge::{Evidence, Judgement, StepTerms};
-use crate::plan::AnalysisPlan;
+use crate::plan::{AnalysisPlan, Plan};
+use crate::route::{RouteFault, View};
+
+/// Everything that a decision is made of, beside the state.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Namespace of the Rollout.
+    pub namespace: String,
+    /// Name of the Rollout.
+    pub name: String,
+    /// Uid of the Rollout.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: i64,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// It carries our finalizer.
+    pub finalizer: bool,
+    /// What it means, or all its faults in words.
+    pub plan: Result<Plan, String>,
+    /// Commands not handled yet, abort first.
+    pub commands: Vec<Result<Command, RefusedCommand>>,
+    /// The managed route.
+    pub route: Result<View, RouteFault>,
+    /// Whose claim is on it.
+    pub holder: Holder,
+    /// Other routes that lead to the same subsets.
+    pub other_routes: Vec<String>,
+    /// Subsets of the route's host that matter here.
+    pub subsets: BTreeMap<String, Subset>,
+    /// The newest look at the metrics.
+    pub look: Option<Look>,
+    /// A provider or sink that the spec names is not in the configuration.
+    pub config_problem: Option<Problem>,
+    /// Passes of this process since the present weight was read back.
+    pub passes: u32,
+    /// What the API server or a webhook said when it refused the newest downward patch.
+    pub refusal: Option<String>,
+    /// The route was read from the API server in this pass, not from the cache.
+    pub fresh: bool,
+}
+
+/// Whose claim is on the route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody's.
+    Nobody,
+    /// This Rollout's.
+    Us,
+    /// Another Rollout's, by name; it exists.
+    Other(String),
+    /// A Rollout's that does not exist any more: void, but for its latch.
+    Gone,
+}
+
+/// A subset of the DestinationRule and the pods behind it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Subset {
+    /// A DestinationRule in this namespace has it.
+    pub declared: bool,
+    /// pod-template-hash or controller-revision-hash of its pods that are not being deleted.
+    pub revisions: BTreeSet<String>,
+    /// Its pods that are not being deleted.
+    pub arm: Arm,
+}
+
+impl Subset {
+    /// Pods whose endpoint is ready.
+    pub fn ready(&self) -> u32 {
+        u32::try_from(self.arm.pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The one revision, if there is exactly one.
+    pub fn revision(&self) -> Option<&str> {
+        self.revisions.first().filter(|_| self.revisions.len() == 1).map(String::as_str)
+    }
+
+    /// Since when as many pods as now are ready.
+    pub fn ready_since(&self) -> Option<Timestamp> {
+        self.arm.pods.iter().filter_map(|pod| pod.ready_since).max()
+    }
+}
+
 
 /// What a sampler is told: whom to watch, since when, and the evidence to go on from.
 #[derive(Clone, Debug, PartialEq)]

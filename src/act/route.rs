@@ -1,0 +1,100 @@
+//! Writes to the VirtualService. Up needs fresh reads and loses against anything newer; down survives foreign edits.
+
+use kube::{
+    api::{Patch, PatchParams},
+    core::DynamicObject,
+};
+use serde_json::Value;
+
+use super::{ActError, Desk, READ, WRITE, version_of, within};
+use crate::api::Rollout;
+use crate::api::names::MANAGER;
+use crate::observe::mesh;
+use crate::route::{self, Fence, View, Wanted};
+
+/// The VirtualService as it is now.
+///
+/// # Errors
+/// `Gone` when it does not exist.
+pub async fn read(desk: &Desk, name: &str) -> Result<Value, ActError> {
+    let object = within(READ, "the VirtualService", desk.routes.get(name)).await?;
+    Ok(mesh::value(&object))
+}
+
+/// Raises the canary's share. The Rollout and the VirtualService are read anew; if either is another than the one decided on, nothing is
+/// written.
+///
+/// # Errors
+/// `Stale` with what was decided on out of date, `Refused` when a webhook says no.
+pub async fn raise(desk: &Desk, rollout: &Rollout, view: &View, wanted: &Wanted) -> Result<Value, ActError> {
+    let name = rollout.metadata.name.clone().unwrap_or_default();
+    let fresh = within(READ, "the Rollout", desk.rollouts.get(&name)).await?;
+    if fresh.metadata.resource_version != rollout.metadata.resource_version || fresh.metadata.uid != rollout.metadata.uid {
+        return Err(ActError::Stale("the Rollout".to_owned()));
+    }
+    let object = read(desk, &view.virtual_service).await?;
+    let now = find(&object, view)?;
+    if now.entries != view.entries || now.claim != view.claim || now.index != view.index {
+        return Err(ActError::Stale("the VirtualService".to_owned()));
+    }
+    match write(desk, view, route::patch(&now, wanted, Fence::Version)).await {
+        // 422 is a failed test as well as a refusal: only a look tells.
+        Err(ActError::Refused(message)) => {
+            let after = read(desk, &view.virtual_service).await?;
+            if version_of(&after) == now.resource_version { Err(ActError::Refused(message)) } else { Err(ActError::Stale(message)) }
+        }
+        other => other,
+    }
+}
+
+/// Lowers the canary's share. After a 422 it looks and, if only others moved meanwhile, writes again at once.
+///
+/// # Errors
+/// `Stale` when a newer controller wrote meanwhile, `Refused` when a webhook says no.
+pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, ActError> {
+    match write(desk, view, route::patch(view, wanted, Fence::Identity)).await {
+        Err(ActError::Refused(message)) => {
+            let object = read(desk, &view.virtual_service).await?;
+            let now = find(&object, view)?;
+            if now.claim.as_ref().is_some_and(|claim| claim.uid == wanted.claim.uid && claim.epoch >= wanted.claim.epoch) {
+                return Err(ActError::Stale("a newer write is there".to_owned()));
+            }
+            if now.claim != view.claim {
+                return Err(ActError::Stale("our annotation changed".to_owned()));
+            }
+            if now.entries == view.entries && now.index == view.index && now.resource_version == view.resource_version {
+                return Err(ActError::Refused(message));
+            }
+            write(desk, &now, route::patch(&now, wanted, Fence::Identity)).await
+        }
+        other => other,
+    }
+}
+
+/// Takes us out of the route.
+///
+/// # Errors
+/// As [`lower`].
+pub async fn release(desk: &Desk, view: &View, stable: &str) -> Result<Value, ActError> {
+    match write(desk, view, route::release(view, stable)).await {
+        Err(ActError::Refused(message)) => {
+            let now = find(&read(desk, &view.virtual_service).await?, view)?;
+            if now.resource_version == view.resource_version {
+                return Err(ActError::Refused(message));
+            }
+            write(desk, &now, route::release(&now, stable)).await
+        }
+        other => other,
+    }
+}
+
+fn find(object: &Value, view: &View) -> Result<View, ActError> {
+    route::find(object, view.name.as_deref()).map_err(|fault| ActError::Stale(fault.to_string()))
+}
+
+async fn write(desk: &Desk, view: &View, patch: json_patch::Patch) -> Result<Value, ActError> {
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Json::<DynamicObject>(patch);
+    let request = desk.routes.patch(&view.virtual_service, &params, &patch);
+    Ok(mesh::value(&within(WRITE, "the VirtualService", request).await?))
+}

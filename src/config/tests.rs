@@ -1,0 +1,201 @@
+use super::*;
+use std::path::Path;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/haldane"))
+}
+
+fn faults(text: &str) -> Vec<String> {
+    match parse(text) {
+        Err(ConfigError::Faults(faults)) => faults.iter().map(ToString::to_string).collect(),
+        other => panic!("expected faults, got {other:?}"),
+    }
+}
+
+const GOOD: &str = r#"
+prometheus:
+  default: {url: "http://prometheus.monitoring:9090", scrapeInterval: 15s, lag: 20s, labels: {cluster: prod}, bearerTokenFile: token}
+  far: {url: "https://thanos.example.com/prefix", caFile: /etc/ca.pem}
+alerts:
+  default: {alertmanager: {url: "http://alertmanager.monitoring:9093"}}
+  oncall: {webhook: {url: "https://hooks.example.com/x", format: slack}}
+  audit: {webhook: {url: "https://audit.example.com", format: json, hmacKeyFile: hmac}}
+"#;
+
+#[test]
+fn the_documented_file_is_read_and_secrets_lie_beside_it() {
+    let config = parse(GOOD).unwrap();
+    let default = config.provider("default").unwrap();
+    assert_eq!(default.scrapes_every(), time::Duration::from_secs(15));
+    assert_eq!(default.window_lag(), time::Duration::from_secs(20));
+    assert_eq!(default.bearer_token_file.as_deref(), Some(Path::new("/etc/haldane/token")));
+    assert_eq!(default.labels["cluster"], "prod");
+    let far = config.provider("far").unwrap();
+    assert_eq!(far.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(far.window_lag(), time::Duration::from_secs(20), "scrape interval and five seconds");
+    let audit = config.alerts["audit"].webhook.as_ref().unwrap();
+    assert_eq!(audit.hmac_key_file.as_deref(), Some(Path::new("/etc/haldane/hmac")));
+}
+
+#[test]
+fn an_empty_file_is_an_empty_configuration() {
+    for text in ["", "\n", "# nothing yet\n", "{}", "prometheus:\nalerts:\n"] {
+        assert_eq!(parse(text).unwrap(), Config::default(), "{text:?}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_their_paths() {
+    let told = faults(
+        r#"
+promtheus: {}
+prometheus:
+  a: {url: "ftp://x/y", scrapeInterval: 15, extra: 1}
+  b: {lag: -1s, labels: {__name__: up, ok: 1}}
+  c: {url: "http://u:p@h", caFile: ca.pem}
+alerts:
+  none: {}
+  both: {alertmanager: {url: "http://a?x=1"}, webhook: {url: "http://b/#f", format: slack, hmacKeyFile: k}}
+  odd: {webhook: {url: 7, format: xml, hmacKeyFile: ""}}
+"#,
+    );
+    let expected = [
+        "promtheus: is not a key here; known are prometheus, alerts",
+        "prometheus.a.extra: is not a key here",
+        "prometheus.a.url: must begin with http:// or https://",
+        "prometheus.a.scrapeInterval: must be a duration with its unit",
+        "prometheus.b.url: is missing",
+        "prometheus.b.lag: must be from 0s to 1h",
+        "prometheus.b.labels.__name__: a label name",
+        "prometheus.b.labels.ok: must be a string: put it in quotes",
+        "prometheus.c.url: must not carry a user or a password",
+        "prometheus.c.caFile: has no effect with an http URL",
+        "alerts.none: needs exactly one of alertmanager and webhook",
+        "alerts.both: needs exactly one of alertmanager and webhook",
+        "alerts.both.alertmanager.url: is the base URL",
+        "alerts.both.webhook.url: has a fragment",
+        "alerts.both.webhook.hmacKeyFile: Slack checks no signature",
+        "alerts.odd.webhook.url: must be a string",
+        "alerts.odd.webhook.format: must be slack or json",
+        "alerts.odd.webhook.hmacKeyFile: must be the path of a file",
+    ];
+    for wanted in expected {
+        assert!(told.iter().any(|t| t.starts_with(wanted)), "missing: {wanted}\ntold: {told:#?}");
+    }
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+}
+
+#[test]
+fn no_error_repeats_a_secret() {
+    let secret = "T0KEN-XYZ";
+    let bad = [
+        format!("alerts: {{a: {{webhook: {{url: \"https://h/{secret}\", format: xml}}}}}}"),
+        format!("alerts: {{a: {{webhook: {{url: \"https://x:{secret}@h/\", format: json}}}}}}"),
+        format!("alerts: {{a: {{webhook: {{url: \"::{secret}\", format: json}}}}}}"),
+        format!("alerts: {{a: {{webhook: \"{secret}\"}}}}"),
+        format!("alerts: {{a: {{webhook: {{url: https://h/{secret}, url: b}}}}}}"),
+        format!("alerts:\n  a:\n\twebhook: https://h/{secret}\n"),
+        format!("alerts: [\"{secret}\""),
+        format!("\"{secret}\""),
+    ];
+    for text in bad {
+        let error = parse(&text).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
+    }
+    let config = parse(&format!("alerts: {{a: {{webhook: {{url: \"https://h/{secret}\", format: json}}}}}}")).unwrap();
+    assert!(!format!("{config:?}").contains(secret));
+}
+
+#[test]
+fn a_duration_that_would_overflow_is_a_fault() {
+    let told = faults("prometheus: {a: {url: \"http://h\", lag: 99999999999999999999999h}}");
+    assert_eq!(told, ["prometheus.a.lag: must be a duration with its unit, as 15s or 500ms"]);
+    let told = faults("prometheus: {a: {url: \"http://h\", scrapeInterval: 0s}}");
+    assert_eq!(told, ["prometheus.a.scrapeInterval: must be above 0s and at most 1h"]);
+}
+
+#[test]
+fn a_name_that_is_not_there_says_which_are() {
+    let config = parse(GOOD).unwrap();
+    let error = config.provider("prod").unwrap_err().to_string();
+    assert_eq!(error, "the Prometheus provider \"prod\" is not in the controller's configuration; there are \"default\", \"far\"");
+    let error = config.sinks(Some(&["oncall".into(), "pager".into()])).unwrap_err().to_string();
+    assert_eq!(error, "the alert sink \"pager\" is not in the controller's configuration; there are \"audit\", \"default\", \"oncall\"");
+    assert!(Config::default().provider("x").unwrap_err().to_string().ends_with("there is none"));
+}
+
+#[test]
+fn a_rollout_without_sinks_uses_the_default_one() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.sinks(None).unwrap(), ["default"]);
+    assert_eq!(config.sinks(Some(&[])).unwrap(), Vec::<String>::new(), "an empty list is silence");
+    assert_eq!(config.sinks(Some(&["oncall".into(), "oncall".into()])).unwrap(), ["oncall"]);
+    assert_eq!(Config::default().sinks(None).unwrap(), Vec::<String>::new());
+}
+
+fn scratch(name: &str) -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("haldane-config-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn a_bad_new_file_leaves_the_old_one_in_force_and_says_so() {
+    let dir = scratch("bad");
+    let file = dir.join("haldane.yaml");
+    std::fs::write(&file, GOOD).unwrap();
+    let handle = ConfigHandle::load(&file).await.unwrap();
+    let mut changes = handle.changes();
+    let first = handle.current();
+    assert_eq!((first.version, handle.error()), (1, None));
+
+    std::fs::write(&file, "prometheus: {default: {url: gopher}}").unwrap();
+    handle.look().await;
+    assert_eq!(handle.current(), first);
+    assert!(handle.error().unwrap().contains("prometheus.default.url"), "{:?}", handle.error());
+    changes.changed().await.unwrap();
+
+    std::fs::remove_file(&file).unwrap();
+    handle.look().await;
+    assert!(handle.error().unwrap().starts_with("cannot read"));
+    assert_eq!(handle.current(), first);
+
+    std::fs::write(&file, GOOD).unwrap();
+    handle.look().await;
+    assert_eq!(handle.error(), None, "the old file is back");
+    assert_eq!(handle.current().version, 1);
+
+    std::fs::write(&file, "prometheus: {default: {url: \"http://new\"}}").unwrap();
+    handle.look().await;
+    assert_eq!(handle.current().version, 2);
+    assert_eq!(handle.current().config.prometheus["default"].url, "http://new");
+    assert_ne!(handle.current().hash, first.hash);
+}
+
+#[tokio::test]
+async fn a_configmap_that_exchanges_its_link_is_seen() {
+    let dir = scratch("link");
+    for (version, url) in [("v1", "http://one"), ("v2", "http://two")] {
+        std::fs::create_dir_all(dir.join(version)).unwrap();
+        std::fs::write(dir.join(version).join("haldane.yaml"), format!("prometheus: {{default: {{url: \"{url}\"}}}}")).unwrap();
+    }
+    std::os::unix::fs::symlink("v1", dir.join("data")).unwrap();
+    std::os::unix::fs::symlink("data/haldane.yaml", dir.join("haldane.yaml")).unwrap();
+    let handle = ConfigHandle::load(dir.join("haldane.yaml")).await.unwrap();
+    assert_eq!(handle.current().config.prometheus["default"].url, "http://one");
+    std::os::unix::fs::symlink("v2", dir.join("next")).unwrap();
+    std::fs::rename(dir.join("next"), dir.join("data")).unwrap();
+    handle.look().await;
+    assert_eq!(handle.current().config.prometheus["default"].url, "http://two");
+}
+
+#[tokio::test]
+async fn a_bad_file_at_the_start_is_an_error() {
+    let dir = scratch("start");
+    assert!(matches!(ConfigHandle::load(dir.join("none.yaml")).await, Err(ConfigError::Unreadable { .. })));
+    std::fs::write(dir.join("bad.yaml"), "alerts: 3").unwrap();
+    assert!(matches!(ConfigHandle::load(dir.join("bad.yaml")).await, Err(ConfigError::Faults(_))));
+    std::fs::write(dir.join("no.yaml"), "a: [").unwrap();
+    assert!(matches!(ConfigHandle::load(dir.join("no.yaml")).await, Err(ConfigError::NotYaml(_))));
+}

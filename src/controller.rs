@@ -1,0 +1,343 @@
+//! Puts the parts together: watches, passes, election, server, and an orderly end.
+
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, TryStreamExt, future};
+use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DynamicObject, GroupVersionKind, PartialObjectMeta, discovery::ApiResource},
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::Config as ControllerConfig,
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher,
+    },
+};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::api::Rollout;
+use crate::clock::Clock;
+use crate::config::{ConfigError, ConfigHandle};
+use crate::lease::{Election, LeaderHandle, Terms};
+use crate::metrics::Metrics;
+use crate::observe::cluster::Caches;
+use crate::observe::providers::Providers;
+use crate::reconcile::{Context, reconcile, retry};
+use crate::server;
+use crate::tell::{Courier, Teller, event::Events};
+
+/// Passes at the same time, of different Rollouts.
+const CONCURRENCY: u16 = 32;
+/// A watch is opened anew after so many seconds: a half-open one hides an abort no longer than this.
+const WATCH_SECONDS: u32 = 60;
+/// After SIGTERM a pass under way may take so long.
+const ENDING: Duration = Duration::from_secs(8);
+
+/// What a controller is told.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Namespaces to watch; empty: all.
+    pub namespaces: Vec<String>,
+    /// Where probes and metrics are served.
+    pub listen: Option<SocketAddr>,
+    /// Election: namespace of the Lease and the name of this replica; `None`: this one acts alone.
+    pub election: Option<(String, String)>,
+    /// The configuration file; `None`: `config` stays as it is.
+    pub config_file: Option<PathBuf>,
+}
+
+/// Why the controller cannot run.
+#[derive(Debug, Error)]
+pub enum ControllerError {
+    /// The configuration file has faults.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The API server.
+    #[error("the Kubernetes API: {0}")]
+    Kube(#[from] kube::Error),
+    /// Neither v1 nor v1beta1.
+    #[error("this cluster has no VirtualService (networking.istio.io/v1 or v1beta1): install Istio's CRDs first")]
+    NoIstio,
+    /// The custom resource is not installed.
+    #[error("this cluster has no rollouts.haldane.dev: kubectl apply -k deploy/crd")]
+    NoCrd,
+    /// The address cannot be bound.
+    #[error("cannot listen: {0}")]
+    Listen(#[from] std::io::Error),
+    /// The client for alerts.
+    #[error("the client for alerts: {0}")]
+    Courier(#[from] reqwest::Error),
+}
+
+/// Runs until `stop` is ready: then passes under way end, the lease is given back.
+///
+/// # Errors
+/// When something needed at the start is missing.
+pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: impl Future<Output = ()>) -> Result<(), ControllerError> {
+    let clock = Clock::system();
+    let metrics = Metrics::new();
+    let virtual_service = mesh_kind(&client, "VirtualService").await?;
+    let destination_rule = mesh_kind(&client, "DestinationRule").await?;
+    if client.list_api_group_resources("haldane.dev/v1alpha1").await.is_err() {
+        return Err(ControllerError::NoCrd);
+    }
+    let (wake, woken) = mpsc::unbounded_channel();
+    let (stopping, stopped) = watch::channel(false);
+
+    let (leader, election) = match &options.election {
+        None => (LeaderHandle::alone(clock), None),
+        Some((namespace, me)) => {
+            let election = Election::new(client.clone(), namespace, "haldane", me, Terms::default(), clock);
+            (election.handle(), Some(election))
+        }
+    };
+    let courier = Courier::new()?;
+    let (teller, mut delivered) = Teller::new(config.clone(), courier, clock, metrics.clone());
+    let instance = options.election.as_ref().map_or_else(|| "haldane".to_owned(), |(_, me)| me.clone());
+    let events = Events::new(client.clone(), &instance, metrics.clone());
+
+    let watches = Watches { client: client.clone(), namespaces: options.namespaces.clone() };
+    let (rollouts, rollout_writer) = reflector::store::<Rollout>();
+    let (virtual_services, vs_writer) = dynamic_store(&virtual_service);
+    let (destination_rules, dr_writer) = dynamic_store(&destination_rule);
+    let (slices, slice_writer) = reflector::store::<EndpointSlice>();
+    let (pods, pod_writer) = reflector::store::<PartialObjectMeta<Pod>>();
+    let caches =
+        Caches { rollouts: rollouts.clone(), virtual_services, destination_rules, slices, pods, virtual_service: virtual_service.clone() };
+
+    let providers = Providers::default();
+    let context = Arc::new(Context::new(
+        client,
+        caches.clone(),
+        leader.clone(),
+        clock,
+        config.clone(),
+        providers,
+        teller,
+        events,
+        metrics.clone(),
+        wake.clone(),
+    ));
+
+    // Caches beside the Rollouts: each change asks for a pass of the Rollouts of its namespace.
+    let asks = Asks { rollouts: rollouts.clone(), wake: wake.clone() };
+    let side = future::join4(
+        keep(watches.dynamic(&virtual_service), vs_writer, asks.clone()),
+        keep(watches.dynamic(&destination_rule), dr_writer, asks.clone()),
+        keep(watches.typed::<EndpointSlice>(slim), slice_writer, asks.clone()),
+        keep(watches.pods(), pod_writer, asks.clone()),
+    );
+    let side = tokio::spawn(side);
+
+    let ready = {
+        let caches = caches.clone();
+        async move {
+            let _ = caches.rollouts.wait_until_ready().await;
+            let _ = caches.virtual_services.wait_until_ready().await;
+            let _ = caches.destination_rules.wait_until_ready().await;
+            let _ = caches.slices.wait_until_ready().await;
+            let _ = caches.pods.wait_until_ready().await;
+        }
+    };
+    let health = server::Health::new(clock);
+    if let Some(address) = options.listen {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        tokio::spawn(server::serve(listener, metrics.clone(), health.clone(), wait(stopped.clone())));
+    }
+    if options.config_file.is_some() {
+        tokio::spawn(config.clone().watch(Duration::from_secs(5)));
+    }
+    let campaign = election.map(|election| tokio::spawn(election.run(wait(stopped.clone()))));
+
+    // Others ask for passes too: a delivered alert, a new configuration, a won or lost election, the sweep of what is gone.
+    let errands = tokio::spawn({
+        let (context, asks, mut changes, mut leads) = (context.clone(), asks.clone(), config.changes(), leader.changes());
+        let health = health.clone();
+        async move {
+            let mut sweep = tokio::time::interval(Duration::from_secs(5));
+            loop {
+                tokio::select! {
+                    Some((namespace, name)) = delivered.recv() => asks.one(&namespace, &name),
+                    Ok(()) = changes.changed() => asks.all(),
+                    Ok(()) = leads.changed() => {
+                        let leading = *leads.borrow_and_update();
+                        context.metrics.leader(leading);
+                        if leading { asks.all() } else { context.step_down() }
+                    }
+                    _ = sweep.tick() => {
+                        health.beat();
+                        context.metrics.leader(context.leader.is_leader());
+                        context.sweep();
+                    }
+                }
+            }
+        }
+    });
+
+    let stream = reflector::reflector(rollout_writer, watches.typed::<Rollout>(|_| {})).applied_objects();
+    let controller = Controller::for_stream(stream, rollouts)
+        .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+        .reconcile_on(tokio_stream(woken))
+        .graceful_shutdown_on(wait(stopped.clone()));
+    let passes = async {
+        ready.await;
+        health.ready();
+        tracing::info!("caches are ready");
+        controller.run(reconcile, retry, context.clone()).for_each(|_| future::ready(())).await;
+    };
+    tokio::pin!(passes);
+    tokio::select! {
+        () = stop => {}
+        () = &mut passes => {}
+    }
+    tracing::info!("stopping: passes under way end, then the lease is given back");
+    let _ = stopping.send(true);
+    let _ = tokio::time::timeout(ENDING, &mut passes).await;
+    context.step_down();
+    errands.abort();
+    side.abort();
+    if let Some(campaign) = campaign {
+        let _ = tokio::time::timeout(Duration::from_secs(2), campaign).await;
+    }
+    Ok(())
+}
+
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+fn tokio_stream(receiver: mpsc::UnboundedReceiver<ObjectRef<Rollout>>) -> impl Stream<Item = ObjectRef<Rollout>> + Send {
+    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
+}
+
+/// networking.istio.io/v1, else v1beta1.
+async fn mesh_kind(client: &Client, kind: &str) -> Result<ApiResource, ControllerError> {
+    for version in ["v1", "v1beta1"] {
+        let known = client.list_api_group_resources(&format!("networking.istio.io/{version}")).await;
+        match known {
+            Ok(list) => {
+                if let Some(resource) = list.resources.iter().find(|resource| resource.kind == kind) {
+                    let gvk = GroupVersionKind::gvk("networking.istio.io", version, kind);
+                    return Ok(ApiResource::from_gvk_with_plural(&gvk, &resource.name));
+                }
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ControllerError::NoIstio)
+}
+
+fn dynamic_store(resource: &ApiResource) -> (Store<DynamicObject>, Writer<DynamicObject>) {
+    let writer = Writer::<DynamicObject>::new(resource.clone());
+    (writer.as_reader(), writer)
+}
+
+/// What the caches do not need.
+fn slim(slice: &mut EndpointSlice) {
+    slice.metadata.managed_fields = None;
+    slice.metadata.annotations = None;
+    slice.ports = None;
+}
+
+/// Opens watches, in all namespaces or in each that was named.
+struct Watches {
+    client: Client,
+    namespaces: Vec<String>,
+}
+
+type Events_<K> = futures::stream::BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
+
+impl Watches {
+    fn config() -> watcher::Config {
+        watcher::Config::default().timeout(WATCH_SECONDS)
+    }
+
+    fn typed<K>(&self, trim: fn(&mut K)) -> Events_<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static,
+        K: serde::de::DeserializeOwned,
+    {
+        self.each(Api::all, Api::namespaced, move |api| watcher(api, Self::config()).default_backoff().modify(trim).boxed())
+    }
+
+    fn dynamic(&self, resource: &ApiResource) -> Events_<DynamicObject> {
+        let (all, one) = (resource.clone(), resource.clone());
+        self.each(
+            move |client| Api::all_with(client, &all),
+            move |client, namespace| Api::namespaced_with(client, namespace, &one),
+            |api| watcher(api, Self::config()).default_backoff().boxed(),
+        )
+    }
+
+    fn pods(&self) -> Events_<PartialObjectMeta<Pod>> {
+        let trim = |pod: &mut PartialObjectMeta<Pod>| {
+            pod.metadata.managed_fields = None;
+            pod.metadata.annotations = None;
+        };
+        self.each(Api::all, Api::namespaced, move |api| watcher(api, Self::config()).default_backoff().modify(trim).boxed())
+    }
+
+    fn each<K, E>(
+        &self,
+        all: impl Fn(Client) -> Api<K>,
+        one: impl Fn(Client, &str) -> Api<K>,
+        open: impl Fn(Api<K>) -> Events_<E>,
+    ) -> Events_<E>
+    where
+        E: Send + 'static,
+    {
+        match self.namespaces.as_slice() {
+            [] => open(all(self.client.clone())),
+            [single] => open(one(self.client.clone(), single)),
+            several => futures::stream::select_all(several.iter().map(|namespace| open(one(self.client.clone(), namespace)))).boxed(),
+        }
+    }
+}
+
+/// Keeps a cache, and asks for passes.
+async fn keep<K>(events: Events_<K>, writer: Writer<K>, asks: Asks)
+where
+    K: Resource + Clone + Send + Sync + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
+{
+    let mut touched = reflector::reflector(writer, events).boxed();
+    loop {
+        match touched.try_next().await {
+            Ok(Some(watcher::Event::Apply(object) | watcher::Event::Delete(object))) => {
+                asks.namespace(object.namespace().as_deref().unwrap_or_default());
+            }
+            Ok(Some(watcher::Event::InitDone)) => asks.all(),
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(error) => tracing::warn!(error = %error, "a watch failed: it is opened again"),
+        }
+    }
+}
+
+/// Asks for passes.
+#[derive(Clone)]
+struct Asks {
+    rollouts: Store<Rollout>,
+    wake: mpsc::UnboundedSender<ObjectRef<Rollout>>,
+}
+
+impl Asks {
+    fn one(&self, namespace: &str, name: &str) {
+        let _ = self.wake.send(ObjectRef::new(name).within(namespace));
+    }
+
+    fn namespace(&self, namespace: &str) {
+        for rollout in self.rollouts.state_filter(|rollout| rollout.namespace().as_deref() == Some(namespace)) {
+            let _ = self.wake.send(ObjectRef::from_obj(rollout.as_ref()));
+        }
+    }
+
+    fn all(&self) {
+        for rollout in self.rollouts.state() {
+            let _ = self.wake.send(ObjectRef::from_obj(rollout.as_ref()));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What to do next: a pure state machine. No client, no clock, no logging; the same inputs give the same decision.
+//!
+//! ```text
+//!            a new revision behind the wanted subset
+//!   Idle ─────────────────────────────────────────────► Waiting ── room, metrics of stable, approval ──┐
+//!    ▲                                                                                                 ▼
+//!    │ Baked: hold over at 100 %, 50 requests,                    intent in status ► route ► read back: Progressing
+//!   Promoted ◄──────────────────────────────────────────────────────────────── Pass and hold over, next step ┘
+//!                                                                                                 │
+//!   RolledBack, Aborted ◄── one write: stable 100 and the latch ◄── Fail, deadline, abort ────────┘  (from anywhere)
+//!                              (RollingBack while that write must wait: StableUnavailable, RouteRefused)
+//! ```
+//! Up needs all of it; down needs nothing but a stable version that is there. The order of the questions below is the order of
+//! precedence: what is found in the mesh, then what a person says, then what leads down, then what leads up.
+
+mod advance;
+mod command;
+mod down;
+mod edit;
+mod ended;
+mod found;
+mod idle;
+mod moved;
+mod words;
+
+use jiff::Timestamp;
+
+use crate::api::names::reason;
+use crate::api::{DecisionRecord, Phase};
+use crate::command::Command;
+use crate::observe::Observation;
+use crate::route::Wanted;
+use crate::state::{Stance, State};
+
+#[cfg(test)]
+mod tests;
+
+/// What was decided in one pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The state to come. With an act it is not stored in this pass: the next one finds the act's effect and goes on from there.
+    pub state: State,
+    /// At most one mutation beside storing the state.
+    pub act: Act,
+    /// Where the rollout stands.
+    pub stance: Stance,
+    /// What was decided new, oldest first: told once the state is stored.
+    pub records: Vec<DecisionRecord>,
+    /// Come back after so many seconds; `None`: when something changes.
+    pub wake: Option<f64>,
+}
+
+/// A mutation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// None: store the state if it says something new.
+    Nothing,
+    /// Upward: fresh reads, guarded by the resourceVersion.
+    Raise(Wanted),
+    /// Downward: guarded by the identity of the route, its destinations and our annotation.
+    Lower(Wanted),
+    /// Take us out of the route; stable gets everything.
+    Release {
+        /// Stable's subset.
+        stable: String,
+    },
+    /// Add our finalizer.
+    AddFinalizer,
+    /// Remove our finalizer.
+    DropFinalizer,
+    /// Read the route from the API server and decide again.
+    Reread,
+}
+
+/// Decides. `now` is the controller's wall clock; nothing is satisfied by it alone.
+pub fn decide(state: &State, seen: &Observation, now: Timestamp) -> Decision {
+    let mut pass = Pass::new(state, seen, now);
+    let stance = pass.run();
+    pass.finish(stance)
+}
+
+/// Shortest time between passes of an active rollout, in seconds: what a watch may have missed is seen then.
+const ACTIVE_WAKE: f64 = 10.0;
+/// Windows (or passes, where nothing is measured) that a hold needs beside its time.
+const HOLD_WINDOWS: u32 = 4;
+/// Canary requests that the last step needs.
+const BAKE_REQUESTS: u64 = 50;
+
+struct Pass<'a> {
+    state: State,
+    seen: &'a Observation,
+    now: Timestamp,
+    act: Act,
+    records: Vec<DecisionRecord>,
+    wake: Option<f64>,
+    abort: Option<Command>,
+    promote: Option<Command>,
+    traffic: Option<(bool, &'static str, String)>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(state: &State, seen: &'a Observation, now: Timestamp) -> Self {
+        Self {
+            state: state.clone(),
+            seen,
+            now,
+            act: Act::Nothing,
+            records: Vec::new(),
+            wake: None,
+            abort: None,
+            promote: None,
+            traffic: None,
+        }
+    }
+
+    fn run(&mut self) -> Stance {
+        if self.seen.deleting {
+            return self.deletion();
+        }
+        self.adopt();
+        self.take_commands();
+        if self.state.run.is_none() {
+            return self.idle();
+        }
+        self.wake_in(ACTIVE_WAKE);
+        self.keep_evidence();
+        let found = self
+            .aborted()
+            .or_else(|| self.going_down())
+            .or_else(|| self.route_lost())
+            .or_else(|| self.edited())
+            .or_else(|| self.moved())
+            .or_else(|| self.canary_changed())
+            .or_else(|| self.canary_lost())
+            .or_else(|| self.failed())
+            .or_else(|| self.stable_changed())
+            .or_else(|| self.intended());
+        match found {
+            Some(stance) => stance,
+            None => self.advance(),
+        }
+    }
+
+    fn finish(self, stance: Stance) -> Decision {
+        let mut stance = stance;
+        if let Some(traffic) = self.traffic {
+            stance.traffic = traffic;
+        }
+        let mut state = self.state;
+        if let Some(newest) = self.records.last() {
+            state.decision = Some(newest.clone());
+        }
+        Decision { state, act: self.act, stance, records: self.records, wake: self.wake }
+    }
+
+    /// Come back within so many seconds.
+    fn wake_in(&mut self, seconds: f64) {
+        let seconds = seconds.max(0.05);
+        self.wake = Some(self.wake.map_or(seconds, |wake| wake.min(seconds)));
+    }
+
+    fn stance(&self, phase: Phase, reason: &'static str, message: impl Into<String>) -> Stance {
+        let traffic = match &self.seen.route {
+            Ok(view) => (true, reason::AS_PLANNED, format!("VirtualService {}: {}", view.virtual_service, view.words())),
+            Err(fault) => (false, fault.reason(), fault.to_string()),
+        };
+        Stance { phase, reason, message: message.into(), stalled: false, traffic }
+    }
+
+    fn stalled(&self, phase: Phase, reason: &'static str, message: impl Into<String>) -> Stance {
+        Stance { stalled: true, ..self.stance(phase, reason, message) }
+    }
+}

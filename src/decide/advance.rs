@@ -1,0 +1,398 @@
+//! What leads up: room, a look that passes, a person, the deadline's policy. First the intent in status, then the route.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Act, BAKE_REQUESTS, HOLD_WINDOWS, Pass,
+    down::actor,
+    words::{seconds, version},
+};
+use crate::api::names::reason;
+use crate::api::{Actor, Capacity, EvidenceReason, OnInconclusive, Outcome, Phase, Verdict};
+use crate::observe::Look;
+use crate::plan::Step;
+use crate::state::{Intent, Pause, Run, Stance};
+
+/// An intent lives two windows after the end of its evidence, and at least this long, so that a mesh of two-second windows can act.
+const INTENT_SECONDS: f64 = 10.0;
+/// A hold past its deadline is told again after a day.
+const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(24);
+/// Metrics that are away for so long are told.
+const METRICS_AWAY: f64 = 60.0;
+
+impl Pass<'_> {
+    /// The newest look goes into the state, for the checkpoint; metrics that are away are noticed.
+    pub(super) fn keep_evidence(&mut self) {
+        let now = self.now;
+        let problem = self.seen.config_problem.as_ref().or_else(|| self.seen.look.as_ref().and_then(|look| look.problem.as_ref()));
+        let away = problem.filter(|problem| problem.unavailable).cloned();
+        let look = self.look().map(|look| (look.evidence.clone(), look.window_end));
+        let Some(run) = &mut self.state.run else { return };
+        if let Some((evidence, Some(end))) = look {
+            run.evidence = Some(evidence);
+            run.evidence_until = Some(end);
+        }
+        match away {
+            None => (run.metrics_lost, run.metrics_told) = (None, false),
+            Some(problem) => {
+                let since = *run.metrics_lost.get_or_insert(now);
+                if now.duration_since(since).as_secs_f64() >= METRICS_AWAY && !run.metrics_told {
+                    run.metrics_told = true;
+                    let message = format!("{}; the weight stays at {} %, and nothing is decided without data", problem.message, run.weight);
+                    let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
+                    self.record(Outcome::Held, problem.reason, message, next, None);
+                }
+            }
+        }
+    }
+
+    /// A raise that is decided: it needs its finalizer, its room, and evidence that is not too old.
+    pub(super) fn intended(&mut self) -> Option<Stance> {
+        let run = self.state.run.as_ref()?;
+        let intent = run.intent.clone()?;
+        let step = run.plan.steps.get(intent.step)?.clone();
+        if intent.expires.is_some_and(|expires| expires < self.now) {
+            if let Some(run) = &mut self.state.run {
+                run.intent = None;
+            }
+            return None;
+        }
+        if let Some(message) = self.no_room(&step) {
+            return Some(self.stance(Phase::Progressing, reason::CANARY_CAPACITY, message));
+        }
+        let message = format!("{} goes to {} %", self.canary_words(), step.weight);
+        self.wake_in(0.05);
+        if !self.seen.finalizer {
+            self.act = Act::AddFinalizer;
+        } else {
+            self.act = Act::Raise(self.wanted(step.weight, intent.epoch, Some(step.name.clone()), None));
+        }
+        Some(self.stance(Phase::Progressing, reason::AS_PLANNED, message))
+    }
+
+    /// On to the next weight, or why not yet.
+    pub(super) fn advance(&mut self) -> Stance {
+        let Some(run) = self.state.run.clone() else { return self.stance(Phase::Idle, reason::AS_PLANNED, "") };
+        if let Some(command) = self.promote.take() {
+            return self.promoted_by(&run, &command);
+        }
+        if run.plan.paused {
+            let message = "spec.paused is true: nothing advances until an edit of the manifest sets it to false";
+            return self.stance(Phase::Paused, reason::MANUAL_PAUSE, message);
+        }
+        if let Some(pause) = &run.pause {
+            let why = [reason::APPROVAL_REQUIRED, reason::MANUAL_OVERRIDE, reason::CONTENDED].into_iter().find(|why| *why == pause.reason);
+            let verb = if pause.reason == reason::APPROVAL_REQUIRED { "promote" } else { "resume" };
+            let message = format!("{}; `{}` goes on", pause.message, self.command_line(verb));
+            return self.stance(Phase::Paused, why.unwrap_or(reason::MANUAL_PAUSE), message);
+        }
+        match run.present().cloned() {
+            None => self.first_step(&run),
+            Some(step) if run.weight < step.weight => self.restore(&run, &step),
+            Some(step) => self.next_step(&run, &step),
+        }
+    }
+
+    fn first_step(&mut self, run: &Run) -> Stance {
+        let Some(step) = run.plan.steps.first().cloned() else { return self.stance(Phase::Waiting, reason::INVALID, "no steps") };
+        if let Ok(view) = &self.seen.route
+            && view.share(&run.stable.subset) != 100
+        {
+            let message = format!("the route has {}, but stable must have 100 % before a rollout starts", view.words());
+            return self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message);
+        }
+        if let Some(message) = self.no_room(&step) {
+            return self.stance(Phase::Waiting, reason::CANARY_CAPACITY, message);
+        }
+        if !run.plan.analysis.metrics.is_empty() {
+            let problem = self.seen.config_problem.as_ref().or_else(|| self.look().and_then(|look| look.problem.as_ref()));
+            if let Some(problem) = problem {
+                let (why, message) =
+                    (problem.reason, format!("no user sees the canary before stable can be measured: {}", problem.message));
+                return self.stance(Phase::Waiting, why, message);
+            }
+            if !self.look().is_some_and(|look| look.ready) {
+                return self.stance(Phase::Waiting, reason::METRICS_UNAVAILABLE, "stable's metrics of the last hour are being read");
+            }
+        }
+        if step.approval {
+            return self.ask(run, &step);
+        }
+        self.intend(0, None, false);
+        let message = format!("{} starts at {} %, compared with {}", version(&run.canary), step.weight, version(&run.stable));
+        self.record(Outcome::Started, reason::AS_PLANNED, message.clone(), self.what_comes(run, 0), None);
+        self.stance(Phase::Progressing, reason::AS_PLANNED, message)
+    }
+
+    /// Back to the weight of the present step: after lost pods, or after a person's resume.
+    fn restore(&mut self, run: &Run, step: &Step) -> Stance {
+        if let Some(message) = self.no_room(step) {
+            return self.stance(Phase::Holding, reason::CANARY_CAPACITY, message);
+        }
+        self.intend(run.step.unwrap_or(0), None, true);
+        let message = format!("{} goes back to {} %, the weight of its step", version(&run.canary), step.weight);
+        self.record(Outcome::Restored, reason::AS_PLANNED, message.clone(), "the step goes on".to_owned(), None);
+        self.stance(Phase::Progressing, reason::AS_PLANNED, message)
+    }
+
+    fn next_step(&mut self, run: &Run, step: &Step) -> Stance {
+        let held = run.held(self.now).as_secs_f64();
+        let hold = step.hold.as_secs_f64();
+        let judged = run.plan.analysis.metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        let last = run.coming().is_none();
+        let look = self.look().cloned();
+        if judged && let Some(problem) = self.problem(look.as_ref(), run) {
+            return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, problem.0, problem.1));
+        }
+        let windows = if judged { look.as_ref().map_or(0, |look| look.judgement.windows) } else { self.seen.passes };
+        if held < hold || windows < HOLD_WINDOWS {
+            if hold > held {
+                self.wake_in(if judged { hold - held } else { (hold - held).min(hold / f64::from(HOLD_WINDOWS)).max(0.2) });
+            } else if !judged {
+                self.wake_in(0.2);
+            }
+            let message = format!("{} % for {} of {}, {windows} windows counted", step.weight, seconds(held), seconds(hold));
+            return self.hold_limit(run, look.as_ref()).unwrap_or_else(|| self.stance(Phase::Progressing, reason::HOLD_TIME, message));
+        }
+        if last {
+            return self.baked(run, step, look.as_ref(), judged);
+        }
+        let expires = look.as_ref().and_then(|look| expiry(look, run));
+        let passed = !judged || look.as_ref().is_some_and(|look| passes(look, run.accepted));
+        if passed && (!judged || expires.is_some_and(|expires| expires >= self.now)) {
+            return self.go_on(run, expires.filter(|_| judged), None);
+        }
+        if let Some(stance) = self.hold_limit(run, look.as_ref()) {
+            return self.past_deadline(run, step).unwrap_or(stance);
+        }
+        self.past_deadline(run, step).unwrap_or_else(|| {
+            let message = format!("{} %: {}", step.weight, waiting_for(look.as_ref()));
+            self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message)
+        })
+    }
+
+    /// Decides the next step, or asks for its approval.
+    fn go_on(&mut self, run: &Run, expires: Option<Timestamp>, by: Option<Actor>) -> Stance {
+        let Some((index, next)) = run.coming().map(|(index, step)| (index, step.clone())) else {
+            return self.promote_now(run, "by a person before the bake was over".to_owned(), by);
+        };
+        if next.approval && by.is_none() {
+            return self.ask(run, &next);
+        }
+        let from = run.present().map_or_else(|| "start".to_owned(), |step| format!("{} %", step.weight));
+        let why = match &by {
+            Some(by) => format!("by {}", by.name),
+            None => self.look().map_or_else(|| "the hold is over".to_owned(), |look| passed_words(look)),
+        };
+        let outcome = if run.step.is_none() { Outcome::Started } else { Outcome::Advanced };
+        self.intend(index, expires, false);
+        let message = format!("{} goes from {from} to {} %: {why}", version(&run.canary), next.weight);
+        self.record(outcome, reason::AS_PLANNED, message.clone(), self.what_comes(run, index), by);
+        self.stance(Phase::Progressing, reason::AS_PLANNED, message)
+    }
+
+    /// At 100 % there is no arm to compare with: the step is Baked, never passed.
+    fn baked(&mut self, run: &Run, step: &Step, look: Option<&Look>, judged: bool) -> Stance {
+        let requests = look.map_or(0, |look| look.judgement.step_requests);
+        if judged && requests < BAKE_REQUESTS {
+            return self.past_deadline(run, step).unwrap_or_else(|| {
+                let message = format!("100 %: {requests} of {BAKE_REQUESTS} requests seen");
+                self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message)
+            });
+        }
+        self.promote_now(run, format!("it served everybody for {}", seconds(run.held(self.now).as_secs_f64())), None)
+    }
+
+    fn promote_now(&mut self, run: &Run, why: String, by: Option<Actor>) -> Stance {
+        let message = format!("{} is stable now: {why}", version(&run.canary));
+        let next = format!("{} is needed no longer", version(&run.stable));
+        self.state.epoch += 1;
+        self.record(Outcome::Promoted, reason::AS_PLANNED, message.clone(), next, by);
+        self.end(Outcome::Promoted, reason::AS_PLANNED, message.clone());
+        self.stance(Phase::Promoted, reason::AS_PLANNED, message)
+    }
+
+    fn promoted_by(&mut self, run: &Run, command: &crate::command::Command) -> Stance {
+        self.state.handled.insert("promote".to_owned(), command.id.clone());
+        self.unpause();
+        let by = actor(command);
+        if self.look().is_some_and(|look| look.judgement.hold_limit)
+            && let Some(run) = &mut self.state.run
+        {
+            run.accepted = true;
+        }
+        self.go_on(run, None, Some(by))
+    }
+
+    fn ask(&mut self, run: &Run, next: &Step) -> Stance {
+        let message =
+            format!("step {} ({} %) asks for a person: {}", next.name, next.weight, self.look().map_or_else(String::new, passed_words));
+        let now = self.now;
+        if let Some(run) = &mut self.state.run {
+            run.pause = Some(Pause { reason: reason::APPROVAL_REQUIRED.to_owned(), message: message.clone(), since: now, by: None });
+        }
+        let next = format!("`{}` or `{}`", self.command_line("promote"), self.command_line("abort --reason TEXT"));
+        self.record(Outcome::Paused, reason::APPROVAL_REQUIRED, message.clone(), next, None);
+        let stance = self.stance(Phase::Paused, reason::APPROVAL_REQUIRED, message);
+        debug_assert!(run.pause.is_none());
+        stance
+    }
+
+    fn intend(&mut self, step: usize, expires: Option<Timestamp>, restores: bool) {
+        self.state.epoch += 1;
+        let epoch = self.state.epoch;
+        if let Some(run) = &mut self.state.run {
+            run.intent = Some(Intent { step, epoch, expires, restores });
+        }
+        self.wake_in(0.05);
+    }
+
+    /// What the deadline brings, once it has passed.
+    fn past_deadline(&mut self, run: &Run, step: &Step) -> Option<Stance> {
+        let (spent, deadline) = (run.spent(self.now), step.deadline.as_secs_f64());
+        if spent < deadline {
+            self.wake_in(deadline - spent);
+            return None;
+        }
+        let look = self.look().cloned();
+        let because = waiting_for(look.as_ref());
+        let over = format!("{} % for {}, past its deadline of {}", step.weight, seconds(spent), seconds(deadline));
+        match step.on_inconclusive {
+            OnInconclusive::Rollback => {
+                let message = format!("{over}, and onInconclusive is Rollback: {because}");
+                return Some(self.roll_back(reason::DEADLINE, message));
+            }
+            OnInconclusive::PromoteIfNoHarm if look.as_ref().is_some_and(|look| look.judgement.no_harm) => {
+                let expires = look.as_ref().and_then(|look| expiry(look, run));
+                if expires.is_some_and(|expires| expires >= self.now) {
+                    let nobody = Actor { name: "onInconclusive: PromoteIfNoHarm, without proof".to_owned(), manager: None, reason: None };
+                    return Some(self.go_on(run, expires, Some(nobody)));
+                }
+            }
+            OnInconclusive::PromoteIfNoHarm | OnInconclusive::Hold => {}
+        }
+        let message = format!(
+            "{over}: {because}; `{}` goes on without proof, `{}` takes the traffic back",
+            self.command_line("promote"),
+            self.command_line("abort --reason TEXT")
+        );
+        let due = run.deadline_told.is_none_or(|told| self.now.duration_since(told) >= TELL_AGAIN);
+        if due {
+            let now = self.now;
+            if let Some(run) = &mut self.state.run {
+                run.deadline_told = Some(now);
+            }
+            let next = format!(
+                "a later Pass still advances; `{}` or `{}`",
+                self.command_line("promote"),
+                self.command_line("abort --reason TEXT")
+            );
+            self.record(Outcome::Held, reason::DEADLINE, message.clone(), next, None);
+        }
+        Some(self.stalled(Phase::Holding, reason::DEADLINE, message))
+    }
+
+    /// A limit that holds was crossed: told once; a person may accept it.
+    fn hold_limit(&mut self, run: &Run, look: Option<&Look>) -> Option<Stance> {
+        let look = look.filter(|look| look.judgement.hold_limit && !run.accepted)?;
+        let crossed = look.judgement.metrics.iter().find(|metric| metric.reason == Some(EvidenceReason::HoldLimit));
+        let what = crossed.map_or_else(|| "a limit that holds was crossed".to_owned(), |metric| metric.message.clone());
+        let message = format!("{what}: `{}` accepts it for this revision", self.command_line("promote"));
+        if !run.hold_told {
+            if let Some(run) = &mut self.state.run {
+                run.hold_told = true;
+            }
+            let next = format!("`{}` or `{}`", self.command_line("promote"), self.command_line("abort --reason TEXT"));
+            self.record(Outcome::Held, reason::HOLD_LIMIT, message.clone(), next, None);
+        }
+        Some(self.stalled(Phase::Holding, reason::HOLD_LIMIT, message))
+    }
+
+    /// Why the newest look cannot be used.
+    fn problem(&self, look: Option<&Look>, run: &Run) -> Option<(&'static str, String)> {
+        if let Some(problem) = &self.seen.config_problem {
+            return Some((problem.reason, problem.message.clone()));
+        }
+        if let Some(problem) = look.and_then(|look| look.problem.as_ref()) {
+            let since = run.metrics_lost.map(|since| format!(" for {}", seconds(self.now.duration_since(since).as_secs_f64())));
+            return Some((
+                problem.reason,
+                format!("{}{}: the weight stays, it goes on by itself", problem.message, since.unwrap_or_default()),
+            ));
+        }
+        None
+    }
+
+    /// Why the canary has too few pods for the step, with the line that mends it.
+    fn no_room(&self, step: &Step) -> Option<String> {
+        let run = self.state.run.as_ref()?;
+        let ready = self.ready(&run.canary.subset);
+        let need = match run.plan.capacity {
+            Capacity::Any => 1,
+            Capacity::Proportional => (u32::from(step.weight) * run.stable_pods).div_ceil(200).max(1),
+        };
+        if ready >= need {
+            return None;
+        }
+        let workload = self.seen.subsets.get(&run.canary.subset).map(|subset| subset.arm.workload.clone()).filter(|name| !name.is_empty());
+        let workload = workload.unwrap_or_else(|| run.canary.subset.clone());
+        Some(format!(
+            "{} % needs {need} ready pods of {}, {ready} are: kubectl -n {} scale deployment {workload} --replicas={need}",
+            step.weight, run.canary.subset, self.seen.namespace
+        ))
+    }
+
+    fn what_comes(&self, run: &Run, index: usize) -> String {
+        let Some(step) = run.plan.steps.get(index) else { return String::new() };
+        let what = if index + 1 == run.plan.steps.len() {
+            "stable needs to stay at full size until it is promoted"
+        } else {
+            "then the next step if it passes"
+        };
+        format!(
+            "{} % for at least {}; {what}; {} must keep all of its pods",
+            step.weight,
+            seconds(step.hold.as_secs_f64()),
+            run.stable.subset
+        )
+    }
+}
+
+/// Whether a look lets the next step begin.
+fn passes(look: &Look, accepted: bool) -> bool {
+    let judgement = &look.judgement;
+    if judgement.hold_limit {
+        let fine = |metric: &crate::api::MetricEvidence| {
+            metric.verdict == Verdict::Pass || matches!(metric.reason, Some(EvidenceReason::NotGating | EvidenceReason::HoldLimit))
+        };
+        return accepted && judgement.metrics.iter().all(fine);
+    }
+    judgement.verdict == Verdict::Pass
+}
+
+/// Until when a look may be acted on.
+fn expiry(look: &Look, run: &Run) -> Option<Timestamp> {
+    let interval = run.plan.analysis.interval.as_secs_f64().max(look.evidence.interval_seconds);
+    let life = SignedDuration::try_from_secs_f64((2.0 * interval).max(INTENT_SECONDS)).ok()?;
+    look.window_end?.checked_add(life).ok()
+}
+
+fn waiting_for(look: Option<&Look>) -> String {
+    let Some(look) = look else { return "no window was counted yet".to_owned() };
+    let open =
+        look.judgement.metrics.iter().filter(|metric| metric.verdict != Verdict::Pass && metric.reason != Some(EvidenceReason::NotGating));
+    let open: Vec<String> = open
+        .into_iter()
+        .map(|metric| {
+            let left = metric.forecast.as_ref().and_then(|forecast| forecast.minutes_to_pass);
+            let left = left.map_or_else(String::new, |minutes| format!(" (about {} more)", seconds(minutes * 60.0)));
+            format!("{}{left}", metric.message)
+        })
+        .collect();
+    if open.is_empty() { "the newest look is too old".to_owned() } else { format!("not enough evidence yet: {}", open.join("; ")) }
+}
+
+fn passed_words(look: &Look) -> String {
+    let said: Vec<_> = look.judgement.metrics.iter().map(|metric| metric.message.clone()).collect();
+    if said.is_empty() { "the hold is over".to_owned() } else { said.join("; ") }
+}

@@ -1,0 +1,260 @@
+//! What leads down: a person's abort, evidence that the canary is worse, lost pods. One write, the latch rides on it.
+
+use super::{Act, Pass, words::bounded, words::seconds};
+use crate::api::names::reason;
+use crate::api::{Actor, Outcome, Phase, Verdict};
+use crate::command::Command;
+use crate::observe::Look;
+use crate::route::{Claim, Latch, RouteFault, Wanted};
+use crate::state::{Down, Stance};
+
+/// After so many seconds of readiness a canary that lost its pods comes back, once.
+const COME_BACK: f64 = 60.0;
+/// A canary without pods for so many seconds has failed.
+const GIVE_UP: f64 = 600.0;
+
+impl Pass<'_> {
+    /// A person said abort: before anything else.
+    pub(super) fn aborted(&mut self) -> Option<Stance> {
+        let command = self.abort.take()?;
+        let by = actor(&command);
+        let why = command.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
+        let message = format!("{} was aborted by {}: {why}", self.canary_words(), by.name);
+        Some(self.down(Down {
+            outcome: Outcome::Aborted,
+            reason: reason::ABORTED.to_owned(),
+            message,
+            by: Some(by),
+            command: Some(command.id),
+            force: command.force,
+            blocked: String::new(),
+        }))
+    }
+
+    /// A way down that is in status because it could not be written yet.
+    pub(super) fn going_down(&mut self) -> Option<Stance> {
+        let down = self.state.run.as_ref()?.down.clone()?;
+        Some(self.down(down))
+    }
+
+    /// The line that decides a rollback: the judge says Fail.
+    pub(super) fn failed(&mut self) -> Option<Stance> {
+        let judgement = &self.look()?.judgement;
+        if judgement.verdict != Verdict::Fail {
+            return None;
+        }
+        let worst = judgement.metrics.iter().find(|metric| metric.verdict == Verdict::Fail).or(judgement.metrics.first());
+        let what = worst.map_or_else(|| "the metrics together".to_owned(), |metric| metric.message.clone());
+        let message = format!("{} is worse than {}: {what}", self.canary_words(), self.stable_words());
+        Some(self.roll_back(reason::ANALYSIS_FAILED, message))
+    }
+
+    /// Takes the traffic back without a person.
+    pub(super) fn roll_back(&mut self, reason: &str, message: String) -> Stance {
+        self.down(Down {
+            outcome: Outcome::RolledBack,
+            reason: reason.to_owned(),
+            message,
+            by: None,
+            command: None,
+            force: false,
+            blocked: String::new(),
+        })
+    }
+
+    /// One write: stable 100 and the latch. Only while stable is not there, or the write is refused, the decision goes to status first.
+    pub(super) fn down(&mut self, down: Down) -> Stance {
+        let Some(run) = &self.state.run else { return self.stance(Phase::Idle, reason::AS_PLANNED, "nothing is rolled out") };
+        let (stable, canary) = (run.stable.subset.clone(), run.canary.clone());
+        let stored = run.down.as_ref().map(|stored| stored.blocked.clone());
+        let view = match &self.seen.route {
+            Ok(view) => view,
+            Err(RouteFault::NotFound(_)) => {
+                // Nothing to write to: the decision itself must not be lost.
+                let message = format!("{}; the VirtualService is gone, so nothing of ours is left in it", down.message);
+                if let Some(id) = &down.command {
+                    self.state.handled.insert("abort".to_owned(), id.clone());
+                }
+                self.state.epoch += 1;
+                let next = format!(
+                    "restore the VirtualService; {} is refused until its pods change or `{}`",
+                    canary.revision,
+                    self.command_line("retry")
+                );
+                self.record(down.outcome, &down.reason, message.clone(), next, down.by.clone());
+                self.end(down.outcome, &down.reason, message.clone());
+                return self.stalled(phase_of(down.outcome), reason::VIRTUAL_SERVICE_NOT_FOUND, message);
+            }
+            Err(fault) => {
+                let message = format!("{}, but the route cannot be written: {fault}", down.message);
+                return self.blocked(down, reason::ROUTE_REFUSED, message);
+            }
+        };
+        let share = view.share(&canary.subset);
+        if share > 0 && self.ready(&stable) == 0 && self.ready(&canary.subset) > 0 && !down.force {
+            let message = format!(
+                "{}; but {stable} has no ready endpoint and {} has, so traffic is not moved yet: it moves in the moment a pod of {stable} is ready ({} moves it now)",
+                down.message,
+                canary.subset,
+                self.command_line("abort --reason TEXT --force")
+            );
+            return self.blocked(down, reason::STABLE_UNAVAILABLE, message);
+        }
+        if let Some(refusal) = &self.seen.refusal
+            && stored.as_deref() != Some(reason::ROUTE_REFUSED)
+        {
+            let message = format!("{}; but the VirtualService refuses the write ({refusal}): tried again every second", down.message);
+            return self.blocked(down, reason::ROUTE_REFUSED, message);
+        }
+        let epoch = self.state.epoch + 1;
+        let latch = Latch {
+            revision: canary.revision.clone(),
+            subset: canary.subset.clone(),
+            epoch,
+            outcome: down.outcome,
+            reason: down.reason.clone(),
+            message: bounded(&down.message),
+            by: down.by.clone(),
+            command: down.command.clone(),
+        };
+        self.act = Act::Lower(self.wanted(0, epoch, None, Some(latch)));
+        self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
+        self.stance(Phase::RollingBack, reason::AS_PLANNED, down.message)
+    }
+
+    fn blocked(&mut self, down: Down, why: &'static str, message: String) -> Stance {
+        self.wake_in(1.0);
+        let stored = self.state.run.as_ref().and_then(|run| run.down.as_ref()).map(|down| down.blocked.clone());
+        if stored.as_deref() != Some(why) {
+            if let Some(id) = &down.command {
+                self.state.handled.insert("abort".to_owned(), id.clone());
+            }
+            let next = match why {
+                reason::STABLE_UNAVAILABLE => {
+                    format!("bring stable's pods back, or `{}`", self.command_line("abort --reason TEXT --force"))
+                }
+                _ => "see what refuses it: the message of the webhook is in this text".to_owned(),
+            };
+            self.record(Outcome::Held, why, message.clone(), next, down.by.clone());
+            if let Some(run) = &mut self.state.run {
+                run.intent = None;
+                run.down = Some(Down { blocked: why.to_owned(), ..down });
+            }
+        }
+        let mut stance = self.stalled(Phase::RollingBack, why, message.clone());
+        stance.traffic = (false, why, message);
+        stance
+    }
+
+    /// The canary has no ready endpoint: weight 0 at once, no verdict needed. It comes back once.
+    pub(super) fn canary_lost(&mut self) -> Option<Stance> {
+        let run = self.state.run.as_ref()?;
+        let subset = run.canary.subset.clone();
+        let ready = self.ready(&subset);
+        let share = self.seen.route.as_ref().ok()?.share(&subset);
+        if ready == 0 && share > 0 {
+            let message = format!("{} has no ready endpoint: its {share} % go to stable at once", self.canary_words());
+            return Some(self.lower(reason::CANARY_UNAVAILABLE, message));
+        }
+        let lost = run.unavailable.clone()?;
+        let gone = self.now.duration_since(lost.since).as_secs_f64();
+        let losses = run.losses;
+        if losses >= 2 {
+            let message = format!("{} lost all of its pods a second time", self.canary_words());
+            return Some(self.roll_back(reason::CANARY_UNAVAILABLE, message));
+        }
+        let back = self.seen.subsets.get(&subset).and_then(|subset| subset.ready_since()).filter(|_| ready > 0);
+        let steady = back.map(|since| self.now.duration_since(since.max(lost.since)).as_secs_f64());
+        match steady {
+            Some(steady) if steady >= COME_BACK => {
+                if let Some(run) = &mut self.state.run {
+                    run.unavailable = None;
+                }
+                None
+            }
+            None if gone >= GIVE_UP => {
+                let message = format!("{} has had no ready endpoint for {}", self.canary_words(), seconds(gone));
+                Some(self.roll_back(reason::CANARY_UNAVAILABLE, message))
+            }
+            steady => {
+                let left = steady.map_or(GIVE_UP - gone, |steady| COME_BACK - steady);
+                self.wake_in(left);
+                let what = if steady.is_some() { "its share comes back after" } else { "it counts as failed after" };
+                let message = format!("{} lost its pods; {what} {} more", self.canary_words(), seconds(left));
+                Some(self.stance(Phase::Holding, reason::CANARY_UNAVAILABLE, message))
+            }
+        }
+    }
+
+    /// Canary's weight to 0 without a decision; the reason rides on the write.
+    pub(super) fn lower(&mut self, reason: &'static str, message: String) -> Stance {
+        let stable = self.state.run.as_ref().map(|run| run.stable.subset.clone()).unwrap_or_default();
+        let canary = self.state.run.as_ref().map(|run| run.canary.subset.clone()).unwrap_or_default();
+        if self.ready(&stable) == 0 && self.ready(&canary) > 0 {
+            self.wake_in(1.0);
+            let message = format!("{message}; but {stable} has no ready endpoint, so nothing is moved yet");
+            return self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message);
+        }
+        let epoch = self.state.epoch + 1;
+        let mut wanted = self.wanted(0, epoch, None, None);
+        wanted.claim.lowered = Some(reason.to_owned());
+        self.act = Act::Lower(wanted);
+        self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
+        self.stance(Phase::Holding, reason, message)
+    }
+
+    /// The split wanted, and the claim that rides on it. A latch of another revision is kept on the way down.
+    pub(super) fn wanted(&self, weight: u8, epoch: i64, step: Option<String>, latch: Option<Latch>) -> Wanted {
+        let found = self.seen.route.as_ref().ok().and_then(|view| view.claim.clone());
+        let run = self.state.run.as_ref();
+        let canary = run.map(|run| run.canary.clone());
+        let (subset, revision) = canary.map(|canary| (canary.subset, canary.revision)).unwrap_or_default();
+        let kept = found.as_ref().and_then(|claim| claim.latch.clone()).filter(|_| weight == 0);
+        Wanted {
+            stable: run.map(|run| run.stable.subset.clone()).unwrap_or_default(),
+            canary: subset.clone(),
+            claim: Claim {
+                rollout: self.seen.name.clone(),
+                uid: self.seen.uid.clone(),
+                epoch,
+                subset,
+                revision,
+                step,
+                weight,
+                lowered: None,
+                latch: latch.or(kept),
+                original: found.map(|claim| claim.original).unwrap_or_default(),
+            },
+        }
+    }
+
+    /// The newest look, if it is of the present step and weight.
+    pub(super) fn look(&self) -> Option<&Look> {
+        let key = self.state.run.as_ref()?.key();
+        self.seen.look.as_ref().filter(|look| look.key == key)
+    }
+
+    /// Stable in words.
+    pub(super) fn stable_words(&self) -> String {
+        self.state.run.as_ref().map(|run| super::words::version(&run.stable)).unwrap_or_default()
+    }
+}
+
+/// Who sent a command.
+pub(super) fn actor(command: &Command) -> Actor {
+    Actor {
+        name: command.by.clone().unwrap_or_else(|| "somebody".to_owned()),
+        manager: command.manager.clone(),
+        reason: command.reason.clone(),
+    }
+}
+
+/// The phase after an outcome.
+pub(super) fn phase_of(outcome: Outcome) -> Phase {
+    match outcome {
+        Outcome::Promoted => Phase::Promoted,
+        Outcome::RolledBack => Phase::RolledBack,
+        Outcome::Aborted => Phase::Aborted,
+        _ => Phase::Idle,
+    }
+}

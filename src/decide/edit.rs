@@ -1,0 +1,137 @@
+//! Edits of the manifest, and changes of the pods, in the middle of a rollout.
+
+use super::{Pass, words::version};
+use crate::api::names::reason;
+use crate::api::{Actor, Outcome, Phase};
+use crate::judge::Evidence;
+use crate::observe::Holder;
+use crate::route::RouteFault;
+use crate::state::{Down, Stance};
+
+impl Pass<'_> {
+    /// The route is not there, not clear, or claimed by another Rollout: nothing can be written, nothing advances.
+    pub(super) fn route_lost(&mut self) -> Option<Stance> {
+        if let Holder::Other(other) = &self.seen.holder {
+            let message = format!("Rollout {other} has claimed this route: nothing is written until one of the two is deleted");
+            return Some(self.stalled(Phase::Holding, reason::CONFLICT, message));
+        }
+        let fault = self.seen.route.as_ref().err()?;
+        let message = match fault {
+            RouteFault::NotFound(name) => format!(
+                "VirtualService {name} is gone in the middle of the rollout: without it the mesh sends requests to every pod of the host; restore it, or `{}`",
+                self.command_line("abort --reason TEXT")
+            ),
+            other => format!("{other}; the rollout holds until the route is there again"),
+        };
+        Some(self.stalled(Phase::Holding, fault.reason(), message))
+    }
+
+    /// What an edit of the manifest does (design section 2).
+    pub(super) fn edited(&mut self) -> Option<Stance> {
+        let run = self.state.run.as_ref()?;
+        let plan = match &self.seen.plan {
+            Ok(plan) => plan,
+            Err(faults) => {
+                let message =
+                    format!("the manifest is not valid any more, so nothing advances; the last valid plan stays in force: {faults}");
+                // What leads down goes on with the last valid plan.
+                return self
+                    .moved()
+                    .or_else(|| self.canary_changed())
+                    .or_else(|| self.canary_lost())
+                    .or_else(|| self.failed())
+                    .or_else(|| Some(self.stalled(Phase::Holding, reason::INVALID, message)));
+            }
+        };
+        if plan.subset == run.stable.subset && plan.same_route(&run.plan) {
+            let by = Actor { name: "an edit of the manifest".to_owned(), manager: None, reason: None };
+            let message = format!("spec.canary was set back to {}, which is stable: {} is aborted", plan.subset, self.canary_words());
+            return Some(self.down(Down {
+                outcome: Outcome::Aborted,
+                reason: reason::SPEC_REVERTED.to_owned(),
+                message,
+                by: Some(by),
+                command: None,
+                force: false,
+                blocked: String::new(),
+            }));
+        }
+        let index = run.step.unwrap_or(0);
+        let edit = run.plan.edit(plan, index);
+        if !edit.restart.is_empty() {
+            let changes: Vec<_> = edit.restart.iter().map(ToString::to_string).collect();
+            return Some(self.start_again(reason::PLAN_CHANGED, format!("the plan was edited ({})", changes.join("; "))));
+        }
+        if !edit.now.is_empty() {
+            let adopted = run.plan.adopt(plan, index);
+            if let Some(run) = &mut self.state.run {
+                run.plan = adopted;
+            }
+            let words = |changes: &[crate::plan::Change]| changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let mut message = format!("taken over in place: {}", words(&edit.now));
+            if !edit.later.is_empty() {
+                message.push_str(&format!("; counts from the next rollout: {}", words(&edit.later)));
+            }
+            self.record(Outcome::Resumed, "PlanAdopted", message, "the rollout goes on".to_owned(), None);
+        }
+        None
+    }
+
+    /// Several revisions behind the canary, or another one: weight 0, then from the first step once it has settled.
+    pub(super) fn canary_changed(&mut self) -> Option<Stance> {
+        let run = self.state.run.as_ref()?;
+        let subset = self.seen.subsets.get(&run.canary.subset)?;
+        if subset.revisions.is_empty() || subset.revision() == Some(run.canary.revision.as_str()) {
+            return None;
+        }
+        let (why, message) = match subset.revision() {
+            Some(revision) => (reason::CANARY_CHANGED, format!("{} is now {revision}", version(&run.canary))),
+            None => {
+                let found: Vec<_> = subset.revisions.iter().cloned().collect();
+                (reason::SETTLING, format!("{} has pods of several revisions: {}", run.canary.subset, found.join(", ")))
+            }
+        };
+        Some(self.start_again(why, message))
+    }
+
+    /// Traffic to stable without a verdict; then the rollout begins anew by itself.
+    fn start_again(&mut self, why: &'static str, message: String) -> Stance {
+        let subset = self.state.run.as_ref().map(|run| run.canary.subset.clone()).unwrap_or_default();
+        if self.seen.route.as_ref().is_ok_and(|view| view.share(&subset) > 0) {
+            return self.lower(why, format!("{message}: traffic goes to stable, then the rollout starts again"));
+        }
+        self.state.epoch += 1;
+        self.record(Outcome::Lowered, why, message.clone(), "the rollout starts again".to_owned(), None);
+        self.end(Outcome::Lowered, why, message.clone());
+        self.wake_in(0.05);
+        self.stance(Phase::Waiting, why, message)
+    }
+
+    /// Stable's pods change in the middle: hold, drop the windows, begin with a new baseline.
+    pub(super) fn stable_changed(&mut self) -> Option<Stance> {
+        let run = self.state.run.as_ref()?;
+        let subset = self.seen.subsets.get(&run.stable.subset)?;
+        if subset.revisions.is_empty() || subset.revision() == Some(run.stable.revision.as_str()) {
+            return None;
+        }
+        let Some(revision) = subset.revision() else {
+            let message = format!("{} has pods of several revisions: the rollout holds until it has settled", run.stable.subset);
+            return Some(self.stance(Phase::Holding, reason::SETTLING, message));
+        };
+        let message = format!("{} is now {revision}: evidence starts anew against it", version(&run.stable));
+        let (revision, now) = (revision.to_owned(), self.now);
+        self.state.epoch += 1;
+        let epoch = self.state.epoch;
+        if let Some(run) = &mut self.state.run {
+            run.stable.revision = revision;
+            run.evidence = Some(Evidence::new(&run.plan.analysis.metrics, run.plan.analysis.interval.as_secs_f64()));
+            run.evidence_until = None;
+            run.key_epoch = epoch;
+            run.since = run.since.map(|_| now);
+            run.intent = None;
+        }
+        self.state.stable = self.state.run.as_ref().map(|run| run.stable.clone());
+        self.record(Outcome::Held, reason::STABLE_REDEPLOYED, message.clone(), "the step is judged anew".to_owned(), None);
+        Some(self.stance(Phase::Holding, reason::STABLE_REDEPLOYED, message))
+    }
+}

@@ -1,0 +1,87 @@
+//! The end of a rollout, however it came; and the way out when the Rollout is deleted.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Act, Pass};
+use crate::api::names::reason;
+use crate::api::{HistoryEntry, Outcome, Phase};
+use crate::observe::Holder;
+use crate::route::release;
+use crate::state::{Ended, Stance};
+
+impl Pass<'_> {
+    /// Closes the rollout: history, and what is needed to watch its traffic drain.
+    pub(super) fn end(&mut self, outcome: Outcome, reason: &str, message: String) {
+        let exposure = self.exposure();
+        let Some(run) = self.state.run.take() else { return };
+        let stable = if outcome == Outcome::Promoted { &run.canary } else { &run.stable };
+        self.state.stable = Some(stable.clone());
+        self.state.history.insert(
+            0,
+            HistoryEntry {
+                canary: run.canary.clone(),
+                stable: run.stable.clone(),
+                outcome,
+                reason: reason.to_owned(),
+                message: message.clone(),
+                started: Time(run.started),
+                ended: Time(self.now),
+                exposure,
+            },
+        );
+        self.state.history.truncate(10);
+        self.state.ended = Some(Ended {
+            outcome,
+            reason: reason.to_owned(),
+            message,
+            at: self.now,
+            stable: run.stable,
+            canary: run.canary,
+            analysis: run.plan.analysis,
+            drained: false,
+        });
+        self.wake_in(1.0);
+    }
+
+    /// The Rollout is being deleted: take what is ours out of the route, then let it go. Never behind the last promotion.
+    pub(super) fn deletion(&mut self) -> Stance {
+        if !self.seen.finalizer {
+            return self.stance(Phase::Idle, reason::AS_PLANNED, "being deleted");
+        }
+        let view = match (&self.seen.route, &self.seen.holder) {
+            (Ok(view), Holder::Us) => view,
+            _ => {
+                self.act = Act::DropFinalizer;
+                return self.stance(Phase::Idle, reason::AS_PLANNED, "being deleted: nothing of ours is in the route");
+            }
+        };
+        let stable = match (&self.state.run, &self.state.stable) {
+            (Some(run), _) => run.stable.subset.clone(),
+            (None, Some(stable)) => stable.subset.clone(),
+            (None, None) => {
+                self.act = Act::DropFinalizer;
+                return self.stance(Phase::Idle, reason::AS_PLANNED, "being deleted");
+            }
+        };
+        let canary = self.state.run.as_ref().map(|run| run.canary.subset.clone());
+        if let Some(canary) = canary.filter(|canary| view.share(canary) > 0)
+            && self.ready(&stable) == 0
+            && self.ready(&canary) > 0
+        {
+            self.wake_in(2.0);
+            let message = format!(
+                "deletion waits: {stable} has no ready endpoint and {canary} serves {} % of the traffic; it goes back as soon as a pod of {stable} is ready",
+                view.share(&canary)
+            );
+            return self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message);
+        }
+        let nothing_left = release(view, &stable).0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_)));
+        self.act = if nothing_left { Act::DropFinalizer } else { Act::Release { stable } };
+        self.stance(Phase::RollingBack, reason::AS_PLANNED, "being deleted: the route goes back to its original shape")
+    }
+
+    /// Ready endpoints of a subset.
+    pub(super) fn ready(&self, subset: &str) -> u32 {
+        self.seen.subsets.get(subset).map_or(0, crate::observe::Subset::ready)
+    }
+}

@@ -1,0 +1,145 @@
+//! What is found in the mesh object decides first: a write of ours whose answer was lost, a latch, a raise that arrived.
+
+use super::{Pass, words::version};
+use crate::api::names::reason;
+use crate::api::{Outcome, RefusedRevision};
+use crate::observe::Holder;
+use crate::route::{Claim, Latch};
+use crate::state::{Run, Unavailable};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+impl Pass<'_> {
+    /// Takes over what the route's annotation says beyond the state. It cannot end a pass.
+    pub(super) fn adopt(&mut self) {
+        let Ok(view) = &self.seen.route else { return };
+        let Some(claim) = view.claim.clone() else { return };
+        match &self.seen.holder {
+            Holder::Us => {}
+            Holder::Gone => return self.inherit(&claim),
+            Holder::Nobody | Holder::Other(_) => return,
+        }
+        let latched = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch));
+        let binds = latched.filter(|latch| self.state.run.as_ref().is_some_and(|run| run.canary.revision == latch.revision));
+        if let Some(latch) = binds {
+            self.state.epoch = self.state.epoch.max(claim.epoch);
+            return self.taken_back(latch);
+        }
+        if claim.epoch > self.state.epoch {
+            self.state.epoch = claim.epoch;
+            if let (Some(reason), true) = (&claim.lowered, self.state.run.is_some()) {
+                self.lowered(reason, &claim);
+            }
+        }
+        let share = view.share(&claim.subset);
+        let arrived = self.state.run.as_ref().and_then(|run| run.intent.as_ref()).is_some_and(|intent| intent.epoch == claim.epoch);
+        if arrived && share == claim.weight {
+            self.raised(&claim);
+        }
+    }
+
+    /// A claim whose Rollout is gone is void, but its latch is taken over: that revision stays refused, and epochs start above.
+    fn inherit(&mut self, claim: &Claim) {
+        let Some(latch) = &claim.latch else { return };
+        if self.state.refusal(&latch.revision).is_some() || !self.state.in_force(&latch.revision, latch.epoch) {
+            return;
+        }
+        self.state.epoch = self.state.epoch.max(latch.epoch) + 1;
+        self.refuse(latch);
+    }
+
+    /// The write that took the traffic back is there: that was the decision.
+    fn taken_back(&mut self, latch: &Latch) {
+        let recovered = self.state.run.as_ref().and_then(|run| run.down.clone()).map(|down| down.message);
+        let message = recovered.unwrap_or_else(|| latch.message.clone());
+        if let Some(id) = &latch.command {
+            self.state.handled.insert("abort".to_owned(), id.clone());
+        }
+        self.refuse(latch);
+        let next = format!(
+            "{} shows the evidence; {} {} is not tried again until its pods change or `{}`",
+            self.command_line("explain"),
+            latch.subset,
+            latch.revision,
+            self.command_line("retry")
+        );
+        self.record(latch.outcome, &latch.reason, message.clone(), next, latch.by.clone());
+        self.end(latch.outcome, &latch.reason, message);
+    }
+
+    fn refuse(&mut self, latch: &Latch) {
+        self.state.refused.retain(|refused| refused.revision != latch.revision);
+        self.state.refused.insert(
+            0,
+            RefusedRevision {
+                revision: latch.revision.clone(),
+                subset: latch.subset.clone(),
+                reason: latch.reason.clone(),
+                message: latch.message.clone(),
+                at: Time(self.now),
+                epoch: latch.epoch,
+            },
+        );
+        self.state.refused.truncate(10);
+    }
+
+    /// A lowering that decides nothing is there.
+    fn lowered(&mut self, reason: &str, claim: &Claim) {
+        let (name, split) = (self.command_line("status"), self.words_of_route());
+        let unavailable = reason == reason::CANARY_UNAVAILABLE;
+        let again = matches!(reason, reason::CANARY_CHANGED | reason::PLAN_CHANGED | reason::SETTLING);
+        if let Some(run) = &mut self.state.run {
+            reopen(run, claim, self.now);
+            run.intent = None;
+            if unavailable {
+                run.unavailable = Some(Unavailable { since: self.now });
+                run.losses = run.losses.saturating_add(1);
+            }
+        }
+        let message = match reason {
+            reason::CANARY_UNAVAILABLE => format!("the canary has no ready endpoint: its traffic is at stable ({split})"),
+            reason::SHARE_RAISED => format!("somebody raised the canary's share: it was lowered again ({split})"),
+            reason::PLAN_CHANGED => format!("the plan was edited: traffic is at stable, the rollout starts again ({split})"),
+            _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),
+        };
+        self.record(Outcome::Lowered, reason, message.clone(), format!("{name} says what it waits for"), None);
+        if again {
+            self.end(Outcome::Lowered, reason, message);
+        }
+    }
+
+    /// The raise that was decided is read back: counts start here.
+    fn raised(&mut self, claim: &Claim) {
+        let now = self.now;
+        let Some(run) = &mut self.state.run else { return };
+        let Some(intent) = run.intent.take() else { return };
+        let stopped = run.stopped;
+        run.step = Some(intent.step);
+        reopen(run, claim, now);
+        if intent.restores {
+            run.stopped = stopped; // the step goes on: its deadline does not start anew
+        } else {
+            (run.deadline_told, run.hold_told) = (None, false);
+        }
+        run.exposed.get_or_insert(now);
+    }
+
+    /// The split in words.
+    pub(super) fn words_of_route(&self) -> String {
+        self.seen.route.as_ref().map(|view| view.words()).unwrap_or_default()
+    }
+
+    /// The canary in words.
+    pub(super) fn canary_words(&self) -> String {
+        self.state.run.as_ref().map(|run| version(&run.canary)).unwrap_or_default()
+    }
+}
+
+/// The weight of a claim is what is programmed now; counts of another weight end here.
+fn reopen(run: &mut Run, claim: &Claim, now: jiff::Timestamp) {
+    run.weight = claim.weight;
+    run.read_back = claim.epoch;
+    run.key_epoch = claim.epoch;
+    run.since = Some(now);
+    run.stopped = 0.0;
+}

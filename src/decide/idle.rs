@@ -1,0 +1,283 @@
+//! Nothing is rolled out: what is stable, whether something new is wanted, whether it may start.
+
+use super::{Act, Pass, down::phase_of, words::version};
+use crate::api::names::reason;
+use crate::api::{Outcome, Phase, Version};
+use crate::judge::Evidence;
+use crate::observe::{Holder, Subset};
+use crate::plan::Plan;
+use crate::route::{Claim, View, Wanted};
+use crate::state::{Run, Stance};
+
+impl Pass<'_> {
+    pub(super) fn idle(&mut self) -> Stance {
+        if let Some(stance) = self.refused_version_raised() {
+            return stance;
+        }
+        if self.seen.finalizer {
+            self.act = Act::DropFinalizer;
+            self.wake_in(0.05);
+        }
+        let stance = self.wanted_or_not();
+        self.draining(stance)
+    }
+
+    fn wanted_or_not(&mut self) -> Stance {
+        let plan = match &self.seen.plan {
+            Ok(plan) => plan,
+            Err(faults) => return self.stalled(Phase::Invalid, reason::INVALID, faults.clone()),
+        };
+        let view = match &self.seen.route {
+            Ok(view) => view,
+            Err(fault) => return self.stalled(Phase::Waiting, fault.reason(), fault.to_string()),
+        };
+        if let Holder::Other(other) = &self.seen.holder {
+            let message = format!("Rollout {other} has claimed route {} of {}: delete one of the two", view.key, view.virtual_service);
+            return self.stalled(Phase::Waiting, reason::CONFLICT, message);
+        }
+        let stable = match self.settle_stable(view) {
+            Ok(stable) => stable,
+            Err(stance) => return *stance,
+        };
+        if view.share(&stable.subset) != 100 || view.sum() != 100 {
+            return self.drifted(view, &stable);
+        }
+        self.state.drift_told = None;
+        if plan.subset == stable.subset {
+            return match self
+                .state
+                .ended
+                .as_ref()
+                .filter(|ended| ended.outcome == Outcome::Promoted && ended.canary.subset == stable.subset)
+            {
+                Some(ended) => self.stance(Phase::Promoted, reason::AS_PLANNED, ended.message.clone()),
+                None => self.stance(Phase::Idle, reason::AS_PLANNED, format!("{} serves everybody", version(&stable))),
+            };
+        }
+        let canary = match self.startable(plan, view, &stable) {
+            Ok(canary) => canary,
+            Err(stance) => return *stance,
+        };
+        self.begin(plan.clone(), stable, canary)
+    }
+
+    /// Stable is what serves: what status says, or, the first time, the one subset that has everything.
+    fn settle_stable(&mut self, view: &View) -> Result<Version, Box<Stance>> {
+        let known = self.state.stable.clone().filter(|stable| stable.host == view.host);
+        let subset = match (&known, view.sole()) {
+            (Some(known), _) => known.subset.clone(),
+            (None, Some(sole)) => sole.to_owned(),
+            (None, None) => {
+                let message = format!(
+                    "route {} of {} has {}: one subset must have 100 % before a rollout starts, and haldane does not guess which is stable",
+                    view.key,
+                    view.virtual_service,
+                    view.words()
+                );
+                return Err(Box::new(self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message)));
+            }
+        };
+        let seen = self.seen.subsets.get(&subset);
+        if seen.is_none_or(|seen| !seen.declared) {
+            let message = format!("subset {subset} of host {} is in no DestinationRule of this namespace", view.host);
+            return Err(Box::new(self.stalled(Phase::Waiting, reason::SUBSET_NOT_FOUND, message)));
+        }
+        let found = seen.and_then(Subset::revision);
+        match (known, found) {
+            (Some(known), Some(found)) if known.revision != found => {
+                let stable = Version { revision: found.to_owned(), ..known.clone() };
+                self.state.stable = Some(stable.clone());
+                let message = format!(
+                    "{} is now {found}: it reached all users at once; to have it compared first, deploy it under another subset",
+                    version(&known)
+                );
+                self.record(Outcome::Held, reason::STABLE_REDEPLOYED, message, "nothing is rolled out".to_owned(), None);
+                Ok(stable)
+            }
+            (Some(known), _) => Ok(known),
+            (None, Some(found)) => {
+                let stable = Version { host: view.host.clone(), subset, revision: found.to_owned() };
+                self.state.stable = Some(stable.clone());
+                Ok(stable)
+            }
+            (None, None) => {
+                let message = format!("stable is {subset}, but its pods have no single revision yet");
+                Err(Box::new(self.stance(Phase::Waiting, reason::SETTLING, message)))
+            }
+        }
+    }
+
+    /// The canary's version, if nothing stands in the way of a start.
+    fn startable(&mut self, plan: &Plan, view: &View, stable: &Version) -> Result<Version, Box<Stance>> {
+        let subset = &plan.subset;
+        let no = |stance: Stance| Err(Box::new(stance));
+        let Some(seen) = self.seen.subsets.get(subset).filter(|seen| seen.declared) else {
+            let message = format!("spec.canary.subset is {subset}, but no DestinationRule of this namespace has it for host {}", view.host);
+            return no(self.stalled(Phase::Waiting, reason::SUBSET_NOT_FOUND, message));
+        };
+        if let Some(refused) = seen.revisions.iter().find_map(|revision| self.state.refusal(revision)).cloned() {
+            let phase = self
+                .state
+                .ended
+                .as_ref()
+                .filter(|ended| ended.canary.revision == refused.revision)
+                .map_or(if refused.reason == reason::ABORTED { Phase::Aborted } else { Phase::RolledBack }, |ended| {
+                    phase_of(ended.outcome)
+                });
+            let message = format!(
+                "{} ({}) is refused: {}; `{}` tries it again",
+                subset,
+                refused.revision,
+                refused.message,
+                self.command_line("retry")
+            );
+            return no(self.stalled(phase, reason::REFUSED, message));
+        }
+        let others = self.seen.subsets.get(&stable.subset);
+        let shared = others.and_then(|others| seen.arm.pods.iter().find(|pod| others.arm.pods.iter().any(|other| other.name == pod.name)));
+        if let Some(pod) = shared {
+            let message = format!("pod {} belongs to {} and to {subset}: make the labels of the subsets disjoint", pod.name, stable.subset);
+            return no(self.stalled(Phase::Waiting, reason::ARMS_OVERLAP, message));
+        }
+        if !self.seen.other_routes.is_empty() {
+            let message = format!(
+                "{} also lead to {} or {subset}: their traffic would go around the weights; give the canary subset no other route",
+                self.seen.other_routes.join(", "),
+                stable.subset
+            );
+            return no(self.stalled(Phase::Waiting, reason::ROUTE_AMBIGUOUS, message));
+        }
+        match seen.revision() {
+            Some(_) if seen.ready() == 0 => {
+                let message = format!("{subset} has {} pods, none is ready", seen.arm.pods.len());
+                no(self.stance(Phase::Waiting, reason::NO_CANARY_ENDPOINT, message))
+            }
+            Some(revision) => Ok(Version { host: view.host.clone(), subset: subset.clone(), revision: revision.to_owned() }),
+            None if seen.revisions.is_empty() => {
+                let message = format!("{subset} has no pods: deploy the version, it starts by itself");
+                no(self.stance(Phase::Waiting, reason::NO_CANARY_ENDPOINT, message))
+            }
+            None => {
+                let found: Vec<_> = seen.revisions.iter().cloned().collect();
+                no(self.stance(Phase::Waiting, reason::SETTLING, format!("{subset} has pods of several revisions: {}", found.join(", "))))
+            }
+        }
+    }
+
+    fn begin(&mut self, plan: Plan, stable: Version, canary: Version) -> Stance {
+        if self.act != Act::Nothing {
+            return self.stance(Phase::Waiting, reason::AS_PLANNED, format!("{} is next", version(&canary)));
+        }
+        self.state.epoch += 1;
+        let evidence = Evidence::new(&plan.analysis.metrics, plan.analysis.interval.as_secs_f64());
+        let message = format!("{} is wanted; {} serves everybody", version(&canary), version(&stable));
+        self.state.run = Some(Run {
+            stable_pods: self.ready(&stable.subset),
+            plan,
+            stable,
+            canary,
+            started: self.now,
+            exposed: None,
+            step: None,
+            weight: 0,
+            read_back: 0,
+            key_epoch: self.state.epoch,
+            since: None,
+            stopped: 0.0,
+            intent: None,
+            down: None,
+            pause: None,
+            unavailable: None,
+            losses: 0,
+            lowered: Vec::new(),
+            accepted: false,
+            deadline_told: None,
+            hold_told: false,
+            metrics_lost: None,
+            metrics_told: false,
+            evidence: Some(evidence),
+            evidence_until: None,
+        });
+        self.wake_in(0.05);
+        self.stance(Phase::Waiting, reason::AS_PLANNED, message)
+    }
+
+    /// A version that was rolled back or aborted got a share from somebody: lowered at once.
+    fn refused_version_raised(&mut self) -> Option<Stance> {
+        let view = self.seen.route.as_ref().ok()?;
+        if self.seen.holder != Holder::Us {
+            return None;
+        }
+        let claim = view.claim.as_ref()?;
+        let latch = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch))?;
+        let stable = self.state.stable.as_ref()?;
+        let behind = self.seen.subsets.get(&latch.subset).map(|subset| &subset.revisions)?;
+        let share = view.share(&latch.subset);
+        if share == 0 || stable.subset == latch.subset || !(behind.is_empty() || behind.contains(&latch.revision)) {
+            return None;
+        }
+        let message = format!(
+            "somebody gave {} % to {}, which is refused ({}): it goes back to {}",
+            share, latch.subset, latch.message, stable.subset
+        );
+        if self.ready(&stable.subset) == 0 && self.ready(&latch.subset) > 0 {
+            self.wake_in(1.0);
+            return Some(self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message));
+        }
+        let claim = Claim {
+            epoch: self.state.epoch + 1,
+            weight: 0,
+            step: None,
+            lowered: Some(reason::SHARE_RAISED.to_owned()),
+            subset: latch.subset.clone(),
+            revision: latch.revision.clone(),
+            ..claim.clone()
+        };
+        self.act = Act::Lower(Wanted { stable: stable.subset.clone(), canary: latch.subset.clone(), claim });
+        self.wake_in(0.05);
+        Some(self.stalled(phase_of(latch.outcome), reason::SHARE_RAISED, message))
+    }
+
+    /// The route has other weights than 100 for stable while nothing is rolled out: told, never written.
+    fn drifted(&mut self, view: &View, stable: &Version) -> Stance {
+        let words = view.words();
+        let message = format!(
+            "route {} of {} has {words}, but {} is stable: nothing is written while nothing is rolled out; set it back, or delete the Rollout",
+            view.key,
+            view.virtual_service,
+            version(stable)
+        );
+        if self.state.drift_told.as_ref() != Some(&words) {
+            self.state.drift_told = Some(words);
+            self.record(Outcome::Held, reason::DRIFTED, message.clone(), "no rollout starts before stable has 100 %".to_owned(), None);
+        }
+        let phase = self.state.ended.as_ref().map_or(Phase::Idle, |ended| phase_of(ended.outcome));
+        let mut stance = self.stance(phase, reason::DRIFTED, message.clone());
+        stance.traffic = (false, reason::DRIFTED, message);
+        stance
+    }
+
+    /// Whether the last canary's traffic has gone from the proxies: told, never awaited.
+    fn draining(&mut self, stance: Stance) -> Stance {
+        let Some(ended) =
+            self.state.ended.as_mut().filter(|ended| ended.outcome != Outcome::Promoted && !ended.analysis.metrics.is_empty())
+        else {
+            return stance;
+        };
+        let newer = self.seen.look.as_ref().filter(|look| look.window_end.is_some_and(|end| end > ended.at));
+        if newer.and_then(|look| look.canary_in_window) == Some(0) {
+            ended.drained = true;
+        }
+        let waited = self.now.duration_since(ended.at).as_secs_f64();
+        let (drained, subset) = (ended.drained, ended.canary.subset.clone());
+        let mut stance = stance;
+        if stance.traffic.0 && drained {
+            stance.traffic.1 = reason::DRAINED;
+            stance.traffic.2 = format!("{}; no request reaches {subset} any more", stance.traffic.2);
+        } else if stance.traffic.0 && waited < 600.0 {
+            stance.traffic.1 = reason::DRAINING;
+            stance.traffic.2 = format!("{}; proxies may still send requests to {subset}", stance.traffic.2);
+        }
+        stance
+    }
+}

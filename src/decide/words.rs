@@ -1,0 +1,78 @@
+//! Decision records: one value, one text, used in status, events, alerts, logs and `explain`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::Pass;
+use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Version};
+
+impl Pass<'_> {
+    /// A record of what was decided now, at the present epoch.
+    pub(super) fn record(&mut self, outcome: Outcome, reason: &str, message: String, next: String, by: Option<Actor>) {
+        let run = self.state.run.as_ref();
+        let ended = self.state.ended.as_ref();
+        let canary = run.map(|run| run.canary.clone()).or_else(|| ended.map(|ended| ended.canary.clone()));
+        let stable = run.map(|run| run.stable.clone()).or_else(|| ended.map(|ended| ended.stable.clone())).or(self.state.stable.clone());
+        let record = DecisionRecord {
+            outcome,
+            reason: reason.to_owned(),
+            message,
+            at: Time(self.now),
+            epoch: self.state.epoch,
+            canary,
+            stable,
+            step: run.and_then(|run| run.present()).map(|step| step.name.clone()),
+            weight: run.map_or(0, |run| i32::from(run.weight)),
+            why: self.why(outcome),
+            exposure: self.exposure(),
+            by,
+            next,
+        };
+        self.records.push(record);
+    }
+
+    /// The newest look's metrics, for decisions that rest on them.
+    pub(super) fn why(&self, outcome: Outcome) -> Vec<MetricEvidence> {
+        match outcome {
+            Outcome::Advanced | Outcome::Held | Outcome::Promoted | Outcome::RolledBack | Outcome::Aborted => {
+                self.look().map(|look| look.judgement.metrics.clone()).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Who was touched so far.
+    pub(super) fn exposure(&self) -> Option<Exposure> {
+        let run = self.state.run.as_ref()?;
+        let exposed = run.exposed?;
+        let mut exposure = self.seen.look.as_ref().map(|look| look.judgement.exposure.clone()).unwrap_or_default();
+        exposure.seconds = self.now.duration_since(exposed).as_secs().max(0);
+        Some(exposure)
+    }
+
+    /// `haldane VERB NAME -n NAMESPACE`.
+    pub(super) fn command_line(&self, verb: &str) -> String {
+        format!("haldane {verb} {} -n {}", self.seen.name, self.seen.namespace)
+    }
+}
+
+/// `v2 (7d4b9c)`.
+pub(super) fn version(version: &Version) -> String {
+    format!("{} ({})", version.subset, version.revision)
+}
+
+/// Seconds for people: `45 s`, `12 min`, `3 h`.
+pub(super) fn seconds(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else if seconds < 7200.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}
+
+/// Text of bounded length, for annotations and status.
+pub(super) fn bounded(text: &str) -> String {
+    text.chars().take(600).collect()
+}

@@ -1,0 +1,219 @@
+//! What `/metrics` says, in OpenMetrics text.
+//!
+//! What belongs to a Rollout is made from its newest status at each scrape and is gone when the object is; version strings are labels of
+//! `haldane_rollout_info` alone.
+
+mod rollouts;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use crate::api::{Outcome, RolloutStatus};
+use rollouts::Rollouts;
+
+/// Content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Mutex<Registry>,
+    rollouts: Rollouts,
+    ended: Family<OutcomeLabels, Counter>,
+    rollbacks: Family<ReasonLabels, Counter>,
+    exposed: Family<OutcomeLabels, Counter>,
+    reconcile: Family<ResultLabels, Histogram>,
+    verdict_to_routed: Histogram,
+    queries: Histogram,
+    query_failures: Family<QueryLabels, Counter>,
+    notifications: Family<SinkLabels, Counter>,
+    events: Family<ResultLabels, Counter>,
+    config_error: Gauge,
+    config_version: Gauge<u64, AtomicU64>,
+    leader: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QueryLabels {
+    provider: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkLabels {
+    sink: String,
+    result: &'static str,
+}
+
+fn result(ok: bool) -> &'static str {
+    if ok { "ok" } else { "error" }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Everything at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("haldane");
+        let rollouts = Rollouts::default();
+        registry.register_collector(Box::new(rollouts.clone()));
+        let ended = Family::default();
+        registry.register("rollouts", "Rollouts that have ended, by outcome", ended.clone());
+        let rollbacks = Family::default();
+        registry.register("rollbacks", "Rollouts taken back on evidence or by policy, by reason", rollbacks.clone());
+        let exposed = Family::default();
+        registry.register("exposed_requests", "Requests that the canary answered in rollouts that have ended, by outcome", exposed.clone());
+        let reconcile = Family::new_with_constructor(passes as fn() -> Histogram);
+        registry.register("reconcile_duration_seconds", "How long a pass took", reconcile.clone());
+        let verdict_to_routed = Histogram::new(exponential_buckets(0.005, 2.0, 14));
+        registry.register("verdict_to_routed_seconds", "From the verdict Fail to the patch of the route", verdict_to_routed.clone());
+        let queries = Histogram::new(exponential_buckets(0.005, 2.0, 12));
+        registry.register("prometheus_query_duration_seconds", "How long a query to Prometheus took", queries.clone());
+        let query_failures = Family::default();
+        registry.register("prometheus_query_failures", "Queries to Prometheus without a usable answer, by reason", query_failures.clone());
+        let notifications = Family::default();
+        registry.register("notifications", "Tries to deliver an alert, by sink and result", notifications.clone());
+        let events = Family::default();
+        registry.register("events", "Kubernetes events written, by result", events.clone());
+        let config_error = Gauge::default();
+        registry.register(
+            "config_error",
+            "1: the configuration file as it is now is not in force, because it has faults",
+            config_error.clone(),
+        );
+        let config_version = Gauge::default();
+        registry.register("config_version", "Number of the configuration in force, from 1", config_version.clone());
+        let leader = Gauge::default();
+        registry.register("leader", "1: this replica acts", leader.clone());
+        let registry = Mutex::new(registry);
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                rollouts,
+                ended,
+                rollbacks,
+                exposed,
+                reconcile,
+                verdict_to_routed,
+                queries,
+                query_failures,
+                notifications,
+                events,
+                config_error,
+                config_version,
+                leader,
+            }),
+        }
+    }
+
+    /// Everything as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        let registry = self.inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a String does not fail; what a collector could not say is left out.
+        let _ = text::encode(&mut out, &registry);
+        out
+    }
+
+    /// The newest status of a Rollout.
+    pub fn rollout(&self, namespace: &str, name: &str, status: &RolloutStatus) {
+        self.inner.rollouts.set(namespace, name, status);
+    }
+
+    /// The Rollout is gone.
+    pub fn gone(&self, namespace: &str, name: &str) {
+        self.inner.rollouts.remove(namespace, name);
+    }
+
+    /// A rollout has ended: once for each end, with the requests that the canary answered.
+    pub fn ended(&self, outcome: Outcome, reason: &str, exposed: i64) {
+        let labels = OutcomeLabels { outcome: format!("{outcome:?}") };
+        self.inner.ended.get_or_create(&labels).inc();
+        self.inner.exposed.get_or_create(&labels).inc_by(u64::try_from(exposed).unwrap_or_default());
+        if outcome == Outcome::RolledBack {
+            self.inner.rollbacks.get_or_create(&ReasonLabels { reason: reason.into() }).inc();
+        }
+    }
+
+    /// A pass is over.
+    pub fn reconciled(&self, took: Duration, ok: bool) {
+        self.inner.reconcile.get_or_create(&ResultLabels { result: result(ok) }).observe(took.as_secs_f64());
+    }
+
+    /// A verdict Fail has reached the route.
+    pub fn routed(&self, after: Duration) {
+        self.inner.verdict_to_routed.observe(after.as_secs_f64());
+    }
+
+    /// A query to Prometheus is over; `failure` is a short word.
+    pub fn queried(&self, provider: &str, took: Duration, failure: Option<&str>) {
+        self.inner.queries.observe(took.as_secs_f64());
+        if let Some(reason) = failure {
+            self.inner.query_failures.get_or_create(&QueryLabels { provider: provider.into(), reason: reason.into() }).inc();
+        }
+    }
+
+    /// An alert was tried.
+    pub fn notified(&self, sink: &str, ok: bool) {
+        self.inner.notifications.get_or_create(&SinkLabels { sink: sink.into(), result: result(ok) }).inc();
+    }
+
+    /// An event was tried.
+    pub fn event(&self, ok: bool) {
+        self.inner.events.get_or_create(&ResultLabels { result: result(ok) }).inc();
+    }
+
+    /// The state of the configuration.
+    pub fn config(&self, version: u64, error: bool) {
+        self.inner.config_version.set(version);
+        self.inner.config_error.set(i64::from(error));
+    }
+
+    /// Whether this replica acts.
+    pub fn leader(&self, leads: bool) {
+        self.inner.leader.set(i64::from(leads));
+    }
+}
+
+fn passes() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+#[cfg(test)]
+mod tests;

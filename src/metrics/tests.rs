@@ -1,0 +1,94 @@
+use super::*;
+use crate::api::{ArmValue, MetricEvidence, Phase, StepStatus, Verdict, Version};
+
+fn status() -> RolloutStatus {
+    let version = |subset: &str| Some(Version { host: "fraud".into(), subset: subset.into(), revision: format!("{subset}-hash") });
+    RolloutStatus {
+        phase: Some(Phase::Progressing),
+        stable: version("v1"),
+        canary: version("v2"),
+        step: Some(StepStatus { index: 1, name: "2".into(), weight: 20, since: None, held_seconds: 0, hold_seconds: 300, windows: 3 }),
+        evidence: vec![MetricEvidence {
+            metric: "errorRate".into(),
+            verdict: Verdict::Inconclusive,
+            reason: None,
+            message: String::new(),
+            stable: Some(ArmValue { value: Some(0.001), text: String::new(), n: 4_000 }),
+            canary: Some(ArmValue { value: None, text: String::new(), n: 1_000 }),
+            effect: None,
+            limit: Some(0.0017),
+            fail_evidence: Some(1.5),
+            fail_at: Some(40.0),
+            forecast: None,
+            query: None,
+        }],
+        ..RolloutStatus::default()
+    }
+}
+
+#[test]
+fn a_rollout_is_told_and_gone_when_the_object_is() {
+    let metrics = Metrics::new();
+    metrics.rollout("ml", "fraud", &status());
+    let text = metrics.encode();
+    for line in [
+        r#"haldane_rollout_info{namespace="ml",name="fraud",phase="Progressing",stable="v1",stable_revision="v1-hash",canary="v2",canary_revision="v2-hash"} 1"#,
+        r#"haldane_rollout_weight{namespace="ml",name="fraud",role="canary",kind="programmed"} 20"#,
+        r#"haldane_rollout_step{namespace="ml",name="fraud"} 1"#,
+        r#"haldane_guard_verdict{namespace="ml",name="fraud",metric="errorRate",verdict="Inconclusive"} 1"#,
+        r#"haldane_guard_value{namespace="ml",name="fraud",metric="errorRate",role="stable"} 0.001"#,
+        r#"haldane_guard_samples{namespace="ml",name="fraud",metric="errorRate",role="canary"} 1000"#,
+        r#"haldane_guard_limit{namespace="ml",name="fraud",metric="errorRate"} 0.0017"#,
+        r#"haldane_guard_fail_evidence{namespace="ml",name="fraud",metric="errorRate"} 1.5"#,
+    ] {
+        assert!(text.lines().any(|l| l == line || l == format!("{line}.0")), "missing {line}\n{text}");
+    }
+    assert!(!text.contains(r#"metric="errorRate",role="canary"} NaN"#), "an arm without a value is absent");
+    assert!(text.ends_with("# EOF\n"));
+
+    metrics.rollout("ml", "fraud", &RolloutStatus::default());
+    assert!(!metrics.encode().contains("errorRate"), "old series do not stay");
+    metrics.gone("ml", "fraud");
+    assert!(!metrics.encode().contains("fraud"));
+}
+
+#[test]
+fn ends_are_counted_with_their_reason_and_exposure() {
+    let metrics = Metrics::new();
+    metrics.ended(Outcome::RolledBack, "AnalysisFailed", 118);
+    metrics.ended(Outcome::RolledBack, "AnalysisFailed", 2);
+    metrics.ended(Outcome::Promoted, "AsPlanned", 5_000);
+    let text = metrics.encode();
+    for line in [
+        r#"haldane_rollbacks_total{reason="AnalysisFailed"} 2"#,
+        r#"haldane_rollouts_total{outcome="Promoted"} 1"#,
+        r#"haldane_exposed_requests_total{outcome="RolledBack"} 120"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "missing {line}\n{text}");
+    }
+}
+
+#[test]
+fn the_controllers_own_state_is_told() {
+    let metrics = Metrics::new();
+    metrics.leader(true);
+    metrics.config(3, true);
+    metrics.notified("oncall", false);
+    metrics.event(true);
+    metrics.queried("default", Duration::from_millis(20), Some("timeout"));
+    metrics.reconciled(Duration::from_millis(3), true);
+    metrics.routed(Duration::from_millis(40));
+    let text = metrics.encode();
+    for line in [
+        "haldane_leader 1",
+        "haldane_config_error 1",
+        "haldane_config_version 3",
+        r#"haldane_notifications_total{sink="oncall",result="error"} 1"#,
+        r#"haldane_events_total{result="ok"} 1"#,
+        r#"haldane_prometheus_query_failures_total{provider="default",reason="timeout"} 1"#,
+        r#"haldane_reconcile_duration_seconds_count{result="ok"} 1"#,
+        "haldane_verdict_to_routed_seconds_count 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "missing {line}\n{text}");
+    }
+}

@@ -1,0 +1,187 @@
+//! Caches of the cluster, and the Observation made of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
+use kube::{
+    ResourceExt,
+    core::{DynamicObject, PartialObjectMeta, discovery::ApiResource},
+    runtime::reflector::{ObjectRef, Store},
+};
+use serde_json::Value;
+
+use super::{
+    Holder, Look, Observation, Problem, Subset, mesh,
+    workload::{self, ReadyLog},
+};
+use crate::api::names::{FINALIZER, reason};
+use crate::api::{Rollout, RolloutSpec};
+use crate::command;
+use crate::config::Config;
+use crate::plan::Plan;
+use crate::route::{self, RouteFault, View};
+use crate::state::State;
+
+/// What the watches know.
+#[derive(Clone)]
+pub struct Caches {
+    /// Rollouts.
+    pub rollouts: Store<Rollout>,
+    /// VirtualServices.
+    pub virtual_services: Store<DynamicObject>,
+    /// DestinationRules.
+    pub destination_rules: Store<DynamicObject>,
+    /// EndpointSlices.
+    pub slices: Store<EndpointSlice>,
+    /// Pods, metadata only.
+    pub pods: Store<PartialObjectMeta<Pod>>,
+    /// Kind and version of VirtualService here.
+    pub virtual_service: ApiResource,
+}
+
+/// What one process knows beside the caches.
+pub struct Known<'a> {
+    /// A VirtualService that is newer than the cache's: the answer to our last write, or a fresh read.
+    pub route: Option<&'a Value>,
+    /// It was read in this pass.
+    pub fresh: bool,
+    /// The newest look.
+    pub look: Option<Look>,
+    /// Passes since the present weight was read back.
+    pub passes: u32,
+    /// What refused the newest downward write.
+    pub refusal: Option<String>,
+    /// Since when pods are ready.
+    pub ready: &'a mut ReadyLog,
+    /// The configuration in force.
+    pub config: &'a Config,
+}
+
+impl Caches {
+    /// Everything that a decision on this Rollout is made of.
+    pub fn observe(&self, rollout: &Rollout, state: &State, known: Known<'_>, now: Timestamp) -> Observation {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let uid = rollout.uid().unwrap_or_default();
+        let plan = Plan::parse(&rollout.spec).map_err(|faults| faults.to_string());
+        let running = state.run.as_ref().map(|run| &run.plan);
+        let (name, wanted) = match running {
+            Some(plan) => (plan.virtual_service.clone(), plan.route.clone()),
+            None => (rollout.spec.traffic.virtual_service.clone(), rollout.spec.traffic.route.clone()),
+        };
+        let object = known.route.cloned().or_else(|| self.route(&namespace, &name));
+        let route = match &object {
+            None => Err(RouteFault::NotFound(name)),
+            Some(object) => route::find(object, wanted.as_deref()),
+        };
+        let names = interesting(state, &rollout.spec, route.as_ref().ok());
+        let other_routes = match (&object, &route) {
+            (Some(object), Ok(view)) => route::other_routes(object, view, &[rollout.spec.canary.subset.as_str()]),
+            _ => Vec::new(),
+        };
+        let subsets = match &route {
+            Ok(view) => self.subsets(&namespace, &view.host, &names, known.ready, now),
+            Err(_) => match state.run.as_ref().map(|run| run.stable.host.clone()) {
+                Some(host) => self.subsets(&namespace, &host, &names, known.ready, now),
+                None => BTreeMap::new(),
+            },
+        };
+        let holder = route.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, &uid, |name, uid| self.alive(&namespace, name, uid)));
+        let config_problem = running.or(plan.as_ref().ok()).and_then(|plan| missing(plan, known.config));
+        Observation {
+            name: rollout.name_any(),
+            generation: rollout.metadata.generation.unwrap_or_default(),
+            deleting: rollout.metadata.deletion_timestamp.is_some(),
+            finalizer: rollout.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+            commands: command::read(
+                rollout.annotations(),
+                rollout.metadata.managed_fields.as_deref().unwrap_or_default(),
+                &uid,
+                state.epoch,
+                &state.handled,
+            ),
+            namespace,
+            uid,
+            plan,
+            route,
+            holder,
+            other_routes,
+            subsets,
+            look: known.look,
+            config_problem,
+            passes: known.passes,
+            refusal: known.refusal,
+            fresh: known.fresh,
+        }
+    }
+
+    /// The cached VirtualService.
+    pub fn route(&self, namespace: &str, name: &str) -> Option<Value> {
+        let key = ObjectRef::new_with(name, self.virtual_service.clone()).within(namespace);
+        self.virtual_services.get(&key).map(|object| mesh::value(&object))
+    }
+
+    fn subsets(
+        &self,
+        namespace: &str,
+        host: &str,
+        names: &BTreeSet<String>,
+        ready: &mut ReadyLog,
+        now: Timestamp,
+    ) -> BTreeMap<String, Subset> {
+        let Some(service) = mesh::service_of(host, namespace) else { return BTreeMap::new() };
+        let here = |other: Option<String>| other.as_deref() == Some(namespace);
+        let rules: Vec<Value> =
+            self.destination_rules.state_filter(|rule| here(rule.namespace())).iter().map(|rule| mesh::value(rule)).collect();
+        let slices = self.slices.state_filter(|slice| {
+            here(slice.namespace()) && slice.labels().get(workload::SERVICE_LABEL).is_some_and(|name| name == service)
+        });
+        let endpoints = workload::endpoints(&slices);
+        ready.keep(|pod| endpoints.contains_key(pod));
+        let find = |name: &str| self.pods.get(&ObjectRef::new(name).within(namespace));
+        names
+            .iter()
+            .map(|name| {
+                let labels = mesh::subset_labels(&rules, namespace, host, name);
+                (name.clone(), workload::subset(labels.as_deref(), &endpoints, find, ready, now))
+            })
+            .collect()
+    }
+
+    fn alive(&self, namespace: &str, name: &str, uid: &str) -> bool {
+        let found = self.rollouts.get(&ObjectRef::new(name).within(namespace));
+        found.is_some_and(|rollout| rollout.uid().as_deref() == Some(uid))
+    }
+}
+
+fn interesting(state: &State, spec: &RolloutSpec, view: Option<&View>) -> BTreeSet<String> {
+    let mut names = BTreeSet::from([spec.canary.subset.clone()]);
+    let versions = state.run.iter().flat_map(|run| [&run.stable, &run.canary]);
+    let ended = state.ended.iter().flat_map(|ended| [&ended.stable, &ended.canary]);
+    names.extend(versions.chain(ended).chain(state.stable.iter()).map(|version| version.subset.clone()));
+    if let Some(view) = view {
+        names.extend(view.entries.iter().map(|entry| entry.subset.clone()));
+        names.extend(view.claim.iter().filter_map(|claim| claim.latch.as_ref()).map(|latch| latch.subset.clone()));
+    }
+    names
+}
+
+/// A provider or sink that the configuration does not have, with the names that exist.
+fn missing(plan: &Plan, config: &Config) -> Option<Problem> {
+    let names =
+        |keys: Vec<&String>| if keys.is_empty() { "none".to_owned() } else { keys.into_iter().cloned().collect::<Vec<_>>().join(", ") };
+    let provider = &plan.analysis.prometheus;
+    if !plan.analysis.metrics.is_empty() && !config.prometheus.contains_key(provider) {
+        let message = format!(
+            "spec.analysis.prometheus is {provider}, which is not in the controller's configuration (it has {})",
+            names(config.prometheus.keys().collect())
+        );
+        return Some(Problem { reason: reason::PROVIDER_NOT_FOUND, message, unavailable: true });
+    }
+    let sink = plan.alerts.iter().flatten().find(|sink| !config.alerts.contains_key(*sink))?;
+    let message = format!(
+        "spec.alerts names {sink}, which is not in the controller's configuration (it has {})",
+        names(config.alerts.keys().collect())
+    );
+    Some(Problem { reason: reason::SINK_NOT_FOUND, message, unavailable: false })
+}

@@ -1,0 +1,304 @@
+//! One pass: observe, decide, act, tell. The pipeline is [`pass`]; everything that needs thought is elsewhere.
+
+mod memory;
+mod tell;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use kube::{
+    Client, ResourceExt,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::act::{self, ActError, Desk};
+use crate::api::Rollout;
+use crate::clock::Clock;
+use crate::config::ConfigHandle;
+use crate::decide::{Act, Decision, decide};
+use crate::lease::LeaderHandle;
+use crate::metrics::Metrics;
+use crate::observe::cluster::{Caches, Known};
+use crate::observe::providers::Providers;
+use crate::observe::sampler::Sampler;
+use crate::observe::{Observation, brief};
+use crate::state::{CheckpointError, State, restore};
+use crate::tell::{Teller, event::Events};
+
+use memory::Memory;
+
+/// Passes in a row that one call makes at most: a start is four, a rollback two.
+const PASSES: usize = 8;
+
+/// What every pass may use.
+pub struct Context {
+    /// Client for writes and fresh reads.
+    pub client: Client,
+    /// What the watches know.
+    pub caches: Caches,
+    /// Whether this replica may act.
+    pub leader: LeaderHandle,
+    /// The clocks.
+    pub clock: Clock,
+    /// The configuration in force.
+    pub config: ConfigHandle,
+    /// Prometheus providers of the configuration in force.
+    pub providers: Providers,
+    /// Delivers alerts.
+    pub teller: Teller,
+    /// Writes Kubernetes events.
+    pub events: Events,
+    /// Our own metrics.
+    pub metrics: Metrics,
+    /// Asks for a pass.
+    pub wake: mpsc::UnboundedSender<ObjectRef<Rollout>>,
+    /// What this process knows of each Rollout.
+    memory: Mutex<HashMap<ObjectRef<Rollout>, Arc<tokio::sync::Mutex<Memory>>>>,
+}
+
+/// Why a pass ended early.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    /// The stored state cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A mutation failed.
+    #[error(transparent)]
+    Act(#[from] ActError),
+}
+
+impl Context {
+    /// Everything a controller needs.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a controller, put together in one place")]
+    pub fn new(
+        client: Client,
+        caches: Caches,
+        leader: LeaderHandle,
+        clock: Clock,
+        config: ConfigHandle,
+        providers: Providers,
+        teller: Teller,
+        events: Events,
+        metrics: Metrics,
+        wake: mpsc::UnboundedSender<ObjectRef<Rollout>>,
+    ) -> Self {
+        Self { client, caches, leader, clock, config, providers, teller, events, metrics, wake, memory: Mutex::default() }
+    }
+
+    fn memory(&self, rollout: &Rollout) -> Arc<tokio::sync::Mutex<Memory>> {
+        let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(ObjectRef::from_obj(rollout)).or_default().clone()
+    }
+
+    /// Forgets Rollouts that are gone, and stops their samplers.
+    pub fn sweep(&self) {
+        let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|key, _| {
+            let alive = self.caches.rollouts.get(key).is_some();
+            if !alive {
+                self.metrics.gone(key.namespace.as_deref().unwrap_or_default(), &key.name);
+            }
+            alive
+        });
+    }
+
+    /// Forgets everything and stops all samplers: this replica does not lead any more.
+    pub fn step_down(&self) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Passes until nothing is left to do now.
+///
+/// # Errors
+/// When a mutation failed; [`retry`] says when to come back.
+pub async fn reconcile(rollout: Arc<Rollout>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    if !context.leader.is_leader() {
+        return Ok(Action::await_change());
+    }
+    let memory = context.memory(&rollout);
+    let mut memory = memory.lock().await;
+    let begun = context.clock.elapsed();
+    let mut outcome = Ok(Some(0.0));
+    for _ in 0..PASSES {
+        if !context.leader.is_leader() {
+            return Ok(Action::await_change());
+        }
+        outcome = match pass(&rollout, &context, &mut memory).await {
+            Ok((true, _)) => continue,
+            Ok((false, wake)) => Ok(wake),
+            Err(error) => Err(error),
+        };
+        break;
+    }
+    context.metrics.reconciled(context.clock.elapsed().saturating_sub(begun), outcome.is_ok());
+    match outcome {
+        Ok(wake) => {
+            memory.failures = 0;
+            Ok(wake.map_or_else(Action::await_change, |seconds| Action::requeue(Duration::from_secs_f64(seconds.max(0.02)))))
+        }
+        Err(ReconcileError::Act(ActError::Stale(what))) => {
+            tracing::debug!(namespace = rollout.namespace(), name = rollout.name_any(), what, "decided on something old: again");
+            Ok(Action::requeue(Duration::from_millis(100)))
+        }
+        Err(error) => {
+            memory.failures = memory.failures.saturating_add(1);
+            Err(error)
+        }
+    }
+}
+
+/// Observe, decide, act, tell. Returns whether something was changed, and when to come back.
+async fn pass(cached: &Rollout, context: &Context, memory: &mut Memory) -> Result<(bool, Option<f64>), ReconcileError> {
+    let rollout = memory.newest(cached);
+    let state = restore(rollout.status.as_ref())?;
+    let desk = Desk::new(context.client.clone(), &rollout.namespace().unwrap_or_default(), &context.caches.virtual_service);
+    let mut seen = look_around(context, memory, &rollout, &state, false);
+    let mut decision = decide(&state, &seen, context.clock.now());
+    if decision.act == Act::Reread {
+        reread(&desk, memory, &seen, &rollout).await?;
+        seen = look_around(context, memory, &rollout, &state, true);
+        decision = decide(&state, &seen, context.clock.now());
+    }
+    let changed = if matches!(decision.act, Act::Nothing | Act::Reread) {
+        tell::store(context, memory, &desk, &rollout, &seen, &decision).await?
+    } else {
+        mutate(context, memory, &desk, &rollout, &seen, &decision).await?
+    };
+    if !changed {
+        follow(context, memory, &rollout, &decision.state, &seen);
+    }
+    Ok((changed, decision.wake))
+}
+
+fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &State, fresh: bool) -> Observation {
+    let namespace = rollout.namespace().unwrap_or_default();
+    let name = state.run.as_ref().map_or(&rollout.spec.traffic.virtual_service, |run| &run.plan.virtual_service).clone();
+    let cached = context.caches.route(&namespace, &name);
+    let own = memory.newest_route(cached.as_ref(), &name);
+    let passes = memory.count(state.run.as_ref().map(|run| run.key()));
+    let known = Known {
+        route: own.as_ref(),
+        fresh,
+        look: memory.sampler.as_ref().and_then(|(_, sampler)| sampler.newest()),
+        passes,
+        refusal: memory.refusal.clone(),
+        ready: &mut memory.ready,
+        config: &context.config.current().config,
+    };
+    context.caches.observe(rollout, state, known, context.clock.now())
+}
+
+/// Reads the route from the API server; it is used until the watch shows a newer one.
+async fn reread(desk: &Desk, memory: &mut Memory, seen: &Observation, rollout: &Rollout) -> Result<(), ActError> {
+    let name = seen.route.as_ref().map_or(rollout.spec.traffic.virtual_service.clone(), |view| view.virtual_service.clone());
+    memory.route = Some(act::read(desk, &name).await?);
+    Ok(())
+}
+
+/// The one mutation of this pass.
+async fn mutate(
+    context: &Context,
+    memory: &mut Memory,
+    desk: &Desk,
+    rollout: &Rollout,
+    seen: &Observation,
+    decision: &Decision,
+) -> Result<bool, ReconcileError> {
+    let begun = context.clock.elapsed();
+    let Ok(view) = &seen.route else {
+        if decision.act == Act::DropFinalizer {
+            memory.rollout = Some(act::drop_finalizer(desk, rollout).await?);
+        }
+        return Ok(true);
+    };
+    let answer = match &decision.act {
+        Act::Raise(wanted) => act::raise(desk, rollout, view, wanted).await,
+        Act::Lower(wanted) => act::lower(desk, view, wanted).await,
+        Act::Release { stable } => act::release(desk, view, stable).await,
+        Act::AddFinalizer => {
+            memory.rollout = Some(act::add_finalizer(desk, rollout).await?);
+            return Ok(true);
+        }
+        Act::DropFinalizer => {
+            memory.rollout = Some(act::drop_finalizer(desk, rollout).await?);
+            return Ok(true);
+        }
+        Act::Nothing | Act::Reread => return Ok(false),
+    };
+    let down = matches!(decision.act, Act::Lower(_) | Act::Release { .. });
+    match answer {
+        Ok(object) => {
+            memory.route = Some(object);
+            memory.refusal = None;
+            let took = context.clock.elapsed().saturating_sub(begun);
+            tracing::info!(
+                namespace = seen.namespace,
+                name = seen.name,
+                down,
+                milliseconds = took.as_millis() as u64,
+                message = decision.stance.message,
+                "route written"
+            );
+            context.metrics.routed(took);
+            Ok(true)
+        }
+        Err(ActError::Refused(message)) => {
+            tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = message, "the VirtualService refuses the write");
+            if down && memory.refusal.is_none() {
+                // The decision goes to status now; then the write is tried again every second.
+                memory.refusal = Some(message);
+                return Ok(true);
+            }
+            Err(ActError::Refused(message).into())
+        }
+        Err(ActError::Stale(what)) => {
+            reread(desk, memory, seen, rollout).await?;
+            Err(ActError::Stale(what).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Starts, briefs or stops the sampler.
+fn follow(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &State, seen: &Observation) {
+    let Some(brief) = brief::brief(state, &seen.subsets, &seen.namespace, &seen.name, context.clock.now()) else {
+        memory.sampler = None;
+        return;
+    };
+    let snapshot = context.config.current();
+    let source = context.providers.get(&snapshot, &brief.analysis.prometheus);
+    let began = state.run.as_ref().map(|run| run.started).or(state.ended.as_ref().map(|ended| ended.at));
+    let stable = state.run.as_ref().map(|run| run.stable.revision.clone());
+    let identity = format!("{} {began:?} {stable:?}", seen.uid);
+    match &memory.sampler {
+        Some((known, sampler)) if *known == identity && sampler.is_running() => {
+            sampler.set_source(source);
+            sampler.tell(brief);
+        }
+        _ => {
+            let (wake, key) = (context.wake.clone(), ObjectRef::from_obj(rollout));
+            let sampler = Sampler::spawn(source, context.clock, brief, move || {
+                let _ = wake.send(key.clone());
+            });
+            memory.sampler = Some((identity, sampler));
+        }
+    }
+}
+
+/// When to come back after an error: soon while a rollout is active, then less and less often.
+pub fn retry(rollout: Arc<Rollout>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let memory = context.memory(&rollout);
+    let failures = memory.try_lock().map_or(1, |memory| memory.failures);
+    let active =
+        rollout.status.as_ref().and_then(|status| status.checkpoint.as_ref()).is_some_and(|checkpoint| !checkpoint["run"].is_null());
+    let longest = if active { 5 } else { 60 };
+    let seconds = (1u64 << failures.min(6)).min(longest);
+    tracing::warn!(namespace = rollout.namespace(), name = rollout.name_any(), error = %error, seconds, "the pass failed");
+    Action::requeue(Duration::from_secs(seconds))
+}

@@ -1,0 +1,16 @@
+//! The managed http route of a VirtualService: the split as found, and the patch to a wanted one. Pure.
+//!
+//! A VirtualService stays untyped JSON and only leaves are patched (RFC 6902), so that what is not ours keeps its value. Facts that the
+//! patches rest on: a failed `test` answers 422; `metadata.annotations`, a single destination's `weight` and a route's `name` may be
+//! absent and then can be neither tested nor replaced (`add` on a member sets it either way).
+
+mod claim;
+mod find;
+mod patch;
+
+pub use claim::{Claim, Latch, Original};
+pub use find::{Entry, RouteFault, View, find, other_routes};
+pub use patch::{Fence, Wanted, patch, release};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Our annotation on the VirtualService: the claim, and the latch.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Actor, Outcome};
+
+/// What we say of a route, in the same patch as its weights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Name of the Rollout, same namespace.
+    pub rollout: String,
+    /// Its uid: a claim of another uid with this name is void.
+    pub uid: String,
+    /// Epoch of the write.
+    pub epoch: i64,
+    /// Canary's subset at the write.
+    pub subset: String,
+    /// Canary's revision at the write.
+    pub revision: String,
+    /// Name of the step; absent when nothing is stepped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Canary's share in percent, as written beside it.
+    pub weight: u8,
+    /// Why the share was lowered without a decision; a reason constant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowered: Option<String>,
+    /// A rollback or an abort: in force until a `retry` with a higher epoch is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latch: Option<Latch>,
+    /// What was there before us.
+    #[serde(default)]
+    pub original: Original,
+}
+
+/// The decision that rides on the write which executes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latch {
+    /// The revision taken back.
+    pub revision: String,
+    /// Its subset.
+    pub subset: String,
+    /// Epoch of the decision.
+    pub epoch: i64,
+    /// RolledBack or Aborted.
+    pub outcome: Outcome,
+    /// A reason constant.
+    pub reason: String,
+    /// In words, bounded.
+    pub message: String,
+    /// Who, for an abort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+    /// Id of the command, for an abort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+/// What was there before us, to be put back by a delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Original {
+    /// Subsets whose destination entries are ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
+    /// Stable's entry had no `weight`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unweighted: bool,
+}
+
+/// All claims of a VirtualService, by route key. Entries that cannot be read are kept as they are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Claims {
+    entries: BTreeMap<String, serde_json::Value>,
+}
+
+impl Claims {
+    /// Reads the annotation's text. Text that is no JSON object counts as no claim.
+    pub fn parse(text: Option<&str>) -> Self {
+        let entries = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        Self { entries }
+    }
+
+    /// The claim on a route.
+    pub fn get(&self, key: &str) -> Option<Claim> {
+        self.entries.get(key).and_then(|value| serde_json::from_value(value.clone()).ok())
+    }
+
+    /// The annotation's text with this route's claim set or taken away; `None` when nothing is left.
+    pub fn with(&self, key: &str, claim: Option<&Claim>) -> Option<String> {
+        let mut entries = self.entries.clone();
+        match claim.map(serde_json::to_value) {
+            Some(Ok(value)) => {
+                entries.insert(key.to_owned(), value);
+            }
+            _ => {
+                entries.remove(key);
+            }
+        }
+        if entries.is_empty() { None } else { serde_json::to_string(&entries).ok() }
+    }
+}

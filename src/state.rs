@@ -1,0 +1,265 @@
+//! What a restart must know, and how it goes to and from status. Pure.
+
+mod project;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::api::{Actor, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RolloutStatus, Version};
+use crate::judge::Evidence;
+use crate::observe::StepKey;
+use crate::plan::{AnalysisPlan, Plan, Step};
+
+pub use project::{Stance, project, same_but_for_time};
+
+/// Version of the checkpoint. A controller refuses one that is newer than its own.
+pub const CHECKPOINT: u32 = 1;
+
+/// Everything that is decided on beside what is observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Version of this shape.
+    pub version: u32,
+    /// +1 with every change of traffic or of what is wanted. Never decreases.
+    pub epoch: i64,
+    /// What serves everybody when nothing is rolled out.
+    pub stable: Option<Version>,
+    /// The rollout under way.
+    pub run: Option<Run>,
+    /// The one that ended last.
+    pub ended: Option<Ended>,
+    /// Retries recorded: revision to epoch. A latch of that revision with a lower epoch is void.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub retried: BTreeMap<String, i64>,
+    /// A drift of the idle route that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_told: Option<String>,
+    /// In status as it is, not in the checkpoint.
+    #[serde(skip)]
+    pub refused: Vec<RefusedRevision>,
+    /// In status as it is, not in the checkpoint.
+    #[serde(skip)]
+    pub history: Vec<HistoryEntry>,
+    /// In status as it is, not in the checkpoint.
+    #[serde(skip)]
+    pub handled: BTreeMap<String, String>,
+    /// In status as it is, not in the checkpoint.
+    #[serde(skip)]
+    pub decision: Option<DecisionRecord>,
+}
+
+/// A rollout under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The plan in force: the last valid one, as adopted.
+    pub plan: Plan,
+    /// Stable's side.
+    pub stable: Version,
+    /// Canary's side.
+    pub canary: Version,
+    /// When it began.
+    pub started: Timestamp,
+    /// When the canary got its first share.
+    pub exposed: Option<Timestamp>,
+    /// Stable's ready pods at the start: what room is measured by.
+    pub stable_pods: u32,
+    /// Index of the step whose weight was read back; `None` before the first.
+    pub step: Option<usize>,
+    /// Canary's share as last read back, in percent.
+    pub weight: u8,
+    /// Epoch of the write that was last read back; 0 before the first.
+    pub read_back: i64,
+    /// Epoch at which the present evidence key began.
+    pub key_epoch: i64,
+    /// When the present weight was read back.
+    pub since: Option<Timestamp>,
+    /// Time of the step in which its deadline stood still.
+    pub stopped: f64,
+    /// A raise that is decided and not read back yet.
+    pub intent: Option<Intent>,
+    /// A way down that is decided and could not be written yet.
+    pub down: Option<Down>,
+    /// Why a person or an edit keeps it from advancing.
+    pub pause: Option<Pause>,
+    /// The canary lost its pods.
+    pub unavailable: Option<Unavailable>,
+    /// Times that it lost them.
+    pub losses: u32,
+    /// Foreign lowerings seen, newest last (at most two kept).
+    pub lowered: Vec<Timestamp>,
+    /// A person promoted past a limit that holds.
+    pub accepted: bool,
+    /// When the deadline's hold was last told.
+    pub deadline_told: Option<Timestamp>,
+    /// The limit that holds was told.
+    pub hold_told: bool,
+    /// Since when there are no metrics.
+    pub metrics_lost: Option<Timestamp>,
+    /// That was told.
+    pub metrics_told: bool,
+    /// Evidence at the newest look.
+    pub evidence: Option<Evidence>,
+    /// End of the newest window in it.
+    pub evidence_until: Option<Timestamp>,
+}
+
+/// A raise that is decided. It is in status before the route is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// Index of the step.
+    pub step: usize,
+    /// Epoch of the write to come.
+    pub epoch: i64,
+    /// After this the evidence is too old: judge again. `None`: not on evidence, fenced by its epoch alone.
+    pub expires: Option<Timestamp>,
+    /// Back to the weight of the present step, which goes on.
+    pub restores: bool,
+}
+
+/// A way down that could not be written yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Down {
+    /// RolledBack or Aborted.
+    pub outcome: Outcome,
+    /// A reason constant.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+    /// Who, for an abort.
+    pub by: Option<Actor>,
+    /// Id of the command.
+    pub command: Option<String>,
+    /// Go even if stable has no ready endpoint.
+    pub force: bool,
+    /// Why it is not written: StableUnavailable or RouteRefused.
+    pub blocked: String,
+}
+
+/// Why it does not advance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pause {
+    /// A reason constant: ManualPause, ApprovalRequired, ManualOverride, Contended.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who, for a command.
+    pub by: Option<Actor>,
+}
+
+/// The canary lost its pods.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unavailable {
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// How the last rollout ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// Promoted, RolledBack, Aborted, or Lowered (nothing was decided).
+    pub outcome: Outcome,
+    /// A reason constant.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+    /// The version that stayed.
+    pub stable: Version,
+    /// The version tried.
+    pub canary: Version,
+    /// For watching the canary's traffic drain.
+    pub analysis: AnalysisPlan,
+    /// No canary request was seen any more.
+    pub drained: bool,
+}
+
+impl Run {
+    /// The step whose weight is programmed, if one is.
+    pub fn present(&self) -> Option<&Step> {
+        self.plan.steps.get(self.step?)
+    }
+
+    /// The step after it (the first, before the first).
+    pub fn coming(&self) -> Option<(usize, &Step)> {
+        let index = self.step.map_or(0, |step| step + 1);
+        self.plan.steps.get(index).map(|step| (index, step))
+    }
+
+    /// Identity of what is being watched.
+    pub fn key(&self) -> StepKey {
+        StepKey { epoch: self.key_epoch, step: self.step, weight: self.weight }
+    }
+
+    /// How long the present weight has been there.
+    pub fn held(&self, now: Timestamp) -> SignedDuration {
+        self.since.map_or(SignedDuration::ZERO, |since| now.duration_since(since).max(SignedDuration::ZERO))
+    }
+
+    /// How much of the step's deadline is spent: the clock stands while paused.
+    pub fn spent(&self, now: Timestamp) -> f64 {
+        let standing = self.pause.as_ref().map_or(0.0, |pause| now.duration_since(pause.since).as_secs_f64().max(0.0));
+        (self.held(now).as_secs_f64() - self.stopped - standing).max(0.0)
+    }
+}
+
+impl State {
+    /// Whether a latch of this revision and epoch is in force.
+    pub fn in_force(&self, revision: &str, epoch: i64) -> bool {
+        self.retried.get(revision).is_none_or(|retried| *retried <= epoch)
+    }
+
+    /// The refusal of this revision, if there is one.
+    pub fn refusal(&self, revision: &str) -> Option<&RefusedRevision> {
+        self.refused.iter().find(|refused| refused.revision == revision)
+    }
+}
+
+/// Why a stored status cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum CheckpointError {
+    /// Written by a newer controller.
+    #[error(
+        "status.checkpoint has version {0}, this controller knows up to {CHECKPOINT}: run the newer controller again, or delete the Rollout and make it anew"
+    )]
+    Newer(u64),
+    /// Not ours.
+    #[error("status.checkpoint cannot be read: {0}")]
+    Malformed(String),
+}
+
+/// Status to state. No checkpoint: nothing was ever done.
+///
+/// # Errors
+/// When the checkpoint was written by a newer controller or is not ours.
+pub fn restore(status: Option<&RolloutStatus>) -> Result<State, CheckpointError> {
+    let Some(status) = status else { return Ok(State { version: CHECKPOINT, ..State::default() }) };
+    let mut state = match &status.checkpoint {
+        None => State { version: CHECKPOINT, epoch: status.epoch, stable: status.stable.clone(), ..State::default() },
+        Some(value) => {
+            let version = value["version"].as_u64().unwrap_or_default();
+            if version > u64::from(CHECKPOINT) {
+                return Err(CheckpointError::Newer(version));
+            }
+            serde_json::from_value(value.clone()).map_err(|error| CheckpointError::Malformed(error.to_string()))?
+        }
+    };
+    state.epoch = state.epoch.max(status.epoch);
+    state.refused = status.refused.clone();
+    state.history = status.history.clone();
+    state.handled = status.handled.clone();
+    state.decision = status.decision.clone();
+    Ok(state)
+}

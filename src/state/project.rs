@@ -1,0 +1,153 @@
+//! State to status.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::State;
+use crate::api::names::{condition, reason};
+use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus};
+use crate::observe::{Look, Observation};
+
+/// Where a rollout stands: what the phase and the conditions are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stance {
+    /// One word.
+    pub phase: Phase,
+    /// A reason constant.
+    pub reason: &'static str,
+    /// What it stands at, and what ends it.
+    pub message: String,
+    /// A person is needed.
+    pub stalled: bool,
+    /// Whether the mesh object carries what is wanted: reason and message if not, or of the drain.
+    pub traffic: (bool, &'static str, String),
+}
+
+/// The status that says all this. `old` gives the transition times and what only `tell` changes.
+pub fn project(
+    state: &State,
+    stance: &Stance,
+    seen: &Observation,
+    outbox: Vec<OutboxEntry>,
+    old: Option<&RolloutStatus>,
+    now: Timestamp,
+) -> RolloutStatus {
+    let look = seen.look.as_ref().filter(|look| state.run.as_ref().is_some_and(|run| run.key() == look.key));
+    let shown = look.map(|look| (look.judgement.verdict, look.judgement.metrics.clone()));
+    let kept = old.map(|old| (old.verdict, old.evidence.clone()));
+    let (verdict, evidence) = match (shown, kept) {
+        (Some((verdict, evidence)), _) => (Some(verdict), evidence),
+        (None, Some((verdict, evidence))) => (verdict, evidence),
+        (None, None) => (None, Vec::new()),
+    };
+    let step = state.run.as_ref().map(|run| StepStatus {
+        index: run.step.and_then(|step| i32::try_from(step).ok()).unwrap_or(-1),
+        name: run.present().map_or_else(|| "-".to_owned(), |step| step.name.clone()),
+        weight: i32::from(run.weight),
+        since: run.since.map(Time),
+        held_seconds: run.held(now).as_secs(),
+        hold_seconds: run.present().map_or(0, |step| i64::try_from(step.hold.as_secs()).unwrap_or(i64::MAX)),
+        windows: look.map_or(0, |look| i32::try_from(look.judgement.windows).unwrap_or(i32::MAX)),
+    });
+    RolloutStatus {
+        observed_generation: Some(seen.generation),
+        phase: Some(stance.phase),
+        verdict,
+        epoch: state.epoch,
+        stable: state.stable.clone().or_else(|| state.run.as_ref().map(|run| run.stable.clone())),
+        canary: state.run.as_ref().map(|run| run.canary.clone()).or_else(|| state.ended.as_ref().map(|ended| ended.canary.clone())),
+        step,
+        decision: state.decision.clone(),
+        evidence,
+        checkpoint: serde_json::to_value(state).ok(),
+        refused: state.refused.clone(),
+        history: state.history.clone(),
+        handled: state.handled.clone(),
+        outbox,
+        conditions: conditions(state, stance, seen, look, old, now),
+    }
+}
+
+fn conditions(
+    state: &State,
+    stance: &Stance,
+    seen: &Observation,
+    look: Option<&Look>,
+    old: Option<&RolloutStatus>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let ready = matches!(stance.phase, Phase::Idle | Phase::Promoted) && stance.traffic.0;
+    let working = matches!(stance.phase, Phase::Waiting | Phase::Progressing | Phase::RollingBack | Phase::Paused | Phase::Holding)
+        && !stance.stalled;
+    let paused = matches!(stance.phase, Phase::Paused | Phase::Holding);
+    let said = (stance.reason, stance.message.as_str());
+    let mut rows = vec![
+        (condition::READY, ready, said.0, said.1.to_owned()),
+        (condition::RECONCILING, working, said.0, said.1.to_owned()),
+        (condition::STALLED, stance.stalled, said.0, said.1.to_owned()),
+        (condition::PAUSED, paused, said.0, said.1.to_owned()),
+        (condition::TRAFFIC_PROGRAMMED, stance.traffic.0, stance.traffic.1, stance.traffic.2.clone()),
+    ];
+    if let Some(run) = &state.run {
+        if let Some(problem) = seen.config_problem.as_ref().or_else(|| seen.look.as_ref().and_then(|look| look.problem.as_ref())) {
+            rows.push((condition::METRICS_AVAILABLE, !problem.unavailable, problem.reason, problem.message.clone()));
+        } else if run.plan.analysis.metrics.is_empty() {
+            rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, "no metric is judged: the holds alone decide".to_owned()));
+        } else if look.is_some() {
+            rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, "every metric returns data".to_owned()));
+        }
+        match look.and_then(|look| look.judgement.infeasible.clone()) {
+            Some(text) => rows.push((condition::FEASIBLE, false, reason::TRAFFIC_TOO_LOW, text)),
+            None if look.is_some() => {
+                rows.push((condition::FEASIBLE, true, reason::AS_PLANNED, "the traffic is enough for the plan".to_owned()));
+            }
+            None => {}
+        }
+    }
+    let before = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
+    let mut made: Vec<Condition> = rows
+        .into_iter()
+        .map(|(type_, status, reason, message)| {
+            let status = if status { "True" } else { "False" };
+            let known = before.iter().find(|known| known.type_ == type_ && known.status == status);
+            Condition {
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: reason.to_owned(),
+                message: message.chars().take(2000).collect(),
+                last_transition_time: known.map_or(Time(now), |known| known.last_transition_time.clone()),
+                observed_generation: Some(seen.generation),
+            }
+        })
+        .collect();
+    // Metrics and feasibility are spoken of while something is judged; what was said last stays until the next rollout.
+    let ended = state.run.is_none();
+    for known in before {
+        let keep = ended || matches!(known.type_.as_str(), condition::METRICS_AVAILABLE | condition::FEASIBLE);
+        if keep && !made.iter().any(|made| made.type_ == known.type_) {
+            made.push(known.clone());
+        }
+    }
+    made
+}
+
+/// Whether two statuses say the same, numbers that change at every look left out.
+pub fn same_but_for_time(one: &RolloutStatus, other: &RolloutStatus) -> bool {
+    plain(one) == plain(other)
+}
+
+fn plain(status: &RolloutStatus) -> RolloutStatus {
+    let mut status = status.clone();
+    status.evidence = Vec::new();
+    for condition in &mut status.conditions {
+        condition.message = String::new();
+    }
+    if let Some(step) = &mut status.step {
+        (step.held_seconds, step.windows) = (0, 0);
+    }
+    if let Some(run) = status.checkpoint.as_mut().and_then(|checkpoint| checkpoint.get_mut("run")).and_then(|run| run.as_object_mut()) {
+        run.remove("evidence");
+        run.remove("evidenceUntil");
+    }
+    status
+}

@@ -1,0 +1,60 @@
+//! Alertmanager's v2 API.
+//!
+//! An alert here is news of a transition. Its labels are the same whenever it is posted again (a retry is no second alert), numbers are in
+//! annotations, and `endsAt` is set an hour after the post: it resolves by itself instead of after whatever `resolve_timeout` says, and
+//! nobody has to post it again. Alerts about a *state* ("is still waiting") are rules on the metrics of `/metrics`.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::courier::{Letter, SinkFault};
+
+/// How long after it is posted an alert is over.
+const FIRING: SignedDuration = SignedDuration::from_hours(1);
+
+/// Where alerts are posted, under the base URL of the configuration.
+pub(super) fn address(base: &str) -> Option<Url> {
+    Url::parse(&format!("{}/api/v2/alerts", base.trim_end_matches('/'))).ok()
+}
+
+/// The body of the post.
+pub(super) fn alerts(letter: &Letter, now: Timestamp) -> Value {
+    let record = &letter.record;
+    let class = letter.class();
+    let text = letter.text();
+    // The epoch is in the labels: a second rollback of the same revision within the hour is another alert, not the first one's echo.
+    let mut labels = BTreeMap::from([
+        ("alertname", class.name.to_owned()),
+        ("severity", class.severity.word().into()),
+        ("namespace", letter.namespace.clone()),
+        ("rollout", letter.name.clone()),
+        ("reason", record.reason.clone()),
+        ("epoch", record.epoch.to_string()),
+    ]);
+    if let Some(canary) = &record.canary {
+        labels.insert("revision", canary.revision.clone());
+        labels.insert("subset", canary.subset.clone());
+    }
+    json!([{
+        "labels": labels,
+        "annotations": {
+            "summary": text.title,
+            "description": text.body(),
+            "weight": record.weight.to_string(),
+            "key": letter.key,
+        },
+        "startsAt": record.at.0.min(now).to_string(),
+        "endsAt": now.saturating_add(FIRING).unwrap_or(now).to_string(),
+    }])
+}
+
+/// Alertmanager answers with nothing; a page of HTML is from something in front of it, or from another program.
+pub(super) fn accept(body: &[u8]) -> Result<(), SinkFault> {
+    match body.trim_ascii().first() {
+        Some(b'<') => Err(SinkFault::Answer("with HTML: this is not an Alertmanager")),
+        _ => Ok(()),
+    }
+}

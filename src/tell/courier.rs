@@ -1,0 +1,182 @@
+//! One delivery of one alert to one sink: deadline, bounded answer, no redirects, no proxies, and no URL in any error.
+
+use std::{error::Error as _, io, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
+
+use super::{alertmanager, outbox, outbox::Class, text::Text, webhook};
+use crate::{
+    api::{DecisionRecord, OutboxEntry},
+    config::{Sink, WebhookFormat},
+};
+
+/// Longest delivery, from the connection to the last byte of the answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How much of an answer is read.
+const ANSWER_MAX: usize = 4 * 1024;
+/// Longest pause that a sink can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Pause when a sink says "too many requests" and nothing more.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// An alert on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Letter {
+    /// One for each transition.
+    pub key: String,
+    /// Namespace of the Rollout.
+    pub namespace: String,
+    /// Name of the Rollout.
+    pub name: String,
+    /// What was decided.
+    pub record: DecisionRecord,
+}
+
+impl Letter {
+    /// The letter of an entry of the outbox of the Rollout `namespace/name`.
+    pub fn of(namespace: &str, name: &str, entry: &OutboxEntry) -> Self {
+        Self { key: entry.key.clone(), namespace: namespace.into(), name: name.into(), record: entry.record.clone() }
+    }
+
+    pub(super) fn text(&self) -> Text {
+        Text::of(&self.namespace, &self.name, &self.record)
+    }
+
+    pub(super) fn class(&self) -> Class {
+        outbox::class(&self.record).unwrap_or(Class { name: "RolloutChanged", severity: outbox::Severity::Info })
+    }
+}
+
+/// Why a sink has not got a letter. Never contains its URL or what it answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkFault {
+    /// Not within the deadline.
+    #[error("no answer within {} s", DEADLINE.as_secs())]
+    Deadline,
+    /// No connection, or it broke.
+    #[error("no connection: {0}")]
+    Connection(String),
+    /// An HTTP status that is not success.
+    #[error("answered {0}")]
+    Status(u16),
+    /// A redirect: the letter would go to an address that nobody configured.
+    #[error("answered {0}, a redirect, which is not followed: configure the final address")]
+    Redirect(u16),
+    /// Asked to wait.
+    #[error("answered 429, too many requests")]
+    TooMany {
+        /// For how long.
+        retry_after: Duration,
+    },
+    /// Success by its status, but not by its body.
+    #[error("answered 200, but {0}")]
+    Answer(&'static str),
+    /// The key that signs cannot be used.
+    #[error("the HMAC key file {0}")]
+    Key(String),
+    /// The configuration has no such sink, or one that is neither of the two kinds.
+    #[error("the sink is not in the configuration")]
+    Unknown,
+}
+
+/// Sends letters.
+#[derive(Clone, Debug)]
+pub struct Courier {
+    http: Client,
+}
+
+impl Courier {
+    /// Fails only if the TLS set-up of the process does.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        // Building a client without a provider panics; installing one twice is harmless.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder()
+            .user_agent(concat!("haldane/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .timeout(DEADLINE)
+            .connect_timeout(Duration::from_secs(2))
+            .pool_max_idle_per_host(1)
+            .build()?;
+        Ok(Self { http })
+    }
+
+    /// Delivers a letter to a sink, or says why not. `now` is written into it.
+    pub async fn send(&self, sink: &Sink, letter: &Letter, now: Timestamp) -> Result<(), SinkFault> {
+        let sent = async {
+            match (&sink.alertmanager, &sink.webhook) {
+                (Some(alertmanager), None) => {
+                    let url = alertmanager::address(&alertmanager.url).ok_or(SinkFault::Unknown)?;
+                    let request = self.http.post(url).json(&alertmanager::alerts(letter, now));
+                    alertmanager::accept(&answer(request).await?)
+                }
+                (None, Some(hook)) => {
+                    let request = self.http.post(&hook.url);
+                    let request = match hook.format {
+                        WebhookFormat::Slack => request.json(&webhook::slack(letter)),
+                        WebhookFormat::Json => webhook::signed(request, letter, hook.hmac_key_file.as_deref(), now).await?,
+                    };
+                    let body = answer(request).await?;
+                    if hook.format == WebhookFormat::Slack { webhook::accept_slack(&body) } else { Ok(()) }
+                }
+                _ => Err(SinkFault::Unknown),
+            }
+        };
+        tokio::time::timeout(DEADLINE, sent).await.unwrap_or(Err(SinkFault::Deadline))
+    }
+}
+
+/// The begin of a successful answer's body.
+async fn answer(request: RequestBuilder) -> Result<Vec<u8>, SinkFault> {
+    let mut response = request.send().await.map_err(|e| fault(&e))?;
+    let status = response.status();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(SinkFault::TooMany { retry_after: retry_after(&response) });
+    }
+    if status.is_redirection() {
+        return Err(SinkFault::Redirect(status.as_u16()));
+    }
+    if !status.is_success() {
+        return Err(SinkFault::Status(status.as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| fault(&e))? {
+        let room = ANSWER_MAX.saturating_sub(body.len());
+        body.extend(chunk.iter().take(room));
+        if chunk.len() >= room {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+fn retry_after(response: &Response) -> Duration {
+    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+    seconds.map_or(RETRY_AFTER, Duration::from_secs).clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
+}
+
+/// The kind of an error and no more: its own text ends with the URL, and the text of its sources may name the host.
+fn fault(error: &reqwest::Error) -> SinkFault {
+    if error.is_timeout() {
+        return SinkFault::Deadline;
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<io::Error>()
+            && io.kind() != io::ErrorKind::Other
+        {
+            return SinkFault::Connection(io.kind().to_string());
+        }
+        source = cause.source();
+    }
+    SinkFault::Connection(
+        match (error.is_connect(), error.is_builder()) {
+            (true, _) => "name resolution, TLS or the connection failed",
+            (_, true) => "the address cannot be used",
+            _ => "the connection broke",
+        }
+        .into(),
+    )
+}

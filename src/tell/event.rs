@@ -1,0 +1,207 @@
+//! Kubernetes events (`events.k8s.io/v1`): fire and forget. A full queue or a refused event is counted and nothing more.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use tokio::{sync::mpsc, time};
+
+use super::{
+    outbox::{Severity, class},
+    text::Text,
+};
+use crate::{
+    api::{DecisionRecord, Outcome, names, names::reason},
+    metrics::Metrics,
+};
+
+/// Events that wait; more are dropped.
+const QUEUE: usize = 512;
+/// Longest write of one event.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest note, in bytes.
+const NOTE_MAX: usize = 1_000;
+
+/// Writes events; cheap to clone.
+#[derive(Clone)]
+pub struct Events {
+    queue: mpsc::Sender<(ObjectReference, Event)>,
+    metrics: Metrics,
+}
+
+impl Events {
+    /// `instance` is the pod's name. Must be called within a runtime.
+    pub fn new(client: Client, instance: &str, metrics: Metrics) -> Self {
+        let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Event)>(QUEUE);
+        let recorder = Recorder::new(client, Reporter { controller: names::MANAGER.into(), instance: Some(instance.into()) });
+        let counted = metrics.clone();
+        tokio::spawn(async move {
+            while let Some((regarding, event)) = waiting.recv().await {
+                let written = time::timeout(DEADLINE, recorder.publish(&event, &regarding)).await;
+                let ok = matches!(written, Ok(Ok(())));
+                if !ok {
+                    tracing::debug!(reason = event.reason, "event not written");
+                }
+                counted.event(ok);
+            }
+        });
+        Self { queue, metrics }
+    }
+
+    /// Tells a decision about the object `regarding` (a Rollout).
+    pub fn decided(&self, regarding: ObjectReference, record: &DecisionRecord) {
+        let (namespace, name) = (regarding.namespace.clone().unwrap_or_default(), regarding.name.clone().unwrap_or_default());
+        let event = Event {
+            type_: if warns(record) { EventType::Warning } else { EventType::Normal },
+            reason: reason_of(record).into(),
+            note: Some(Text::of(&namespace, &name, record).note()),
+            // Events with the same action and reason are merged for six minutes, and keep the first note: the epoch keeps them apart.
+            action: format!("{:?}.{}", record.outcome, record.epoch),
+            secondary: None,
+        };
+        self.send(regarding, event);
+    }
+
+    /// Tells what is not a decision: an edit taken over, a command refused, stable redeployed.
+    pub fn noticed(&self, regarding: ObjectReference, warning: bool, reason: &str, note: &str) {
+        let mut end = note.len().min(NOTE_MAX);
+        while !note.is_char_boundary(end) {
+            end -= 1;
+        }
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.into(),
+            note: note.get(..end).map(Into::into),
+            action: reason.into(),
+            secondary: None,
+        };
+        self.send(regarding, event);
+    }
+
+    fn send(&self, regarding: ObjectReference, event: Event) {
+        if self.queue.try_send((regarding, event)).is_err() {
+            self.metrics.event(false);
+        }
+    }
+}
+
+fn warns(record: &DecisionRecord) -> bool {
+    record.outcome == Outcome::CommandRefused || class(record).is_some_and(|c| c.severity >= Severity::Warning)
+}
+
+/// The reason of a decision's event.
+pub fn reason_of(record: &DecisionRecord) -> &str {
+    match (record.outcome, record.reason.as_str()) {
+        (Outcome::Started, _) => "RolloutStarted",
+        (Outcome::Advanced, _) => "StepPassed",
+        (Outcome::Restored, _) => "WeightProgrammed",
+        (Outcome::Promoted, _) => "Promoted",
+        (Outcome::RolledBack, _) => "RolledBack",
+        (Outcome::Aborted, _) => "AbortedByUser",
+        (Outcome::Resumed, _) => "Resumed",
+        (Outcome::Retried, _) => "Retried",
+        (Outcome::CommandRefused, _) => "CommandRefused",
+        (_, reason::MANUAL_OVERRIDE | reason::CONTENDED | reason::SHARE_RAISED | reason::DRIFTED) => "RouteEdited",
+        (Outcome::Paused, reason::APPROVAL_REQUIRED) => "ApprovalRequired",
+        (Outcome::Paused, _) => "Paused",
+        (Outcome::Lowered, reason::PLAN_CHANGED | reason::CANARY_CHANGED) => "Superseded",
+        (Outcome::Held, reason::HOLD_LIMIT) => "GuardFailed",
+        (Outcome::Held, reason::NOT_ENOUGH_DATA | reason::DEADLINE) => "NotEnoughData",
+        (Outcome::Held | Outcome::Lowered, reason) => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::tell::text::tests::{drift_rollback, held, promoted};
+
+    type Written = Arc<Mutex<Vec<Value>>>;
+
+    fn server(written: &Written, status: StatusCode) -> Client {
+        let path = "/apis/events.k8s.io/v1/namespaces/{ns}/events";
+        let handler = move |State(written): State<Written>, Json(event): Json<Value>| async move {
+            written.lock().unwrap().push(event.clone());
+            if status.is_success() {
+                (status, Json(event))
+            } else {
+                (status, Json(json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "no", "code": 403})))
+            }
+        };
+        Client::new(Router::new().route(path, post(handler)).with_state(written.clone()), "default")
+    }
+
+    fn fraud() -> ObjectReference {
+        ObjectReference {
+            api_version: Some("haldane.dev/v1alpha1".into()),
+            kind: Some("Rollout".into()),
+            namespace: Some("ml".into()),
+            name: Some("fraud".into()),
+            uid: Some("u-1".into()),
+            ..ObjectReference::default()
+        }
+    }
+
+    async fn until(what: &str, mut done: impl FnMut() -> bool) {
+        for _ in 0..400 {
+            if done() {
+                return;
+            }
+            time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("never: {what}");
+    }
+
+    #[tokio::test]
+    async fn a_decision_is_an_event_of_the_new_api_with_the_text_as_note() {
+        let written = Written::default();
+        let metrics = Metrics::new();
+        let events = Events::new(server(&written, StatusCode::CREATED), "haldane-0", metrics.clone());
+        events.decided(fraud(), &drift_rollback());
+        events.decided(fraud(), &promoted());
+        until("two events", || written.lock().unwrap().len() == 2).await;
+        let written = written.lock().unwrap().clone();
+        assert_eq!((&written[0]["reason"], &written[0]["type"]), (&json!("RolledBack"), &json!("Warning")));
+        assert_eq!((&written[1]["reason"], &written[1]["type"]), (&json!("Promoted"), &json!("Normal")));
+        assert_eq!(written[0]["regarding"]["name"], "fraud");
+        assert_eq!(written[0]["reportingController"], "haldane");
+        let note = written[0]["note"].as_str().unwrap();
+        assert!(note.starts_with("Rolled back: ml/fraud v3 (7d9c4b6f5) at 5 %. drift:"), "{note}");
+        until("counted", || metrics.encode().contains(r#"haldane_events_total{result="ok"} 2"#)).await;
+    }
+
+    #[tokio::test]
+    async fn a_refused_event_is_counted_and_nothing_more() {
+        let written = Written::default();
+        let metrics = Metrics::new();
+        let events = Events::new(server(&written, StatusCode::FORBIDDEN), "haldane-0", metrics.clone());
+        events.noticed(fraud(), true, reason::STABLE_REDEPLOYED, &"ü".repeat(2_000));
+        until("counted", || metrics.encode().contains(r#"haldane_events_total{result="error"} 1"#)).await;
+        assert!(written.lock().unwrap()[0]["note"].as_str().unwrap().len() <= 1_000);
+    }
+
+    #[test]
+    fn reasons_are_those_that_are_documented() {
+        for (record, wanted) in [
+            (held(reason::METRICS_UNAVAILABLE), "MetricsUnavailable"),
+            (held(reason::HOLD_LIMIT), "GuardFailed"),
+            (held(reason::DEADLINE), "NotEnoughData"),
+            (held(reason::DRIFTED), "RouteEdited"),
+            (held(reason::CANARY_CAPACITY), "CanaryCapacity"),
+            (DecisionRecord { outcome: Outcome::Paused, ..held(reason::CONTENDED) }, "RouteEdited"),
+            (DecisionRecord { outcome: Outcome::Paused, ..held(reason::MANUAL_PAUSE) }, "Paused"),
+            (DecisionRecord { outcome: Outcome::Lowered, ..held(reason::PLAN_CHANGED) }, "Superseded"),
+            (DecisionRecord { outcome: Outcome::Lowered, ..held(reason::CANARY_UNAVAILABLE) }, "CanaryUnavailable"),
+        ] {
+            assert_eq!(reason_of(&record), wanted);
+        }
+    }
+}

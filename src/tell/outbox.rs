@@ -1,0 +1,182 @@
+//! Which decisions alert, under which key, and the ring of those that are not delivered yet. Pure.
+//!
+//! An alert is news of a transition, not of a state: the caller enqueues when a decision is made, not when it is looked at again. The ring
+//! is in status, so a crash between the decision and its delivery loses nothing; receivers drop duplicates by the key.
+
+use crate::api::{DecisionRecord, OutboxEntry, Outcome, names::reason};
+
+/// Entries kept in status (the schema's limit).
+pub const RING: usize = 20;
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// For the record.
+    Info,
+    /// Somebody should look today.
+    Warning,
+    /// Somebody should look now.
+    Critical,
+}
+
+impl Severity {
+    /// The word used in Alertmanager's label `severity`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// The kind of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Alertmanager's `alertname`.
+    pub name: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
+/// The kind of alert that a decision is; `None`: it does not alert (steps, commands, holds that end by themselves).
+pub fn class(record: &DecisionRecord) -> Option<Class> {
+    use Severity::{Critical, Info, Warning};
+    let (name, severity) = match (record.outcome, record.reason.as_str()) {
+        (Outcome::RolledBack, _) => ("RolloutRolledBack", Critical),
+        (_, reason::STABLE_UNAVAILABLE) => ("RolloutStableUnavailable", Critical),
+        (_, reason::ROUTE_REFUSED) => ("RolloutRouteRefused", Critical),
+        (_, reason::DRIFTED) => ("RolloutDrifted", Warning),
+        (Outcome::Aborted, _) => ("RolloutAborted", Warning),
+        (Outcome::Promoted, _) => ("RolloutPromoted", Info),
+        (Outcome::Started, _) => ("RolloutStarted", Info),
+        (Outcome::Paused, reason::APPROVAL_REQUIRED) => ("RolloutApprovalRequired", Warning),
+        (Outcome::Paused, reason::MANUAL_OVERRIDE | reason::CONTENDED) => ("RolloutOverridden", Warning),
+        (Outcome::Lowered, reason::CANARY_UNAVAILABLE) => ("RolloutCanaryUnavailable", Warning),
+        (Outcome::Held, reason::METRICS_UNAVAILABLE | reason::PROVIDER_NOT_FOUND) => ("RolloutMetricsMissing", Warning),
+        (Outcome::Held, reason::ARMS_INSEPARABLE | reason::DUPLICATE_SERIES | reason::NO_CANARY_TRAFFIC) => {
+            ("RolloutMetricsMissing", Warning)
+        }
+        (Outcome::Held, reason::BYPASS | reason::SHARE_MISMATCH) => ("RolloutShareMismatch", Warning),
+        (Outcome::Held, reason::DEADLINE | reason::HOLD_LIMIT | reason::CANARY_CAPACITY) => ("RolloutNeedsPerson", Warning),
+        _ => return None,
+    };
+    Some(Class { name, severity })
+}
+
+/// The key of a transition: `<uid>/<epoch>/<outcome>/<reason>`. The reason is in it because several holds can follow each other at one
+/// epoch. For a reminder of the same transition append to it.
+pub fn key(uid: &str, record: &DecisionRecord) -> String {
+    format!("{uid}/{}/{:?}/{}", record.epoch, record.outcome, record.reason)
+}
+
+/// Adds an alert for a decision. Returns whether it did: not if the decision [does not alert](class), if there is no sink, or if the key is
+/// there already. A full ring loses its least severe entry, of those the oldest.
+pub fn enqueue(outbox: &mut Vec<OutboxEntry>, key: String, sinks: &[String], record: &DecisionRecord) -> bool {
+    if class(record).is_none() || sinks.is_empty() || outbox.iter().any(|e| e.key == key) {
+        return false;
+    }
+    outbox.push(OutboxEntry { key, sinks: sinks.to_vec(), record: record.clone(), attempts: 0, error: None });
+    while outbox.len() > RING {
+        let least = outbox.iter().enumerate().min_by_key(|(i, e)| (class(&e.record).map(|c| c.severity), *i)).map(|(i, _)| i);
+        outbox.remove(least.unwrap_or_default());
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tell::text::tests::{drift_rollback, held, promoted};
+
+    fn sinks(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    fn with(outcome: Outcome, reason: &str) -> DecisionRecord {
+        DecisionRecord { outcome, reason: reason.into(), ..promoted() }
+    }
+
+    #[test]
+    fn one_transition_is_one_entry() {
+        let mut outbox = Vec::new();
+        let record = drift_rollback();
+        let key = key("u-1", &record);
+        assert_eq!(key, "u-1/7/RolledBack/AnalysisFailed");
+        assert!(enqueue(&mut outbox, key.clone(), &sinks(&["default", "oncall"]), &record));
+        assert!(!enqueue(&mut outbox, key, &sinks(&["default"]), &record));
+        assert_eq!(outbox.len(), 1);
+        assert_eq!(outbox[0].sinks, ["default", "oncall"]);
+        assert_eq!((outbox[0].attempts, outbox[0].error.as_ref()), (0, None));
+    }
+
+    #[test]
+    fn another_epoch_or_another_reason_is_another_key() {
+        let first = held(reason::DEADLINE);
+        let second = DecisionRecord { epoch: first.epoch + 1, ..first.clone() };
+        let third = held(reason::HOLD_LIMIT);
+        let keys: std::collections::BTreeSet<_> = [&first, &second, &third].iter().map(|r| key("u", r)).collect();
+        assert_eq!(keys.len(), 3);
+    }
+
+    #[test]
+    fn without_a_sink_nothing_is_kept() {
+        let mut outbox = Vec::new();
+        assert!(!enqueue(&mut outbox, "k".into(), &[], &drift_rollback()));
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_ends_a_rollout_or_needs_a_person_alerts_and_steps_do_not() {
+        for (outcome, word, name) in [
+            (Outcome::RolledBack, reason::ANALYSIS_FAILED, "RolloutRolledBack"),
+            (Outcome::RolledBack, reason::DEADLINE, "RolloutRolledBack"),
+            (Outcome::RolledBack, reason::CANARY_UNAVAILABLE, "RolloutRolledBack"),
+            (Outcome::Aborted, reason::ABORTED, "RolloutAborted"),
+            (Outcome::Aborted, reason::SPEC_REVERTED, "RolloutAborted"),
+            (Outcome::Promoted, reason::AS_PLANNED, "RolloutPromoted"),
+            (Outcome::Started, reason::AS_PLANNED, "RolloutStarted"),
+            (Outcome::Held, reason::DEADLINE, "RolloutNeedsPerson"),
+            (Outcome::Held, reason::HOLD_LIMIT, "RolloutNeedsPerson"),
+            (Outcome::Held, reason::CANARY_CAPACITY, "RolloutNeedsPerson"),
+            (Outcome::Held, reason::METRICS_UNAVAILABLE, "RolloutMetricsMissing"),
+            (Outcome::Held, reason::STABLE_UNAVAILABLE, "RolloutStableUnavailable"),
+            (Outcome::Held, reason::ROUTE_REFUSED, "RolloutRouteRefused"),
+            (Outcome::Held, reason::DRIFTED, "RolloutDrifted"),
+            (Outcome::Paused, reason::APPROVAL_REQUIRED, "RolloutApprovalRequired"),
+            (Outcome::Paused, reason::MANUAL_OVERRIDE, "RolloutOverridden"),
+            (Outcome::Paused, reason::CONTENDED, "RolloutOverridden"),
+        ] {
+            assert_eq!(class(&with(outcome, word)).map(|c| c.name), Some(name), "{outcome:?} {word}");
+        }
+        for (outcome, word) in [
+            (Outcome::Advanced, reason::AS_PLANNED),
+            (Outcome::Held, reason::HOLD_TIME),
+            (Outcome::Held, reason::NOT_ENOUGH_DATA),
+            (Outcome::Held, reason::SETTLING),
+            (Outcome::Paused, reason::MANUAL_PAUSE),
+            (Outcome::Resumed, reason::AS_PLANNED),
+            (Outcome::CommandRefused, reason::ABORTED),
+            (Outcome::Retried, reason::AS_PLANNED),
+            (Outcome::Restored, reason::AS_PLANNED),
+            (Outcome::Lowered, reason::PLAN_CHANGED),
+        ] {
+            assert_eq!(class(&with(outcome, word)), None, "{outcome:?} {word}");
+        }
+    }
+
+    #[test]
+    fn a_full_ring_loses_the_least_severe_first() {
+        let mut outbox = Vec::new();
+        for i in 0..RING {
+            let record = if i == 3 { promoted() } else { drift_rollback() };
+            assert!(enqueue(&mut outbox, format!("k{i}"), &sinks(&["a"]), &record));
+        }
+        assert!(enqueue(&mut outbox, "new".into(), &sinks(&["a"]), &drift_rollback()));
+        assert_eq!(outbox.len(), RING);
+        assert!(!outbox.iter().any(|e| e.key == "k3"), "the promotion went");
+        assert!(enqueue(&mut outbox, "newer".into(), &sinks(&["a"]), &drift_rollback()));
+        assert!(!outbox.iter().any(|e| e.key == "k0"), "then the oldest rollback");
+        assert_eq!(outbox.last().map(|e| e.key.as_str()), Some("newer"));
+    }
+}

@@ -1,0 +1,192 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::*;
+use crate::api::ArmValue;
+
+fn of(subset: &str, revision: &str) -> Option<Version> {
+    Some(Version { host: "fraud".into(), subset: subset.into(), revision: revision.into() })
+}
+
+fn metric(name: &str, verdict: Verdict, message: &str) -> MetricEvidence {
+    MetricEvidence {
+        metric: name.into(),
+        verdict,
+        reason: None,
+        message: message.into(),
+        stable: Some(ArmValue { value: Some(0.02), text: "0.02".into(), n: 2_204 }),
+        canary: Some(ArmValue { value: Some(0.31), text: "0.31".into(), n: 118 }),
+        effect: None,
+        limit: Some(0.15),
+        fail_evidence: None,
+        fail_at: None,
+        forecast: None,
+        query: None,
+    }
+}
+
+pub(crate) fn promoted() -> DecisionRecord {
+    DecisionRecord {
+        outcome: Outcome::Promoted,
+        reason: reason::AS_PLANNED.into(),
+        message: "All 4 steps passed, and 100 % was kept for 5m.".into(),
+        at: Time("2026-11-23T14:02:11Z".parse().unwrap()),
+        epoch: 6,
+        canary: of("v2", "66f7c9d8b4"),
+        stable: of("v1", "5b4d8f7c6d"),
+        step: Some("4".into()),
+        weight: 100,
+        why: vec![metric("errorRate", Verdict::Pass, "errors 0.21 % against 0.20 %, n 4,812 / 19,104")],
+        exposure: Some(Exposure { canary_requests: 48_120, stable_requests: 51_880, canary_errors: Some(101), seconds: 1_980 }),
+        by: None,
+        next: "nothing: v1 may be scaled down".into(),
+    }
+}
+
+pub(crate) fn drift_rollback() -> DecisionRecord {
+    DecisionRecord {
+        outcome: Outcome::RolledBack,
+        reason: reason::ANALYSIS_FAILED.into(),
+        message: "drift: total variation 0.31 (limit 0.15; v1 against v1: 0.02), n = 118 canary / 2,204 stable.".into(),
+        epoch: 7,
+        canary: of("v3", "7d9c4b6f5"),
+        stable: of("v2", "66f7c9d8b4"),
+        step: Some("1".into()),
+        weight: 5,
+        why: vec![
+            metric("drift", Verdict::Fail, "total variation 0.31 (limit 0.15; v1 against v1: 0.02), n = 118 canary / 2,204 stable"),
+            metric("errorRate", Verdict::Inconclusive, "errors 0.00 % against 0.21 %, n 118 / 2,204"),
+            metric("latency", Verdict::Pass, "p99 in (100, 250] ms against (100, 250] ms"),
+        ],
+        exposure: Some(Exposure { canary_requests: 118, stable_requests: 2_204, canary_errors: None, seconds: 47 }),
+        next: "haldane explain fraud -n ml; deploy a better v3, or haldane retry fraud -n ml".into(),
+        ..promoted()
+    }
+}
+
+fn error_rollback() -> DecisionRecord {
+    DecisionRecord {
+        message: "The canary is worse: traffic is back at stable 1.1 s after the verdict".into(),
+        weight: 20,
+        why: vec![
+            metric("errorRate", Verdict::Fail, "errors 10.2 % against 0.11 % (limit 0.17 %), n 3,120 / 59,204"),
+            metric("latency", Verdict::Inconclusive, "p99 in (100, 250] ms against (100, 250] ms"),
+        ],
+        exposure: Some(Exposure { canary_requests: 3_120, stable_requests: 59_204, canary_errors: Some(318), seconds: 432 }),
+        ..drift_rollback()
+    }
+}
+
+pub(crate) fn held(reason: &str) -> DecisionRecord {
+    DecisionRecord {
+        outcome: Outcome::Held,
+        reason: reason.into(),
+        message: "1h at 20 % have brought evidence neither way: 41 of about 3,000 canary requests that the step needs".into(),
+        weight: 20,
+        why: Vec::new(),
+        exposure: Some(Exposure { canary_requests: 41, stable_requests: 163, canary_errors: Some(0), seconds: 3_600 }),
+        next: "haldane promote fraud -n ml (on without proof), haldane abort fraud -n ml (back), or wait: a later pass still advances"
+            .into(),
+        ..drift_rollback()
+    }
+}
+
+fn metrics_missing() -> DecisionRecord {
+    DecisionRecord {
+        message: "Prometheus provider \"default\" has not answered for 2m10s: no connection".into(),
+        next: "bring Prometheus back: the rollout goes on by itself; haldane abort fraud -n ml takes the traffic back".into(),
+        exposure: None,
+        ..held(reason::METRICS_UNAVAILABLE)
+    }
+}
+
+fn aborted() -> DecisionRecord {
+    DecisionRecord {
+        outcome: Outcome::Aborted,
+        reason: reason::ABORTED.into(),
+        message: "A person took the traffic back".into(),
+        by: Some(Actor {
+            name: "oncall@example.com".into(),
+            manager: Some("kubectl-annotate".into()),
+            reason: Some("scores look wrong".into()),
+        }),
+        why: Vec::new(),
+        next: "haldane retry fraud -n ml allows v3 again".into(),
+        ..error_rollback()
+    }
+}
+
+fn shown(record: &DecisionRecord) -> String {
+    Text::of("ml", "fraud", record).plain()
+}
+
+#[test]
+fn a_rollback_on_drift_reads_well() {
+    insta::assert_snapshot!(shown(&drift_rollback()));
+}
+
+#[test]
+fn a_rollback_on_errors_reads_well() {
+    insta::assert_snapshot!(shown(&error_rollback()));
+}
+
+#[test]
+fn a_hold_that_needs_a_person_reads_well() {
+    insta::assert_snapshot!(shown(&held(reason::DEADLINE)));
+}
+
+#[test]
+fn missing_metrics_read_well() {
+    insta::assert_snapshot!(shown(&metrics_missing()));
+}
+
+#[test]
+fn a_promotion_reads_well() {
+    insta::assert_snapshot!(shown(&promoted()));
+}
+
+#[test]
+fn an_abort_by_a_person_reads_well() {
+    insta::assert_snapshot!(shown(&aborted()));
+}
+
+#[test]
+fn the_note_of_an_event_is_one_line() {
+    insta::assert_snapshot!(Text::of("ml", "fraud", &drift_rollback()).note());
+}
+
+#[test]
+fn nothing_that_a_user_wrote_calls_people_or_makes_a_link_in_slack() {
+    let mut record = aborted();
+    record.by = Some(Actor {
+        name: "<!channel> @here a@b.example".into(),
+        manager: None,
+        reason: Some("see <https://evil.example|the runbook> & \u{202e}reverse\r\nNext     run this".into()),
+    });
+    let text = Text::of("ml", "fraud", &record).slack();
+    assert!(!text.contains("<!channel>") && !text.contains("<https") && !text.contains('\u{202e}'), "{text}");
+    assert!(text.contains("&lt;!channel&gt; @\u{200b}here a@b.example"), "{text}");
+    assert!(text.contains("&amp; reverse Next run this"), "no line of its own: {text}");
+    assert_eq!(text.lines().filter(|l| l.starts_with("Next")).count(), 1);
+    assert!(text.starts_with(":warning: Aborted: ml/fraud v3 (7d9c4b6f5) at 20 %\n"));
+}
+
+#[test]
+fn every_form_is_bounded_and_cut_between_characters() {
+    let mut record = drift_rollback();
+    record.message = "ü&<>".repeat(5_000);
+    record.next = "ß".repeat(5_000);
+    record.why = (0..16).map(|i| metric(&format!("m{i}"), Verdict::Fail, &"é<".repeat(4_000))).collect();
+    let text = Text::of("ml", &"n".repeat(300), &record);
+    assert!(text.note().len() <= 1_000, "{}", text.note().len());
+    assert!(text.plain().len() <= TEXT_MAX);
+    assert!(text.body().len() <= TEXT_MAX);
+    assert!(text.slack().len() <= 2 * TEXT_MAX, "{}", text.slack().len());
+    assert!(!text.slack().contains("&l…"));
+    assert!(text.title.len() <= TITLE_MAX);
+}
+
+#[test]
+fn numbers_and_spans_are_for_people() {
+    assert_eq!(["0", "999", "1,000", "59,204", "-1,234,567"], [0, 999, 1_000, 59_204, -1_234_567].map(grouped).as_ref());
+    assert_eq!(["0s", "47s", "7m12s", "1h00m", "26h03m", "0s"], [0, 47, 432, 3_600, 93_780, -5].map(span).as_ref());
+}

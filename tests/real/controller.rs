@@ -1,0 +1,105 @@
+//! `haldane controller` as a process of its own, under its own ServiceAccount and the shipped roles.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::world::{command, stack_run};
+
+/// One replica.
+pub struct Controller {
+    child: Child,
+    /// Where it serves health and metrics.
+    address: String,
+}
+
+impl Controller {
+    /// Starts a replica that looks at one namespace. `kubeconfig` holds the ServiceAccount's token.
+    pub fn start(directory: &Path, kubeconfig: &Path, namespace: &str, number: usize) -> Self {
+        let config = directory.join("haldane.yaml");
+        if !config.exists() {
+            std::fs::write(
+                &config,
+                "prometheus:\n  default: {url: \"http://127.0.0.1:9090\", scrapeInterval: 1s, lag: 1s}\n\
+                 alerts:\n  default: {alertmanager: {url: \"http://127.0.0.1:9093\"}}\n",
+            )
+            .unwrap();
+        }
+        let file = File::create(directory.join(format!("controller-{number}.log"))).unwrap();
+        let address = format!("127.0.0.1:{}", 18_080 + number);
+        let child = Command::new(env!("CARGO_BIN_EXE_haldane"))
+            .args(["controller", "--namespace", namespace, "--listen", &address])
+            .arg("--config")
+            .arg(&config)
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .env_remove("KUBECONFIG")
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Self { child, address }
+    }
+
+    /// Sends a signal: `KILL`, `STOP`, `CONT`, `TERM`.
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// As a crash does: no chance to tidy up.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As a rolling update does: SIGTERM, and how long it took to end.
+    pub fn terminate(&mut self) -> Duration {
+        let begin = Instant::now();
+        self.signal("TERM");
+        while self.child.try_wait().unwrap().is_none() {
+            if begin.elapsed() > Duration::from_secs(15) {
+                self.kill();
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        begin.elapsed()
+    }
+
+    /// Is it still running?
+    pub fn running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it answers to a GET: status and text; nothing when it does not answer.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+        let answer = client.get(format!("http://{}{path}", self.address)).send().await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+}
+
+impl Drop for Controller {
+    /// In good order: the lease is free for the next story.
+    fn drop(&mut self) {
+        if self.running() {
+            self.signal("CONT");
+            self.terminate();
+        }
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, name: &str) {
+    command("kill", &[&format!("-{name}"), &pid.to_string()]);
+}
+
+/// Process id of a component of the stack, for example `prometheus`.
+pub fn component(name: &str) -> u32 {
+    let line = std::fs::read_to_string(stack_run().join("pids").join(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}

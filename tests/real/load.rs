@@ -1,0 +1,132 @@
+//! Open-loop traffic through the gateway: requests leave at their time, whatever became of those before. Bounded in time and in
+//! flight.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand_distr::{Distribution, Exp, StandardNormal};
+use tokio::task::JoinHandle;
+
+/// Where the gateway listens.
+const GATEWAY: &str = "http://127.0.0.1:8000";
+/// More than this in flight: requests are answered as failed (status 0) without being sent. 5 s of 400 a second.
+const IN_FLIGHT: usize = 2_000;
+/// No load lasts longer than this.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// What became of one request.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// When it was sent.
+    pub at: Instant,
+    /// HTTP status; 0 when there was none.
+    pub status: u16,
+    /// `x-model-version` of the answer; empty when there was none.
+    pub version: String,
+}
+
+/// Traffic that runs until it is stopped or dropped.
+pub struct Load {
+    answers: Arc<Mutex<Vec<Answer>>>,
+    flying: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Load {
+    /// Sends `rate` predictions a second to `host`, at random times (a Poisson process) and with random rows.
+    pub fn start(host: &str, rate: f64) -> Self {
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let flying = Arc::new(AtomicUsize::new(0));
+        let task = tokio::spawn(send(host.to_owned(), rate, answers.clone(), flying.clone()));
+        Self { answers, flying, task }
+    }
+
+    /// Every answer so far.
+    pub fn answers(&self) -> Vec<Answer> {
+        self.answers.lock().unwrap().clone()
+    }
+
+    /// Answers to requests sent in `[from, to)`.
+    pub fn between(&self, from: Instant, to: Instant) -> Vec<Answer> {
+        self.answers.lock().unwrap().iter().filter(|a| from <= a.at && a.at < to).cloned().collect()
+    }
+
+    /// Stops sending, waits for what is in flight, and gives every answer.
+    pub async fn stop(&self) -> Vec<Answer> {
+        self.task.abort();
+        for _ in 0..100 {
+            if self.flying.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.answers()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn send(host: String, rate: f64, answers: Arc<Mutex<Vec<Answer>>>, flying: Arc<AtomicUsize>) {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(8)).pool_max_idle_per_host(64).no_proxy().build().unwrap();
+    let (mut random, gap) = (SmallRng::seed_from_u64(11), Exp::new(rate).unwrap());
+    let begin = Instant::now();
+    let mut due = Duration::ZERO;
+    while due < LONGEST {
+        due += Duration::from_secs_f64(gap.sample(&mut random));
+        let wait = due.saturating_sub(begin.elapsed());
+        if wait > Duration::from_millis(1) {
+            tokio::time::sleep(wait).await;
+        }
+        let row: Vec<f64> = (0..6).map(|_| random.sample(StandardNormal)).collect();
+        if flying.load(Ordering::Relaxed) >= IN_FLIGHT {
+            answers.lock().unwrap().push(Answer { at: Instant::now(), status: 0, version: String::new() });
+            continue;
+        }
+        flying.fetch_add(1, Ordering::Relaxed);
+        let request = client
+            .post(format!("{GATEWAY}/v1/models/fraud:predict"))
+            .header("host", &host)
+            .json(&serde_json::json!({ "instances": [row] }));
+        let (answers, flying) = (answers.clone(), flying.clone());
+        tokio::spawn(async move {
+            let at = Instant::now();
+            let (status, version) = match request.send().await {
+                Ok(answer) => {
+                    let version = answer.headers().get("x-model-version").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+                    let status = answer.status().as_u16();
+                    (if answer.bytes().await.is_ok() { status } else { 0 }, version)
+                }
+                Err(_) => (0, String::new()),
+            };
+            answers.lock().unwrap().push(Answer { at, status, version });
+            flying.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+/// How many of the answers came from `version`.
+pub fn from_version(answers: &[Answer], version: &str) -> usize {
+    answers.iter().filter(|a| a.version == version).count()
+}
+
+/// The answers that are not 200.
+pub fn failed(answers: &[Answer]) -> Vec<&Answer> {
+    answers.iter().filter(|a| a.status != 200).collect()
+}
+
+/// The counts that a binomial(n, p) stays within with a probability of 99.9 %, from the exact distribution.
+pub fn band(n: usize, p: f64) -> (usize, usize) {
+    use statrs::distribution::{Binomial, DiscreteCDF};
+    let law = Binomial::new(p, n as u64).unwrap();
+    (law.inverse_cdf(0.0005) as usize, law.inverse_cdf(0.9995) as usize)
+}

@@ -1,0 +1,102 @@
+//! Prometheus is away, or hangs.
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{
+    controller::{component, signal},
+    promote::{baseline, condition},
+    world::{LATER, SOON, Shape, holds_alone, judged, root, story},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_prometheus_is_stopped_the_weight_is_held_and_afterwards_it_goes_on() {
+    story("stopped", async |world| {
+        world.models(Shape::Gateway, &[]).await;
+        let _controller = world.controller();
+        let load = world.load(300.0);
+        baseline().await;
+        let record = world.record().await;
+        world.apply(&judged("6s"));
+        world.until_weight(5, SOON).await;
+        let down = Instant::now();
+        let mut restart = Command::new(root("tests/stack/restart"))
+            .args(["prometheus", "TERM", "25"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        world
+            .until("MetricsAvailable to be False", Duration::from_secs(22), |r| {
+                condition(r, "MetricsAvailable").is_some_and(|c| c["status"] == "False")
+            })
+            .await;
+        tokio::time::sleep(Duration::from_secs(24).saturating_sub(down.elapsed())).await;
+        assert_eq!(record.weights(), [0, 5], "no decision without data");
+        tokio::task::spawn_blocking(move || restart.wait()).await.unwrap().unwrap();
+        world.until("MetricsAvailable to be True", SOON, |r| condition(r, "MetricsAvailable").is_some_and(|c| c["status"] == "True")).await;
+        world.until_phase("Promoted", LATER).await;
+        assert_eq!(record.weights(), [0, 5, 20, 50, 100]);
+        assert!(load.stop().await.iter().all(|a| a.status == 200));
+    })
+    .await;
+}
+
+/// Sends SIGCONT when it goes, whatever became of the story.
+struct Frozen(u32);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal(self.0, "CONT");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_abort_while_prometheus_hangs_puts_everybody_on_stable_within_two_seconds() {
+    story("hangs", async |world| {
+        world.models(Shape::Gateway, &[]).await;
+        let _controller = world.controller();
+        let load = world.load(100.0);
+        let record = world.record().await;
+        let mut rollout = judged("60s");
+        rollout["spec"]["strategy"]["canary"]["weights"] = serde_json::json!([50, 100]);
+        world.apply(&rollout);
+        world.until_weight(50, SOON).await;
+        world.until("the step in status", SOON, |r| r["status"]["step"]["weight"] == 50).await;
+        let prometheus = Frozen(component("prometheus"));
+        signal(prometheus.0, "STOP");
+        tokio::time::sleep(Duration::from_secs(6)).await; // at least one question is hanging
+        let ordered = Instant::now();
+        world.order("abort", "wrong model").await;
+        world.until_phase("Aborted", Duration::from_secs(20)).await;
+        let back = record.changes().last().copied().unwrap();
+        assert_eq!(back.1, 0);
+        println!("abort to patch: {:?}", back.0 - ordered);
+        assert!(back.0 - ordered < Duration::from_secs(2), "it took {:?}", back.0 - ordered);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let after = load.between(back.0 + Duration::from_secs(1), Instant::now());
+        assert!(!after.is_empty() && after.iter().all(|a| a.version == "v1" && a.status == 200));
+        drop(prometheus);
+        world.until_alert("of the abort", SOON, |alert| alert.to_string().contains("wrong model")).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_alertmanager_is_down_a_rollout_goes_on_and_is_told_of_afterwards() {
+    story("silent", async |world| {
+        world.models(Shape::Gateway, &[]).await;
+        let _controller = world.controller();
+        let alertmanager = Frozen(component("alertmanager"));
+        signal(alertmanager.0, "STOP");
+        world.apply(&holds_alone("2s"));
+        world.until_phase("Promoted", LATER).await;
+        assert!(world.webhook.of(&world.namespace).is_empty());
+        drop(alertmanager);
+        world.until_alert("of the promotion", SOON, |alert| alert.to_string().contains("romoted")).await;
+        world.until("an empty outbox", SOON, |r| r["status"]["outbox"].as_array().is_none_or(Vec::is_empty)).await;
+    })
+    .await;
+}

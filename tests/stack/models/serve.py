@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""A model server: a scikit-learn classifier over HTTP, in KServe's v1 form, with Prometheus metrics of its answers.
+
+    POST /v1/models/fraud:predict {"instances": [[6 numbers]]}  ->  {"predictions": [0]}, header x-model-version
+    GET  /healthz, GET /metrics (model_prediction_class_total{class}, model_prediction_value), GET /faults
+    PUT  /faults {"errors": 0.1, "slow_ms": 50, "shift": 2.0}: any of them, from now on
+
+What can be wrong with a version, each from the environment or by /faults: ERRORS, the share of answers that are 500; SLOW_MS,
+added to each answer; SHIFT, added to the first feature, as a change of preprocessing does: every answer is 200, just as fast,
+and wrong. Also from the environment: POD_IP, PORT (8080), VERSION, MODEL (file).
+"""
+import asyncio
+import json
+import os
+import pickle
+import random
+import signal
+
+import prometheus_client
+
+VERSION = os.environ.get("VERSION", "none")
+FAULTS = {"errors": float(os.environ.get("ERRORS", "0")), "slow_ms": float(os.environ.get("SLOW_MS", "0")),
+          "shift": float(os.environ.get("SHIFT", "0"))}
+CLASSES = prometheus_client.Counter("model_prediction_class", "Predictions by class.", ["class"])
+SCORES = prometheus_client.Histogram("model_prediction_value", "Scores.", buckets=[n / 20 for n in range(1, 20)])
+for name in ("legit", "fraud"):
+    CLASSES.labels(name)   # from the start at zero, so that the first prediction is an increase
+with open(os.environ.get("MODEL") or os.path.join(os.environ["STACK_SHARE"], "model.pickle"), "rb") as file:
+    MODEL = pickle.load(file)
+
+
+def predict(body):
+    """The answer of the model, and what its metrics say of it."""
+    rows = json.loads(body)["instances"]
+    for row in rows:
+        row[0] += FAULTS["shift"]
+    answers = []
+    for score in MODEL.predict_proba(rows)[:, 1]:
+        SCORES.observe(score)
+        CLASSES.labels("fraud" if score > 0.5 else "legit").inc()
+        answers.append(int(score > 0.5))
+    return {"predictions": answers}
+
+
+async def answer(method, path, body):
+    """Status, content type and body."""
+    if path == "/metrics":
+        return 200, "text/plain; version=0.0.4", prometheus_client.generate_latest()
+    if path == "/faults":
+        if method == "PUT":
+            FAULTS.update({k: float(v) for k, v in json.loads(body).items() if k in FAULTS})
+        return 200, "application/json", json.dumps(FAULTS).encode()
+    if path == "/healthz":
+        return 200, "application/json", b'{"ok": true}'
+    # A few milliseconds for everybody, as inference takes: the quantiles lie inside the histogram's buckets.
+    await asyncio.sleep((random.lognormvariate(1.6, 0.4) + FAULTS["slow_ms"]) / 1000)
+    if random.random() < FAULTS["errors"]:
+        return 500, "application/json", b'{"error": "model failed"}'
+    try:
+        return 200, "application/json", json.dumps(predict(body)).encode()
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return 400, "application/json", json.dumps({"error": str(error)}).encode()
+
+
+async def serve(reader, writer):
+    try:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *rest = head.split("\r\n")
+            headers = {k.lower(): v.strip() for k, _, v in (h.partition(":") for h in rest if h)}
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            method, path, _ = first.split(" ")
+            status, kind, data = await answer(method, path, body)
+            writer.write(f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\nx-model-version: {VERSION}\r\n"
+                         f"content-length: {len(data)}\r\n\r\n".encode() + data)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+        pass
+    finally:
+        writer.close()
+
+
+async def main():
+    MODEL.predict_proba([[0] * 6])   # the first one is slow
+    server = await asyncio.start_server(serve, os.environ.get("POD_IP", "127.0.0.1"), int(os.environ.get("PORT", "8080")))
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, done.set)
+    async with server:
+        await done.wait()
+        server.close()
+        await asyncio.sleep(0.3)   # what is being answered now
+        os._exit(0)                # connections that are kept alive are not waited for
+
+
+asyncio.run(main())
