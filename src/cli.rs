@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use crd::text as crd_text;
 pub use exit::{Exit, Failure};
-pub use lint::{Report, check};
+pub use lint::{Outlook, Report, StepOutlook, Traffic, check};
 use output::{Format, Output};
 
 use crate::{clock::Clock, command};
@@ -84,7 +84,7 @@ enum Verb {
     Pause(ask::AskArgs),
     /// End a pause; skips nothing
     Resume(ask::AskArgs),
-    /// Check manifests, offline: syntax, fields, rules
+    /// Check manifests, offline: syntax, fields, rules; with --rps, the traffic
     Lint(lint::LintArgs),
     /// Print the CustomResourceDefinition
     Crd,
