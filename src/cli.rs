@@ -1,8 +1,8 @@
 //! The command line: what can be asked, and the exit code of the answer. Data goes to stdout, hints to stderr.
 
-mod controller;
 mod ask;
 mod cluster;
+mod controller;
 mod crd;
 mod exit;
 mod explain;
@@ -22,10 +22,9 @@ use output::{Format, Output};
 
 use crate::{clock::Clock, command};
 
-/// Progressive delivery for machine-learning models on Istio: compares the canary with stable on the same minutes of traffic, and takes it
-/// back when it is worse.
+/// Progressive delivery for machine-learning models on Istio.
 #[derive(Debug, Parser)]
-#[command(name = "haldane", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "haldane", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -33,26 +32,31 @@ pub struct Cli {
     verb: Verb,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 reached or accepted, 1 error, 2 usage or invalid manifest, 3 rolled back by analysis, \
-4 aborted by a person, 5 waiting for a person, 6 inconclusive, 7 not found or forbidden, 8 conflict, 124 time out while progressing.";
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  reached, or accepted            5  waiting for a person when the time ran out
+  1  error                           6  evidence neither way when the time ran out
+  2  usage, or invalid manifest      7  not found, or forbidden
+  3  rolled back by analysis         8  conflict: something has happened since
+  4  aborted by a person           124  still progressing when the time ran out";
 
 /// Flags of every verb.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// Namespace. Default: that of the kubeconfig's context
+    /// Namespace. Default: that of the context
     #[arg(short, long, global = true, value_name = "NAME")]
     namespace: Option<String>,
-    /// Context of the kubeconfig. Default: its current one
+    /// Context of the kubeconfig. Default: the current one
     #[arg(long, global = true, value_name = "NAME")]
     context: Option<String>,
-    /// Kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the pod's service account
+    /// Kubeconfig. Default: $KUBECONFIG, ~/.kube/config, service account
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<std::path::PathBuf>,
-    /// Format of the data on stdout: text for people, json and yaml for programs
+    /// Format of stdout
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
     output: Format,
-    /// No colour. There is none either when NO_COLOR is set or stdout is not a terminal
+    /// No colour; also if NO_COLOR is set or stdout is no terminal
     #[arg(long, global = true)]
     no_color: bool,
 }
@@ -63,23 +67,23 @@ enum Verb {
     Controller(controller::ControllerArgs),
     /// List Rollouts: phase, step, weight, versions, verdict
     List(list::ListArgs),
-    /// Show one Rollout, or wait --until something; the exit code says how it ended
+    /// Show one Rollout, or wait --until it is where it should be
     Status(status::StatusArgs),
     /// Show the newest decision with everything behind it
     Explain(explain::ExplainArgs),
-    /// Go on to the next step without waiting for its proof; also answers an approval
+    /// Go on to the next step without its proof; answers an approval
     Promote(ask::PromoteArgs),
-    /// Send all traffic to stable now; the version is not tried again until its pods change, or `retry`
+    /// Send all traffic to stable now, and refuse this revision
     Abort(ask::AbortArgs),
-    /// Try a version again that was rolled back or aborted
+    /// Try a refused revision again
     Retry(ask::AskArgs),
     /// Stop advancing; rollback and the guards go on
     Pause(ask::AskArgs),
-    /// End a pause; the step's evidence is collected anew
+    /// End a pause; skips nothing
     Resume(ask::AskArgs),
-    /// Check manifests, offline: syntax, fields, rules, and with --rps whether the traffic is enough
+    /// Check manifests, offline: syntax, fields, rules
     Lint(lint::LintArgs),
-    /// Print the CustomResourceDefinition, for `kubectl apply --server-side -f -`
+    /// Print the CustomResourceDefinition
     Crd,
     /// Print the version
     Version,

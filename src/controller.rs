@@ -23,7 +23,7 @@ use crate::config::{ConfigError, ConfigHandle};
 use crate::lease::{Election, LeaderHandle, Terms};
 use crate::metrics::Metrics;
 use crate::observe::cluster::Caches;
-use crate::observe::sampler::Providers;
+use crate::observe::providers::Providers;
 use crate::reconcile::{Context, reconcile, retry};
 use crate::server;
 use crate::tell::{Courier, Teller, event::Events};
@@ -107,7 +107,7 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
     let caches =
         Caches { rollouts: rollouts.clone(), virtual_services, destination_rules, slices, pods, virtual_service: virtual_service.clone() };
 
-    let providers = Providers::new(metrics.clone());
+    let providers = Providers::default();
     let context = Arc::new(Context::new(
         client,
         caches.clone(),

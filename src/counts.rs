@@ -5,6 +5,22 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod dropped;
+mod history;
+mod series;
+mod share;
+mod snapshot;
+mod tracker;
+mod window;
+
+pub use dropped::Dropped;
+pub use history::{chosen, past};
+pub use series::{Series, Target, pod_of};
+pub use share::{ShareFault, Shares};
+pub use snapshot::{Family, Pod, Reading, Scope, Side};
+pub use tracker::{Delta, Deltas, Outcome, Tracker};
+pub use window::is_error;
+
 /// Counts of one metric of one arm (or one pod) in one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

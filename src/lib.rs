@@ -21,6 +21,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod route;
 pub mod server;
+pub mod sim;
 pub mod state;
 pub mod telemetry;
 pub mod tell;

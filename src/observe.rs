@@ -3,6 +3,8 @@
 pub mod brief;
 pub mod cluster;
 pub mod mesh;
+pub mod prometheus;
+pub mod providers;
 pub mod sampler;
 pub mod workload;
 
@@ -95,6 +97,7 @@ impl Subset {
         self.arm.pods.iter().filter_map(|pod| pod.ready_since).max()
     }
 }
+
 
 /// What a sampler is told: whom to watch, since when, and the evidence to go on from.
 #[derive(Clone, Debug, PartialEq)]

@@ -24,7 +24,8 @@ use crate::decide::{Act, Decision, decide};
 use crate::lease::LeaderHandle;
 use crate::metrics::Metrics;
 use crate::observe::cluster::{Caches, Known};
-use crate::observe::sampler::{Providers, Sampler};
+use crate::observe::providers::Providers;
+use crate::observe::sampler::Sampler;
 use crate::observe::{Observation, brief};
 use crate::state::{CheckpointError, State, restore};
 use crate::tell::{Teller, event::Events};
@@ -184,7 +185,7 @@ fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state:
     let known = Known {
         route: own.as_ref(),
         fresh,
-        look: memory.sampler.as_ref().and_then(|(_, sampler)| sampler.look()),
+        look: memory.sampler.as_ref().and_then(|(_, sampler)| sampler.newest()),
         passes,
         refusal: memory.refusal.clone(),
         ready: &mut memory.ready,
@@ -270,18 +271,19 @@ fn follow(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &Sta
         memory.sampler = None;
         return;
     };
-    let Some(provider) = context.providers.get(&context.config.current(), &brief.analysis.prometheus) else {
-        memory.sampler = None;
-        return;
-    };
+    let snapshot = context.config.current();
+    let source = context.providers.get(&snapshot, &brief.analysis.prometheus);
     let began = state.run.as_ref().map(|run| run.started).or(state.ended.as_ref().map(|ended| ended.at));
     let stable = state.run.as_ref().map(|run| run.stable.revision.clone());
-    let identity = format!("{} {began:?} {stable:?} {} {}", seen.uid, brief.analysis.prometheus, context.config.current().version);
+    let identity = format!("{} {began:?} {stable:?}", seen.uid);
     match &memory.sampler {
-        Some((known, sampler)) if *known == identity => sampler.tell(brief),
+        Some((known, sampler)) if *known == identity && sampler.is_running() => {
+            sampler.set_source(source);
+            sampler.tell(brief);
+        }
         _ => {
             let (wake, key) = (context.wake.clone(), ObjectRef::from_obj(rollout));
-            let sampler = Sampler::spawn(provider, brief, context.clock, move || {
+            let sampler = Sampler::spawn(source, context.clock, brief, move || {
                 let _ = wake.send(key.clone());
             });
             memory.sampler = Some((identity, sampler));

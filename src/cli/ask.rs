@@ -29,7 +29,7 @@ pub(super) struct AskArgs {
     /// Why; goes into the decision record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// How long to wait for the controller's answer; 0s: do not wait
+    /// How long to wait for the answer; 0s: not at all
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     wait: Duration,
 }
@@ -53,7 +53,7 @@ pub(super) struct AbortArgs {
     /// Even where stable has no ready endpoint: its users get errors
     #[arg(long)]
     force: bool,
-    /// How long to wait for the controller's answer; 0s: do not wait
+    /// How long to wait for the answer; 0s: not at all
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     wait: Duration,
 }

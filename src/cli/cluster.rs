@@ -35,6 +35,9 @@ impl Cluster {
             Some(path) => Some(Kubeconfig::read_from(path).map_err(no_config)?),
             None => Kubeconfig::read().ok(),
         };
+        if let (Some(file), Some(name)) = (&file, &global.context) {
+            known_context(file, name)?;
+        }
         let user = file.as_ref().and_then(|file| user(file, global.context.as_deref()));
         let mut config = match (file, &global.context) {
             (Some(file), _) => Config::from_custom_kubeconfig(file, &options).await.map_err(no_config)?,
@@ -125,6 +128,14 @@ impl Cluster {
             code => Failure::new(Exit::Error, format!("the API server answered {code}: {}", status.message), "run it again later"),
         }
     }
+}
+
+fn known_context(file: &Kubeconfig, name: &str) -> Result<(), Failure> {
+    let names: Vec<&str> = file.contexts.iter().map(|context| context.name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, format!("the kubeconfig has no context {name}"), format!("one of {}", names.join(", "))))
 }
 
 fn no_config(error: impl std::error::Error) -> Failure {

@@ -35,8 +35,12 @@ pub(super) struct ControllerArgs {
 pub(super) async fn run(args: &ControllerArgs, global: &Global, environment: &Environment) -> Result<Exit, Failure> {
     tracing_subscriber::fmt().json().flatten_event(true).with_max_level(args.log).with_writer(std::io::stderr).init();
     let config = ConfigHandle::load(args.config.clone()).await.map_err(|error| Failure::new(Exit::Usage, error.to_string(), ""))?;
-    let cluster = cluster(global).await.map_err(|error| Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod"))?;
-    let client = Client::try_from(cluster).map_err(|error| Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod"))?;
+    let cluster = cluster(global).await.map_err(|error| {
+        Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod")
+    })?;
+    let client = Client::try_from(cluster).map_err(|error| {
+        Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod")
+    })?;
     let own = std::fs::read_to_string(OWN_NAMESPACE).ok().map(|name| name.trim().to_owned());
     let lease_namespace = args.lease_namespace.clone().or(own).unwrap_or_else(|| "haldane-system".to_owned());
     let me = format!("{}-{}", environment.host.as_deref().unwrap_or("haldane"), std::process::id());

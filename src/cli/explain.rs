@@ -85,7 +85,8 @@ fn why(metric: &MetricEvidence) -> String {
         text += &row("", &format!("evidence of harm {evidence:.2}, rolls back at {at:.1}"));
     }
     if let Some(query) = &metric.query {
-        text += &row("query", query);
+        // On one line, to be pasted.
+        text += &format!("query     {query}\n");
     }
     text
 }

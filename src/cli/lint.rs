@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct LintArgs {
-    /// File with one or more YAML or JSON documents, or - for standard input; what is not a Rollout is passed over
+    /// File of YAML or JSON documents, - for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     filename: Vec<PathBuf>,
 }

@@ -40,11 +40,6 @@ impl Output {
         Self { format, colour: !no_colour && io::stdout().is_terminal() }
     }
 
-    #[cfg(test)]
-    pub(crate) fn plain() -> Self {
-        Self { format: Format::Text, colour: false }
-    }
-
     pub(crate) fn format(&self) -> Format {
         self.format
     }

@@ -44,10 +44,16 @@ pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
 
 /// One labelled paragraph, wrapped.
 pub(super) fn row(label: &str, text: &str) -> String {
-    let mut lines = wrap(text, WIDTH - LABEL - 1).into_iter();
-    let mut out = format!("{label:LABEL$} {}\n", lines.next().unwrap_or_default());
+    hang(&format!("{label:LABEL$} "), text)
+}
+
+/// Text behind a prefix, wrapped so that every line begins below its first.
+fn hang(prefix: &str, text: &str) -> String {
+    let indent = prefix.chars().count();
+    let mut lines = wrap(text, WIDTH.saturating_sub(indent).max(WIDTH / 3)).into_iter();
+    let mut out = format!("{prefix}{}\n", lines.next().unwrap_or_default());
     for line in lines {
-        out += &format!("{:LABEL$} {line}\n", "");
+        out += &format!("{:indent$}{line}\n", "");
     }
     out
 }
@@ -145,7 +151,7 @@ pub(super) fn metrics(evidence: &[MetricEvidence]) -> String {
             Some(None) => "; never passes at this traffic".into(),
             None => String::new(),
         };
-        text += &row("", &format!("{verdict:4}  {:width$}  {}{more}", metric.metric, metric.message));
+        text += &hang(&format!("{:LABEL$} {verdict:4}  {:width$}  ", "", metric.metric), &format!("{}{more}", metric.message));
     }
     text
 }

@@ -24,7 +24,7 @@ const PACE: Duration = Duration::from_secs(1);
 pub(super) struct StatusArgs {
     /// Name of the Rollout
     name: String,
-    /// Wait until it is promoted, paused, done (however it ended), rolled-back, or at step=NAME
+    /// Wait for promoted, paused, rolled-back, done (any end) or step=NAME
     #[arg(long, value_name = "GOAL")]
     until: Option<Goal>,
     /// How long to wait

@@ -1,1 +1,5 @@
-
+mod down;
+mod edits;
+mod hands;
+mod up;
+mod world;

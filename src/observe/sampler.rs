@@ -1,39 +1,186 @@
-//! One task per active rollout that asks Prometheus at window ends.
+//! One task for each rollout under way: asks Prometheus at window ends, at its own pace, and shows the newest [`Look`].
+//!
+//! A pass of the controller never waits for it: it reads [`Sampler::newest`], and is woken when there is a new one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Brief, Look};
-use crate::{clock::Clock, config::Snapshot, metrics::Metrics};
+use tokio::{sync::watch, task::AbortHandle};
 
-/// Prometheus providers of the configuration in force.
-pub struct Providers;
+use crate::clock::Clock;
+use crate::observe::prometheus::Prometheus;
+use crate::observe::{Brief, Look};
 
-impl Providers {
-    /// No provider is open yet.
-    pub fn new(_metrics: Metrics) -> Self {
-        Self
-    }
+mod ask;
+mod calibrate;
+mod preflight;
+mod run;
 
-    /// The provider of this name.
-    pub fn get(&self, _snapshot: &Snapshot, _name: &str) -> Option<Arc<()>> {
-        None
+use run::Run;
+
+/// Where the metrics come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The provider that the Rollout names.
+    Found(Arc<Prometheus>),
+    /// It is not in the configuration.
+    NotFound {
+        /// Name in the Rollout.
+        name: String,
+        /// Names in the configuration.
+        known: Vec<String>,
+    },
+}
+
+impl Source {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Found(one), Self::Found(two)) => Arc::ptr_eq(one, two),
+            (Self::NotFound { name, known }, Self::NotFound { name: other, known: others }) => name == other && known == others,
+            _ => false,
+        }
     }
 }
 
-/// A running sampler; dropping it ends it.
-pub struct Sampler;
+/// Samples the metrics of one run of one rollout until it is dropped. The evidence of the first brief is where it goes on from; a new run
+/// (a start, a retry) gets a new sampler.
+#[derive(Debug)]
+pub struct Sampler {
+    brief: watch::Sender<Brief>,
+    source: watch::Sender<Source>,
+    looks: watch::Receiver<Option<Look>>,
+    task: AbortHandle,
+}
 
 impl Sampler {
-    /// Starts.
-    pub fn spawn(_provider: Arc<()>, _brief: Brief, _clock: Clock, _wake: impl Fn() + Send + 'static) -> Self {
-        Self
+    /// Starts the task. `wake` is called after each new look. Must be called within a tokio runtime.
+    pub fn spawn(source: Source, clock: Clock, brief: Brief, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let (brief, briefs) = watch::channel(brief);
+        let (source, sources) = watch::channel(source);
+        let (publish, looks) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            work(clock, briefs, sources, |look| {
+                publish.send_replace(Some(look));
+                wake();
+            })
+            .await;
+        });
+        Self { brief, source, looks, task: task.abort_handle() }
     }
 
-    /// What is to be watched now.
-    pub fn tell(&self, _brief: Brief) {}
+    /// Tells what is watched now: another step, other pods. The evidence in it is not used.
+    pub fn tell(&self, brief: Brief) {
+        self.brief.send_if_modified(|known| {
+            let differs = *known != brief;
+            *known = brief;
+            differs
+        });
+    }
 
-    /// The newest look.
-    pub fn look(&self) -> Option<Look> {
-        None
+    /// Tells where the metrics come from now. Another provider is preflighted anew.
+    pub fn set_source(&self, source: Source) {
+        self.source.send_if_modified(|known| {
+            let differs = !known.is(&source);
+            *known = source;
+            differs
+        });
+    }
+
+    /// The newest look, if there is one yet. Its `key` says to which step it belongs.
+    pub fn newest(&self) -> Option<Look> {
+        self.looks.borrow().clone()
+    }
+
+    /// A receiver that changes with every look.
+    pub fn looks(&self) -> watch::Receiver<Option<Look>> {
+        self.looks.clone()
+    }
+
+    /// False when the task has ended, which only a fault in it can bring about: start another one.
+    pub fn is_running(&self) -> bool {
+        !self.task.is_finished()
     }
 }
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Ends when the sampler is dropped.
+async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: watch::Receiver<Source>, publish: impl Fn(Look)) {
+    let first = briefs.borrow_and_update().clone();
+    let mut source = sources.borrow_and_update().clone();
+    let mut run = Run::new(first, clock.now());
+    loop {
+        let brief = briefs.borrow_and_update().clone();
+        run.adopt(brief, clock.now());
+        let now = sources.borrow_and_update().clone();
+        if !source.is(&now) {
+            source = now;
+            run.forget_provider();
+        }
+        let prometheus = match &source {
+            Source::Found(prometheus) => prometheus.clone(),
+            Source::NotFound { name, known } => {
+                if run.provider_not_found(name, known) {
+                    publish(run.look());
+                }
+                if changed(&mut briefs, &mut sources, None).await { continue } else { return }
+            }
+        };
+        let Some((job, wait)) = run.next(&prometheus, &clock) else {
+            if run.nothing_to_measure() {
+                publish(run.look());
+            }
+            if changed(&mut briefs, &mut sources, None).await { continue } else { return }
+        };
+        if !wait.is_zero() {
+            if !changed(&mut briefs, &mut sources, Some(wait)).await {
+                return;
+            }
+            continue;
+        }
+        let key = run.key();
+        let asked = run.ask(&prometheus, &clock, job);
+        tokio::pin!(asked);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut asked => break Some(answer),
+                told = briefs.changed() => match told {
+                    Err(_) => return,
+                    // The answer would be of another step. Any other change is taken up after it.
+                    Ok(()) if briefs.borrow().key != key => break None,
+                    Ok(()) => {}
+                },
+            }
+        };
+        let Some(answer) = answer else {
+            briefs.mark_changed();
+            continue;
+        };
+        if run.take(answer, &prometheus, &clock) {
+            publish(run.look());
+        }
+    }
+}
+
+/// Waits until something is told, or so long. False when nobody can tell anything any more.
+async fn changed(briefs: &mut watch::Receiver<Brief>, sources: &mut watch::Receiver<Source>, most: Option<Duration>) -> bool {
+    let sleep = async {
+        match most {
+            // In pieces: the wall clock may be set meanwhile.
+            Some(most) => tokio::time::sleep(most.min(Duration::from_secs(30))).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        told = briefs.changed() => told.is_ok(),
+        told = sources.changed() => told.is_ok(),
+        () = sleep => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -353,7 +353,8 @@ impl Parser {
         self.text(path, value, 63);
         let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let ends = value.starts_with(|c: char| c.is_ascii_alphabetic()) && value.ends_with(|c: char| c.is_ascii_alphanumeric());
-        if !value.is_empty() && !(ends && value.chars().all(inner)) {
+        let good = ends && value.chars().all(inner);
+        if !value.is_empty() && !good {
             let mend = "letters, digits, '.', '_' and '-'; a letter first, a letter or digit last";
             self.fault(path, format!("\"{value}\" is not a name"), mend);
         }

@@ -18,8 +18,9 @@ pub fn check(file: &str, text: &str) -> Vec<Report> {
         Err(error) => {
             let location = error.location();
             let path = location.map_or_else(|| file.to_owned(), |at| format!("line {}, column {}", at.line(), at.column()));
-            let message = error.without_snippet().to_string();
-            return vec![blank(1, vec![Fault::new(path, format!("is not YAML that can be read: {message}"), "")])];
+            let message = error.without_snippet().render_with_formatter(&serde_yaml::UserMessageFormatter);
+            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+            return vec![blank(1, vec![Fault::new(path, format!("cannot be read as YAML: {message}"), "")])];
         }
     };
     let mut reports = Vec::new();
@@ -91,12 +92,18 @@ fn rollout(mut object: Value, report: &mut Report) {
                 report.plan = Some(warn::summary(&plan));
             }
             Err(Faults(more)) => {
-                let told = |fault: &Fault| faults.iter().any(|other| covers(&other.path, &fault.path) || covers(&fault.path, &other.path));
+                // What stands in for a value that cannot be read has neighbours that may be right.
+                let weight = faults.iter().any(|fault| fault.path.ends_with(".weight") || fault.path.contains(".weights["));
+                let weight = |path: &str| weight && (path.ends_with(".weight") || path.contains(".weights"));
+                let told = |fault: &Fault| {
+                    weight(&fault.path) || faults.iter().any(|other| covers(&other.path, &fault.path) || covers(&fault.path, &other.path))
+                };
                 let more: Vec<Fault> = more.into_iter().filter(|fault| !told(fault)).collect();
                 faults.extend(more);
             }
         },
         Err(error) if faults.is_empty() => faults.push(Fault::new("spec", error.to_string(), "")),
+        // The faults that were found say it better.
         Err(_) => {}
     }
     report.faults.extend(faults);

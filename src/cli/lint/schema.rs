@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::plan::{Fault, read_span};
 
-/// Checks a value; what is wrong and may be left out is taken out, so that the rest can be read.
+/// Checks a value. What cannot be read is taken out, or if it must be there, replaced by something of its kind: so the rest can be read,
+/// and all faults be told at once.
 pub(super) fn check(path: &str, schema: &Value, value: &mut Value, faults: &mut Vec<Fault>) {
     if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true)) {
         return;
@@ -48,6 +49,9 @@ fn object(path: &str, schema: &Value, fields: &mut Map<String, Value>, faults: &
     for name in &required {
         if !fields.contains_key(*name) {
             faults.push(Fault::new(join(path, name), "is missing", "it has no default"));
+            if let Some(schema) = known.get(*name) {
+                fields.insert((*name).to_owned(), stand_in(schema));
+            }
         }
     }
     let names: Vec<String> = fields.keys().cloned().collect();
@@ -74,9 +78,25 @@ fn object(path: &str, schema: &Value, fields: &mut Map<String, Value>, faults: &
         }
         // A value that cannot be read would hide the faults of its neighbours.
         let broken = faults.iter().skip(before).any(|fault| fault.path == field && !fault.message.starts_with("is not a field"));
-        if broken && !required.contains(&name.as_str()) {
+        if broken {
             fields.remove(&name);
+            if required.contains(&name.as_str()) {
+                fields.insert(name, stand_in(schema));
+            }
         }
+    }
+}
+
+/// A value of the right kind, to read its neighbours by.
+fn stand_in(schema: &Value) -> Value {
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let field = |name: &str| Some((name.to_owned(), stand_in(schema.get("properties")?.get(name)?)));
+    match schema.get("type").and_then(Value::as_str) {
+        Some("array") => Value::Array(Vec::new()),
+        Some("string") => "x".into(),
+        Some("boolean") => false.into(),
+        Some("integer" | "number") => 1.into(),
+        _ => Value::Object(required.filter_map(field).collect()),
     }
 }
 

@@ -12,13 +12,16 @@ const WINDOWS: u32 = 4;
 
 /// What works, but perhaps not as meant.
 pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<Fault> = Vec::new();
     let interval = plan.analysis.interval;
     let soonest = interval * WINDOWS;
     let judged = !plan.analysis.metrics.is_empty();
     for step in &plan.steps {
-        let path = format!("spec.strategy, step {}", step.name);
-        let mut warn = |message: String, mend: String| warnings.push(Fault::new(path.clone(), message, mend));
+        let mut warn =
+            |message: String, mend: String| match warnings.iter_mut().find(|other| other.message == message && other.mend == mend) {
+                Some(other) => other.path += &format!(", {}", step.name),
+                None => warnings.push(Fault::new(format!("spec.strategy, step {}", step.name), message, mend)),
+            };
         let gates = judged && plan.analysis.metrics.iter().any(|metric| !step.without.contains(&metric.name));
         if judged && step.hold < soonest {
             let message = format!("the hold is {}, but a step takes {WINDOWS} windows of {} at least", span(step.hold), span(interval));

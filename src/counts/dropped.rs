@@ -1,0 +1,69 @@
+//! Why a window was not counted.
+
+use jiff::Timestamp;
+
+use super::Side;
+
+/// Why a window was not counted: missing data is never a failure and never a pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Dropped {
+    /// No target of either arm has a sample in the window.
+    #[error("no target of either arm was scraped in this window")]
+    NothingRead,
+    /// A ready pod has no target that answered its newest scrape.
+    #[error("{side} pod {pod} is ready, but has no scraped target in job {job}")]
+    NotScraped {
+        /// Arm of the pod.
+        side: Side,
+        /// Name.
+        pod: String,
+        /// Scrape job.
+        job: String,
+    },
+    /// No newer sample than at the look before, or than the begin of the step.
+    #[error("{what} was not scraped in this window; newest sample {newest}")]
+    Stale {
+        /// Pod or target.
+        what: String,
+        /// Time of its newest sample.
+        newest: Timestamp,
+    },
+    /// Two scrape targets count the same pod.
+    #[error("pod {pod} is scraped twice (jobs {} and {}): every count is double", jobs[0], jobs[1])]
+    Duplicate {
+        /// Name.
+        pod: String,
+        /// Their jobs.
+        jobs: [String; 2],
+    },
+    /// A series of which it is not known where it began: only its value is kept.
+    #[error("pod {pod} has a new series in job {job} that did not begin in this window; counting goes on from its value")]
+    NoBaseline {
+        /// Name of the pod, or the target's host.
+        pod: String,
+        /// Scrape job.
+        job: String,
+    },
+    /// A histogram has other bounds than at the look before.
+    #[error("the histogram of pod {pod} has other bounds than at {at}")]
+    BoundsChanged {
+        /// Name of the pod, or the target's host.
+        pod: String,
+        /// Time of the sample before.
+        at: Timestamp,
+    },
+    /// A canary pod is warming up.
+    #[error("canary pod {pod} warms up until {until}")]
+    WarmUp {
+        /// Name.
+        pod: String,
+        /// When it is over.
+        until: Timestamp,
+    },
+    /// More series than one rollout may hold.
+    #[error("more than {most} series")]
+    TooManySeries {
+        /// The bound.
+        most: usize,
+    },
+}

@@ -1,0 +1,80 @@
+//! Stable's past: what each counter gained in each window, for calibration.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::snapshot::Snapshot;
+use super::{Delta, Deltas, Dropped, Reading, Sample, Scope, Side, Target};
+use crate::plan::Metric;
+
+/// Stable's counts in each window between two consecutive `ends`, by pod (`by_pod` false: all in the entry ""). `reading` reaches back one
+/// window before the first of them. A pod that was not scraped in a window and in the one before is left out of it; a window without it is
+/// shorter of that pod, and one without any request is left out altogether.
+///
+/// # Errors
+/// When there are too many series.
+pub fn past(
+    reading: &Reading,
+    scope: &Scope,
+    ends: &[Timestamp],
+    metrics: &[Metric],
+    by_pod: bool,
+) -> Result<Vec<BTreeMap<String, Sample>>, Dropped> {
+    let Some(last) = ends.last() else { return Ok(Vec::new()) };
+    let snapshot = Snapshot::of(reading, scope, *last)?;
+    let mut scrapes: BTreeMap<&Target, BTreeSet<Timestamp>> = BTreeMap::new();
+    for (key, group) in &snapshot.groups {
+        scrapes.entry(&key.target).or_default().extend(group.rows.iter().map(|(time, _)| *time));
+    }
+    let windows: Vec<(Timestamp, Timestamp)> = ends.iter().copied().zip(ends.iter().copied().skip(1)).collect();
+    let mut deltas: Vec<Vec<Delta>> = windows.iter().map(|_| Vec::new()).collect();
+    for (key, group) in snapshot.groups.iter().filter(|(_, group)| group.side == Side::Stable) {
+        let Some(times) = scrapes.get(&key.target) else { continue };
+        let seen = |from: Timestamp, to: Timestamp| times.range(from..=to).any(|time| *time > from);
+        let mut last: Option<&Vec<f64>> = None;
+        let zeros = vec![0.0; group.bounds.len()];
+        if let Some((time, _)) = group.rows.first() {
+            // Born while its target was being read: it began at zero.
+            last = times.first().is_some_and(|first| first < time).then_some(&zeros);
+        }
+        let mut rows = group.rows.iter().peekable();
+        for ((start, end), into) in windows.iter().zip(&mut deltas) {
+            let mut gained = zeros.clone();
+            while let Some((time, row)) = rows.next_if(|(time, _)| time <= end) {
+                if let Some(before) = last.filter(|_| time > start) {
+                    let reset = row.iter().zip(before).any(|(now, before)| now < before);
+                    for ((gain, now), before) in gained.iter_mut().zip(row).zip(before) {
+                        *gain += if reset { *now } else { now - before };
+                    }
+                }
+                last = Some(row);
+            }
+            let length = end.duration_since(*start);
+            if last.is_some() && seen(*start, *end) && seen(start.saturating_sub(length).unwrap_or(*start), *start) {
+                into.push(Delta {
+                    family: key.family,
+                    side: group.side,
+                    pod: group.pod.clone(),
+                    labels: key.labels.clone(),
+                    bounds: group.bounds.clone(),
+                    counts: super::tracker::whole_counts(gained),
+                });
+            }
+        }
+    }
+    let of = windows.into_iter().zip(deltas).map(|((start, end), of)| Deltas { start, end, of });
+    Ok(of.filter(|deltas| deltas.requests(Side::Stable) > 0).map(|deltas| deltas.stable_by_pod(metrics, by_pod)).collect())
+}
+
+/// At most `most` names, chosen by their hash: the same ones every time, and no kind of pod more often than another.
+pub fn chosen<'a>(names: impl Iterator<Item = &'a str>, most: usize) -> Vec<String> {
+    let mut all: Vec<(u64, &str)> = names.map(|name| (fnv(name), name)).collect();
+    all.sort_unstable();
+    all.into_iter().take(most).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// FNV-1a, 64 bits.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,264 @@
+//! One look at the raw counters, sorted by what they count, where, and for whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{Dropped, Series, Target, pod_of};
+
+/// Most groups of series that one rollout may hold.
+pub(super) const MOST_GROUPS: usize = 20_000;
+
+/// What a query asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// `up` of the targets.
+    Up,
+    /// Requests by response code.
+    Requests,
+    /// Buckets of the request duration.
+    Latency,
+    /// The model's own metric: index in the plan's list of metrics.
+    Drift(usize),
+}
+
+/// One of the two arms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// What serves.
+    Stable,
+    /// What is tried.
+    Canary,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stable => "stable",
+            Self::Canary => "canary",
+        })
+    }
+}
+
+/// A pod of an arm, as the cluster sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its arm.
+    pub side: Side,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Since when its endpoint is ready; `None`: not ready.
+    pub ready_since: Option<Timestamp>,
+}
+
+/// Who is who in the series of a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Label of the mesh metrics that tells the arms apart.
+    pub label: String,
+    /// Its value for stable.
+    pub stable: String,
+    /// Its value for the canary.
+    pub canary: String,
+    /// The namespace of both arms.
+    pub namespace: String,
+    /// Scrape jobs in which every ready pod must have a target: of the mesh metrics where they are counted at the pods, and of the model's own.
+    pub pod_jobs: BTreeSet<String>,
+    /// Pods of both arms by name.
+    pub pods: BTreeMap<String, Pod>,
+    /// Whether stable takes traffic in this step, and so must be read.
+    pub needs_stable: bool,
+    /// Nothing of a canary pod is counted for so long after it became ready.
+    pub warm_up: std::time::Duration,
+}
+
+/// Raw series of one look, all asked for at the same time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// What was asked for, and what came.
+    pub families: Vec<(Family, Vec<Series>)>,
+}
+
+/// Identity of a counter, or of a histogram.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupKey {
+    pub(super) family: Family,
+    pub(super) target: Target,
+    /// Labels but job, instance and le.
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+/// A counter (no bounds, one value), or a histogram (cumulative values, the last bound is +Inf).
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Group {
+    pub(super) side: Side,
+    /// Name of the pod, or the target's host.
+    pub(super) pod: String,
+    pub(super) bounds: Vec<f64>,
+    /// In order of time; each row is not decreasing.
+    pub(super) rows: Vec<(Timestamp, Vec<f64>)>,
+}
+
+/// A target in one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) newest: Timestamp,
+    pub(super) pod: Option<String>,
+}
+
+/// One look, sorted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Snapshot {
+    pub(super) groups: BTreeMap<GroupKey, Group>,
+    /// Targets that answered their newest scrape.
+    pub(super) read: BTreeMap<Target, Read>,
+}
+
+type Columns = BTreeMap<u64, BTreeMap<Timestamp, f64>>;
+
+impl Snapshot {
+    pub(super) fn of(reading: &Reading, scope: &Scope, at: Timestamp) -> Result<Self, Dropped> {
+        let mut read: BTreeMap<Target, Read> = BTreeMap::new();
+        let mut down = BTreeSet::new();
+        let mut raw: BTreeMap<GroupKey, (Side, String, Columns)> = BTreeMap::new();
+        for (family, all) in &reading.families {
+            for series in all {
+                let Some((newest, value)) = series.samples.iter().rev().find(|(time, _)| *time <= at) else { continue };
+                let target = Target::of(&series.labels);
+                let pod = pod_of(&series.labels);
+                if series.labels.get("namespace").is_some_and(|ns| *family == Family::Up && !ns.is_empty() && *ns != scope.namespace) {
+                    continue;
+                }
+                let seen = Read { newest: *newest, pod: pod.map(str::to_owned) };
+                if *family == Family::Up {
+                    if *value < 1.0 {
+                        down.insert(target.clone());
+                    }
+                    note(&mut read, target, seen);
+                    continue;
+                }
+                let Some(side) = scope.side(*family, series) else { continue };
+                note(&mut read, target.clone(), seen);
+                let bound = match le(*family, series) {
+                    Bound::None => f64::INFINITY,
+                    Bound::At(bound) => bound,
+                    Bound::Unreadable => continue,
+                };
+                let labels =
+                    series.labels.iter().filter(|(name, _)| !matches!(name.as_str(), "job" | "instance" | "le")).map(own).collect();
+                let pod = pod.unwrap_or_else(|| target.host()).to_owned();
+                let entry = raw.entry(GroupKey { family: *family, target, labels }).or_insert_with(|| (side, pod, Columns::new()));
+                entry.2.entry(ordered(bound)).or_default().extend(series.samples.iter().filter(|(time, _)| *time <= at).copied());
+            }
+            if raw.len() > MOST_GROUPS {
+                return Err(Dropped::TooManySeries { most: MOST_GROUPS });
+            }
+        }
+        read.retain(|target, _| !down.contains(target));
+        let groups = raw.into_iter().filter_map(|(key, (side, pod, columns))| Some((key, group(side, pod, &columns)?))).collect();
+        Ok(Self { groups, read })
+    }
+}
+
+impl Scope {
+    fn side(&self, family: Family, series: &Series) -> Option<Side> {
+        if let Family::Drift(_) = family {
+            return pod_of(&series.labels).and_then(|pod| self.pods.get(pod)).map(|pod| pod.side);
+        }
+        match series.label(&self.label) {
+            value if value == self.stable => Some(Side::Stable),
+            value if value == self.canary => Some(Side::Canary),
+            _ => None,
+        }
+    }
+}
+
+fn note(read: &mut BTreeMap<Target, Read>, target: Target, seen: Read) {
+    match read.get_mut(&target) {
+        Some(known) => {
+            known.newest = known.newest.max(seen.newest);
+            known.pod = known.pod.take().or(seen.pod);
+        }
+        None => {
+            read.insert(target, seen);
+        }
+    }
+}
+
+fn own((name, value): (&String, &String)) -> (String, String) {
+    (name.clone(), value.clone())
+}
+
+enum Bound {
+    None,
+    At(f64),
+    Unreadable,
+}
+
+/// The number in `le`, never its text: "1", "1.0" and "1e0" are one bound.
+fn le(family: Family, series: &Series) -> Bound {
+    match series.labels.get("le") {
+        None if family == Family::Latency => Bound::Unreadable,
+        None => Bound::None,
+        Some(text) => match text.parse::<f64>() {
+            Ok(bound) if !bound.is_nan() => Bound::At(bound),
+            _ => Bound::Unreadable,
+        },
+    }
+}
+
+/// Bits that sort as the numbers do.
+fn ordered(bound: f64) -> u64 {
+    // -0.0 and 0.0 are one bound.
+    let bits = (bound + 0.0).to_bits();
+    if bits >> 63 == 0 { bits | (1 << 63) } else { !bits }
+}
+
+fn unordered(bits: u64) -> f64 {
+    f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits })
+}
+
+/// Rows in which every bucket is there, made not decreasing as Prometheus does. `None` without +Inf: the total is not known then.
+fn group(side: Side, pod: String, columns: &Columns) -> Option<Group> {
+    let bounds: Vec<f64> = columns.keys().map(|bits| unordered(*bits)).collect();
+    if bounds.last().is_none_or(|last| *last != f64::INFINITY) {
+        return None;
+    }
+    let mut rows = Vec::new();
+    for time in columns.values().next_back()?.keys() {
+        let row: Option<Vec<f64>> = columns.values().map(|column| column.get(time).copied()).collect();
+        if let Some(row) = row {
+            rows.push((*time, envelope(row)));
+        }
+    }
+    (!rows.is_empty()).then_some(Group { side, pod, bounds, rows })
+}
+
+/// Running maximum.
+pub(super) fn envelope(mut row: Vec<f64>) -> Vec<f64> {
+    let mut most = f64::NEG_INFINITY;
+    for value in &mut row {
+        most = most.max(*value);
+        *value = most;
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_sort_as_numbers() {
+        let mut bounds = [f64::INFINITY, 0.5, -1.0, 1000.0, 0.0, -0.5];
+        bounds.sort_by_key(|bound| ordered(*bound));
+        assert_eq!(bounds, [-1.0, -0.5, 0.0, 0.5, 1000.0, f64::INFINITY]);
+        assert!(bounds.iter().all(|bound| unordered(ordered(*bound)) == *bound));
+    }
+
+    #[test]
+    fn buckets_that_decrease_get_prometheus_envelope() {
+        // Golden vector hq-17: 20, 10, 50, 40, 90, 80 gives the median 8.5, which needs these counts.
+        assert_eq!(envelope(vec![20.0, 10.0, 50.0, 40.0, 90.0, 80.0]), [20.0, 20.0, 50.0, 50.0, 90.0, 90.0]);
+    }
+}

@@ -1,0 +1,134 @@
+//! Design section 2, "What an edit does" and "Revision".
+
+use serde_json::json;
+
+use super::world::World;
+use crate::api::{Outcome, Phase, Verdict};
+
+#[test]
+fn an_edit_of_the_steps_sends_traffic_to_stable_and_starts_again() {
+    let mut world = World::new();
+    world.reach(20);
+    world.spec["strategy"]["canary"]["weights"] = json!([10, 100]);
+    world.settle();
+    assert_eq!(world.weights, [0, 5, 20, 0, 10]);
+}
+
+#[test]
+fn a_hold_is_taken_over_in_place() {
+    let mut world = World::new();
+    world.reach(20);
+    world.spec["strategy"]["canary"]["hold"] = json!("5m");
+    world.verdict = Verdict::Pass;
+    world.wait(120);
+    assert_eq!(world.share("v2"), 20);
+    world.wait(200);
+    assert_eq!(world.share("v2"), 50);
+    assert_eq!(world.weights, [0, 5, 20, 50]);
+}
+
+#[test]
+fn the_canary_set_back_to_stable_is_an_abort_at_once() {
+    let mut world = World::new();
+    world.reach(50);
+    world.spec["canary"]["subset"] = json!("v1");
+    world.settle();
+    assert_eq!(world.share("v2"), 0);
+    assert!(world.records.contains(&(Outcome::Aborted, "SpecReverted".into())));
+}
+
+#[test]
+fn an_invalid_edit_in_the_middle_advances_nothing_and_still_leads_down() {
+    let mut world = World::new();
+    world.reach(20);
+    world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100]);
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(120).stance;
+    assert_eq!((stance.reason, stance.stalled, world.share("v2")), ("Invalid", true, 20));
+    world.verdict = Verdict::Fail;
+    world.settle();
+    assert_eq!(world.share("v2"), 0);
+}
+
+#[test]
+fn a_wrong_object_is_stalled_with_all_its_faults_and_moves_nothing() {
+    let mut world = World::new();
+    world.spec["strategy"]["canary"] = json!({"weights": [50, 20], "hold": "5m", "deadline": "1m"});
+    let stance = world.settle().stance;
+    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Invalid, "Invalid", 0));
+    for path in ["spec.strategy.canary.weights[1]", "spec.strategy.canary"] {
+        assert!(stance.message.contains(path), "{}", stance.message);
+    }
+}
+
+#[test]
+fn a_third_version_in_the_middle_goes_down_first_and_starts_at_the_first_step() {
+    let mut world = World::new();
+    world.pods("v3", "ddd", 5, 5);
+    world.reach(50);
+    world.spec["canary"]["subset"] = json!("v3");
+    world.settle();
+    assert_eq!((world.share("v1"), world.share("v2"), world.share("v3")), (95, 0, 5));
+}
+
+#[test]
+fn a_canary_redeployed_in_the_middle_goes_to_0_settles_and_starts_again() {
+    let mut world = World::new();
+    world.reach(50);
+    world.settling("v2", "ccc");
+    world.settle();
+    assert_eq!(world.share("v2"), 0);
+    assert_eq!(world.wait(60).stance.reason, "Settling");
+    world.pods("v2", "ccc", 5, 5);
+    world.settle();
+    assert_eq!(world.weights, [0, 5, 20, 50, 0, 5]);
+    assert_eq!(world.state.run.as_ref().unwrap().canary.revision, "ccc");
+}
+
+#[test]
+fn stable_redeployed_while_idle_is_told_and_starts_nothing() {
+    let mut world = World::new();
+    world.reach(100);
+    world.wait(61);
+    world.pods("v2", "ccc", 5, 5);
+    let writes = world.writes;
+    world.settle();
+    assert_eq!((world.writes, world.share("v2")), (writes, 100));
+    assert!(world.records.contains(&(Outcome::Held, "StableRedeployed".into())));
+}
+
+#[test]
+fn stable_settling_in_the_middle_holds_and_then_counts_anew() {
+    let mut world = World::new();
+    world.reach(20);
+    world.settling("v1", "eee");
+    world.verdict = Verdict::Pass;
+    assert_eq!(world.wait(61).stance.reason, "Settling");
+    assert_eq!(world.share("v2"), 20);
+    let before = world.state.run.as_ref().unwrap().key();
+    world.pods("v1", "eee", 10, 10);
+    world.verdict = Verdict::Inconclusive;
+    world.settle();
+    assert_ne!(world.state.run.as_ref().unwrap().key(), before);
+    assert_eq!(world.share("v2"), 20);
+}
+
+#[test]
+fn a_canary_without_pods_starts_nothing() {
+    let mut world = World::new();
+    world.pods("v2", "bbb", 0, 0);
+    let stance = world.settle().stance;
+    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Waiting, "NoCanaryEndpoint", 0));
+}
+
+#[test]
+fn spec_paused_stops_advancing_until_an_edit() {
+    let mut world = World::new();
+    world.reach(20);
+    world.spec["paused"] = json!(true);
+    world.verdict = Verdict::Pass;
+    assert_eq!(world.wait(600).stance.phase, Phase::Paused);
+    world.spec["paused"] = json!(false);
+    world.wait(1);
+    assert_eq!(world.share("v2"), 50);
+}

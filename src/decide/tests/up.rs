@@ -1,0 +1,258 @@
+//! Design section 4, "Up", and section 2, "Clocks".
+
+use serde_json::json;
+
+use super::world::World;
+use crate::api::{Outcome, Phase, Verdict};
+use crate::command::Verb;
+use crate::observe::Problem;
+use crate::plan::Plan;
+
+#[test]
+fn a_healthy_canary_goes_5_20_50_100_and_is_promoted() {
+    let mut world = World::new();
+    world.reach(100);
+    world.verdict = Verdict::Inconclusive;
+    world.wait(61);
+    assert_eq!(world.weights, [0, 5, 20, 50, 100]);
+    assert_eq!(world.phase(), Phase::Promoted);
+    assert_eq!(world.state.stable.as_ref().unwrap().subset, "v2");
+    assert_eq!(world.writes, 4, "one write to the route for each step, none for the promotion");
+    assert!(!world.finalizer, "the finalizer goes with the promotion");
+    assert_eq!(world.route["spec"]["http"][0]["timeout"], "3s");
+}
+
+#[test]
+fn nothing_is_written_at_the_fixpoint() {
+    let mut world = World::new();
+    world.reach(20);
+    let (state, writes) = (world.state.clone(), world.writes);
+    world.settle();
+    assert_eq!((world.state, world.writes), (state, writes));
+}
+
+#[test]
+fn a_hold_needs_its_time_and_four_windows() {
+    let mut world = World::new();
+    world.reach(5);
+    world.verdict = Verdict::Pass;
+    world.windows = 3;
+    world.wait(3600 - 60);
+    assert_eq!(world.share("v2"), 5, "a clock jump alone satisfies nothing");
+    world.windows = 4;
+    world.wait(1);
+    assert_eq!(world.share("v2"), 20);
+}
+
+#[test]
+fn no_step_begins_without_a_pass() {
+    let mut world = World::new();
+    world.reach(5);
+    world.wait(300);
+    assert_eq!(world.share("v2"), 5);
+}
+
+#[test]
+fn an_intent_expires_two_windows_after_its_evidence() {
+    let mut world = World::new();
+    world.reach(5);
+    world.verdict = Verdict::Pass;
+    world.now += jiff::SignedDuration::from_secs(61);
+    world.pass();
+    assert!(world.state.run.as_ref().unwrap().intent.is_some(), "the intent is in status before the route is written");
+    assert_eq!(world.share("v2"), 5);
+    world.verdict = Verdict::Inconclusive;
+    world.wait(120);
+    assert_eq!(world.share("v2"), 5, "evidence that is too old raises nothing");
+    assert!(world.state.run.as_ref().unwrap().intent.is_none());
+}
+
+#[test]
+fn a_weight_needs_room() {
+    let mut world = World::new();
+    world.pods("v2", "bbb", 2, 2);
+    world.reach(20);
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(61).stance;
+    assert_eq!(world.share("v2"), 20);
+    assert_eq!(stance.reason, "CanaryCapacity");
+    assert!(stance.message.contains("kubectl -n ml scale deployment fraud-v2 --replicas=3"), "{}", stance.message);
+    world.pods("v2", "bbb", 3, 3);
+    world.wait(10);
+    world.wait(61);
+    assert_eq!(world.share("v2"), 50);
+}
+
+#[test]
+fn with_capacity_any_one_ready_pod_is_enough() {
+    let mut world = World::new();
+    world.pods("v2", "bbb", 1, 1);
+    world.spec["traffic"]["capacity"] = json!("Any");
+    world.reach(100);
+    assert_eq!(world.share("v2"), 100);
+}
+
+#[test]
+fn no_user_sees_the_canary_before_stable_can_be_measured() {
+    let mut world = World::new();
+    world.problem = Some(Problem { reason: "MetricsUnavailable", message: "Prometheus does not answer".into(), unavailable: true });
+    let stance = world.settle().stance;
+    assert_eq!((stance.phase, stance.reason), (Phase::Waiting, "MetricsUnavailable"));
+    assert_eq!(world.writes, 0);
+}
+
+#[test]
+fn missing_data_holds_and_decides_nothing() {
+    let mut world = World::new();
+    world.reach(20);
+    world.verdict = Verdict::Pass;
+    world.problem = Some(Problem { reason: "MetricsUnavailable", message: "Prometheus does not answer".into(), unavailable: true });
+    world.wait(30);
+    assert!(!world.records.iter().any(|record| record.1 == "MetricsUnavailable"), "a hiccup is not told");
+    let stance = world.wait(300).stance;
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, "MetricsUnavailable", 20));
+    assert!(world.records.contains(&(Outcome::Held, "MetricsUnavailable".into())), "told once it lasts");
+    world.problem = None;
+    world.wait(1);
+    assert_eq!(world.share("v2"), 50, "it goes on by itself");
+}
+
+#[test]
+fn an_approval_is_asked_before_the_step_and_answered_by_promote_alone() {
+    let mut world = World::new();
+    world.spec["strategy"] =
+        json!({"steps": [{"weight": 5, "hold": "1m"}, {"weight": 50, "hold": "1m", "approval": true}, {"weight": 100, "hold": "1m"}]});
+    world.reach(5);
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(61).stance;
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Paused, "ApprovalRequired", 5));
+    world.say(Verb::Resume, "1");
+    world.settle();
+    assert_eq!(world.share("v2"), 5);
+    assert!(world.records.contains(&(Outcome::CommandRefused, "CommandRefused".into())));
+    world.say(Verb::Promote, "2");
+    world.settle();
+    assert_eq!(world.share("v2"), 50);
+    world.verdict = Verdict::Inconclusive;
+    world.wait(61);
+    assert_eq!(world.share("v2"), 50, "a promote is one step, once");
+}
+
+#[test]
+fn holds_alone_decide_where_nothing_is_measured() {
+    let mut world = World::new();
+    world.spec["analysis"] = json!({"metrics": []});
+    world.settle();
+    assert_eq!(world.share("v2"), 5);
+    world.wait(61);
+    assert_eq!(world.share("v2"), 5, "four passes as well");
+    world.passes = 4;
+    world.wait(1);
+    assert_eq!(world.share("v2"), 20);
+}
+
+#[test]
+fn a_pause_stops_advancing_and_nothing_else() {
+    let mut world = World::new();
+    world.reach(20);
+    world.say(Verb::Pause, "1");
+    world.verdict = Verdict::Pass;
+    assert_eq!(world.wait(600).stance.phase, Phase::Paused);
+    assert_eq!(world.share("v2"), 20);
+    world.verdict = Verdict::Fail;
+    world.settle();
+    assert_eq!(world.phase(), Phase::RolledBack);
+}
+
+#[test]
+fn the_deadline_brings_what_the_step_says() {
+    for (policy, share, phase) in
+        [("Hold", 5, Phase::Holding), ("Rollback", 0, Phase::RolledBack), ("PromoteIfNoHarm", 20, Phase::Progressing)]
+    {
+        let mut world = World::new();
+        world.spec["strategy"]["canary"]["onInconclusive"] = json!(policy);
+        world.reach(5);
+        world.no_harm = true;
+        let stance = world.wait(601).stance;
+        assert_eq!((stance.phase, world.share("v2")), (phase, share), "{policy}");
+    }
+}
+
+#[test]
+fn a_hold_past_its_deadline_is_told_once_and_still_advances_on_a_pass() {
+    let mut world = World::new();
+    world.reach(5);
+    world.wait(601);
+    world.wait(3600);
+    let told = world.records.iter().filter(|record| record.1 == "DeadlineExceeded").count();
+    assert_eq!(told, 1);
+    world.verdict = Verdict::Pass;
+    world.wait(1);
+    assert_eq!(world.share("v2"), 20);
+}
+
+#[test]
+fn the_deadline_stands_still_while_paused() {
+    let mut world = World::new();
+    world.spec["strategy"]["canary"]["onInconclusive"] = json!("Rollback");
+    world.reach(5);
+    world.say(Verb::Pause, "1");
+    world.settle();
+    world.wait(3600);
+    world.say(Verb::Resume, "2");
+    world.settle();
+    assert_eq!(world.share("v2"), 5);
+    world.wait(601);
+    assert_eq!(world.phase(), Phase::RolledBack);
+}
+
+#[test]
+fn a_limit_that_holds_beats_a_pass_until_a_person_accepts_it() {
+    let mut world = World::new();
+    world.reach(5);
+    (world.verdict, world.hold_limit) = (Verdict::Pass, true);
+    let stance = world.wait(61).stance;
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, "HoldLimit", 5));
+    world.say(Verb::Promote, "1");
+    world.settle();
+    assert_eq!(world.share("v2"), 20);
+    world.wait(61);
+    assert_eq!(world.share("v2"), 50, "accepted for this revision");
+}
+
+#[test]
+fn the_last_step_is_baked_and_needs_requests_and_no_fail() {
+    let mut world = World::new();
+    world.reach(100);
+    world.verdict = Verdict::Fail;
+    world.settle();
+    assert_eq!(world.phase(), Phase::RolledBack);
+    assert_eq!(world.share("v1"), 100);
+}
+
+#[test]
+fn crash_after_every_write_changes_nothing() {
+    // `World::pass` goes through the stored state alone: a crash between two writes is a crash between two passes. Here every pass is
+    // also made twice from the same stored state, as after a crash before its effect was seen.
+    let mut world = World::new();
+    for _ in 0..400 {
+        world.verdict = Verdict::Pass;
+        world.windows = 9;
+        let stored = world.state.clone();
+        world.pass();
+        let moved = world.state.clone();
+        world.state = stored;
+        world.pass();
+        let twice = world.state.clone();
+        world.state = if twice.epoch >= moved.epoch { twice } else { moved };
+        world.now += jiff::SignedDuration::from_secs(7);
+    }
+    assert_eq!(world.weights, [0, 5, 20, 50, 100]);
+    assert_eq!(world.phase(), Phase::Promoted);
+}
+
+#[test]
+fn the_example_of_the_readme_is_a_plan() {
+    let world = World::new();
+    assert!(Plan::parse(&serde_json::from_value(world.spec).unwrap()).is_ok());
+}

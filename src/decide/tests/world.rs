@@ -1,0 +1,245 @@
+//! A route, pods and looks as values, and the loop around `decide` without any I/O: what an act does is done to the JSON.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::api::{Exposure, Phase, RolloutSpec, Verdict};
+use crate::command::{Command, Verb};
+use crate::decide::{Act, Decision, decide};
+use crate::judge::{Evidence, Judgement};
+use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
+use crate::plan::Plan;
+use crate::route::{Fence, find, patch, release};
+use crate::state::State;
+
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) route: Value,
+    pub(super) spec: Value,
+    pub(super) subsets: BTreeMap<String, Subset>,
+    pub(super) commands: Vec<Command>,
+    pub(super) now: Timestamp,
+    pub(super) finalizer: bool,
+    pub(super) deleting: bool,
+    pub(super) refusal: Option<String>,
+    pub(super) verdict: Verdict,
+    pub(super) hold_limit: bool,
+    pub(super) no_harm: bool,
+    pub(super) windows: u32,
+    pub(super) problem: Option<Problem>,
+    pub(super) passes: u32,
+    /// Weights that the canary had, in order.
+    pub(super) weights: Vec<u8>,
+    /// Writes to the route.
+    pub(super) writes: u32,
+    pub(super) records: Vec<(crate::api::Outcome, String)>,
+    pub(super) others: Vec<(String, String)>,
+}
+
+impl World {
+    /// v1 serves everybody from ten pods, v2 has five and is wanted.
+    pub(super) fn new() -> Self {
+        let mut world = Self {
+            state: State { version: 1, ..State::default() },
+            route: json!({
+                "metadata": {"name": "fraud", "resourceVersion": "1"},
+                "spec": {"http": [{"name": "primary", "timeout": "3s", "route": [{"destination": {"host": "fraud", "subset": "v1"}}]}]}
+            }),
+            spec: json!({"traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": {"canary": {"hold": "1m", "deadline": "10m"}}}),
+            subsets: BTreeMap::new(),
+            commands: Vec::new(),
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            finalizer: false,
+            deleting: false,
+            refusal: None,
+            verdict: Verdict::Inconclusive,
+            hold_limit: false,
+            no_harm: false,
+            windows: 0,
+            problem: None,
+            passes: 0,
+            weights: vec![0],
+            writes: 0,
+            records: Vec::new(),
+            others: Vec::new(),
+        };
+        world.pods("v1", "aaa", 10, 10);
+        world.pods("v2", "bbb", 5, 5);
+        world
+    }
+
+    pub(super) fn pods(&mut self, subset: &str, revision: &str, count: usize, ready: usize) {
+        let born = self.now - SignedDuration::from_hours(1);
+        let seen = self.now;
+        let pod = |index: usize| ArmPod {
+            name: format!("{subset}-{revision}-{index}"),
+            created: born,
+            ready_since: (index < ready).then_some(seen),
+        };
+        let arm = Arm { workload: format!("fraud-{subset}"), version: Some(subset.into()), pods: (0..count).map(pod).collect() };
+        let revisions = (count > 0).then(|| revision.to_owned()).into_iter().collect();
+        self.subsets.insert(subset.into(), Subset { declared: true, revisions, arm });
+    }
+
+    pub(super) fn settling(&mut self, subset: &str, other: &str) {
+        self.subsets.get_mut(subset).unwrap().revisions.insert(other.into());
+    }
+
+    pub(super) fn say(&mut self, verb: Verb, id: &str) {
+        self.commands.retain(|command| command.verb != verb); // one annotation for each verb
+        self.commands.push(Command {
+            verb,
+            id: id.into(),
+            step: None,
+            reason: Some("a test".into()),
+            by: Some("ana".into()),
+            force: false,
+            manager: Some("haldane-cli".into()),
+        });
+    }
+
+    pub(super) fn seen(&self, fresh: bool) -> Observation {
+        let spec: RolloutSpec = serde_json::from_value(self.spec.clone()).unwrap();
+        let plan = Plan::parse(&spec).map_err(|faults| faults.to_string());
+        let route = find(&self.route, None);
+        let alive = |name: &str, uid: &str| self.others.iter().any(|other| other.0 == name && other.1 == uid);
+        let holder = route.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, "uid", alive));
+        let key = self.state.run.as_ref().map(|run| run.key());
+        let look = key.map(|key| Look {
+            key,
+            window_end: Some(self.now - SignedDuration::from_secs(20)),
+            evidence: Evidence::new(&[], 30.0),
+            judgement: Judgement {
+                verdict: self.verdict,
+                metrics: Vec::new(),
+                fail_evidence: 1.0,
+                fail_at: 12.5,
+                hold_limit: self.hold_limit,
+                no_harm: self.no_harm,
+                windows: self.windows,
+                step_requests: 1000,
+                exposure: Exposure::default(),
+                infeasible: None,
+            },
+            ready: self.problem.is_none(),
+            problem: self.problem.clone(),
+            canary_in_window: None,
+        });
+        let commands = self.commands.iter().filter(|command| self.state.handled.get(command.verb.name()) != Some(&command.id));
+        Observation {
+            namespace: "ml".into(),
+            name: "fraud".into(),
+            uid: "uid".into(),
+            generation: 1,
+            deleting: self.deleting,
+            finalizer: self.finalizer,
+            plan,
+            commands: commands.cloned().map(Ok).collect(),
+            route,
+            holder,
+            other_routes: Vec::new(),
+            subsets: self.subsets.clone(),
+            look,
+            config_problem: None,
+            passes: self.passes,
+            refusal: self.refusal.clone(),
+            fresh,
+        }
+    }
+
+    /// One pass; what it decides is done.
+    pub(super) fn pass(&mut self) -> Decision {
+        let decision = decide(&self.state, &self.seen(false), self.now);
+        let decision = if decision.act == Act::Reread { decide(&self.state, &self.seen(true), self.now) } else { decision };
+        self.perform(&decision);
+        decision
+    }
+
+    fn perform(&mut self, decision: &Decision) {
+        let written = match (&decision.act, find(&self.route, None)) {
+            (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version)),
+            (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity)),
+            (Act::Release { stable }, Ok(view)) => Some(release(&view, stable)),
+            _ => None,
+        };
+        match &decision.act {
+            Act::AddFinalizer => self.finalizer = true,
+            Act::DropFinalizer => self.finalizer = false,
+            Act::Nothing | Act::Reread => {
+                // What status keeps goes through the checkpoint, as after a crash.
+                let stored = serde_json::to_value(&decision.state).unwrap();
+                let state: State = serde_json::from_value(stored).unwrap();
+                let kept = decision.state.clone();
+                self.state =
+                    State { refused: kept.refused, history: kept.history, handled: kept.handled, decision: kept.decision, ..state };
+                self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
+            }
+            _ => {}
+        }
+        if let Some(patch) = written {
+            json_patch::patch(&mut self.route, &patch).unwrap();
+            self.touch();
+            self.writes += 1;
+        }
+        let share = self.share("v2");
+        if self.weights.last() != Some(&share) {
+            self.weights.push(share);
+        }
+    }
+
+    /// Somebody wrote the object.
+    pub(super) fn touch(&mut self) {
+        let version: u64 = self.route["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+        self.route["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+    }
+
+    pub(super) fn share(&self, subset: &str) -> u8 {
+        find(&self.route, None).map_or(0, |view| view.share(subset))
+    }
+
+    /// Passes until nothing changes.
+    pub(super) fn settle(&mut self) -> Decision {
+        for _ in 0..30 {
+            let before = (self.state.clone(), self.route.clone(), self.finalizer);
+            let decision = self.pass();
+            if (self.state.clone(), self.route.clone(), self.finalizer) == before {
+                return decision;
+            }
+        }
+        panic!("it does not settle: {:?}", self.state);
+    }
+
+    pub(super) fn wait(&mut self, seconds: i64) -> Decision {
+        self.now += SignedDuration::from_secs(seconds);
+        self.settle()
+    }
+
+    /// Until the canary has this share, with every look a Pass.
+    pub(super) fn reach(&mut self, weight: u8) {
+        self.verdict = Verdict::Pass;
+        self.windows = 9;
+        self.settle();
+        for _ in 0..20 {
+            if self.share("v2") == weight {
+                self.verdict = Verdict::Inconclusive;
+                return;
+            }
+            self.wait(61);
+        }
+        panic!("{weight} % was never reached: {:?}", self.weights);
+    }
+
+    /// Somebody sets the weights by hand.
+    pub(super) fn by_hand(&mut self, v1: u8, v2: u8) {
+        for entry in self.route["spec"]["http"][0]["route"].as_array_mut().unwrap() {
+            entry["weight"] = if entry["destination"]["subset"] == "v1" { json!(v1) } else { json!(v2) };
+        }
+        self.touch();
+    }
+
+    pub(super) fn phase(&mut self) -> Phase {
+        self.settle().stance.phase
+    }
+}

@@ -1,0 +1,305 @@
+//! How long it will take (statistics 2g): closed forms, from rates and traffic alone.
+
+use serde::{Deserialize, Serialize};
+
+use super::StepTerms;
+use super::drift::{pass_limit, upper_bound};
+use super::kernel::{Margin, divergence, logistic, logit, project};
+use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
+use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above};
+use super::say;
+use crate::plan::{DriftSource, Metric, MetricKind};
+
+/// More windows than this is never.
+const NEVER: f64 = 1e6;
+/// The regression in latency that the forecast speaks of: slower by this.
+pub const SLOWER: f64 = 0.30;
+/// Dispersion that the forecast of a plan assumes.
+const PLANNED_PHI: f64 = 1.1;
+/// Istio's bounds, ms, and a service with p50 at 100 and p99 at 400 ms: what the forecast of a plan assumes of latency.
+const BOUNDS: [f64; 14] = [0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0];
+/// Shares of the classes that the forecast of a plan assumes.
+const CLASSES: [f64; 5] = [0.50, 0.25, 0.15, 0.07, 0.03];
+
+/// Nats that one window adds for the bet `(theta_a, theta_b)` if the truth is `(p_a, p_b)`.
+fn growth(n: (f64, f64), truth: (f64, f64), theta: (f64, f64), margin: Margin) -> f64 {
+    let Some(at) = project(n.0, n.1, theta.0, theta.1, margin) else { return 0.0 };
+    let part = |n: f64, p: f64, null: f64, theta: f64| n * (divergence(p, null) - divergence(p, theta));
+    part(n.0, truth.0, at.a0, theta.0) + part(n.1, truth.1, at.b0, theta.1)
+}
+
+/// Windows until the fail side of a share would find the canary at `p_b`, stable being at `p_a`; `n` are requests of stable and canary
+/// in a window, `weight` is the part of the metric in the merge, `fail_at` where the merge fails. `None`: never.
+pub fn windows_to_fail(n: (f64, f64), p_a: f64, p_b: f64, margin: Margin, phi: f64, weight: f64, fail_at: f64) -> Option<f64> {
+    let (b, p_a) = (margin.at(p_a), p_a.max(1e-6));
+    let best = ETA
+        .iter()
+        .map(|eta| logistic(logit(b.clamp(1e-9, 1.0 - 1e-9)) + eta))
+        .filter(|theta_b| b < 1.0 && *theta_b > b)
+        .map(|theta_b| growth(n, (p_a, p_b), (p_a, theta_b), margin))
+        .fold(0.0, f64::max);
+    let needed = (fail_at / weight.max(1e-9)).ln() + (ETA.len() as f64 / GAMMA_FIRST).ln() - 0.8;
+    windows(needed, (best / phi).min(CAP)).map(|windows| windows.max(3.0))
+}
+
+/// Windows until the pass side of a share would prove a healthy canary, with `log_evidence` reached already. `None`: never.
+pub fn windows_to_pass(n: (f64, f64), p: f64, margin: Margin, phi: f64, log_evidence: f64) -> Option<f64> {
+    let p = p.max(1e-6);
+    let b = margin.at(p);
+    let best = [p, 0.5 * p, p + 0.5 * margin.d]
+        .into_iter()
+        .filter(|theta_b| b < 1.0 && *theta_b < b)
+        .map(|theta_b| growth(n, (p, p), (p, theta_b), margin))
+        .fold(0.0, f64::max);
+    windows(PASS_AT.ln() + 3f64.ln() - 0.5 - log_evidence.max(-20.0), (best / phi).min(PASS_CAP))
+}
+
+fn windows(needed: f64, each: f64) -> Option<f64> {
+    let windows = needed.max(0.0) / each;
+    (each > 1e-9 && windows < NEVER).then(|| windows.ceil().max(1.0))
+}
+
+/// Windows until the upper bound of the distance of a healthy canary is below `limit`: `by_chance(precision)` is the distance that chance
+/// shows, `radius(precision)` what is added. `each` is the precision that one window adds, `had` what is there.
+pub fn windows_to_bound(each: f64, had: f64, limit: f64, bound: impl Fn(f64) -> f64) -> Option<f64> {
+    if each <= 0.0 || bound(had + each * NEVER) > limit {
+        return None;
+    }
+    let (mut low, mut high) = (0.0, NEVER);
+    while high - low > 0.5 {
+        let middle = 0.5 * (low + high);
+        if bound(had + each * middle) > limit { low = middle } else { high = middle }
+    }
+    Some(high.ceil())
+}
+
+/// The error rate that the forecast speaks of: twice stable's, or where the limit allows that, twice the limit.
+pub fn doubled(p: f64, margin: Margin) -> f64 {
+    let limit = margin.at(p);
+    let target = if 2.0 * p > 1.2 * limit { 2.0 * p } else { 2.0 * limit };
+    target.min(0.5 * (1.0 + limit))
+}
+
+/// How long each step of a plan will take.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanForecast {
+    /// One for each step.
+    pub steps: Vec<StepForecast>,
+    /// Why the plan cannot be decided at this traffic, with the change that would do.
+    pub infeasible: Option<String>,
+}
+
+/// How long one step will take.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepForecast {
+    /// Minutes until a healthy canary passes; `None`: never. At 100 % the hold.
+    pub minutes_to_pass: Option<f64>,
+    /// Minutes until a doubled error rate, a slow-down by 30 % or twice the drift limit is seen, the slowest of them; `None`: never.
+    pub minutes_to_detect: Option<f64>,
+    /// The metric that passes last.
+    pub slowest: Option<String>,
+}
+
+/// Windows until one metric passes a step, and until it would see its regression, for typical latencies and classes. An outer `None` in
+/// the first: nothing of it can be proved in the step, so that it does not gate.
+fn step_windows(
+    kind: &MetricKind,
+    step: &StepTerms,
+    requests: f64,
+    errors: f64,
+    weight: f64,
+    fail_at: f64,
+) -> (Option<Option<f64>>, Option<f64>) {
+    let n = (requests * (1.0 - step.weight), requests * step.weight);
+    match kind {
+        MetricKind::ErrorRate { .. } => {
+            let fail = fail_margin(kind, &[], &[errors], 0);
+            let pass = Margin { r: 1.0, d: pass_margin(kind, &[], &[errors], 0, step.next_weight) };
+            let seen = windows_to_fail(n, errors, doubled(errors, fail), fail, PLANNED_PHI, weight, fail_at);
+            (Some(windows_to_pass(n, errors, pass, PLANNED_PHI, 0.0)), seen)
+        }
+        MetricKind::Latency { .. } => {
+            let deviation = 4f64.ln() / 2.326;
+            let above = |u: f64| 0.5 * statrs::function::erf::erfc((u / 100.0).ln() / deviation / std::f64::consts::SQRT_2);
+            let s0: Vec<f64> = BOUNDS.iter().map(|u| above(*u)).collect();
+            let planned = n.1 * f64::from(step.planned_windows);
+            let mut pass: Option<Option<f64>> = None;
+            let mut seen: Option<f64> = None;
+            for (column, _) in brackets(&s0) {
+                let Some((bound, share)) = BOUNDS.get(column).zip(s0.get(column)) else { continue };
+                let fail = fail_margin(kind, &BOUNDS, &s0, column);
+                let slow = share_above(&BOUNDS, &s0, bound / (1.0 + SLOWER));
+                let found = windows_to_fail(n, *share, slow, fail, PLANNED_PHI, weight / 4.0, fail_at);
+                seen = [seen, found].into_iter().flatten().min_by(f64::total_cmp);
+                let d = pass_margin(kind, &BOUNDS, &s0, column, step.next_weight);
+                if planned * share >= LEAST_EVENTS && share + d < 1.0 {
+                    let need = windows_to_pass(n, *share, Margin { r: 1.0, d }, PLANNED_PHI, 0.0);
+                    pass = Some(pass.unwrap_or(Some(0.0)).zip(need).map(|(a, b)| a.max(b)));
+                }
+            }
+            (pass, seen)
+        }
+        MetricKind::Drift { source, rollback, pass, .. } => {
+            let layout = match source {
+                DriftSource::Counter { .. } => super::columns::Layout::Classes((1..CLASSES.len()).map(|c| c.to_string()).collect()),
+                DriftSource::Histogram { .. } => super::columns::Layout::Bounds(vec![0.5]),
+            };
+            let each = requests * step.weight * (1.0 - step.weight);
+            let planned = each * f64::from(step.planned_windows);
+            let limit = pass_limit(*pass, step.next_weight);
+            let bound = |precision: f64| healthy_bound(&layout, precision, planned, PLANNED_PHI);
+            let fail = Margin { r: 1.0, d: *rollback };
+            let seen = windows_to_fail(n, 0.25, 0.25 + (2.0 * rollback).clamp(0.02, 0.7), fail, PLANNED_PHI, 0.5 * weight, fail_at);
+            (Some(windows_to_bound(each, 0.0, limit, bound)), seen)
+        }
+    }
+}
+
+/// Upper bound of the distance that a healthy canary is expected to show at a precision.
+pub fn healthy_bound(layout: &super::columns::Layout, precision: f64, planned: f64, phi: f64) -> f64 {
+    // Two equal samples whose joint precision is the one asked for.
+    let mut seen = super::distance::Matched::new(layout.columns());
+    let n = 2.0 * precision.max(1e-9);
+    let shares: Vec<f64> = match layout {
+        super::columns::Layout::Classes(_) => CLASSES.iter().map(|p| p * n).collect(),
+        _ => vec![0.5 * n; layout.columns()],
+    };
+    seen.add(n, &shares, n, &shares);
+    (super::drift::distance_by_chance(layout, &seen, phi) + upper_bound(layout, &seen, planned, phi)).min(1.0)
+}
+
+/// Forecast of a plan at `rps` requests a second and stable's error rate. `hold_seconds` and `deadline_seconds` belong to the steps.
+/// Latency is taken as p50 100 ms and p99 400 ms on Istio's buckets, drift as five classes, dispersion as 1.1.
+pub fn forecast_plan(
+    metrics: &[Metric],
+    steps: &[StepTerms],
+    interval_seconds: f64,
+    rps: f64,
+    hold_seconds: &[f64],
+    deadline_seconds: &[f64],
+    baseline_error_rate: f64,
+) -> PlanForecast {
+    let of = |step: &StepTerms| forecast_step(metrics, step, interval_seconds, rps, baseline_error_rate);
+    let mut found: Vec<StepForecast> = steps.iter().map(of).collect();
+    for ((forecast, step), hold) in found.iter_mut().zip(steps).zip(hold_seconds) {
+        if step.weight >= 1.0 {
+            forecast.minutes_to_pass = Some(hold / 60.0);
+        }
+    }
+    let limits = || steps.iter().zip(deadline_seconds.iter().map(|seconds| seconds / 60.0));
+    let late = found
+        .iter()
+        .zip(limits())
+        .find(|(forecast, (step, limit))| step.weight < 1.0 && forecast.minutes_to_pass.is_none_or(|m| m > *limit));
+    let infeasible = late.map(|(forecast, (step, limit))| {
+        let need = forecast.minutes_to_pass.map_or("would never pass".to_owned(), |m| format!("needs about {}", say::minutes(m)));
+        let slowest = forecast.slowest.as_deref().unwrap_or("the analysis");
+        let better = [0.10, 0.20, 0.30, 0.50].into_iter().filter(|weight| *weight > step.weight).find(|weight| {
+            let mut later: Vec<StepTerms> = steps.iter().filter(|s| s.weight > *weight || s.weight >= 1.0).cloned().collect();
+            later.insert(0, StepTerms { weight: *weight, next_weight: later.first().map_or(1.0, |s| s.weight), ..step.clone() });
+            later
+                .iter()
+                .filter(|s| s.weight < 1.0)
+                .all(|s| forecast_step(metrics, s, interval_seconds, rps, baseline_error_rate).minutes_to_pass.is_some_and(|m| m <= limit))
+        });
+        let longest = found
+            .iter()
+            .zip(steps)
+            .filter(|(_, s)| s.weight < 1.0)
+            .map(|(f, _)| f.minutes_to_pass)
+            .try_fold(0.0f64, |most, m| m.map(|m| most.max(m)));
+        let mut mends: Vec<String> = Vec::new();
+        mends.extend(better.map(|weight| format!("a first weight of {:.0} %", 100.0 * weight)));
+        mends.extend(longest.map(|m| format!("a deadline of {}", say::minutes(1.3 * m))));
+        let mend = if mends.is_empty() {
+            "more traffic, or a longer hold with fewer metrics, is what would do".to_owned()
+        } else {
+            format!("{} would do", mends.join(" or "))
+        };
+        format!(
+            "at {rps} requests a second the step at {:.0} % {need} for {slowest}, and its deadline is {}; {mend}",
+            100.0 * step.weight,
+            say::minutes(limit)
+        )
+    });
+    PlanForecast { steps: found, infeasible }
+}
+
+fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rps: f64, errors: f64) -> StepForecast {
+    let gating: Vec<&Metric> = metrics.iter().filter(|metric| !step.without.contains(&metric.name)).collect();
+    let mut forecast = StepForecast { minutes_to_pass: Some(0.0), minutes_to_detect: Some(0.0), slowest: None };
+    if step.weight >= 1.0 {
+        return StepForecast { minutes_to_detect: None, ..forecast };
+    }
+    let weight = 1.0 / gating.len().max(1) as f64;
+    let minutes = |windows: f64| windows * interval_seconds / 60.0;
+    for metric in gating {
+        let (pass, seen) = step_windows(&metric.kind, step, rps * interval_seconds, errors, weight, super::FAIL_AT);
+        forecast.minutes_to_detect = forecast.minutes_to_detect.zip(seen).map(|(most, w)| most.max(minutes(w)));
+        let Some(pass) = pass else { continue };
+        let slower = forecast.minutes_to_pass.zip(pass).is_none_or(|(most, w)| minutes(w) >= most);
+        if slower && forecast.minutes_to_pass.is_some() {
+            forecast.slowest = Some(metric.name.clone());
+            forecast.minutes_to_pass = pass.map(minutes);
+        }
+    }
+    forecast
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRICT: Margin = Margin { r: 1.0, d: 0.0 };
+
+    fn steps() -> Vec<StepTerms> {
+        let step = |weight: f64, next_weight: f64| StepTerms { weight, next_weight, planned_windows: 10, without: Vec::new() };
+        vec![step(0.05, 0.2), step(0.2, 0.5), step(0.5, 1.0), step(1.0, 1.0)]
+    }
+
+    fn metrics() -> Vec<Metric> {
+        let source = DriftSource::Counter { metric: "m".into(), class: "class".into() };
+        vec![
+            Metric { name: "errors".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } },
+            Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } },
+            Metric { name: "drift".into(), kind: MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 } },
+        ]
+    }
+
+    #[test]
+    fn canary_requests_to_detect_follow_the_table_of_2g() {
+        // 0.1 -> 1 %, strict margin, alpha .05, a third of the weight: 483 canary requests at 5 %; with margins 650 (7 bets there).
+        let windows = windows_to_fail((285.0, 15.0), 0.001, 0.01, STRICT, 1.0, 1.0 / 3.0, 20.0).unwrap();
+        assert!((400.0..600.0).contains(&(windows * 15.0)), "{windows}");
+        let wide = windows_to_fail((285.0, 15.0), 0.001, 0.01, Margin { r: 1.1, d: 0.0005 }, 1.0, 1.0 / 3.0, 20.0).unwrap();
+        assert!((500.0..800.0).contains(&(wide * 15.0)), "{wide}");
+    }
+
+    #[test]
+    fn a_difference_inside_the_margin_is_never_seen() {
+        assert_eq!(windows_to_fail((2850.0, 150.0), 0.01, 0.0112, Margin { r: 1.1, d: 0.0005 }, 1.0, 1.0, 12.5), None);
+    }
+
+    #[test]
+    fn a_plan_at_good_traffic_is_decided_within_the_holds() {
+        let plan = forecast_plan(&metrics(), &steps(), 30.0, 100.0, &[300.0; 4], &[3600.0; 4], 0.001);
+        assert_eq!(plan.infeasible, None);
+        assert!(plan.steps.iter().all(|step| step.minutes_to_pass.is_some_and(|m| m <= 10.0)), "{plan:?}");
+    }
+
+    #[test]
+    fn a_plan_at_one_request_a_second_is_told_to_be_impossible_with_a_mend() {
+        let plan = forecast_plan(&metrics(), &steps(), 30.0, 1.0, &[300.0; 4], &[3600.0; 4], 0.005);
+        let text = plan.infeasible.unwrap();
+        assert!(text.contains("1 requests a second") && text.contains("would do"), "{text}");
+    }
+
+    #[test]
+    fn less_traffic_takes_longer() {
+        let minutes =
+            |rps: f64| forecast_plan(&metrics(), &steps(), 30.0, rps, &[300.0; 4], &[3600.0; 4], 0.001).steps[0].minutes_to_pass.unwrap();
+        assert!(minutes(10.0) > minutes(50.0));
+    }
+}

@@ -1,0 +1,253 @@
+//! One window of two proportions as an e-variable with an affine margin (statistics 2a), and the one-arm form for the bake (2k).
+//!
+//! The null is a half-plane bounded by `b = r a + d`. A bet outside it is projected onto that line in the sense of Kullback and
+//! Leibler, weighted by the two counts; the likelihood ratio against the projection has expectation at most 1 under the whole null.
+
+/// Counts of one window: requests and events of stable (`a`) and of the canary (`b`).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pair {
+    /// Stable's requests.
+    pub n_a: f64,
+    /// Stable's events.
+    pub x_a: f64,
+    /// Canary's requests.
+    pub n_b: f64,
+    /// Canary's events.
+    pub x_b: f64,
+}
+
+impl Pair {
+    /// The arms exchanged.
+    pub fn swapped(self) -> Self {
+        Self { n_a: self.n_b, x_a: self.x_b, n_b: self.n_a, x_b: self.x_a }
+    }
+
+    /// The complement: what was no event.
+    pub fn complement(self) -> Self {
+        Self { x_a: self.n_a - self.x_a, x_b: self.n_b - self.x_b, ..self }
+    }
+}
+
+/// The boundary of a null: canary = `r` x stable + `d`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Margin {
+    /// Relative, at least 1.
+    pub r: f64,
+    /// Absolute, at least 0.
+    pub d: f64,
+}
+
+impl Margin {
+    /// The canary's rate on the boundary.
+    pub fn at(self, a: f64) -> f64 {
+        self.r * a + self.d
+    }
+}
+
+/// The point of the boundary nearest to a bet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Projection {
+    /// Stable's rate.
+    pub a0: f64,
+    /// Canary's rate.
+    pub b0: f64,
+}
+
+/// Log odds of a share.
+pub fn logit(p: f64) -> f64 {
+    p.ln() - (-p).ln_1p()
+}
+
+/// Share of log odds.
+pub fn logistic(x: f64) -> f64 {
+    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
+}
+
+/// Kullback-Leibler divergence of two proportions, nats.
+pub fn divergence(p: f64, q: f64) -> f64 {
+    let part = |x: f64, y: f64| if x <= 0.0 { 0.0 } else { x * (x / y).ln() };
+    (part(p, q) + part(1.0 - p, 1.0 - q)).max(0.0)
+}
+
+/// Projects the bet `(theta_a, theta_b)` onto the boundary, for `n_a` and `n_b` requests. `None` when the bet lies on the boundary, or
+/// when a rate is not strictly between 0 and 1: then there is no bet.
+///
+/// Bisection until neighbouring numbers are reached: with a projection that has not converged the e-variable is not one.
+pub fn project(n_a: f64, n_b: f64, theta_a: f64, theta_b: f64, margin: Margin) -> Option<Projection> {
+    let inside = |p: f64| p > 0.0 && p < 1.0;
+    if !(inside(theta_a) && inside(theta_b) && inside(margin.at(theta_a))) || n_a <= 0.0 || n_b <= 0.0 {
+        return None;
+    }
+    let Margin { r, d } = margin;
+    if r == 1.0 && d == 0.0 {
+        let a0 = (n_a * theta_a + n_b * theta_b) / (n_a + n_b);
+        return (theta_a != theta_b).then_some(Projection { a0, b0: a0 });
+    }
+    let (u, v) = (n_a / (n_a + n_b), r * n_b / (n_a + n_b));
+    let other = ((theta_b - d) / r).clamp(0.0, 1.0);
+    let (mut low, mut high) = if other < theta_a { (other, theta_a) } else { (theta_a, other) };
+    let slope = |a: f64| {
+        let b = r * a + d;
+        u * (a - theta_a) * b * (1.0 - b) + v * (b - theta_b) * a * (1.0 - a)
+    };
+    for _ in 0..200 {
+        let middle = 0.5 * (low + high);
+        if middle <= low || middle >= high {
+            break;
+        }
+        if slope(middle) < 0.0 { low = middle } else { high = middle }
+    }
+    let a0 = 0.5 * (low + high);
+    let b0 = margin.at(a0);
+    (inside(a0) && inside(b0)).then_some(Projection { a0, b0 })
+}
+
+/// `x ln(theta / null) + (n - x) ln((1 - theta) / (1 - null))`, exact for small rates too.
+fn log_ratio(n: f64, x: f64, theta: f64, null: f64) -> f64 {
+    let hit = if x > 0.0 { x * ((theta - null) / null).ln_1p() } else { 0.0 };
+    let miss = if n > x { (n - x) * ((null - theta) / (1.0 - null)).ln_1p() } else { 0.0 };
+    hit + miss
+}
+
+/// Log of the likelihood ratio of the bet against its projection.
+pub fn log_e(pair: Pair, theta_a: f64, theta_b: f64, at: Projection) -> f64 {
+    let value = log_ratio(pair.n_a, pair.x_a, theta_a, at.a0) + log_ratio(pair.n_b, pair.x_b, theta_b, at.b0);
+    if value.is_finite() { value } else { 0.0 }
+}
+
+/// The kernel: log e-value of one window for the bet `(theta_a, theta_b)`; 0 where there is no bet or an arm is empty.
+pub fn affine_log_e(pair: Pair, theta_a: f64, theta_b: f64, margin: Margin) -> f64 {
+    project(pair.n_a, pair.n_b, theta_a, theta_b, margin).map_or(0.0, |at| log_e(pair, theta_a, theta_b, at))
+}
+
+/// Bets of the fail side: stable at `p`, the canary `eta` log odds beyond the boundary. A bet that is not outside the null is 0.
+pub fn fail_bets(pair: Pair, p: f64, margin: Margin, etas: &[f64]) -> Vec<f64> {
+    let b = margin.at(p);
+    let bet = |eta: &f64| {
+        if b >= 1.0 {
+            return 0.0;
+        }
+        let theta_b = logistic(logit(b) + eta);
+        if theta_b > b { affine_log_e(pair, p, theta_b, margin) } else { 0.0 }
+    };
+    etas.iter().map(bet).collect()
+}
+
+/// Bets against the other direction, `stable <= r canary + d`: the arms exchanged, stable's rate `p` is the one that is too high.
+pub fn fall_bets(pair: Pair, p: f64, margin: Margin, etas: &[f64]) -> Vec<f64> {
+    let pair = pair.swapped();
+    let bet = |eta: &f64| {
+        let theta_a = (logistic(logit(p) - eta) - margin.d) / margin.r;
+        if theta_a > 0.0 && p > margin.at(theta_a) { affine_log_e(pair, theta_a, p, margin) } else { 0.0 }
+    };
+    etas.iter().map(bet).collect()
+}
+
+/// Bets of the pass side against `canary >= r stable + d`: the canary at stable's rate, at half of it, and half-way to the boundary.
+pub fn pass_bets(pair: Pair, p: f64, margin: Margin) -> [f64; 3] {
+    let b = margin.at(p);
+    [p, 0.5 * p, p + 0.5 * margin.d].map(|theta_b| if b < 1.0 && theta_b < b { affine_log_e(pair, p, theta_b, margin) } else { 0.0 })
+}
+
+/// One arm against a fixed boundary `b0` (the bake): `x` events of `n`.
+pub fn one_arm_bets(n: f64, x: f64, b0: f64, etas: &[f64]) -> Vec<f64> {
+    let bet = |eta: &f64| {
+        if b0 <= 0.0 || b0 >= 1.0 {
+            return 0.0;
+        }
+        let theta = logistic(logit(b0) + eta);
+        if theta > b0 && theta < 1.0 { log_ratio(n, x, theta, b0) } else { 0.0 }
+    };
+    etas.iter().map(bet).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `n_a ln A + n_b ln B`: the log of the expected e-value at the rates `(p, q)`.
+    fn log_expectation(n_a: f64, n_b: f64, theta: (f64, f64), at: Projection, p: f64, q: f64) -> f64 {
+        let mean = |p: f64, theta: f64, null: f64| (p * (theta - null) / null + (1.0 - p) * (null - theta) / (1.0 - null)).ln_1p();
+        n_a * mean(p, theta.0, at.a0) + n_b * mean(q, theta.1, at.b0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn the_fail_side_expects_at_most_one_on_and_inside_the_boundary(
+            p_hat in 1e-6..0.999999f64, p in 0.0..=1.0f64, inside in 0.0..=1.0f64, r in 1.0..3.5f64, d in 0.0..0.3f64, strict in any::<bool>(),
+            n_a in 1.0..20_000f64, n_b in 1.0..20_000f64, eta in 0.05..3.2f64,
+        ) {
+            let margin = if strict { Margin { r: 1.0, d: 0.0 } } else { Margin { r, d } };
+            let b = margin.at(p_hat);
+            let theta_b = logistic(logit(b.min(1.0)) + eta);
+            if b < 1.0 && theta_b > b && let Some(at) = project(n_a, n_b, p_hat, theta_b, margin) {
+                let edge = margin.at(p).min(1.0);
+                for q in [edge, edge * inside] {
+                    let log = log_expectation(n_a, n_b, (p_hat, theta_b), at, p, q);
+                    prop_assert!(log <= 1e-9, "{log} at {at:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn the_pass_side_expects_at_most_one_on_and_beyond_the_boundary(
+            p_hat in 1e-6..0.999999f64, p in 0.0..=1.0f64, beyond in 0.0..=1.0f64, d in 1e-4..0.5f64,
+            n_a in 1.0..20_000f64, n_b in 1.0..20_000f64,
+        ) {
+            let margin = Margin { r: 1.0, d };
+            for theta_b in [p_hat, 0.5 * p_hat, p_hat + 0.5 * d] {
+                if margin.at(p_hat) < 1.0 && let Some(at) = project(n_a, n_b, p_hat, theta_b, margin) {
+                    let edge = margin.at(p);
+                    for q in [edge, edge + beyond * (1.0 - edge)] {
+                        if q <= 1.0 {
+                            let log = log_expectation(n_a, n_b, (p_hat, theta_b), at, p, q);
+                            prop_assert!(log <= 1e-9, "{log} at {at:?}");
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_class_that_falls_is_a_valid_bet_too(
+            p_hat in 1e-4..0.9999f64, p in 0.0..=1.0f64, r in 1.0..3.5f64, d in 0.0..0.1f64, n_a in 1.0..20_000f64, n_b in 1.0..20_000f64, eta in 0.05..3.2f64,
+        ) {
+            let margin = Margin { r, d };
+            let theta_a = (logistic(logit(p_hat) - eta) - d) / r;
+            if theta_a > 0.0 && p_hat > margin.at(theta_a) && let Some(at) = project(n_b, n_a, theta_a, p_hat, margin) {
+                let log = log_expectation(n_b, n_a, (theta_a, p_hat), at, p, margin.at(p).min(1.0));
+                prop_assert!(log <= 1e-9, "{log} at {at:?}");
+            }
+        }
+
+        #[test]
+        fn counts_up_to_a_billion_give_finite_numbers(
+            n_a in 0u64..1_000_000_000, n_b in 0u64..1_000_000_000, bad_a in 0.0..=1.0f64, bad_b in 0.0..=1.0f64, p in 1e-9..1.0f64, d in 0.0..1.0f64, r in 1.0..4.0f64,
+        ) {
+            let pair = Pair { n_a: n_a as f64, x_a: (n_a as f64 * bad_a).floor(), n_b: n_b as f64, x_b: (n_b as f64 * bad_b).floor() };
+            let margin = Margin { r, d };
+            let logs = fail_bets(pair, p, margin, &[0.15, 0.5, 1.2, 2.6]).into_iter().chain(fall_bets(pair, p, margin, &[0.15, 2.6])).chain(pass_bets(pair, p, margin)).chain(one_arm_bets(pair.n_b, pair.x_b, d, &[0.15, 2.6]));
+            for log in logs {
+                prop_assert!(log.is_finite());
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_arm_says_nothing() {
+        for pair in [Pair { n_a: 100.0, x_a: 3.0, ..Pair::default() }, Pair { n_b: 100.0, x_b: 30.0, ..Pair::default() }] {
+            assert!(fail_bets(pair, 0.01, Margin { r: 1.1, d: 0.0005 }, &[0.5, 2.6]).iter().all(|log| *log == 0.0));
+            assert_eq!(pass_bets(pair, 0.01, Margin { r: 1.0, d: 0.01 }), [0.0; 3]);
+        }
+    }
+
+    #[test]
+    fn a_bet_that_would_slip_into_the_null_is_not_made() {
+        let pair = Pair { n_a: 2850.0, x_a: 2764.0, n_b: 150.0, x_b: 145.0 };
+        assert_eq!(fail_bets(pair, 0.97, Margin { r: 1.0, d: 0.15 }, &[0.15, 0.5, 1.2, 2.6]), vec![0.0; 4]);
+    }
+}

@@ -1,0 +1,445 @@
+//! Evidence about one metric: what its columns are, what was frozen from stable's past, and the processes that run.
+
+use serde::{Deserialize, Serialize};
+
+use super::bake::{self, Bake};
+use super::columns::{Layout, Row, select};
+use super::dispersion::{ENOUGH_WINDOWS, Table, UNKNOWN, pod_margin};
+use super::distance::Matched;
+use super::drift::{Drift, Limit, MOST_RATES, Start};
+use super::kernel::{Margin, fail_bets};
+use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn};
+use super::proportions::{LEAST_EVENTS, Proportions, Track, brackets, fail_margin, pair};
+use super::{Context, StepTerms, tidy};
+use crate::counts::{Counts, History};
+use crate::plan::{Metric, MetricKind};
+
+/// Windows of stable that freeze margins and dispersion.
+pub const CALIBRATION: usize = 20;
+/// Pods' standard deviation as a share of the rate, where pods cannot be told apart and the canary has fewer than three.
+const UNSEEN_PODS: f64 = 0.2;
+/// Uncapped evidence that ends a catastrophe at once.
+const CATASTROPHE: f64 = 1e6;
+
+/// How many looks were given start weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Looks {
+    begun: bool,
+    starts: u32,
+    others: u32,
+    in_step: u32,
+    fresh_step: bool,
+}
+
+impl Looks {
+    /// A later step begins.
+    fn step(&mut self, further: bool) {
+        self.in_step = 0;
+        self.fresh_step = self.begun && further;
+    }
+
+    /// Start weight of the next look: .7 for the first, .12 shared by the later steps' first looks, .18 by the other planned ones.
+    fn next(&mut self, steps: &[(f64, u32)], planned: u32) -> f64 {
+        let starts = u32::try_from(steps.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let others = steps.iter().map(|(_, planned)| *planned).sum::<u32>().saturating_sub(starts + 1);
+        self.in_step += 1;
+        if !self.begun {
+            self.begun = true;
+            return GAMMA_FIRST;
+        }
+        if std::mem::take(&mut self.fresh_step) {
+            self.starts += 1;
+            return if self.starts <= starts { GAMMA_STARTS / f64::from(starts) } else { 0.0 };
+        }
+        if self.in_step > planned || self.others >= others {
+            return 0.0;
+        }
+        self.others += 1;
+        GAMMA_LOOKS / f64::from(others)
+    }
+}
+
+/// The processes of a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Processes {
+    /// Errors and latency.
+    Shares(Proportions),
+    /// Drift.
+    Drift(Drift),
+}
+
+/// All about one metric.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricState {
+    /// It takes part in the merge: it gates at least one step.
+    pub gates: bool,
+    /// What the columns are.
+    pub layout: Option<Layout>,
+    /// Stable's windows until there are enough to freeze.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub pending: Vec<Row>,
+    /// Stable's frozen shares; empty: not frozen yet.
+    pub s0: Vec<f64>,
+    /// Requests of both arms (`x`) in so many windows (`n`), decayed.
+    pub traffic: PlugIn,
+    /// Stable's counts, with a memory of 29 windows.
+    pub recent: Row,
+    looks: Looks,
+    /// Counts of this step.
+    pub seen: Matched,
+    /// Windows of this step with both arms.
+    pub windows: u32,
+    /// Windows since data was seen.
+    pub missing: u32,
+    /// The two arms' counts do not fit each other.
+    pub apart: bool,
+    /// What runs; nothing before margins are frozen.
+    pub processes: Option<Processes>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    uncapped: Option<Mixture>,
+    /// The rule for catastrophes fired.
+    pub catastrophe: bool,
+    /// At 100 %.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bake: Option<Bake>,
+}
+
+impl MetricState {
+    /// Nothing seen yet.
+    pub fn new() -> Self {
+        Self { gates: true, ..Self::default() }
+    }
+
+    /// Margins are frozen.
+    pub fn frozen(&self) -> bool {
+        self.processes.is_some()
+    }
+
+    /// Bounds of the columns; empty where they are none.
+    pub fn bounds(&self) -> &[f64] {
+        if let Some(Layout::Bounds(bounds)) = &self.layout { bounds } else { &[] }
+    }
+
+    /// Mean requests of both arms in a window.
+    pub fn per_window(&self) -> f64 {
+        if self.traffic.n > 0.0 { self.traffic.x / self.traffic.n } else { 0.0 }
+    }
+
+    /// Takes stable's past in, and freezes if it is enough.
+    pub fn calibrate(&mut self, metric: &Metric, history: &History, context: &Context<'_>) {
+        if self.frozen() {
+            return;
+        }
+        let samples = || history.windows.iter().flat_map(|window| window.values()).filter_map(|sample| sample.get(&metric.name));
+        let Some(layout) = Layout::of(samples()) else { return };
+        let pods: std::collections::BTreeSet<&String> = history.windows.iter().flat_map(|window| window.keys()).collect();
+        let columns = layout.columns();
+        let empty = || Row { n: 0.0, x: vec![0.0; columns] };
+        let row = |sample: Option<&crate::counts::Sample>| {
+            sample.and_then(|s| s.get(&metric.name)).and_then(|c| layout.row(c)).unwrap_or_else(empty)
+        };
+        let mut by_pod: Vec<Vec<Row>> =
+            history.windows.iter().map(|window| pods.iter().map(|pod| row(window.get(*pod))).collect()).collect();
+        by_pod.retain(|window| window.iter().any(|row| row.n > 0.0));
+        let sum = |rows: &[Row]| {
+            rows.iter().fold(empty(), |mut sum, row| {
+                sum.add(row);
+                sum
+            })
+        };
+        self.pending = by_pod.iter().map(|window| sum(window)).collect();
+        let kept = self.pending.len().saturating_sub(bake::WINDOWS as usize);
+        self.recent = self.pending.get(kept..).map(sum).unwrap_or_default();
+        self.layout = Some(layout);
+        self.traffic = PlugIn::seeded(self.pending.len() as f64, self.pending.iter().map(|row| row.n).sum(), self.pending.len() as f64);
+        if self.pending.len() >= CALIBRATION {
+            self.freeze(metric, Some(&by_pod).filter(|_| context.by_pod && pods.len() > 1), context);
+        } else {
+            self.pending.truncate(CALIBRATION - 1);
+        }
+    }
+
+    /// Freezes margins, watched columns and dispersion from `pending`; `by_pod` are the same windows pod by pod.
+    fn freeze(&mut self, metric: &Metric, by_pod: Option<&Vec<Vec<Row>>>, context: &Context<'_>) {
+        let rows = std::mem::take(&mut self.pending);
+        let mut past = Row::default();
+        rows.iter().for_each(|row| past.add(row));
+        let Some(mut layout) = self.layout.clone().filter(|_| past.n > 0.0) else { return };
+        let shares: Vec<f64> = past.x.iter().map(|x| x / past.n).collect();
+        let tables: Vec<Table> = match by_pod {
+            Some(pods) => context.steps.iter().map(|(weight, _)| Table::of_pods(pods, *weight)).collect(),
+            None => vec![Table::of_time(&rows)],
+        };
+        let least = if rows.len() < ENOUGH_WINDOWS { UNKNOWN } else { 0.0 };
+        let column_phi = |column: usize| tables.iter().map(|table| rounded(table.column(column).max(least))).collect::<Vec<f64>>();
+        let pods = |column: usize| match by_pod {
+            Some(windows) => {
+                let pods = windows.first().map_or(0, Vec::len);
+                let total = |pod: usize| {
+                    windows
+                        .iter()
+                        .filter_map(|window| window.get(pod))
+                        .fold((0.0, 0.0), |s, row| (s.0 + row.n, s.1 + row.x.get(column).copied().unwrap_or(0.0)))
+                };
+                let (n, x): (Vec<f64>, Vec<f64>) = (0..pods).map(total).filter(|(n, _)| *n > 0.0).unzip();
+                pod_margin(&n, &x, tables.first().map_or(1.0, |table| table.column(column)), f64::from(context.canary_pods)).margin
+            }
+            None if context.by_pod || context.canary_pods >= 3 => 0.0,
+            None => 2.0 * UNSEEN_PODS * shares.get(column).copied().unwrap_or(0.0) * (2.0 / f64::from(context.canary_pods.max(1))).sqrt(),
+        };
+        let windows = rows.len() as f64;
+        self.processes = Some(match &metric.kind {
+            MetricKind::Drift { .. } => {
+                let whole: Vec<f64> = tables.iter().map(|table| rounded(table.whole(&layout).max(least))).collect();
+                let watched = self.watched_classes(&layout, &shares, context);
+                // The default for pods that cannot be told apart is about speed and errors: pods of one model give the same answers.
+                let pods = (0..layout.columns()).map(|at| if by_pod.is_some() { pods(at) } else { 0.0 }).collect();
+                Processes::Drift(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0: whole }))
+            }
+            kind => {
+                let bounds = if let Layout::Bounds(bounds) = &layout { bounds.clone() } else { Vec::new() };
+                let columns = if bounds.is_empty() { vec![(0, 1.0)] } else { brackets(&shares) };
+                let track = |(column, weight): &(usize, f64)| {
+                    let margin = fail_margin(kind, &bounds, &shares, *column);
+                    track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, column_phi(*column))
+                };
+                Processes::Shares(Proportions { tracks: columns.iter().map(track).collect() })
+            }
+        });
+        self.s0 = shares.iter().map(|s| tidy(*s)).collect();
+        if let Some((thin, columns)) = layout.thinned(&shares) {
+            layout = thin;
+            self.narrow(layout.clone(), &columns);
+        }
+        self.layout = Some(layout);
+        if let Some(step) = context.present {
+            self.begin_pass(metric, step);
+        }
+    }
+
+    /// The classes whose rate the plan shows at least five times on the canary, the most frequent ones.
+    fn watched_classes(&self, layout: &Layout, shares: &[f64], context: &Context<'_>) -> Vec<usize> {
+        let Layout::Classes(names) = layout else { return Vec::new() };
+        let canary: f64 = context.steps.iter().map(|(weight, windows)| weight * f64::from(*windows)).sum::<f64>() * self.per_window();
+        let mut found: Vec<(usize, f64)> =
+            shares.iter().copied().enumerate().take(names.len()).filter(|(_, share)| canary * share >= LEAST_EVENTS).collect();
+        found.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mut columns: Vec<usize> = found.into_iter().take(MOST_RATES).map(|(at, _)| at).collect();
+        columns.sort_unstable();
+        columns
+    }
+
+    /// Only these columns from now on.
+    fn narrow(&mut self, layout: Layout, columns: &[usize]) {
+        for row in self.pending.iter_mut().chain([&mut self.recent]) {
+            row.x = select(&row.x, columns);
+        }
+        self.s0 = select(&self.s0, columns);
+        self.seen = Matched::new(columns.len());
+        match &mut self.processes {
+            Some(Processes::Drift(drift)) => drift.narrow(columns),
+            Some(Processes::Shares(shares)) => {
+                let most: Vec<f64> = shares
+                    .tracks
+                    .iter()
+                    .map(|t| t.phi0.clone())
+                    .reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect())
+                    .unwrap_or_default();
+                let kept = |(column, weight): (usize, f64)| {
+                    let old = columns.get(column).and_then(|old| shares.tracks.iter().find(|track| track.column == *old));
+                    let fresh = || {
+                        let share = self.s0.get(column).copied().unwrap_or(0.0);
+                        let n = self.recent.n.max(1.0);
+                        let past = Row { n, x: self.s0.iter().map(|s| s * n).collect() };
+                        let d = shares.tracks.iter().map(|t| t.d).fold(0.0, f64::max);
+                        Track { s0: share, ..track(column, weight, &past, 1.0, Margin { r: 1.0, d }, most.clone()) }
+                    };
+                    old.map_or_else(fresh, |track| Track { column, weight, ..track.clone() })
+                };
+                shares.tracks = brackets(&self.s0).into_iter().map(kept).collect();
+            }
+            None => {}
+        }
+        self.layout = Some(layout);
+    }
+
+    /// Begins a step: counts and pass side anew; at 100 % freezes what the canary is compared with.
+    pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool, context: &Context<'_>) {
+        self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
+        (self.windows, self.missing) = (0, 0);
+        self.looks.step(further);
+        self.begin_pass(metric, step);
+        if step.weight < 1.0 {
+            self.bake = None;
+        } else if let Some(Processes::Shares(shares)) = &self.processes
+            && self.bake.is_none()
+        {
+            self.bake = Bake::new(shares, self.bounds(), &self.recent, context.steps.len().saturating_sub(1), step.planned_windows);
+        }
+    }
+
+    fn begin_pass(&mut self, metric: &Metric, step: &StepTerms) {
+        let planned = self.per_window() * step.weight * f64::from(step.planned_windows);
+        let bounds = self.bounds().to_vec();
+        if let Some(Processes::Shares(shares)) = &mut self.processes {
+            shares.begin_step(&metric.kind, &bounds, &self.s0, step.next_weight, planned);
+        }
+    }
+
+    /// Adds one window. `None`: the metric could not be read in that arm.
+    pub fn add(&mut self, metric: &Metric, step: &StepTerms, stable: Option<&Counts>, canary: Option<&Counts>, context: &Context<'_>) {
+        if step.weight >= 1.0 {
+            return self.add_bake(canary);
+        }
+        let Some((stable, canary)) = stable.zip(canary) else {
+            self.missing += 1;
+            return;
+        };
+        self.missing = 0;
+        let Some((a, b)) = self.rows(stable, canary) else {
+            self.apart = true;
+            return;
+        };
+        self.apart = false;
+        self.recent.roll(&a, bake::WINDOWS);
+        if a.n > 0.0 {
+            self.traffic.add(1.0, a.n + b.n, PlugIn::HALF_LIFE);
+        }
+        let both = a.n > 0.0 && b.n > 0.0;
+        if both {
+            self.seen.add(a.n, &a.x, b.n, &b.x);
+            self.windows += 1;
+            self.watch_catastrophe(metric, &a, &b, context.step);
+        }
+        if !self.frozen() {
+            if a.n > 0.0 {
+                self.pending.push(a);
+            }
+            if self.pending.len() >= CALIBRATION {
+                self.freeze(metric, None, context);
+            }
+            return;
+        }
+        if !both || step.without.contains(&metric.name) {
+            return;
+        }
+        let gamma = self.looks.next(context.steps, step.planned_windows);
+        match (&mut self.processes, &self.layout) {
+            (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, context.step),
+            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, context.step, limits(&metric.kind)),
+            _ => {}
+        }
+    }
+
+    /// Both arms' rows, on the columns that both have.
+    fn rows(&mut self, stable: &Counts, canary: &Counts) -> Option<(Row, Row)> {
+        if self.layout.is_none() {
+            self.layout = Layout::of([stable, canary].into_iter());
+            self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
+        }
+        for counts in [stable, canary] {
+            let layout = self.layout.as_mut()?;
+            if !self.s0.is_empty() {
+                // Frozen: classes stay as they are.
+            } else if let Layout::Classes(names) = layout {
+                let before = names.len();
+                let mut rows = std::mem::take(&mut self.pending);
+                layout.learn(counts, &mut rows);
+                self.pending = rows;
+                if layout.columns() > before + 1 {
+                    self.seen = Matched::new(layout.columns());
+                    self.recent = Row::default();
+                }
+            }
+            if let Some((narrow, columns)) = layout.narrowed(counts) {
+                if narrow.columns() == 0 {
+                    return None;
+                }
+                self.narrow(narrow, &columns);
+            }
+        }
+        let layout = self.layout.as_ref()?;
+        layout.row(stable).zip(layout.row(canary))
+    }
+
+    fn add_bake(&mut self, canary: Option<&Counts>) {
+        let row = canary.and_then(|counts| self.layout.as_ref().and_then(|layout| layout.row(counts)));
+        let Some(row) = row else {
+            self.missing += 1;
+            return;
+        };
+        self.missing = 0;
+        self.windows += u32::from(row.n > 0.0);
+        if let Some(bake) = &mut self.bake {
+            bake.add(&row);
+        }
+    }
+
+    /// The rule that ends a catastrophe at once, errors only; it is in force during calibration too, with a wide margin.
+    fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row, step: usize) {
+        if !matches!(metric.kind, MetricKind::ErrorRate { .. }) {
+            return;
+        }
+        let (p, margin, phi) = match &self.processes {
+            Some(Processes::Shares(shares)) => match shares.tracks.first() {
+                Some(track) => (track.stable.rate(), track.fail_margin(), track.phi(step)),
+                None => return,
+            },
+            _ => {
+                let (n, x) = self.pending.iter().fold((0.0, 0.0), |s, row| (s.0 + row.n, s.1 + row.x.iter().sum::<f64>()));
+                (PlugIn { n, x }.rate(), Margin { r: 1.1, d: 0.05 }, UNKNOWN)
+            }
+        };
+        let pair = pair(a, b, 0);
+        let uncapped = self.uncapped.get_or_insert_with(|| Mixture::new(ETA.len()));
+        uncapped.add(GAMMA_FIRST, fail_bets(pair, p, margin, &ETA), phi, f64::MAX);
+        let broken = pair.n_b >= 20.0 && pair.x_b >= 0.5 * pair.n_b && pair.x_a < 0.1 * pair.n_a;
+        self.catastrophe = self.catastrophe || (broken && uncapped.value() >= CATASTROPHE);
+    }
+
+    /// Evidence that the limit which rolls back is crossed, over the whole rollout; 1 is none.
+    pub fn fail_evidence(&self) -> f64 {
+        match &self.processes {
+            Some(Processes::Shares(shares)) => shares.fail_evidence(),
+            Some(Processes::Drift(drift)) => drift.rollback.value(),
+            None => 1.0,
+        }
+    }
+
+    /// Whether the limit that holds was crossed.
+    pub fn held(&self) -> bool {
+        matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held)
+    }
+}
+
+/// The two limits of a drift metric: hold, roll back.
+pub fn limits(kind: &MetricKind) -> (Limit, Limit) {
+    let (hold, rollback) = if let MetricKind::Drift { hold, rollback, .. } = kind { (*hold, *rollback) } else { (0.05, 0.15) };
+    (Limit::hold(hold), Limit::rollback(rollback))
+}
+
+fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: Vec<f64>) -> Track {
+    let x = past.x.get(column).copied().unwrap_or(0.0);
+    Track {
+        column,
+        weight,
+        s0: tidy(x / past.n.max(1.0)),
+        r: margin.r,
+        d: tidy(margin.d),
+        pass_d: 0.0,
+        proves: false,
+        phi0,
+        stable: PlugIn::seeded(past.n, x, windows),
+        fail: Mixture::new(ETA.len()),
+        pass: Mixture::new(3),
+        spread: super::dispersion::Spread::default(),
+    }
+}
+
+/// Four digits are enough for a dispersion, and keep the checkpoint small.
+fn rounded(phi: f64) -> f64 {
+    (phi * 1e3).round() / 1e3
+}

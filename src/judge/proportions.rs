@@ -1,0 +1,257 @@
+//! Error rate and latency: one or several shares, each with a process that fails and one that passes (statistics 2a, 2b, 2j).
+
+use serde::{Deserialize, Serialize};
+
+use super::columns::Row;
+use super::dispersion::Spread;
+use super::distance::pooled_z;
+use super::kernel::{Margin, Pair, fail_bets, pass_bets};
+use super::mixture::{CAP, ETA, Mixture, PASS_CAP, PlugIn};
+use super::tidy;
+use crate::plan::MetricKind;
+
+/// Pass evidence that proves a step: 1/alpha_p, alpha_p = 0.10.
+pub const PASS_AT: f64 = 10.0;
+/// Events that a step must be planned to show on the canary before a bound takes part in the pass.
+pub const LEAST_EVENTS: f64 = 5.0;
+/// Quantiles that are watched, as shares above.
+const WATCHED: [f64; 3] = [0.5, 0.05, 0.01];
+/// A bound that more than this share of stable exceeds says nothing about slowness.
+const MOST_ABOVE: f64 = 0.98;
+/// Widest pass margin of a share.
+const WIDEST_PASS: f64 = 0.05;
+/// Widest stretch of the pass margin.
+const WIDEST_STRETCH: f64 = 0.5;
+/// Least pass margin at full weight of a share above a bound: that of errors.
+const LEAST_PASS: f64 = 0.002;
+/// Least fail margin of a share above a bound, for each 5 % of stretch: that of errors.
+const LEAST_FAIL: f64 = 0.01;
+
+/// One share that is watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Track {
+    /// Which column.
+    pub column: usize,
+    /// Its part of the metric's evidence.
+    pub weight: f64,
+    /// Stable's share before the rollout.
+    pub s0: f64,
+    /// Relative part of the fail margin.
+    pub r: f64,
+    /// Absolute part, with the pods' part.
+    pub d: f64,
+    /// Pass margin of the present step.
+    pub pass_d: f64,
+    /// Whether it takes part in the pass of the present step.
+    pub proves: bool,
+    /// First dispersion, for each step with two arms.
+    pub phi0: Vec<f64>,
+    /// Stable's rate as predicted.
+    pub stable: PlugIn,
+    /// Evidence that the canary is worse.
+    pub fail: Mixture,
+    /// Evidence that it is not.
+    pub pass: Mixture,
+    /// Running dispersion.
+    pub spread: Spread,
+}
+
+impl Track {
+    /// The fail margin.
+    pub fn fail_margin(&self) -> Margin {
+        Margin { r: self.r, d: self.d }
+    }
+
+    /// The pass margin of the present step.
+    pub fn pass_margin(&self) -> Margin {
+        Margin { r: 1.0, d: self.pass_d }
+    }
+
+    /// Dispersion at a step.
+    pub fn phi(&self, step: usize) -> f64 {
+        let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(super::dispersion::UNKNOWN);
+        self.spread.phi(phi0)
+    }
+
+    /// Adds one window: bets first, then what is learnt from it.
+    fn add(&mut self, gamma: f64, pair: Pair, step: usize) {
+        let (p, phi) = (self.stable.rate(), self.phi(step));
+        self.fail.add(gamma, fail_bets(pair, p, self.fail_margin(), &ETA), phi, CAP);
+        if self.proves {
+            self.pass.add(1.0, pass_bets(pair, p, self.pass_margin()), phi, PASS_CAP);
+        }
+        self.stable.add(pair.n_a, pair.x_a, PlugIn::HALF_LIFE);
+        if let Some(z) = pooled_z(pair.n_a, pair.x_a, pair.n_b, pair.x_b) {
+            let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(1.0);
+            self.spread.add(z, phi0);
+        }
+    }
+}
+
+/// The watched shares of one metric.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Proportions {
+    /// One for errors; for latency the bounds around p50, p95 and p99.
+    pub tracks: Vec<Track>,
+}
+
+impl Proportions {
+    /// Adds one window of both arms.
+    pub fn add(&mut self, gamma: f64, a: &Row, b: &Row, step: usize) {
+        for track in &mut self.tracks {
+            track.add(gamma, pair(a, b, track.column), step);
+        }
+    }
+
+    /// Fail evidence: the weighted mean over the tracks.
+    pub fn fail_evidence(&self) -> f64 {
+        let value: f64 = self.tracks.iter().map(|track| track.weight * track.fail.value()).sum();
+        if self.tracks.is_empty() { 1.0 } else { value }
+    }
+
+    /// Pass evidence: the least over the tracks that take part; `None` when none does.
+    pub fn pass_evidence(&self) -> Option<f64> {
+        self.tracks.iter().filter(|track| track.proves).map(|track| track.pass.value()).min_by(f64::total_cmp)
+    }
+
+    /// Begins a step: pass sides anew, margins that follow what the next step risks. `planned` is the number of canary requests that the
+    /// hold is planned to show.
+    pub fn begin_step(&mut self, kind: &MetricKind, bounds: &[f64], s0: &[f64], next_weight: f64, planned: f64) {
+        for track in &mut self.tracks {
+            track.pass = Mixture::new(3);
+            track.pass_d = tidy(pass_margin(kind, bounds, s0, track.column, next_weight));
+            let enough = bounds.is_empty() || planned * track.s0 >= LEAST_EVENTS;
+            track.proves = enough && track.s0 + track.pass_d < 1.0;
+        }
+    }
+}
+
+/// One column of both arms.
+pub fn pair(a: &Row, b: &Row, column: usize) -> Pair {
+    let x = |row: &Row| row.x.get(column).copied().unwrap_or(0.0);
+    Pair { n_a: a.n, x_a: x(a), n_b: b.n, x_b: x(b) }
+}
+
+/// The columns around the watched quantiles with their weights (sum 1): of each the last bound that more, and the first that at most so
+/// many observations exceed. `shares` fall.
+pub fn brackets(shares: &[f64]) -> Vec<(usize, f64)> {
+    let mut found: Vec<(usize, f64)> = Vec::new();
+    for level in WATCHED {
+        let below = shares.iter().rposition(|s| *s > level).filter(|at| shares.get(*at).is_some_and(|s| *s <= MOST_ABOVE));
+        let beyond = shares.iter().position(|s| *s <= level);
+        for column in [below, beyond].into_iter().flatten() {
+            match found.iter_mut().find(|(at, _)| *at == column) {
+                Some((_, weight)) => *weight += 1.0,
+                None => found.push((column, 1.0)),
+            }
+        }
+    }
+    let sum: f64 = found.iter().map(|(_, weight)| weight).sum();
+    found.sort_by_key(|(column, _)| *column);
+    found.iter().map(|(column, weight)| (*column, tidy(weight / sum))).collect()
+}
+
+/// The bucket of a quantile (`level` = share above): greater than the first, at most the second.
+pub fn bracket(bounds: &[f64], shares: &[f64], level: f64) -> (Option<f64>, Option<f64>) {
+    let below = shares.iter().rposition(|s| *s > level).and_then(|at| bounds.get(at)).copied();
+    let beyond = shares.iter().position(|s| *s <= level).and_then(|at| bounds.get(at)).copied();
+    (below, beyond)
+}
+
+/// Share of a histogram above `value`: linear in the first bucket, linear in the logarithm in the others.
+pub fn share_above(bounds: &[f64], shares: &[f64], value: f64) -> f64 {
+    let mut left = (0.0, 1.0);
+    for (bound, share) in bounds.iter().copied().zip(shares.iter().copied()) {
+        if value <= bound {
+            let part = if left.0 <= 0.0 { value / bound } else { (value / left.0).ln() / (bound / left.0).ln() };
+            return left.1 + (share - left.1) * part.clamp(0.0, 1.0);
+        }
+        left = (bound, share);
+    }
+    left.1
+}
+
+/// How many more of stable's requests would exceed the bound if it were slower by `stretch`.
+fn stretched(bounds: &[f64], s0: &[f64], column: usize, stretch: f64) -> f64 {
+    let Some((bound, share)) = bounds.get(column).zip(s0.get(column)) else { return 0.0 };
+    (share_above(bounds, s0, bound / (1.0 + stretch)) - share).max(0.0)
+}
+
+/// Relative and absolute fail margin of a column, without the pods' part.
+pub fn fail_margin(kind: &MetricKind, bounds: &[f64], s0: &[f64], column: usize) -> Margin {
+    match kind {
+        MetricKind::ErrorRate { relative, absolute, .. } => Margin { r: relative.max(1.0), d: absolute.max(0.0) },
+        MetricKind::Latency { stretch, .. } => {
+            // The least margin guards against an empty bucket below the bound, where any stretch moves nothing.
+            Margin { r: 1.0, d: stretched(bounds, s0, column, stretch.max(0.0)).max(LEAST_FAIL * stretch.max(0.0)) }
+        }
+        MetricKind::Drift { .. } => Margin { r: 1.0, d: 0.0 },
+    }
+}
+
+/// Pass margin of a column for a step that opens the way to `next_weight` (2j).
+pub fn pass_margin(kind: &MetricKind, bounds: &[f64], s0: &[f64], column: usize, next_weight: f64) -> f64 {
+    let next = next_weight.clamp(0.01, 1.0);
+    let share = s0.get(column).copied().unwrap_or(0.0);
+    match kind {
+        MetricKind::ErrorRate { pass, .. } => (pass.max(share) / next).min(WIDEST_PASS),
+        MetricKind::Latency { pass, .. } => {
+            let least = (LEAST_PASS / next).min(WIDEST_PASS);
+            stretched(bounds, s0, column, (pass / next).min(WIDEST_STRETCH)).max(least)
+        }
+        MetricKind::Drift { .. } => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: [f64; 6] = [25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
+    const S0: [f64; 6] = [0.99, 0.88, 0.50, 0.06, 0.004, 0.0002];
+
+    #[test]
+    fn the_bounds_around_p50_p95_and_p99_are_watched() {
+        let watched = brackets(&S0);
+        assert_eq!(watched.iter().map(|(at, _)| *at).collect::<Vec<_>>(), vec![1, 2, 3, 4]);
+        assert!((watched.iter().map(|(_, weight)| weight).sum::<f64>() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_stable_that_is_faster_than_its_first_bound_is_watched_there() {
+        assert_eq!(brackets(&[0.0, 0.0]).first().map(|(at, _)| *at), Some(0));
+    }
+
+    #[test]
+    fn a_stretch_moves_more_requests_beyond_a_bound() {
+        let kind = MetricKind::Latency { stretch: 0.05, pass: 0.10 };
+        let d = fail_margin(&kind, &BOUNDS, &S0, 3).d;
+        assert!((d - 0.44 * 1.05f64.ln() / 2.5f64.ln()).abs() < 1e-9, "{d}");
+        assert!(pass_margin(&kind, &BOUNDS, &S0, 3, 1.0) < pass_margin(&kind, &BOUNDS, &S0, 3, 0.2));
+    }
+
+    #[test]
+    fn an_empty_bucket_below_a_bound_still_leaves_a_margin() {
+        let kind = MetricKind::Latency { stretch: 0.05, pass: 0.10 };
+        let (bounds, s0) = ([100.0, 250.0, 500.0], [0.01, 0.01, 0.0]);
+        assert_eq!(fail_margin(&kind, &bounds, &s0, 1).d, 0.0005);
+        assert_eq!(pass_margin(&kind, &bounds, &s0, 1, 1.0), 0.002);
+        assert_eq!(fail_margin(&MetricKind::Latency { stretch: 0.0, pass: 0.1 }, &bounds, &s0, 1).d, 0.0);
+    }
+
+    #[test]
+    fn errors_pass_margin_follows_the_next_weight() {
+        let kind = MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 };
+        assert_eq!(pass_margin(&kind, &[], &[0.001], 0, 0.2), 0.01);
+        assert_eq!(pass_margin(&kind, &[], &[0.2], 0, 0.2), 0.05);
+        assert_eq!(pass_margin(&kind, &[], &[0.001], 0, 1.0), 0.002);
+    }
+
+    #[test]
+    fn a_quantile_is_told_as_its_bucket() {
+        assert_eq!(bracket(&BOUNDS, &S0, 0.01), (Some(250.0), Some(500.0)));
+        assert_eq!(bracket(&BOUNDS, &[0.9; 6], 0.01), (Some(1000.0), None));
+        assert_eq!(bracket(&BOUNDS, &[0.001; 6], 0.01), (None, Some(25.0)));
+    }
+}

@@ -1,0 +1,318 @@
+//! What the evidence about one metric says, in numbers and in words.
+
+use super::columns::Layout;
+use super::drift::{self, Drift};
+use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail, windows_to_pass};
+use super::metric::{CALIBRATION, MetricState, Processes, limits};
+use super::proportions::{PASS_AT, Proportions, Track, bracket, share_above};
+use super::{Context, StepTerms, bake, say};
+use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Verdict};
+use crate::plan::{DriftSource, Metric, MetricKind};
+
+/// One metric's answer, and what the whole asks of it.
+pub struct Answer {
+    /// For status.
+    pub evidence: MetricEvidence,
+    /// It gates this step and has something to prove in it.
+    pub gates: bool,
+    /// Its estimate is within the fail margins.
+    pub within: bool,
+    /// Windows that a healthy canary still needs; `None`: never.
+    pub windows_to_pass: Option<f64>,
+}
+
+/// Confidence of the intervals shown: 1 - ALPHA.
+const ALPHA: f64 = 0.05;
+
+/// What `state` says at this step. `weight` is the metric's part in the merge.
+pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>, weight: f64) -> Answer {
+    let bare = |reason: EvidenceReason, message: String| Answer {
+        evidence: MetricEvidence {
+            metric: metric.name.clone(),
+            verdict: Verdict::Inconclusive,
+            reason: Some(reason),
+            message,
+            stable: None,
+            canary: None,
+            effect: None,
+            limit: None,
+            fail_evidence: None,
+            fail_at: None,
+            forecast: None,
+            query: None,
+        },
+        gates: !step.without.contains(&metric.name),
+        within: false,
+        windows_to_pass: None,
+    };
+    let name = &metric.name;
+    if state.apart {
+        return bare(
+            EvidenceReason::NotComparable,
+            format!("{name}: the two arms' counts do not fit each other (different buckets or kinds)"),
+        );
+    }
+    let mut found = match (&state.processes, &state.bake) {
+        _ if step.weight >= 1.0 => match &state.bake {
+            Some(bake) if bake.seen.n > 0.0 => at_full(state, bake, metric, &bare),
+            Some(_) => bare(EvidenceReason::NoData, format!("{name}: no canary request counted at 100 % yet")),
+            None if matches!(metric.kind, MetricKind::Drift { .. }) => bare(EvidenceReason::Bake, format!("{name}: not compared at 100 %")),
+            None => bare(EvidenceReason::NoData, format!("{name}: stable was not counted before the switch")),
+        },
+        (None, _) if state.pending.is_empty() => bare(EvidenceReason::NoData, format!("{name}: no window counted yet")),
+        (None, _) => {
+            let message = format!("{name}: margins not known yet, window {} of {CALIBRATION} of stable", state.pending.len());
+            bare(EvidenceReason::Calibrating, message)
+        }
+        (Some(_), _) if state.windows == 0 => {
+            bare(EvidenceReason::NoData, format!("{name}: no window with both arms counted in this step yet"))
+        }
+        (Some(Processes::Shares(shares)), _) => {
+            shares_answer(state, shares, step, context, weight, bare(EvidenceReason::NotEnoughData, String::new()))
+        }
+        (Some(Processes::Drift(drift)), _) => {
+            drift_answer(state, drift, metric, step, context, weight, bare(EvidenceReason::NotEnoughData, String::new()))
+        }
+    };
+    if state.missing > 0 && found.evidence.reason != Some(EvidenceReason::NoData) {
+        found.evidence.message = format!("{} (no data for {} windows)", found.evidence.message, state.missing);
+        if found.evidence.verdict == Verdict::Pass {
+            (found.evidence.verdict, found.evidence.reason) = (Verdict::Inconclusive, Some(EvidenceReason::NoData));
+        }
+    }
+    if state.catastrophe {
+        (found.evidence.verdict, found.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
+    }
+    found
+}
+
+fn whole(n: f64) -> i64 {
+    n as i64
+}
+
+/// Both arms' counts, as `n 3,120 / 59,204`.
+fn counted(state: &MetricState) -> String {
+    format!("n {} / {}", say::count(state.seen.n_b), say::count(state.seen.n_a))
+}
+
+fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, context: &Context<'_>, weight: f64, bare: Answer) -> Answer {
+    let (a, b) = (state.seen.stable(), state.seen.canary());
+    let at = |values: &[f64], column: usize| values.get(column).copied().unwrap_or(0.0);
+    let worst = shares.tracks.iter().max_by(|x, y| x.fail.value().total_cmp(&y.fail.value()));
+    let slowest = shares.tracks.iter().filter(|t| t.proves).min_by(|x, y| x.pass.value().total_cmp(&y.pass.value()));
+    let Some(track) = worst.filter(|t| t.fail.value() > 2.0).or(slowest).or(worst) else { return bare };
+    let (p_a, p_b, phi) = (at(&a, track.column), at(&b, track.column), track.phi(context.step));
+    let limit = track.fail_margin().at(p_a);
+    let latency = !state.bounds().is_empty();
+    let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
+    let subject = if latency { format!("requests above {} ms", bound(track)) } else { "errors".to_owned() };
+    let mut message =
+        format!("{subject} {} against {} (limit {}), {}", say::percent(p_b), say::percent(p_a), say::percent(limit), counted(state));
+    let (low, high) = state.seen.difference_interval(p_a, p_b, phi, ALPHA);
+    let value = p_b - p_a;
+    let what = if latency { format!(" of requests above {} ms", bound(track)) } else { String::new() };
+    let effect = Effect {
+        value,
+        low: Some(low),
+        high: Some(high),
+        text: format!("{} points{what} (95 %: {} to {})", say::points(value), say::points(low), say::points(high)),
+    };
+    let arm = |shares: &[f64], n: f64| {
+        if !latency {
+            let share = at(shares, track.column);
+            return ArmValue { value: Some(share), text: say::percent(share), n: whole(n) };
+        }
+        let quantile = |level: f64| bracket(state.bounds(), shares, level);
+        let text =
+            [("p50", 0.5), ("p95", 0.05), ("p99", 0.01)].map(|(name, level)| format!("{name} {}", say::bucket(quantile(level), " ms")));
+        ArmValue { value: quantile(0.01).1, text: text.join(", "), n: whole(n) }
+    };
+    let (stable, canary) = (arm(&a, state.seen.n_a), arm(&b, state.seen.n_b));
+    if latency {
+        let p99 = |shares: &[f64]| say::bucket(bracket(state.bounds(), shares, 0.01), "");
+        message = format!("{message}; p99 {} against {} ms", p99(&b), p99(&a));
+    }
+    let left_out: Vec<String> = shares.tracks.iter().filter(|t| latency && !t.proves).map(|t| format!("{}", bound(t))).collect();
+    let rps = state.per_window() / context.interval_seconds.max(1e-9);
+    if !left_out.is_empty() {
+        message = format!("{message}; above {} ms cannot be proved at {rps:.0} requests a second in this step", left_out.join(", "));
+    }
+    let n = expected(state, step);
+    let to_pass = |t: &Track| windows_to_pass(n, t.stable.rate(), t.pass_margin(), t.phi(context.step), t.pass.log_value());
+    let windows = if shares.pass_evidence().is_some_and(|e| e >= PASS_AT) {
+        Some(0.0)
+    } else {
+        shares.tracks.iter().filter(|t| t.proves).map(to_pass).try_fold(0.0f64, |most, w| w.map(|w| most.max(w)))
+    };
+    let to_fail = |t: &Track| {
+        let p = t.stable.rate();
+        let worse =
+            if latency { share_above(state.bounds(), &state.s0, bound(t) / (1.0 + SLOWER)).max(p) } else { doubled(p, t.fail_margin()) };
+        windows_to_fail(n, p, worse, t.fail_margin(), t.phi(context.step), weight * t.weight, super::FAIL_AT)
+    };
+    let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
+    let (verdict, reason) = match shares.pass_evidence() {
+        None => (Verdict::Inconclusive, Some(EvidenceReason::NotGating)),
+        Some(evidence) if evidence >= PASS_AT => (Verdict::Pass, None),
+        Some(_) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
+    };
+    if reason == Some(EvidenceReason::NotGating) {
+        message = format!("{message}; nothing of it can be proved, so it does not gate this step");
+    }
+    Answer {
+        gates: bare.gates && reason != Some(EvidenceReason::NotGating),
+        within: shares.tracks.iter().all(|t| at(&b, t.column) <= t.fail_margin().at(at(&a, t.column))),
+        windows_to_pass: windows,
+        evidence: MetricEvidence {
+            verdict,
+            reason,
+            message,
+            stable: Some(stable),
+            canary: Some(canary),
+            effect: Some(effect),
+            limit: Some(limit - p_a),
+            fail_evidence: Some(shares.fail_evidence()),
+            fail_at: Some(super::FAIL_AT),
+            forecast: Some(forecast(windows, detect, context)),
+            ..bare.evidence
+        },
+    }
+}
+
+fn drift_answer(
+    state: &MetricState,
+    drift: &Drift,
+    metric: &Metric,
+    step: &StepTerms,
+    context: &Context<'_>,
+    weight: f64,
+    bare: Answer,
+) -> Answer {
+    let (Some(layout), MetricKind::Drift { source, rollback, pass, .. }) = (&state.layout, &metric.kind) else { return bare };
+    let (hold_limit, _) = limits(&metric.kind);
+    let phi = drift.phi(context.step, layout);
+    let distance = drift::distance(layout, &state.seen);
+    let chance = drift::distance_by_chance(layout, &state.seen, phi);
+    let each = state.per_window() * step.weight * (1.0 - step.weight);
+    let planned = each * f64::from(step.planned_windows);
+    let upper = drift::upper_bound(layout, &state.seen, planned, phi);
+    let pass_limit = drift::pass_limit(*pass, step.next_weight);
+    let name = if matches!(source, DriftSource::Counter { .. }) { "total variation" } else { "Kolmogorov-Smirnov distance" };
+    let mut message = format!("{name} {distance:.3} (limit {rollback}; v1 against v1: {chance:.3}), {}", counted(state));
+    let (a, b) = (state.seen.stable(), state.seen.canary());
+    let named = |at: usize| {
+        let label = match layout {
+            Layout::Classes(names) => names.get(at).cloned().unwrap_or_else(|| "other classes".to_owned()),
+            Layout::Bounds(bounds) => format!("scores above {}", bounds.get(at).copied().unwrap_or(0.0)),
+            Layout::Events => String::new(),
+        };
+        format!("{label} {} against {}", say::percent(b.get(at).copied().unwrap_or(0.0)), say::percent(a.get(at).copied().unwrap_or(0.0)))
+    };
+    let leading = drift.rollback.leading_rate().and_then(|at| drift.watched.get(at).copied());
+    let most = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).enumerate().max_by(|x, y| x.1.total_cmp(&y.1)).map(|(at, _)| at);
+    if let Some(at) = leading.or(most) {
+        message = format!("{message}; most in {}", named(at));
+    }
+    let arm = |shares: &[f64], n: f64| {
+        let mut top: Vec<(usize, f64)> = shares.iter().copied().enumerate().collect();
+        if let Layout::Classes(_) = layout {
+            top.sort_by(|x, y| y.1.total_cmp(&x.1));
+        }
+        let text = top.iter().take(3).map(|(at, share)| match layout {
+            Layout::Classes(names) => format!("{} {}", names.get(*at).map_or("other", String::as_str), say::percent(*share)),
+            Layout::Bounds(bounds) => format!("above {} {}", bounds.get(*at).copied().unwrap_or(0.0), say::percent(*share)),
+            Layout::Events => say::percent(*share),
+        });
+        ArmValue { value: None, text: text.collect::<Vec<_>>().join(", "), n: whole(n) }
+    };
+    // The ball of Pinsker is for the classes; for a histogram one bound alone.
+    let counts = |shares: &[f64], n: f64| match layout {
+        Layout::Classes(_) => shares.iter().map(|p| p * n).collect::<Vec<f64>>(),
+        _ => vec![0.5 * n, 0.5 * n],
+    };
+    let half = super::distance::distance_half_width(&counts(&a, state.seen.stable_effective()), &counts(&b, state.seen.n_b), ALPHA, phi);
+    let (low, high) = ((distance - half).max(0.0), (distance + half).min(1.0));
+    let passed = upper <= pass_limit;
+    let windows = if passed {
+        Some(0.0)
+    } else {
+        windows_to_bound(each, state.seen.precision(), pass_limit, |v| healthy_bound(layout, v, planned, phi))
+    };
+    let p = 0.25f64.min(1.0 - 2.0 * rollback).max(0.05);
+    let margin = super::kernel::Margin { r: 1.0, d: *rollback };
+    let detect =
+        windows_to_fail(expected(state, step), p, (p + 2.0 * rollback).clamp(0.07, 0.95), margin, phi, 0.5 * weight, super::FAIL_AT);
+    let (verdict, reason) = match (drift.held && !context.hold_accepted, passed) {
+        (true, _) => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit)),
+        (false, true) => (Verdict::Pass, None),
+        (false, false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
+    };
+    if reason == Some(EvidenceReason::HoldLimit) {
+        let limit = hold_limit;
+        message = format!(
+            "{message}; the limit that holds was crossed (distance {}, or the rate of a class by {:.2} times and {})",
+            limit.tau, limit.rate.r, limit.rate.d
+        );
+    }
+    Answer {
+        gates: bare.gates,
+        within: distance <= *rollback,
+        windows_to_pass: windows,
+        evidence: MetricEvidence {
+            verdict,
+            reason,
+            message,
+            stable: Some(arm(&a, state.seen.n_a)),
+            canary: Some(ArmValue { value: Some(distance), ..arm(&b, state.seen.n_b) }),
+            effect: Some(Effect {
+                value: distance,
+                low: Some(low),
+                high: Some(high),
+                text: format!("{name} {distance:.3} (95 %: {low:.3} to {high:.3})"),
+            }),
+            limit: Some(*rollback),
+            fail_evidence: Some(drift.rollback.value()),
+            fail_at: Some(super::FAIL_AT),
+            forecast: Some(forecast(windows, detect, context)),
+            ..bare.evidence
+        },
+    }
+}
+
+/// At 100 %: the canary against stable before the switch.
+fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl Fn(EvidenceReason, String) -> Answer) -> Answer {
+    let n = bake.seen.n;
+    let guard = bake.guards.iter().max_by(|x, y| x.fail.value().total_cmp(&y.fail.value()));
+    let Some(guard) = guard else { return bare(EvidenceReason::Bake, format!("{}: nothing to compare at 100 %", metric.name)) };
+    let share = bake.seen.x.get(guard.column).copied().unwrap_or(0.0) / n;
+    let subject = state.bounds().get(guard.column).map_or("errors".to_owned(), |bound| format!("requests above {bound} ms"));
+    let message = format!(
+        "{subject} {} against {} before the switch (limit {}), n {} / {}",
+        say::percent(share),
+        say::percent(guard.before),
+        say::percent(guard.limit),
+        say::count(n),
+        say::count(bake.before)
+    );
+    let mut found = bare(EvidenceReason::Bake, message);
+    found.within = share <= guard.limit;
+    found.evidence.stable = Some(ArmValue { value: Some(guard.before), text: say::percent(guard.before), n: whole(bake.before) });
+    found.evidence.canary = Some(ArmValue { value: Some(share), text: say::percent(share), n: whole(n) });
+    let value = share - guard.before;
+    found.evidence.effect = Some(Effect { value, low: None, high: None, text: format!("{} points", say::points(value)) });
+    found.evidence.limit = Some(guard.limit - guard.before);
+    found.evidence.fail_evidence = Some(bake.fail_evidence());
+    found.evidence.fail_at = Some(bake::FAIL_AT);
+    found
+}
+
+/// Requests of stable and canary that a window is expected to show.
+fn expected(state: &MetricState, step: &StepTerms) -> (f64, f64) {
+    let requests = state.per_window();
+    (requests * (1.0 - step.weight), requests * step.weight)
+}
+
+fn forecast(to_pass: Option<f64>, to_detect: Option<f64>, context: &Context<'_>) -> Forecast {
+    let minutes = |windows: f64| windows * context.interval_seconds / 60.0;
+    Forecast { minutes_to_pass: to_pass.map(minutes), minutes_to_detect: to_detect.map(minutes) }
+}

@@ -1,0 +1,294 @@
+//! A Prometheus server: asks, and tells data from everything else that can come back.
+
+use std::{path::PathBuf, time::Duration};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use reqwest::{Client, StatusCode, Url, header, redirect};
+use tokio::sync::Semaphore;
+
+use crate::config::Provider;
+use crate::counts::Series;
+
+mod answer;
+mod selector;
+
+pub use selector::{BadName, Selector};
+
+/// From the first byte sent to the last byte read.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// What Prometheus itself is told: a little less, so that its own word arrives.
+const SERVER_TIMEOUT: &str = "9s";
+/// Longest body that is read.
+const MOST_BYTES: usize = 16 << 20;
+
+/// Why a provider's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// Not a URL with http or https and a host.
+    #[error("url: not an http or https URL with a host")]
+    Url,
+    /// A label that is to be added to every query has a name that Prometheus would not take.
+    #[error("labels: {0}")]
+    Label(#[from] BadName),
+    /// The file with the certificates cannot be read.
+    #[error("caFile: {0}")]
+    CaFile(std::io::Error),
+    /// The file holds no certificate in PEM.
+    #[error("caFile: no certificate in PEM")]
+    Certificates,
+    /// The HTTP client cannot be made.
+    #[error("client: {0}")]
+    Client(reqwest::Error),
+}
+
+/// Why a query gave no data. No message holds the URL or the token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// No connection, or it broke.
+    #[error("Prometheus cannot be reached: {0}")]
+    Unreachable(String),
+    /// No whole answer within 10 s.
+    #[error("Prometheus did not answer within 10 s")]
+    Timeout,
+    /// The answer is longer than 16 MiB.
+    #[error("the answer is longer than 16 MiB: fewer series, or a longer scrape interval")]
+    TooLarge,
+    /// Redirects are not followed: the token would go with them.
+    #[error("HTTP {0}: a redirect, which is not followed; set the provider's url to where it leads")]
+    Redirect(u16),
+    /// 401 or 403.
+    #[error("HTTP {0}: Prometheus refuses the request; check bearerTokenFile")]
+    Unauthorized(u16),
+    /// The file with the token cannot be read.
+    #[error("bearerTokenFile cannot be read: {0}")]
+    Token(String),
+    /// Another HTTP status, with the `errorType` and error of the answer if it has them.
+    #[error("HTTP {0}: {1}")]
+    Status(u16, String),
+    /// HTML, most likely of a login page.
+    #[error("the answer is HTML, not JSON: most likely a login page; check the provider's url")]
+    NotJson,
+    /// `status` is not `success`.
+    #[error("Prometheus says: {0}")]
+    NotSuccess(String),
+    /// Not the type of result that the query must give.
+    #[error("the answer is a {found}, not a {wanted}")]
+    WrongType {
+        /// What the query must give.
+        wanted: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// The data may be partial.
+    #[error("Prometheus warns, so the data may be partial: {0}")]
+    Warnings(String),
+    /// A sample is NaN or infinite.
+    #[error("a sample of {0} is not a finite number")]
+    NotFinite(String),
+    /// Not the answer of a query.
+    #[error("the answer is {0}")]
+    Malformed(String),
+    /// A name in the query that Prometheus would not take.
+    #[error(transparent)]
+    BadName(#[from] BadName),
+}
+
+/// One Prometheus server. Share it: one request at a time is in flight for each value.
+#[derive(Debug)]
+pub struct Prometheus {
+    endpoint: Url,
+    pooled: Client,
+    fresh: Client,
+    labels: Vec<(String, String)>,
+    token: Option<PathBuf>,
+    scrape_interval: Duration,
+    lag: Duration,
+    turn: Semaphore,
+}
+
+impl Prometheus {
+    /// A client for a server as configured. Reads `caFile` now; the token is read for every request.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used; nothing is sent.
+    pub fn new(provider: &Provider) -> Result<Self, ProviderError> {
+        crate::tls::install();
+        let mut endpoint = Url::parse(&provider.url).map_err(|_| ProviderError::Url)?;
+        if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none_or(str::is_empty) {
+            return Err(ProviderError::Url);
+        }
+        let path = format!("{}/api/v1/query", endpoint.path().trim_end_matches('/'));
+        endpoint.set_path(&path);
+        endpoint.set_query(None);
+        endpoint.set_fragment(None);
+
+        for label in provider.labels.keys() {
+            Selector::new("up")?.is(label, "")?;
+        }
+        let certificates = match &provider.ca_file {
+            None => Vec::new(),
+            Some(file) => {
+                let pem = std::fs::read(file).map_err(ProviderError::CaFile)?;
+                let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| ProviderError::Certificates)?;
+                if found.is_empty() {
+                    return Err(ProviderError::Certificates);
+                }
+                found
+            }
+        };
+        let client = |idle: usize| {
+            let mut builder = Client::builder()
+                .no_proxy()
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                .http1_only()
+                .connect_timeout(Duration::from_secs(5))
+                .pool_max_idle_per_host(idle)
+                .user_agent(concat!("haldane/", env!("CARGO_PKG_VERSION")));
+            if !certificates.is_empty() {
+                builder = builder.tls_certs_only(certificates.clone());
+            }
+            builder.build().map_err(|error| ProviderError::Client(error.without_url()))
+        };
+        let scrape_interval = provider.scrape_interval.map_or(Duration::from_secs(15), absolute).max(Duration::from_millis(100));
+        Ok(Self {
+            endpoint,
+            pooled: client(1)?,
+            fresh: client(0)?,
+            labels: provider.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            token: provider.bearer_token_file.clone(),
+            scrape_interval,
+            lag: provider.lag.map_or(scrape_interval + Duration::from_secs(5), absolute),
+            turn: Semaphore::new(1),
+        })
+    }
+
+    /// How often targets are scraped.
+    pub fn scrape_interval(&self) -> Duration {
+        self.scrape_interval
+    }
+
+    /// How far behind now a window ends.
+    pub fn lag(&self) -> Duration {
+        self.lag
+    }
+
+    /// Raw samples of the `seconds` before `at`, with their own times. The provider's labels are added.
+    ///
+    /// # Errors
+    /// When there is no answer that can be trusted.
+    pub async fn raw(&self, selector: &Selector, seconds: u64, at: Timestamp) -> Result<Vec<Series>, QueryError> {
+        self.matrix(&self.own(selector)?.range(seconds), at).await
+    }
+
+    /// The combinations of these labels that exist at `at` (five minutes back). The provider's labels are added.
+    ///
+    /// # Errors
+    /// When there is no answer that can be trusted.
+    pub async fn groups(&self, selector: &Selector, by: &[&str], at: Timestamp) -> Result<Vec<Series>, QueryError> {
+        self.vector(&self.own(selector)?.group_by(by)?, at).await
+    }
+
+    /// The selector with the provider's labels added.
+    ///
+    /// # Errors
+    /// Never: the labels were checked when the provider was made.
+    pub fn own(&self, selector: &Selector) -> Result<Selector, QueryError> {
+        let mut selector = selector.clone();
+        for (name, value) in &self.labels {
+            selector = selector.is(name, value)?;
+        }
+        Ok(selector)
+    }
+
+    /// An instant query whose answer must be a matrix.
+    ///
+    /// # Errors
+    /// When there is no answer that can be trusted.
+    pub async fn matrix(&self, query: &str, at: Timestamp) -> Result<Vec<Series>, QueryError> {
+        self.ask(query, at, answer::Kind::Matrix).await
+    }
+
+    /// An instant query whose answer must be a vector.
+    ///
+    /// # Errors
+    /// When there is no answer that can be trusted.
+    pub async fn vector(&self, query: &str, at: Timestamp) -> Result<Vec<Series>, QueryError> {
+        self.ask(query, at, answer::Kind::Vector).await
+    }
+
+    async fn ask(&self, query: &str, at: Timestamp, kind: answer::Kind) -> Result<Vec<Series>, QueryError> {
+        let _turn = self.turn.acquire().await;
+        tokio::time::timeout(DEADLINE, async {
+            let body = match self.send(&self.pooled, query, at).await {
+                // A pooled connection may have died since; a new one may find the server at a new address.
+                Err(QueryError::Unreachable(_)) => self.send(&self.fresh, query, at).await?,
+                other => other?,
+            };
+            answer::read(&body, kind)
+        })
+        .await
+        .map_err(|_| QueryError::Timeout)?
+    }
+
+    async fn send(&self, client: &Client, query: &str, at: Timestamp) -> Result<Vec<u8>, QueryError> {
+        let time = format!("{}.{:03}", at.as_millisecond().div_euclid(1000), at.as_millisecond().rem_euclid(1000));
+        let form = [("query", query), ("time", &time), ("timeout", SERVER_TIMEOUT)];
+        let mut request = client.post(self.endpoint.clone()).header(header::ACCEPT, "application/json").form(&form);
+        if let Some(file) = &self.token {
+            let token = tokio::fs::read_to_string(file).await.map_err(|error| QueryError::Token(error.kind().to_string()))?;
+            request = request.bearer_auth(token.trim());
+        }
+        let response = request.send().await.map_err(broken)?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(QueryError::Redirect(status.as_u16()));
+        }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(QueryError::Unauthorized(status.as_u16()));
+        }
+        let html = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.to_ascii_lowercase().contains("html"));
+        if response.content_length().is_some_and(|length| length > MOST_BYTES as u64) {
+            return Err(QueryError::TooLarge);
+        }
+        let mut body = Vec::new();
+        let mut stream = response.bytes_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(broken)?;
+            if body.len() + chunk.len() > MOST_BYTES {
+                return Err(QueryError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if !status.is_success() {
+            let said = answer::error_type(&body).or_else(|| status.canonical_reason().map(str::to_owned)).unwrap_or_default();
+            return Err(QueryError::Status(status.as_u16(), said));
+        }
+        if html {
+            return Err(QueryError::NotJson);
+        }
+        Ok(body)
+    }
+}
+
+/// The innermost cause, without the URL.
+fn broken(error: reqwest::Error) -> QueryError {
+    if error.is_timeout() && !error.is_connect() {
+        return QueryError::Timeout;
+    }
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    QueryError::Unreachable(cause.to_string())
+}
+
+fn absolute(duration: kube::core::Duration) -> Duration {
+    Duration::from(duration)
+}

@@ -1,0 +1,232 @@
+//! What Prometheus answers, told apart: data, or one of the many things that are not.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::QueryError;
+use crate::counts::Series;
+
+/// The kind of answer that a query must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Matrix,
+    Vector,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Matrix => "matrix",
+            Self::Vector => "vector",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    status: Option<String>,
+    error_type: Option<String>,
+    error: Option<String>,
+    #[serde(default)]
+    warnings: Vec<String>,
+    data: Option<HeadData>,
+}
+
+#[derive(Deserialize)]
+struct HeadData {
+    #[serde(rename = "resultType")]
+    result_type: Option<String>,
+    #[allow(dead_code)]
+    result: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    metric: BTreeMap<String, String>,
+    values: Option<Vec<(f64, String)>>,
+    value: Option<(f64, String)>,
+    histograms: Option<IgnoredAny>,
+    histogram: Option<IgnoredAny>,
+}
+
+/// Reads a body. Every byte string gives series or an error, never a panic and never a number that was not there.
+pub(crate) fn read(body: &[u8], kind: Kind) -> Result<Vec<Series>, QueryError> {
+    if body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<') {
+        return Err(QueryError::NotJson);
+    }
+    // Two passes: the first builds nothing, so that a wrong type of 16 MiB costs nothing.
+    let head: Head = serde_json::from_slice(body).map_err(malformed)?;
+    if head.status.as_deref() != Some("success") {
+        return Err(QueryError::NotSuccess(said(head.error_type.as_deref(), head.error.as_deref())));
+    }
+    if !head.warnings.is_empty() {
+        return Err(QueryError::Warnings(clip(&head.warnings.join("; "))));
+    }
+    let found = head.data.and_then(|data| data.result_type).ok_or_else(|| QueryError::Malformed("no resultType".into()))?;
+    if found != kind.name() {
+        return Err(QueryError::WrongType { wanted: kind.name(), found: clip(&found) });
+    }
+    let rows = serde_json::from_slice::<Body>(body).map_err(malformed)?.data.result;
+    rows.into_iter().map(|row| series(row, kind)).collect()
+}
+
+/// What an answer that is an error says of itself.
+pub(crate) fn error_type(body: &[u8]) -> Option<String> {
+    let head: Head = serde_json::from_slice(body).ok()?;
+    head.error_type.is_some().then(|| said(head.error_type.as_deref(), head.error.as_deref()))
+}
+
+fn series(row: Row, kind: Kind) -> Result<Series, QueryError> {
+    if row.histograms.is_some() || row.histogram.is_some() {
+        return Err(QueryError::WrongType { wanted: "floats", found: "native histograms".into() });
+    }
+    let raw = match kind {
+        Kind::Matrix => row.values,
+        Kind::Vector => row.value.map(|value| vec![value]),
+    };
+    let raw = raw.ok_or_else(|| QueryError::Malformed("a series without samples".into()))?;
+    let mut labels = row.metric;
+    let name = labels.remove("__name__").unwrap_or_default();
+    let mut samples: Vec<(Timestamp, f64)> = Vec::with_capacity(raw.len());
+    for (at, value) in raw {
+        let at = timestamp(at).ok_or_else(|| QueryError::Malformed("a time out of range".into()))?;
+        let value: f64 = value.parse().map_err(|_| QueryError::Malformed("a value that is no number".into()))?;
+        if !value.is_finite() {
+            return Err(QueryError::NotFinite(clip(&name)));
+        }
+        if samples.last().is_some_and(|(before, _)| *before > at) {
+            return Err(QueryError::Malformed("samples out of order".into()));
+        }
+        samples.push((at, value));
+    }
+    Ok(Series { labels, samples })
+}
+
+/// Prometheus counts in milliseconds and writes seconds.
+fn timestamp(seconds: f64) -> Option<Timestamp> {
+    let millis = (seconds * 1000.0).round();
+    if !millis.is_finite() || millis.abs() > 253_402_207_200_000.0 {
+        return None;
+    }
+    // In range, whole: the cast is exact.
+    Timestamp::from_millisecond(millis as i64).ok()
+}
+
+fn malformed(error: serde_json::Error) -> QueryError {
+    // Only where and what kind: the text of serde_json quotes the body.
+    let kind = match error.classify() {
+        serde_json::error::Category::Eof => "cut off",
+        serde_json::error::Category::Syntax => "not JSON",
+        serde_json::error::Category::Data => "not of the shape of a query's answer",
+        serde_json::error::Category::Io => "unreadable",
+    };
+    QueryError::Malformed(format!("{kind} at line {} column {}", error.line(), error.column()))
+}
+
+fn said(error_type: Option<&str>, error: Option<&str>) -> String {
+    let mut text = error_type.unwrap_or("no errorType").to_owned();
+    if let Some(error) = error {
+        text.push_str(": ");
+        text.push_str(error);
+    }
+    clip(&text)
+}
+
+fn clip(text: &str) -> String {
+    const MOST: usize = 200;
+    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain("…".chars()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MATRIX: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"a","job":"j"},"values":[[1700000000.123,"1"],[1700000015.123,"2.5e1"]]}]}}"#;
+
+    #[test]
+    fn a_matrix_keeps_labels_and_true_times() {
+        let series = read(MATRIX.as_bytes(), Kind::Matrix).unwrap();
+        assert_eq!(series.len(), 1);
+        assert_eq!(series[0].labels.len(), 1, "the name is not a label");
+        assert_eq!(series[0].label("job"), "j");
+        assert_eq!(series[0].samples[0].0.as_millisecond(), 1_700_000_000_123);
+        assert_eq!(series[0].samples[1].1, 25.0);
+    }
+
+    #[test]
+    fn an_empty_answer_is_no_error() {
+        let body = br#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
+        assert_eq!(read(body, Kind::Vector).unwrap(), vec![]);
+    }
+
+    #[test]
+    fn what_is_not_data_is_told_apart() {
+        let cases: [(&str, fn(&QueryError) -> bool); 9] = [
+            ("<html><body>Please log in</body></html>", |e| matches!(e, QueryError::NotJson)),
+            (
+                r#"{"status":"error","errorType":"timeout","error":"query timed out"}"#,
+                |e| matches!(e, QueryError::NotSuccess(text) if text == "timeout: query timed out"),
+            ),
+            (r#"{"hello":1}"#, |e| matches!(e, QueryError::NotSuccess(_))),
+            (
+                r#"{"status":"success","warnings":["partial data"],"data":{"resultType":"matrix","result":[]}}"#,
+                |e| matches!(e, QueryError::Warnings(text) if text == "partial data"),
+            ),
+            (
+                r#"{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}"#,
+                |e| matches!(e, QueryError::WrongType { wanted: "matrix", found } if found == "scalar"),
+            ),
+            (r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"NaN"]]}]}}"#, |e| {
+                matches!(e, QueryError::NotFinite(_))
+            }),
+            (r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"+Inf"]]}]}}"#, |e| {
+                matches!(e, QueryError::NotFinite(_))
+            }),
+            (r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"histograms":[[1,{}]]}]}}"#, |e| {
+                matches!(e, QueryError::WrongType { .. })
+            }),
+            (r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[2,"1"],[1,"1"]]}]}}"#, |e| {
+                matches!(e, QueryError::Malformed(_))
+            }),
+        ];
+        for (body, expected) in cases {
+            let error = read(body.as_bytes(), Kind::Matrix).unwrap_err();
+            assert!(expected(&error), "{body}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_cut_at_any_byte_is_an_error() {
+        for end in 0..MATRIX.len() {
+            let error = read(&MATRIX.as_bytes()[..end], Kind::Matrix).unwrap_err();
+            assert!(matches!(error, QueryError::Malformed(_)), "cut at {end}: {error:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200), at in 0usize..MATRIX.len(), byte in any::<u8>()) {
+            let _ = read(&body, Kind::Matrix);
+            let mut changed = MATRIX.as_bytes().to_vec();
+            changed[at] = byte;
+            let _ = read(&changed, Kind::Matrix);
+            let _ = read(&changed, Kind::Vector);
+        }
+    }
+}

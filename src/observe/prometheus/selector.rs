@@ -1,0 +1,278 @@
+//! Selectors of series, typed: what a user named is escaped, never pasted into a query.
+
+use std::fmt::{self, Write};
+
+/// A name that Prometheus would not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {name:?} is not a valid Prometheus name")]
+pub struct BadName {
+    what: &'static str,
+    name: String,
+}
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    Is,
+    IsNot,
+    Matches,
+    MatchesNot,
+}
+
+impl Op {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Is => "=",
+            Self::IsNot => "!=",
+            Self::Matches => "=~",
+            Self::MatchesNot => "!~",
+        }
+    }
+}
+
+/// `metric{label="value",…}`. Printed with [`fmt::Display`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    metric: String,
+    matchers: Vec<(String, Op, String)>,
+}
+
+impl Selector {
+    /// All series of a metric.
+    ///
+    /// # Errors
+    /// When the name is not one.
+    pub fn new(metric: &str) -> Result<Self, BadName> {
+        if !is_name(metric, true) {
+            return Err(BadName { what: "metric", name: metric.to_owned() });
+        }
+        Ok(Self { metric: metric.to_owned(), matchers: Vec::new() })
+    }
+
+    /// Name of the metric.
+    pub fn metric(&self) -> &str {
+        &self.metric
+    }
+
+    /// Only series whose label has this value.
+    ///
+    /// # Errors
+    /// When the label's name is not one.
+    pub fn is(self, label: &str, value: &str) -> Result<Self, BadName> {
+        self.with(label, Op::Is, value.to_owned())
+    }
+
+    /// Only series whose label has another value.
+    ///
+    /// # Errors
+    /// When the label's name is not one.
+    pub fn is_not(self, label: &str, value: &str) -> Result<Self, BadName> {
+        self.with(label, Op::IsNot, value.to_owned())
+    }
+
+    /// Only series whose label has one of these values. With no value: no series at all, rather than every series without the label.
+    ///
+    /// # Errors
+    /// When the label's name is not one.
+    pub fn any_of<I: AsRef<str>>(self, label: &str, values: impl IntoIterator<Item = I>) -> Result<Self, BadName> {
+        let regex = alternatives(values);
+        if regex.is_empty() {
+            return self.with(label, Op::IsNot, String::new())?.with(label, Op::Is, String::new());
+        }
+        self.with(label, Op::Matches, regex)
+    }
+
+    /// Only series whose label has none of these values.
+    ///
+    /// # Errors
+    /// When the label's name is not one.
+    pub fn none_of<I: AsRef<str>>(self, label: &str, values: impl IntoIterator<Item = I>) -> Result<Self, BadName> {
+        let regex = alternatives(values);
+        if regex.is_empty() { Ok(self) } else { self.with(label, Op::MatchesNot, regex) }
+    }
+
+    fn with(mut self, label: &str, op: Op, value: String) -> Result<Self, BadName> {
+        if !is_name(label, false) {
+            return Err(BadName { what: "label", name: label.to_owned() });
+        }
+        self.matchers.push((label.to_owned(), op, value));
+        Ok(self)
+    }
+
+    /// Raw samples of the last `seconds` before the time of the query: an instant query whose answer is a matrix.
+    pub fn range(&self, seconds: u64) -> String {
+        format!("{self}[{}s]", seconds.max(1))
+    }
+
+    /// One series for each combination of these labels: an instant query whose answer is a vector.
+    ///
+    /// # Errors
+    /// When a label's name is not one.
+    pub fn group_by(&self, labels: &[&str]) -> Result<String, BadName> {
+        if let Some(bad) = labels.iter().find(|label| !is_name(label, false)) {
+            return Err(BadName { what: "label", name: (*bad).to_owned() });
+        }
+        Ok(format!("group by ({}) ({self})", labels.join(", ")))
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.metric)?;
+        f.write_char('{')?;
+        for (index, (label, op, value)) in self.matchers.iter().enumerate() {
+            if index > 0 {
+                f.write_char(',')?;
+            }
+            write!(f, "{label}{}\"", op.text())?;
+            for c in value.chars() {
+                match c {
+                    '\\' => f.write_str("\\\\")?,
+                    '"' => f.write_str("\\\"")?,
+                    '\n' => f.write_str("\\n")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\t' => f.write_str("\\t")?,
+                    c if u32::from(c) < 0x20 => write!(f, "\\x{:02x}", u32::from(c))?,
+                    c => f.write_char(c)?,
+                }
+            }
+            f.write_char('"')?;
+        }
+        f.write_char('}')
+    }
+}
+
+/// Whether Prometheus takes it as the name of a label, or (`colons`) of a metric.
+pub(crate) fn is_name(name: &str, colons: bool) -> bool {
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || (colons && c == ':');
+    let mut chars = name.chars();
+    chars.next().is_some_and(begins) && chars.all(|c| begins(c) || c.is_ascii_digit())
+}
+
+/// `a|b|c`, each taken literally (RE2; Prometheus anchors at both ends).
+fn alternatives<I: AsRef<str>>(values: impl IntoIterator<Item = I>) -> String {
+    let mut regex = String::new();
+    for value in values {
+        if !regex.is_empty() {
+            regex.push('|');
+        }
+        for c in value.as_ref().chars() {
+            if "\\.+*?()|[]{}^$".contains(c) {
+                regex.push('\\');
+            }
+            regex.push(c);
+        }
+    }
+    regex
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_two_shapes_are_as_prometheus_reads_them() {
+        let selector = Selector::new("istio_requests_total")
+            .and_then(|s| s.is("reporter", "destination"))
+            .and_then(|s| s.any_of("destination_workload", ["fraud-v1", "fraud-v2"]))
+            .unwrap();
+        assert_eq!(selector.range(30), r#"istio_requests_total{reporter="destination",destination_workload=~"fraud-v1|fraud-v2"}[30s]"#);
+        assert_eq!(
+            selector.group_by(&["job", "instance"]).unwrap(),
+            r#"group by (job, instance) (istio_requests_total{reporter="destination",destination_workload=~"fraud-v1|fraud-v2"})"#
+        );
+    }
+
+    #[test]
+    fn regex_characters_are_taken_literally() {
+        let selector = Selector::new("up").and_then(|s| s.any_of("pod", ["a.b", "c|d"])).unwrap();
+        assert_eq!(selector.to_string(), r#"up{pod=~"a\\.b|c\\|d"}"#);
+    }
+
+    #[test]
+    fn no_value_selects_nothing_rather_than_everything() {
+        let none: [&str; 0] = [];
+        assert_eq!(Selector::new("up").and_then(|s| s.any_of("pod", none)).unwrap().to_string(), r#"up{pod!="",pod=""}"#);
+        assert_eq!(Selector::new("up").and_then(|s| s.none_of("pod", none)).unwrap().to_string(), "up{}");
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        for bad in ["", "1a", "a-b", "a{", "a\"", "ä", "a b"] {
+            assert!(Selector::new(bad).is_err(), "{bad}");
+            assert!(Selector::new("up").and_then(|s| s.is(bad, "x")).is_err(), "{bad}");
+            assert!(Selector::new("up").and_then(|s| s.group_by(&[bad])).is_err(), "{bad}");
+        }
+        assert!(Selector::new(":a:b_1").is_ok());
+        assert!(Selector::new("up").and_then(|s| s.is("a:b", "x")).is_err());
+    }
+
+    /// Reads a selector as Prometheus' lexer does: name, brace, label, operator, quoted string with Go escapes.
+    fn read(text: &str) -> Option<(String, Vec<(String, String, String)>)> {
+        let (name, mut rest) = text.split_once('{')?;
+        let mut found = Vec::new();
+        while !rest.starts_with('}') {
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+            let (label, tail) = rest.split_at(end);
+            let op_end = tail.find('"')?;
+            let (op, tail) = tail.split_at(op_end);
+            let mut value = String::new();
+            let mut chars = tail.get(1..)?.char_indices();
+            let close = loop {
+                match chars.next()? {
+                    (at, '"') => break at,
+                    (_, '\n') => return None,
+                    (_, '\\') => match chars.next()?.1 {
+                        'n' => value.push('\n'),
+                        'r' => value.push('\r'),
+                        't' => value.push('\t'),
+                        'x' => {
+                            let hex: String = [chars.next()?.1, chars.next()?.1].iter().collect();
+                            value.push(char::from(u8::from_str_radix(&hex, 16).ok()?));
+                        }
+                        c @ ('\\' | '"') => value.push(c),
+                        _ => return None,
+                    },
+                    (_, c) => value.push(c),
+                }
+            };
+            found.push((label.to_owned(), op.to_owned(), value));
+            rest = tail.get(close + 2..)?;
+            rest = rest.strip_prefix(',').unwrap_or(rest);
+        }
+        (rest == "}").then(|| (name.to_owned(), found))
+    }
+
+    /// Splits a regex of literal alternatives back into them.
+    fn literals(regex: &str) -> Vec<String> {
+        let mut out = vec![String::new()];
+        let mut chars = regex.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => out.last_mut().unwrap().extend(chars.next()),
+                '|' => out.push(String::new()),
+                c => {
+                    assert!(!".+*?()[]{}^$".contains(c), "unescaped {c} in {regex}");
+                    out.last_mut().unwrap().push(c);
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_yields_exactly_the_matchers_meant(value in any::<String>(), other in "\\PC{0,12}", names in prop::collection::vec("[^\u{0}]{1,8}", 1..4)) {
+            let selector = Selector::new("m").and_then(|s| s.is("a", &value)).and_then(|s| s.is_not("b", &other)).and_then(|s| s.any_of("c", &names)).and_then(|s| s.none_of("d", &names)).unwrap();
+            let (metric, found) = read(&selector.to_string()).unwrap();
+            prop_assert_eq!(metric, "m");
+            prop_assert_eq!(found.len(), 4);
+            prop_assert_eq!(&found[0], &("a".to_owned(), "=".to_owned(), value));
+            prop_assert_eq!(&found[1], &("b".to_owned(), "!=".to_owned(), other));
+            prop_assert_eq!((found[2].0.as_str(), found[2].1.as_str(), literals(&found[2].2)), ("c", "=~", names.clone()));
+            prop_assert_eq!((found[3].0.as_str(), found[3].1.as_str(), literals(&found[3].2)), ("d", "!~", names));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Which series are asked for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::preflight::Found;
+use crate::counts::{Family, Pod, Reading, Scope, Side};
+use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
+use crate::observe::{Arm, Brief};
+use crate::plan::{DriftSource, MetricKind};
+
+const REQUESTS: &str = "istio_requests_total";
+const LATENCY: &str = "istio_request_duration_milliseconds_bucket";
+
+/// Name of the series of a model's own metric.
+pub(super) fn series_name(source: &DriftSource) -> String {
+    match source {
+        DriftSource::Counter { metric, .. } => metric.clone(),
+        DriftSource::Histogram { metric } => format!("{metric}_bucket"),
+    }
+}
+
+/// Whom to ask about.
+#[derive(Clone, Debug)]
+pub(super) enum Who {
+    /// Both arms, all their pods.
+    Both,
+    /// Stable alone, these pods.
+    Stable(Vec<String>),
+}
+
+impl Found {
+    /// Mesh series of one or both arms.
+    pub(super) fn mesh(&self, metric: &str, brief: &Brief, who: &Who) -> Result<Selector, BadName> {
+        let mut selector = Selector::new(metric)?.is("reporter", self.reporter)?.is("destination_workload_namespace", &brief.namespace)?;
+        if let Some(service) = &self.service {
+            selector = selector.is("destination_canonical_service", service)?;
+        }
+        match who {
+            Who::Both => selector.any_of(self.label, [&self.stable, &self.canary]),
+            Who::Stable(pods) => {
+                let selector = selector.is(self.label, &self.stable)?;
+                if self.by_pod && self.named { selector.any_of("pod", pods) } else { Ok(selector) }
+            }
+        }
+    }
+
+    /// All that one look, or one stretch of the past, needs: name of the family and its selector.
+    fn families(&self, brief: &Brief, who: &Who) -> Result<Vec<(Family, Selector)>, BadName> {
+        let pods: Vec<&str> = match who {
+            Who::Both => names(&brief.stable).chain(names(&brief.canary)).collect(),
+            Who::Stable(pods) => pods.iter().map(String::as_str).collect(),
+        };
+        let mut all = Vec::new();
+        if matches!(who, Who::Both) && self.has_up && !pods.is_empty() {
+            all.push((Family::Up, Selector::new("up")?.any_of("job", &self.pod_jobs)?.any_of("pod", &pods)?));
+        }
+        all.push((Family::Requests, self.mesh(REQUESTS, brief, who)?));
+        if brief.analysis.metrics.iter().any(|metric| matches!(metric.kind, MetricKind::Latency { .. })) {
+            all.push((Family::Latency, self.mesh(LATENCY, brief, who)?));
+        }
+        for (index, metric) in brief.analysis.metrics.iter().enumerate() {
+            if let MetricKind::Drift { source, .. } = &metric.kind
+                && !pods.is_empty()
+            {
+                let selector = Selector::new(&series_name(source))?.is("namespace", &brief.namespace)?.any_of("pod", &pods)?;
+                all.push((Family::Drift(index), selector));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Asks for everything at one time, one query after the other.
+    pub(super) async fn read(
+        &self,
+        prometheus: &Prometheus,
+        brief: &Brief,
+        who: &Who,
+        seconds: u64,
+        at: Timestamp,
+    ) -> Result<Reading, QueryError> {
+        let mut reading = Reading::default();
+        for (family, selector) in self.families(brief, who)? {
+            reading.families.push((family, prometheus.raw(&selector, seconds, at).await?));
+        }
+        Ok(reading)
+    }
+
+    /// Who is who. Where nothing is judged (`counted` false) nothing must be there either.
+    pub(super) fn scope(&self, brief: &Brief, counted: bool) -> Scope {
+        let mut pods = BTreeMap::new();
+        for (side, arm) in [(Side::Stable, &brief.stable), (Side::Canary, &brief.canary)] {
+            pods.extend(arm.pods.iter().map(|pod| (pod.name.clone(), Pod { side, created: pod.created, ready_since: pod.ready_since })));
+        }
+        Scope {
+            label: self.label.to_owned(),
+            stable: self.stable.clone(),
+            canary: self.canary.clone(),
+            namespace: brief.namespace.clone(),
+            pod_jobs: if counted { self.pod_jobs.clone() } else { Default::default() },
+            pods,
+            needs_stable: brief.key.weight < 100,
+            warm_up: if counted { brief.analysis.warm_up } else { Duration::ZERO },
+        }
+    }
+
+    /// A query to paste into Prometheus that shows what a metric is judged on.
+    pub(super) fn shown(&self, prometheus: &Prometheus, brief: &Brief, kind: &MetricKind) -> Option<String> {
+        let (selector, by) = match kind {
+            MetricKind::ErrorRate { .. } => (self.mesh(REQUESTS, brief, &Who::Both).ok()?, format!("{}, response_code", self.label)),
+            MetricKind::Latency { .. } => (self.mesh(LATENCY, brief, &Who::Both).ok()?, format!("{}, le", self.label)),
+            MetricKind::Drift { source, .. } => {
+                let by = match source {
+                    DriftSource::Counter { class, .. } => class.as_str(),
+                    DriftSource::Histogram { .. } => "le",
+                };
+                let selector = Selector::new(&series_name(source)).and_then(|s| s.is("namespace", &brief.namespace)).ok()?;
+                (selector, format!("pod, {by}"))
+            }
+        };
+        let selector = prometheus.own(&selector).ok()?;
+        Some(format!("sum by ({by}) (increase({selector}[5m]))"))
+    }
+}
+
+/// Names of the pods of an arm.
+pub(super) fn names(arm: &Arm) -> impl Iterator<Item = &str> {
+    arm.pods.iter().map(|pod| pod.name.as_str())
+}
+
+/// Selector of what tells the arms apart, before that is known.
+pub(super) fn requests_where(namespace: &str, label: &str, values: &[&str]) -> Result<Selector, BadName> {
+    Selector::new(REQUESTS)?
+        .any_of("reporter", ["destination", "source"])?
+        .is("destination_workload_namespace", namespace)?
+        .any_of(label, values)
+}
+
+/// Selector of request durations.
+pub(super) fn durations(found: &Found, brief: &Brief) -> Result<Selector, BadName> {
+    found.mesh(LATENCY, brief, &Who::Both)
+}

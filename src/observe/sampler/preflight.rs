@@ -1,0 +1,236 @@
+//! Before anything moves: how the two arms are told apart in the metrics, by which reporter, and that nothing is counted twice. Asked on
+//! stable, which has traffic; the canary's value follows from its owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::ask::{durations, names, requests_where, series_name};
+use crate::api::names::reason;
+use crate::counts::{Series, Target, pod_of};
+use crate::observe::prometheus::{Prometheus, QueryError, Selector};
+use crate::observe::{Brief, Problem};
+use crate::plan::{DriftSource, Metric, MetricKind};
+
+/// What preflight found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// `destination` (counted at the model's pod) or `source` (at the gateway or client).
+    pub(super) reporter: &'static str,
+    /// Label that tells the arms apart.
+    pub(super) label: &'static str,
+    pub(super) stable: String,
+    pub(super) canary: String,
+    /// Where versions are told apart and not workloads: the canonical service, so that other models of the namespace are left out.
+    pub(super) service: Option<String>,
+    /// The scrape target is the model's pod.
+    pub(super) by_pod: bool,
+    /// Series carry the name of the pod that was scraped.
+    pub(super) named: bool,
+    /// `up` of the pods can be read.
+    pub(super) has_up: bool,
+    /// Jobs in which every ready pod has a target.
+    pub(super) pod_jobs: BTreeSet<String>,
+}
+
+/// Why preflight did not end.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Query(QueryError),
+    Found(Problem),
+}
+
+impl From<QueryError> for Trouble {
+    fn from(error: QueryError) -> Self {
+        Self::Query(error)
+    }
+}
+
+fn trouble(reason: &'static str, unavailable: bool, message: String) -> Trouble {
+    Trouble::Found(Problem { reason, message, unavailable })
+}
+
+/// Label, stable's value, canary's value.
+type Candidate<'a> = (&'static str, &'a str, &'a str);
+
+/// Asks at `at`, with `seconds` of raw samples for `up`.
+pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u64, at: Timestamp) -> Result<Found, Trouble> {
+    let (label, stable, canary, rows) = separating(prometheus, brief, at).await?;
+    let service = if label == "destination_workload" { None } else { Some(one_service(label, stable, &rows)?) };
+    let reporter = if rows.iter().any(|row| row.label("reporter") == "destination") { "destination" } else { "source" };
+    let rows: Vec<&Series> = rows.iter().filter(|row| row.label("reporter") == reporter).collect();
+    let by_pod = reporter == "destination";
+    let named = rows.iter().all(|row| row.labels.get("pod").is_some_and(|pod| !pod.is_empty()));
+    once_each("istio_requests_total", rows.iter().copied())?;
+
+    let mut jobs = BTreeSet::new();
+    if by_pod && named {
+        let mesh: BTreeSet<String> = rows.iter().map(|row| row.label("job").to_owned()).collect();
+        // With several jobs it is not known which one a pod belongs to.
+        if mesh.len() == 1 {
+            jobs.extend(mesh);
+        }
+    }
+    let mut found = Found {
+        reporter,
+        label,
+        stable: stable.to_owned(),
+        canary: canary.to_owned(),
+        service,
+        by_pod,
+        named,
+        has_up: false,
+        pod_jobs: BTreeSet::new(),
+    };
+    for metric in &brief.analysis.metrics {
+        match &metric.kind {
+            MetricKind::ErrorRate { .. } => {}
+            MetricKind::Latency { .. } => {
+                let selector = durations(&found, brief).map_err(QueryError::from)?;
+                if prometheus.groups(&selector, &["job"], at).await?.is_empty() {
+                    let message = format!(
+                        "metric {}: stable has requests but no istio_request_duration_milliseconds_bucket: is the histogram switched off in \
+                         the Telemetry resource, or dropped by the scrape configuration?",
+                        metric.name
+                    );
+                    return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
+                }
+            }
+            MetricKind::Drift { source, .. } => jobs.extend(own_metric(prometheus, brief, metric, source, at).await?),
+        }
+    }
+    if !jobs.is_empty() {
+        let selector = Selector::new("up")
+            .and_then(|s| s.any_of("job", &jobs))
+            .and_then(|s| s.any_of("pod", asked(brief)))
+            .map_err(QueryError::from)?;
+        let up = prometheus.raw(&selector, seconds, at).await?;
+        found.has_up = jobs.iter().all(|job| up.iter().any(|series| series.label("job") == job));
+        if found.has_up {
+            found.pod_jobs = jobs;
+        }
+    }
+    Ok(found)
+}
+
+/// The first label that has stable's value and another one for the canary.
+async fn separating<'a>(
+    prometheus: &Prometheus,
+    brief: &'a Brief,
+    at: Timestamp,
+) -> Result<(&'static str, &'a str, &'a str, Vec<Series>), Trouble> {
+    let version = |arm: &'a Option<String>| arm.as_deref().unwrap_or("");
+    let (stable, canary) = (&brief.stable, &brief.canary);
+    let candidates: [Candidate<'a>; 3] = [
+        ("destination_workload", &stable.workload, &canary.workload),
+        ("destination_version", version(&stable.version), version(&canary.version)),
+        ("destination_canonical_revision", version(&stable.version), version(&canary.version)),
+    ];
+    let usable: Vec<Candidate<'a>> =
+        candidates.into_iter().filter(|(_, one, two)| !one.is_empty() && !two.is_empty() && one != two).collect();
+    if usable.is_empty() {
+        let message = format!(
+            "nothing tells the two arms apart in the metrics: both belong to workload {:?} and neither the label version of their pods \
+             differs; give the canary a Deployment of its own, or a label version",
+            stable.workload
+        );
+        return Err(trouble(reason::ARMS_INSEPARABLE, false, message));
+    }
+    for (label, one, two) in &usable {
+        // Once it has traffic the canary may be all there is.
+        let values: &[&str] = if brief.key.weight > 0 { &[one, two] } else { &[one] };
+        let selector = requests_where(&brief.namespace, label, values).map_err(QueryError::from)?;
+        let by = ["reporter", "job", "instance", "pod", "destination_canonical_service"];
+        let rows = prometheus.groups(&selector, &by, at).await?;
+        if !rows.is_empty() {
+            return Ok((*label, *one, *two, rows));
+        }
+    }
+    let tried: Vec<String> = usable.iter().map(|(label, value, _)| format!("{label}={value:?}")).collect();
+    let message = format!(
+        "no istio_requests_total of stable in namespace {} at reporter destination or source (tried {}): has stable had a request in the \
+         last five minutes, are its sidecars or the gateway scraped, and do the provider's url and labels fit?",
+        brief.namespace,
+        tried.join(", ")
+    );
+    Err(trouble(reason::METRICS_UNAVAILABLE, true, message))
+}
+
+fn one_service(label: &str, value: &str, rows: &[Series]) -> Result<String, Trouble> {
+    let services: BTreeSet<&str> = rows.iter().map(|row| row.label("destination_canonical_service")).collect();
+    match services.iter().collect::<Vec<_>>().as_slice() {
+        [service] if !service.is_empty() => Ok((**service).to_owned()),
+        _ => {
+            let message = format!(
+                "only {label}={value:?} tells stable apart, and in this namespace it belongs to {} services ({}): \
+                 destination_workload is needed",
+                services.len(),
+                services.iter().copied().collect::<Vec<_>>().join(", ")
+            );
+            Err(trouble(reason::ARMS_INSEPARABLE, false, message))
+        }
+    }
+}
+
+/// The model's own metric on stable: it is there, its class label too, and no pod is scraped twice. Gives its job.
+async fn own_metric(
+    prometheus: &Prometheus,
+    brief: &Brief,
+    metric: &Metric,
+    source: &DriftSource,
+    at: Timestamp,
+) -> Result<Option<String>, Trouble> {
+    let name = series_name(source);
+    let selector = Selector::new(&name)
+        .and_then(|s| s.is("namespace", &brief.namespace))
+        .and_then(|s| s.any_of("pod", asked(brief)))
+        .map_err(QueryError::from)?;
+    let label = match source {
+        DriftSource::Counter { class, .. } => class.as_str(),
+        DriftSource::Histogram { .. } => "le",
+    };
+    let rows = prometheus.groups(&selector, &["job", "instance", "pod", label], at).await?;
+    if rows.is_empty() {
+        let message = format!(
+            "metric {}: stable's pods have no {name} with labels namespace and pod: do they export it, are they scraped, and does the \
+             scrape configuration set both labels?",
+            metric.name
+        );
+        return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
+    }
+    if rows.iter().all(|row| row.label(label).is_empty()) {
+        let message = format!("metric {}: {name} of stable's pods has no label {label}", metric.name);
+        return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
+    }
+    once_each(&name, rows.iter())?;
+    let jobs: BTreeSet<&str> = rows.iter().map(|row| row.label("job")).collect();
+    Ok(match jobs.iter().collect::<Vec<_>>().as_slice() {
+        [job] => Some((**job).to_owned()),
+        _ => None,
+    })
+}
+
+/// Pods to ask about: stable's, and the canary's too once it has traffic.
+fn asked(brief: &Brief) -> impl Iterator<Item = &str> {
+    names(&brief.stable).chain(names(&brief.canary).filter(|_| brief.key.weight > 0))
+}
+
+/// Every pod is counted by one target.
+fn once_each<'a>(metric: &str, rows: impl Iterator<Item = &'a Series>) -> Result<(), Trouble> {
+    let mut targets: BTreeMap<String, BTreeSet<Target>> = BTreeMap::new();
+    for row in rows {
+        let target = Target::of(&row.labels);
+        // Without a pod's name only the host is known, and several targets of one job may share it.
+        let key = pod_of(&row.labels).unwrap_or_else(|| target.host()).to_owned();
+        let target = if pod_of(&row.labels).is_some() { target } else { Target { job: target.job, instance: String::new() } };
+        targets.entry(key).or_default().insert(target);
+    }
+    let Some((pod, of)) = targets.iter().find(|(_, of)| of.len() > 1) else { return Ok(()) };
+    let jobs: BTreeSet<&str> = of.iter().map(|target| target.job.as_str()).collect();
+    let message = format!(
+        "{metric} of {pod} comes from {} scrape targets (jobs {}), so every count is a multiple: let one job scrape it",
+        of.len(),
+        jobs.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    Err(trouble(reason::DUPLICATE_SERIES, false, message))
+}

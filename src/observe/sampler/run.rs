@@ -1,0 +1,395 @@
+//! The state of one sampler between two answers of Prometheus. Everything here but `ask` is synchronous.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::ask::Who;
+use super::preflight::{Found, Trouble, preflight};
+use crate::api::names::reason;
+use crate::clock::Clock;
+use crate::counts::{Dropped, History, Outcome, Reading, ShareFault, Shares, Side, Tracker};
+use crate::judge::{Evidence, StepTerms};
+use crate::observe::prometheus::{Prometheus, QueryError};
+use crate::observe::{Arm, Brief, Look, Problem, StepKey};
+
+/// Windows that are asked for again after an outage or a restart.
+const MOST_BACKLOG: i64 = 120;
+/// A window stretches over gaps of so many intervals.
+const STRETCH: u32 = 10;
+/// Raw samples are asked for over so many scrapes: enough to see a reset, little enough to carry.
+const SCRAPES: u32 = 4;
+
+/// What is asked next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Job {
+    Preflight(Timestamp),
+    Calibrate(Timestamp),
+    Look(Timestamp),
+}
+
+/// What came back.
+pub(super) enum Answer {
+    Preflight(Result<Found, Trouble>),
+    Calibrate(Result<History, QueryError>),
+    Look(Timestamp, Result<Reading, QueryError>),
+}
+
+/// One sampler's state.
+pub(super) struct Run {
+    brief: Brief,
+    evidence: Evidence,
+    found: Option<Found>,
+    /// The past was asked for, or need not be.
+    calibrated: bool,
+    tracker: Tracker,
+    shares: Shares,
+    /// When the present weight was read back, and not in the future.
+    since: Option<Timestamp>,
+    /// Time of the newest look that was answered.
+    last: Option<Timestamp>,
+    /// Where looks go on after a restart.
+    resume: Option<Timestamp>,
+    window_end: Option<Timestamp>,
+    canary_in_window: Option<u64>,
+    problem: Option<Problem>,
+    drops: u32,
+    failures: u32,
+    /// On the monotonic clock.
+    retry_at: Duration,
+    unpublished: u32,
+    told: bool,
+    queries: Vec<(String, String)>,
+}
+
+impl Run {
+    pub(super) fn new(brief: Brief, now: Timestamp) -> Self {
+        let going_on = brief.resume_after.is_some_and(|end| brief.since.is_some_and(|since| end >= since));
+        let mut run = Self {
+            evidence: brief.evidence.clone(),
+            found: None,
+            calibrated: brief.resume_after.is_some() || brief.evidence.calibrated(),
+            tracker: Tracker::new(brief.analysis.interval * STRETCH),
+            shares: Shares::default(),
+            since: brief.since.map(|since| since.min(now)),
+            last: None,
+            resume: brief.resume_after.filter(|_| going_on),
+            window_end: brief.resume_after,
+            canary_in_window: None,
+            problem: None,
+            drops: 0,
+            failures: 0,
+            retry_at: Duration::ZERO,
+            unpublished: 0,
+            told: false,
+            queries: Vec::new(),
+            brief,
+        };
+        run.tracker.restart(run.since);
+        if !going_on {
+            run.begin_step();
+        }
+        run
+    }
+
+    pub(super) fn key(&self) -> StepKey {
+        self.brief.key
+    }
+
+    /// Takes over a newer brief. Evidence is ours; what changes is the step, its begin, and the pods.
+    pub(super) fn adopt(&mut self, brief: Brief, now: Timestamp) {
+        let (old, new) = (self.brief.key, brief.key);
+        let moved = self.brief.since != brief.since || old.weight != new.weight;
+        let stepped = (old.epoch, old.step) != (new.epoch, new.step);
+        if self.brief.analysis != brief.analysis {
+            self.tracker = Tracker::new(brief.analysis.interval * STRETCH);
+            self.tracker.restart(brief.since);
+            self.last = None;
+        }
+        self.brief = brief;
+        if stepped {
+            self.begin_step();
+        }
+        if moved || stepped {
+            self.told = false;
+            self.canary_in_window = None;
+            self.shares = Shares::default();
+            self.problem = self.problem.take().filter(|problem| problem.unavailable);
+        }
+        if moved {
+            self.restart(now);
+        }
+    }
+
+    fn restart(&mut self, now: Timestamp) {
+        self.since = self.brief.since.map(|since| since.min(now));
+        self.tracker.restart(self.since);
+        self.last = None;
+        self.resume = None;
+    }
+
+    fn begin_step(&mut self) {
+        if let Some(terms) = self.brief.key.step.and_then(|step| self.brief.steps.get(step)) {
+            self.evidence.begin_step(&self.brief.analysis.metrics, terms);
+        }
+    }
+
+    /// The step whose evidence the present windows are, if they are any step's.
+    fn counted(&self) -> Option<&StepTerms> {
+        let terms = self.brief.steps.get(self.brief.key.step?)?;
+        (self.since.is_some() && (terms.weight * 100.0 - f64::from(self.brief.key.weight)).abs() < 0.5).then_some(terms)
+    }
+
+    pub(super) fn forget_provider(&mut self) {
+        self.found = None;
+        self.told = false;
+        self.retry_at = Duration::ZERO;
+        self.tracker.restart(self.since);
+    }
+
+    /// True if that is news.
+    pub(super) fn provider_not_found(&mut self, name: &str, known: &[String]) -> bool {
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        self.problem = Some(Problem {
+            reason: reason::PROVIDER_NOT_FOUND,
+            message: format!("the controller's configuration has no Prometheus provider {name:?}; it has: {known}"),
+            unavailable: true,
+        });
+        !std::mem::replace(&mut self.told, true)
+    }
+
+    /// True if that is news.
+    pub(super) fn nothing_to_measure(&mut self) -> bool {
+        self.problem = None;
+        !std::mem::replace(&mut self.told, true)
+    }
+
+    fn interval(&self, prometheus: &Prometheus) -> Duration {
+        self.brief.analysis.interval.max(prometheus.scrape_interval() * 2)
+    }
+
+    /// Seconds of raw samples that a look asks for.
+    fn seconds(&self, prometheus: &Prometheus) -> u64 {
+        self.interval(prometheus).min(prometheus.scrape_interval() * SCRAPES).as_secs_f64().ceil() as u64
+    }
+
+    /// What to ask next, and how long until then. `None`: nothing is measured.
+    pub(super) fn next(&mut self, prometheus: &Prometheus, clock: &Clock) -> Option<(Job, Duration)> {
+        if self.brief.analysis.metrics.is_empty() {
+            return None;
+        }
+        let retry = self.retry_at.saturating_sub(clock.elapsed());
+        let newest = clock.now().saturating_sub(signed(prometheus.lag())).unwrap_or(Timestamp::MIN);
+        if self.found.is_none() {
+            let interval = self.interval(prometheus);
+            if interval > self.brief.analysis.interval && self.failures == 0 {
+                tracing::warn!(
+                    rollout = self.brief.name,
+                    namespace = self.brief.namespace,
+                    interval_seconds = interval.as_secs_f64(),
+                    "analysis.interval is shorter than two scrapes and was raised"
+                );
+            }
+            return Some((Job::Preflight(newest), retry));
+        }
+        if !self.calibrated {
+            return Some((Job::Calibrate(newest), retry));
+        }
+        let at = self.next_end(prometheus, newest, clock.now());
+        let wait = Duration::try_from(at.duration_since(newest)).unwrap_or(Duration::ZERO);
+        Some((Job::Look(at), wait.max(retry)))
+    }
+
+    /// End of the next window: on the grid that begins one scrape after the weight was read back; without a weight at the interval's pace.
+    fn next_end(&mut self, prometheus: &Prometheus, newest: Timestamp, now: Timestamp) -> Timestamp {
+        let interval = signed(self.interval(prometheus));
+        if self.last.is_some_and(|last| last.duration_since(newest) > interval + interval) {
+            // The wall clock was set back.
+            self.restart(now);
+        }
+        let Some(since) = self.since else {
+            let next = self.last.and_then(|last| last.checked_add(interval).ok()).unwrap_or(newest);
+            return if newest.duration_since(next) > interval { newest } else { next };
+        };
+        let base = since.saturating_add(signed(prometheus.scrape_interval())).unwrap_or(since);
+        let next = match (self.last, self.resume) {
+            (Some(last), _) => after(base, interval, last),
+            (None, Some(resume)) if resume >= base => resume,
+            (None, _) => base,
+        };
+        if newest.duration_since(next).as_millis() / interval.as_millis().max(1) <= i128::from(MOST_BACKLOG) {
+            return next;
+        }
+        // Too much was missed: the pass side begins anew, from now.
+        self.begin_step();
+        self.shares = Shares::default();
+        self.tracker.restart(Some(since));
+        self.resume = None;
+        let newest = after(base, interval, newest.saturating_sub(interval).unwrap_or(newest));
+        self.last = newest.checked_sub(interval).ok();
+        newest
+    }
+
+    /// Asks. Changes nothing: an answer that is not waited for leaves no trace.
+    pub(super) fn ask(&self, prometheus: &Arc<Prometheus>, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
+        let (brief, found, clock) = (self.brief.clone(), self.found.clone(), *clock);
+        let (seconds, interval) = (self.seconds(prometheus), self.interval(prometheus));
+        let prometheus = prometheus.clone();
+        async move {
+            match (job, found) {
+                (Job::Calibrate(at), Some(found)) => {
+                    Answer::Calibrate(super::calibrate::history(&prometheus, &found, &brief, interval, at, &clock).await)
+                }
+                (Job::Look(at), Some(found)) => Answer::Look(at, found.read(&prometheus, &brief, &Who::Both, seconds, at).await),
+                (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), _) => {
+                    Answer::Preflight(preflight(&prometheus, &brief, seconds, at).await)
+                }
+            }
+        }
+    }
+
+    /// Takes an answer. True if there is a look to show.
+    pub(super) fn take(&mut self, answer: Answer, prometheus: &Prometheus, clock: &Clock) -> bool {
+        let failed = match answer {
+            Answer::Preflight(Ok(found)) => {
+                self.queries = queries(&found, prometheus, &self.brief);
+                self.found = Some(found);
+                self.problem = None;
+                None
+            }
+            Answer::Preflight(Err(Trouble::Query(error))) | Answer::Calibrate(Err(error)) => Some(self.unanswered(&error)),
+            Answer::Preflight(Err(Trouble::Found(problem))) => Some(problem),
+            Answer::Calibrate(Ok(history)) => {
+                self.evidence.interval_seconds = self.interval(prometheus).as_secs_f64();
+                self.evidence.calibrate(&self.brief.analysis.metrics, &history, &self.brief.steps, ready(&self.brief.canary));
+                self.calibrated = true;
+                self.problem = None;
+                None
+            }
+            Answer::Look(_, Err(error)) => Some(self.unanswered(&error)),
+            Answer::Look(at, Ok(reading)) => {
+                self.count(&reading, at);
+                self.last = Some(at);
+                self.resume = None;
+                None
+            }
+        };
+        if let Some(problem) = failed {
+            self.problem = Some(problem);
+            self.failures = self.failures.saturating_add(1);
+            let most = self.interval(prometheus).min(Duration::from_secs(30));
+            let wait = Duration::from_millis(500).saturating_mul(1 << self.failures.min(6));
+            self.retry_at = clock.elapsed() + wait.min(most);
+            return true;
+        }
+        self.failures = 0;
+        self.retry_at = Duration::ZERO;
+        // While the past is caught up with only some looks are shown.
+        self.unpublished += 1;
+        let behind = !matches!(self.next(prometheus, clock), Some((Job::Look(_), wait)) if !wait.is_zero());
+        if self.calibrated && (!behind || self.unpublished >= 10) {
+            self.unpublished = 0;
+            return true;
+        }
+        false
+    }
+
+    fn unanswered(&self, error: &QueryError) -> Problem {
+        let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
+        Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+    }
+
+    /// From raw series to evidence.
+    fn count(&mut self, reading: &Reading, at: Timestamp) {
+        let Some(found) = &self.found else { return };
+        let terms = self.counted().cloned();
+        let outcome = self.tracker.look(reading, &found.scope(&self.brief, terms.is_some()), at);
+        let deltas = match outcome {
+            Outcome::Baseline => {
+                self.drops = 0;
+                self.problem = None;
+                return;
+            }
+            Outcome::Dropped(dropped) => {
+                self.drops += 1;
+                self.canary_in_window = None;
+                self.problem = Some(said(&dropped, self.drops));
+                return;
+            }
+            Outcome::Counted(deltas) => deltas,
+        };
+        self.drops = 0;
+        self.problem = None;
+        self.canary_in_window = Some(deltas.requests(Side::Canary));
+        let (Some(terms), Some(since)) = (terms, self.since) else { return };
+        let metrics = &self.brief.analysis.metrics;
+        let weight = f64::from(self.brief.key.weight) / 100.0;
+        let window = deltas.window(metrics, weight, [ready(&self.brief.stable), ready(&self.brief.canary)]);
+        self.evidence.add(metrics, &terms, &window);
+        self.window_end = Some(at);
+        self.shares.add(deltas.requests(Side::Stable), deltas.requests(Side::Canary));
+        self.problem = self.shares.check(weight, since, at).map(|fault| Problem {
+            reason: match fault {
+                ShareFault::NoCanaryTraffic { .. } => reason::NO_CANARY_TRAFFIC,
+                ShareFault::Above { .. } => reason::BYPASS,
+                ShareFault::Below { .. } => reason::SHARE_MISMATCH,
+            },
+            message: fault.to_string(),
+            unavailable: false,
+        });
+    }
+
+    /// What is known now.
+    pub(super) fn look(&self) -> Look {
+        let metrics = &self.brief.analysis.metrics;
+        let fallback = StepTerms { weight: 0.0, next_weight: 1.0, planned_windows: 1, without: Vec::new() };
+        let terms = self.brief.key.step.and_then(|step| self.brief.steps.get(step)).or(self.brief.steps.first()).unwrap_or(&fallback);
+        let mut judgement = self.evidence.judge(metrics, terms);
+        for evidence in &mut judgement.metrics {
+            let query = self.queries.iter().find(|(name, _)| *name == evidence.metric).map(|(_, query)| query.clone());
+            evidence.query = evidence.query.take().or(query);
+        }
+        Look {
+            key: self.brief.key,
+            window_end: self.window_end,
+            evidence: self.evidence.clone(),
+            judgement,
+            ready: metrics.is_empty() || (self.found.is_some() && self.calibrated),
+            problem: self.problem.clone(),
+            canary_in_window: self.canary_in_window,
+        }
+    }
+}
+
+fn queries(found: &Found, prometheus: &Prometheus, brief: &Brief) -> Vec<(String, String)> {
+    let all = brief.analysis.metrics.iter();
+    all.filter_map(|metric| Some((metric.name.clone(), found.shown(prometheus, brief, &metric.kind)?))).collect()
+}
+
+/// One missed scrape is no outage: only from the second window on metrics count as unavailable.
+fn said(dropped: &Dropped, drops: u32) -> Problem {
+    let (reason, unavailable) = match dropped {
+        Dropped::Duplicate { .. } => (reason::DUPLICATE_SERIES, false),
+        Dropped::WarmUp { .. } | Dropped::NoBaseline { .. } | Dropped::BoundsChanged { .. } => (reason::NOT_ENOUGH_DATA, false),
+        _ if drops < 2 => (reason::NOT_ENOUGH_DATA, false),
+        _ => (reason::METRICS_UNAVAILABLE, true),
+    };
+    Problem { reason, message: format!("window not counted, for neither arm: {dropped}"), unavailable }
+}
+
+fn ready(arm: &Arm) -> u32 {
+    u32::try_from(arm.pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap_or(u32::MAX)
+}
+
+/// First point of the grid `base + k interval` after `time`, k from 0.
+fn after(base: Timestamp, interval: SignedDuration, time: Timestamp) -> Timestamp {
+    let passed = time.duration_since(base).as_millis();
+    let step = interval.as_millis().max(1);
+    let k = if passed < 0 { 0 } else { passed / step + 1 };
+    let ahead = i64::try_from(k * step).unwrap_or(i64::MAX);
+    base.saturating_add(SignedDuration::from_millis(ahead)).unwrap_or(Timestamp::MAX)
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}

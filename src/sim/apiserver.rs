@@ -1,0 +1,288 @@
+//! A Kubernetes API server in the process, for the kinds that a rollout touches: what kube and `kubectl get`, `describe`, `annotate`,
+//! `delete` and `patch` send over HTTP. There is no server-side apply, no CEL, no authorisation, and every list is one page.
+
+mod answer;
+mod discovery;
+mod events;
+mod managed;
+mod request;
+mod schema;
+mod selector;
+mod table;
+mod watching;
+mod write;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+pub use answer::{Cause, Refusal};
+pub use request::Verb;
+use request::{Options, Target};
+use selector::Selector;
+use watching::Watching;
+use write::Writer;
+pub(crate) use {
+    request::pairs,
+    write::{suffix, uid},
+};
+
+use super::{
+    clock::Clock,
+    faults::{Fault, Faults, Record},
+    objects::Objects,
+    store::Store,
+};
+
+/// Largest body that is read: what etcd takes, and some.
+const BODY: usize = 3 << 20;
+/// Writes that a watch may lag behind.
+const HISTORY: usize = 20_000;
+
+/// The server. It ends when this is dropped.
+#[derive(Debug)]
+pub struct ApiServer {
+    shared: Shared,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Shared {
+    store: Store,
+    clock: Clock,
+    faults: Faults,
+    cut: Arc<watch::Sender<u64>>,
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.cut_watches();
+    }
+}
+
+impl ApiServer {
+    /// Serves on loopback; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub async fn start(clock: Clock, port: u16) -> io::Result<Self> {
+        let shared = Shared { store: Store::new(HISTORY), clock, faults: Faults::default(), cut: Arc::new(watch::Sender::new(0)) };
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let address = listener.local_addr()?;
+        let router = router(shared.clone());
+        let task = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { shared, address, task })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client in the process, without sockets: the same answers, and it works under tokio's paused time.
+    pub fn client(&self, namespace: &str) -> kube::Client {
+        kube::Client::new(router(self.shared.clone()), namespace)
+    }
+
+    /// A configuration for kube over HTTP.
+    pub fn config(&self, namespace: &str) -> kube::Config {
+        let mut config = kube::Config::new(self.url().parse().unwrap_or_default());
+        config.default_namespace = namespace.to_owned();
+        config
+    }
+
+    /// A kubeconfig for `kubectl` and our own commands.
+    pub fn kubeconfig(&self, namespace: &str) -> String {
+        let (server, name) = (self.url(), "haldane-demo");
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters:\n- name: {name}\n  cluster: {{server: \"{server}\"}}\nusers:\n- \
+             name: {name}\n  user: {{}}\ncontexts:\n- name: {name}\n  context: {{cluster: {name}, user: {name}, namespace: {namespace}}}\n"
+        )
+    }
+
+    /// The objects.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Faults to come, and the log of requests.
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// Breaks the connection of every watch.
+    pub fn cut_watches(&self) {
+        self.shared.cut.send_modify(|n| *n += 1);
+    }
+
+    /// The objects, behind the API's back.
+    pub fn objects(&self) -> Objects {
+        Objects::new(self.shared.store.clone(), self.shared.clock)
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    Router::new().fallback(serve).with_state(shared)
+}
+
+async fn serve(State(shared): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let Ok(body) = to_bytes(body, BODY).await else {
+        return refuse(&Refusal::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {BODY}")));
+    };
+    let options = match Options::read(&parts.uri, &parts.headers) {
+        Ok(options) => options,
+        Err(refusal) => return refuse(&refusal),
+    };
+    let target = request::target(&parts.method, &path, &options);
+    let (number, fault) = shared.faults.strike(record(&shared, &target, &path, parts.uri.query(), &options, &body));
+    let mut behind = 0;
+    match &fault {
+        Some(Fault::Hang) => return std::future::pending().await,
+        Some(Fault::DropBefore) => return broken(),
+        Some(Fault::Answer(refusal)) => {
+            shared.faults.answered(number, refusal.code);
+            return refuse(refusal);
+        }
+        Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+        Some(Fault::Stale(writes)) => behind = *writes,
+        Some(Fault::Before(happens)) => happens(),
+        Some(Fault::Mute) => return mute(),
+        Some(Fault::HangAfter | Fault::DropAfter) | None => {}
+    }
+    let response = match target {
+        None => plain(&path),
+        Some(Err(refusal)) => refuse(&refusal),
+        Some(Ok(target)) => answer(&shared, &target, &options, &body, behind).unwrap_or_else(|refusal| refuse(&refusal)),
+    };
+    match fault {
+        Some(Fault::HangAfter) => std::future::pending().await,
+        Some(Fault::DropAfter) => broken(),
+        _ => {
+            shared.faults.answered(number, response.status().as_u16());
+            response
+        }
+    }
+}
+
+fn record(
+    shared: &Shared,
+    target: &Option<Result<Target, Refusal>>,
+    path: &str,
+    query: Option<&str>,
+    options: &Options,
+    body: &Bytes,
+) -> Record {
+    let mut record = Record {
+        number: 0,
+        at: shared.clock.now(),
+        verb: Verb::Other,
+        resource: path.to_owned(),
+        subresource: String::new(),
+        namespace: String::new(),
+        name: String::new(),
+        query: query.unwrap_or_default().to_owned(),
+        user_agent: options.user_agent.clone(),
+        body: serde_json::from_slice(body).unwrap_or_default(),
+        code: None,
+    };
+    if let Some(Ok(target)) = target {
+        record.verb = target.verb;
+        record.resource = target.kind.resource();
+        record.subresource = target.subresource.clone();
+        record.namespace = target.namespace.clone();
+        record.name = target.name.clone();
+        if record.name.is_empty() {
+            record.name = record.body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        }
+    }
+    record
+}
+
+fn answer(shared: &Shared, target: &Target, options: &Options, body: &Bytes, behind: u64) -> Result<Response, Refusal> {
+    let (kind, now) = (target.kind, shared.clock.now());
+    let space = (!target.namespace.is_empty()).then_some(target.namespace.as_str());
+    if target.verb.writes() {
+        let written = Writer { store: &shared.store, target, options, now }.run(body)?;
+        let body = match written.body.get("kind").and_then(Value::as_str) {
+            Some("Status") => written.body,
+            _ => table::object(kind, &written.body, options.shape, now),
+        };
+        let mut response = json_response(written.code, &body);
+        for warning in written.warnings {
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - {warning:?}")) {
+                response.headers_mut().append(header::WARNING, value);
+            }
+        }
+        return Ok(response);
+    }
+    let selector = Selector::parse(kind, options.get("labelSelector"), options.get("fieldSelector"), &target.name)?;
+    if target.verb == Verb::Watch {
+        let watching = Watching::begin(&shared.store, shared.clock, target, options, selector, shared.cut.subscribe())?;
+        return Ok(with_body(200, Body::from_stream(watching.lines())));
+    }
+    let (objects, revision) = shared.store.read(|t| {
+        let revision = t.revision().saturating_sub(behind);
+        (if behind == 0 { t.list(kind.table(), space) } else { t.list_at(kind.table(), space, revision) }, revision)
+    });
+    let found: Vec<&Value> = objects.iter().map(|o| &**o).filter(|o| selector.matches(o)).collect();
+    if target.verb == Verb::List {
+        if options.get("resourceVersion").and_then(|r| r.parse::<u64>().ok()).is_some_and(|asked| asked > revision && behind == 0) {
+            return Err(Refusal::new(504, "Timeout", "Too large resource version"));
+        }
+        return Ok(json_response(200, &table::list(kind, &found, options.shape, revision, now)));
+    }
+    match found.first() {
+        Some(object) => Ok(json_response(200, &table::object(kind, object, options.shape, now))),
+        None => Err(Refusal::not_found(kind, &target.name)),
+    }
+}
+
+fn plain(path: &str) -> Response {
+    match path {
+        "/healthz" | "/readyz" | "/livez" => with_body(200, Body::from("ok")),
+        path => discovery::document(path).map_or_else(|| refuse(&Refusal::no_such_path()), |document| json_response(200, &document)),
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let mut response = json_response(refusal.code, &refusal.status());
+    if let Some(seconds) = refusal.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A connection that breaks: the answer ends in the middle.
+fn broken() -> Response {
+    with_body(200, Body::from_stream(futures::stream::once(async { Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset)) })))
+}
+
+/// An answer that never comes, on a connection that stays.
+fn mute() -> Response {
+    with_body(200, Body::from_stream(futures::stream::pending::<Result<Bytes, io::Error>>()))
+}
+
+fn json_response(code: u16, body: &Value) -> Response {
+    with_body(code, Body::from(body.to_string()))
+}
+
+fn with_body(code: u16, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,315 @@
+//! The two shapes of PromQL that are answered: `metric{matchers}[30s]` and `group by (a, b) (metric{matchers})`.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::series::{Database, Labels};
+
+/// A query that can be answered.
+#[derive(Debug)]
+pub struct Query {
+    name: Option<String>,
+    matchers: Vec<(String, Matcher)>,
+    shape: Shape,
+}
+
+#[derive(Debug)]
+enum Shape {
+    /// Raw samples of so many milliseconds.
+    Range(i64),
+    /// Which values of these labels there are.
+    Group(Vec<String>),
+}
+
+#[derive(Debug)]
+enum Matcher {
+    Equal(String),
+    NotEqual(String),
+    Like(Regex),
+    NotLike(Regex),
+}
+
+impl Matcher {
+    fn fits(&self, value: &str) -> bool {
+        match self {
+            Matcher::Equal(wanted) => wanted == value,
+            Matcher::NotEqual(unwanted) => unwanted != value,
+            Matcher::Like(pattern) => pattern.is_match(value),
+            Matcher::NotLike(pattern) => !pattern.is_match(value),
+        }
+    }
+}
+
+impl Query {
+    /// Reads a query.
+    ///
+    /// # Errors
+    /// What cannot be read, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut reader = Reader { text, at: 0 };
+        if reader.word("group") {
+            reader.expect("by")?;
+            let labels = reader.list()?;
+            reader.expect("(")?;
+            let (name, matchers) = reader.selector()?;
+            reader.expect(")")?;
+            reader.end()?;
+            return Ok(Self { name, matchers, shape: Shape::Group(labels) });
+        }
+        let (name, matchers) = reader.selector()?;
+        reader.expect("[")?;
+        let range = reader.until(']')?;
+        reader.expect("]")?;
+        reader.end()?;
+        let milliseconds = duration(range.trim()).ok_or_else(|| format!("bad duration {range:?}"))?;
+        Ok(Self { name, matchers, shape: Shape::Range(milliseconds) })
+    }
+
+    /// Answers it at a time, in milliseconds since the epoch: the `data` of Prometheus' answer.
+    pub fn answer(&self, database: &Database, at: i64) -> Value {
+        let fitting = database.named(self.name.as_deref()).filter(|series| {
+            self.matchers.iter().all(|(label, matcher)| matcher.fits(series.labels.get(label).map_or("", String::as_str)))
+        });
+        match &self.shape {
+            Shape::Range(length) => {
+                let mut result = Vec::new();
+                for series in fitting {
+                    let values: Vec<Value> =
+                        series.between(at - length, at).map(|(at, value)| json!([seconds(at), number(value)])).collect();
+                    if !values.is_empty() {
+                        result.push(json!({"metric": series.labels, "values": values}));
+                    }
+                }
+                json!({"resultType": "matrix", "result": result})
+            }
+            Shape::Group(labels) => {
+                let mut groups: BTreeSet<Labels> = BTreeSet::new();
+                for series in fitting.filter(|s| s.at(at).is_some()) {
+                    let own = |label: &String| series.labels.get(label).filter(|v| !v.is_empty()).map(|v| (label.clone(), v.clone()));
+                    groups.insert(labels.iter().filter_map(own).collect());
+                }
+                let result: Vec<Value> = groups.into_iter().map(|metric| json!({"metric": metric, "value": [seconds(at), "1"]})).collect();
+                json!({"resultType": "vector", "result": result})
+            }
+        }
+    }
+}
+
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+/// A value as Prometheus writes it.
+fn number(value: f64) -> String {
+    value.to_string()
+}
+
+/// A duration of Prometheus, `1h30m`, `15s`, `500ms`, in milliseconds.
+pub(super) fn duration(text: &str) -> Option<i64> {
+    let (mut rest, mut total) = (text, 0_i64);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|n| *n > 0)?;
+        let (count, after) = rest.split_at_checked(digits)?;
+        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(letters)?;
+        let unit = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        total = total.checked_add(count.parse::<i64>().ok()?.checked_mul(unit)?)?;
+        rest = after;
+    }
+    (total > 0).then_some(total)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn rest(&mut self) -> &'a str {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let trimmed = rest.trim_start();
+        self.at += rest.len() - trimmed.len();
+        trimmed
+    }
+
+    /// Takes a whole word if it is next.
+    fn word(&mut self, word: &str) -> bool {
+        let next = self.rest().strip_prefix(word);
+        let whole = next.is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '[')));
+        if whole {
+            self.at += word.len();
+        }
+        whole
+    }
+
+    fn expect(&mut self, token: &str) -> Result<(), String> {
+        if !self.rest().starts_with(token) {
+            return Err(self.unexpected(token));
+        }
+        self.at += token.len();
+        Ok(())
+    }
+
+    fn unexpected(&mut self, wanted: &str) -> String {
+        let found: String = self.rest().chars().take(20).collect();
+        format!("1:{}: parse error: unexpected {found:?}, expected {wanted:?} (this Prometheus is a simulated one)", self.at + 1)
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        if self.rest().is_empty() { Ok(()) } else { Err(self.unexpected("the end")) }
+    }
+
+    fn until(&mut self, stop: char) -> Result<&'a str, String> {
+        let rest = self.rest();
+        let end = rest.find(stop).ok_or_else(|| format!("1:{}: parse error: no {stop:?}", self.at + 1))?;
+        self.at += end;
+        Ok(rest.get(..end).unwrap_or_default())
+    }
+
+    fn name(&mut self) -> Option<String> {
+        let rest = self.rest();
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))).unwrap_or(rest.len());
+        self.at += end;
+        rest.get(..end).filter(|n| !n.is_empty()).map(str::to_owned)
+    }
+
+    fn list(&mut self) -> Result<Vec<String>, String> {
+        self.expect("(")?;
+        let mut names = Vec::new();
+        while let Some(name) = self.name() {
+            names.push(name);
+            if self.expect(",").is_err() {
+                break;
+            }
+        }
+        self.expect(")")?;
+        Ok(names)
+    }
+
+    fn selector(&mut self) -> Result<(Option<String>, Vec<(String, Matcher)>), String> {
+        let name = self.name();
+        let mut matchers = Vec::new();
+        if self.expect("{").is_ok() {
+            while let Some(label) = self.name() {
+                matchers.push((label, self.matcher()?));
+                if self.expect(",").is_err() {
+                    break;
+                }
+            }
+            self.expect("}")?;
+        }
+        if name.is_none() && matchers.is_empty() {
+            return Err(self.unexpected("a metric"));
+        }
+        Ok((name, matchers))
+    }
+
+    fn matcher(&mut self) -> Result<Matcher, String> {
+        let operator = ["=~", "!~", "!=", "="].into_iter().find(|o| self.expect(o).is_ok());
+        let operator = operator.ok_or_else(|| self.unexpected("="))?;
+        let value = self.quoted()?;
+        let pattern = || Regex::new(&format!("^(?s:{value})$")).map_err(|e| format!("error parsing regexp: {e}"));
+        Ok(match operator {
+            "=" => Matcher::Equal(value),
+            "!=" => Matcher::NotEqual(value),
+            "=~" => Matcher::Like(pattern()?),
+            _ => Matcher::NotLike(pattern()?),
+        })
+    }
+
+    fn quoted(&mut self) -> Result<String, String> {
+        let rest = self.rest();
+        let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\'' | '`')).ok_or_else(|| self.unexpected("a string"))?;
+        let (mut value, mut escaped) = (String::new(), false);
+        for (offset, c) in rest.char_indices().skip(1) {
+            match c {
+                c if escaped => {
+                    value.push(match c {
+                        'n' => '\n',
+                        't' => '\t',
+                        other => other,
+                    });
+                    escaped = false;
+                }
+                '\\' if quote != '`' => escaped = true,
+                c if c == quote => {
+                    self.at += offset + c.len_utf8();
+                    return Ok(value);
+                }
+                c => value.push(c),
+            }
+        }
+        Err(format!("1:{}: parse error: unterminated quoted string", self.at + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> Database {
+        let mut database = Database::new(3_600_000);
+        for (pod, code) in [("a", "200"), ("a", "503"), ("b", "200")] {
+            let labels = [("__name__", "istio_requests_total"), ("pod", pod), ("response_code", code)];
+            let id = database.id(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+            for second in 1..=10 {
+                database.push(id, second * 1000, second as f64);
+            }
+        }
+        database
+    }
+
+    fn ask(text: &str, at: i64) -> Value {
+        Query::parse(text).unwrap().answer(&database(), at)["result"].clone()
+    }
+
+    #[test]
+    fn a_range_is_open_at_its_begin_and_closed_at_its_end() {
+        let result = ask(r#"istio_requests_total{pod="a", response_code!~"5.*"}[3s]"#, 9000);
+        assert_eq!(result.as_array().unwrap().len(), 1);
+        assert_eq!(result[0]["values"], json!([[7.0, "7"], [8.0, "8"], [9.0, "9"]]));
+        assert_eq!(result[0]["metric"]["__name__"], "istio_requests_total");
+    }
+
+    #[test]
+    fn groups_are_the_values_that_there_are() {
+        let result = ask(r#"group by (pod, missing) (istio_requests_total{response_code=~"2..|3.."})"#, 10_000);
+        assert_eq!(result, json!([{"metric": {"pod": "a"}, "value": [10.0, "1"]}, {"metric": {"pod": "b"}, "value": [10.0, "1"]}]));
+        assert_eq!(ask("group by (pod) (istio_requests_total)", 400_000), json!([]), "older than the lookback");
+    }
+
+    #[test]
+    fn patterns_are_anchored_at_both_ends() {
+        assert_eq!(ask(r#"istio_requests_total{response_code=~"0"}[1m]"#, 9000), json!([]));
+        assert_eq!(ask(r#"{__name__=~"istio_.*", pod='b'}[1m]"#, 9000).as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn anything_else_is_a_parse_error() {
+        for text in ["sum(rate(x[1m]))", "x", "x[", "x[5y]", "group by (a) x", "x{a=b}[1s]", "{}[1s]", "group by (a) (x) + 1", ""] {
+            assert!(Query::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stale_mark_ends_a_series_at_once() {
+        let mut database = database();
+        let labels = [("__name__", "up"), ("pod", "a")];
+        let id = database.id(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        database.push(id, 1000, 1.0);
+        database.push(id, 2000, f64::NAN);
+        let query = Query::parse("group by (pod) (up)").unwrap();
+        assert_eq!(query.answer(&database, 1500)["result"].as_array().unwrap().len(), 1);
+        assert_eq!(query.answer(&database, 2500)["result"].as_array().unwrap().len(), 0);
+        assert_eq!(Query::parse("up[10s]").unwrap().answer(&database, 2500)["result"][0]["values"], json!([[1.0, "1"]]));
+    }
+}

@@ -1,0 +1,188 @@
+//! Objects with a history, as etcd keeps them: every write has a revision, a watch reads on from a revision, old revisions are compacted.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// Where an object is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Table: plural name of the kind.
+    pub table: &'static str,
+    /// Namespace; empty for objects of the cluster.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// One write.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Its revision.
+    pub revision: u64,
+    /// What was written.
+    pub key: Key,
+    /// The object before; `None`: it was created.
+    pub before: Option<Arc<Value>>,
+    /// The object after; of a delete, the last state with the revision of the delete.
+    pub after: Arc<Value>,
+    /// Whether it was deleted.
+    pub deleted: bool,
+}
+
+/// Why a revision cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Oldest revision after which every change is known.
+    pub oldest: u64,
+}
+
+/// The objects and their history. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    tables: Arc<Mutex<Tables>>,
+    revision: watch::Sender<u64>,
+}
+
+/// What is inside a [`Store`], under its lock.
+#[derive(Debug)]
+pub struct Tables {
+    revision: u64,
+    objects: BTreeMap<Key, Arc<Value>>,
+    history: VecDeque<Change>,
+    numbers: u64,
+    keep: usize,
+    compacted: u64,
+}
+
+impl Store {
+    /// An empty store that remembers the last `keep` writes. Revisions start above 1 so that "0" and "1" are never a real one.
+    pub fn new(keep: usize) -> Self {
+        let tables = Tables { revision: 1, objects: BTreeMap::new(), history: VecDeque::new(), numbers: 0, keep, compacted: 1 };
+        Self { tables: Arc::new(Mutex::new(tables)), revision: watch::Sender::new(1) }
+    }
+
+    /// Reads under the lock.
+    pub fn read<R>(&self, read: impl FnOnce(&Tables) -> R) -> R {
+        read(&self.lock())
+    }
+
+    /// Writes under the lock, then wakes the watches.
+    pub fn write<R>(&self, write: impl FnOnce(&mut Tables) -> R) -> R {
+        let (result, revision) = {
+            let mut tables = self.lock();
+            (write(&mut tables), tables.revision)
+        };
+        self.revision.send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+        result
+    }
+
+    /// A number that was not given before: identities are made of it.
+    pub fn number(&self) -> u64 {
+        let mut tables = self.lock();
+        tables.numbers += 1;
+        tables.numbers
+    }
+
+    /// Sees every new revision.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Forgets the history up to now: every watch that lags gets 410 Gone.
+    pub fn compact(&self) {
+        self.write(Tables::compact);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    /// Newest revision.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// One object.
+    pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
+        self.objects.get(key).cloned()
+    }
+
+    /// Objects of a table, in a namespace or in all, by namespace and name.
+    pub fn list(&self, table: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let wanted = |key: &Key| key.table == table && namespace.is_none_or(|n| n == key.namespace);
+        self.objects.iter().filter(|(key, _)| wanted(key)).map(|(_, object)| Arc::clone(object)).collect()
+    }
+
+    /// Objects of a table as they were at an old revision (for stale reads).
+    pub fn list_at(&self, table: &str, namespace: Option<&str>, revision: u64) -> Vec<Arc<Value>> {
+        let mut objects: BTreeMap<&Key, &Arc<Value>> = self.objects.iter().collect();
+        for change in self.history.iter().rev().take_while(|c| c.revision > revision) {
+            match &change.before {
+                Some(before) => objects.insert(&change.key, before),
+                None => objects.remove(&change.key),
+            };
+        }
+        let wanted = |key: &Key| key.table == table && namespace.is_none_or(|n| n == key.namespace);
+        objects.into_iter().filter(|(key, _)| wanted(key)).map(|(_, object)| Arc::clone(object)).collect()
+    }
+
+    /// Changes after a revision, oldest first.
+    ///
+    /// # Errors
+    /// When some of them are forgotten.
+    pub fn since(&self, revision: u64) -> Result<Vec<Change>, Compacted> {
+        if revision < self.compacted {
+            return Err(Compacted { oldest: self.compacted });
+        }
+        let start = self.history.partition_point(|c| c.revision <= revision);
+        Ok(self.history.iter().skip(start).cloned().collect())
+    }
+
+    /// Stores an object at a new revision, which is written into its metadata.
+    pub fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
+        self.revision += 1;
+        stamp(&mut object, self.revision);
+        let after = Arc::new(object);
+        let before = self.objects.insert(key.clone(), Arc::clone(&after));
+        self.remember(Change { revision: self.revision, key, before, after: Arc::clone(&after), deleted: false });
+        after
+    }
+
+    /// Deletes an object; its last state is returned, with the revision of the delete. `last` replaces what was stored.
+    pub fn remove(&mut self, key: &Key, last: Option<Value>) -> Option<Arc<Value>> {
+        let before = self.objects.remove(key)?;
+        self.revision += 1;
+        let mut object = last.unwrap_or_else(|| Value::clone(&before));
+        stamp(&mut object, self.revision);
+        let after = Arc::new(object);
+        self.remember(Change { revision: self.revision, key: key.clone(), before: Some(before), after: Arc::clone(&after), deleted: true });
+        Some(after)
+    }
+
+    fn compact(&mut self) {
+        self.history.clear();
+        self.compacted = self.revision;
+    }
+
+    fn remember(&mut self, change: Change) {
+        self.history.push_back(change);
+        while self.history.len() > self.keep {
+            if let Some(gone) = self.history.pop_front() {
+                self.compacted = gone.revision;
+            }
+        }
+    }
+}
+
+fn stamp(object: &mut Value, revision: u64) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".into(), json!(revision.to_string()));
+    }
+}

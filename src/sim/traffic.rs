@@ -1,0 +1,294 @@
+//! Open-loop traffic, counted as Istio's sidecars and the model itself count it. Nothing is done per request: each tick draws how many
+//! requests came and what became of them.
+
+pub mod behaviour;
+pub mod counters;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand_distr::{Distribution, Poisson};
+use serde_json::Value;
+
+pub use behaviour::{Behaviour, multinomial};
+use counters::Target;
+
+use super::{
+    mesh::{ControlPlane, Proxy, Watched},
+    prometheus::series::{Database, Labels},
+    store::Store,
+};
+
+/// What never changes while the world runs.
+#[derive(Clone, Debug)]
+pub struct TrafficConfig {
+    /// Seed of everything drawn.
+    pub seed: u64,
+    /// Requests a second, all clients together.
+    pub rps: f64,
+    /// Time between two scrapes of a target.
+    pub scrape_interval: Duration,
+    /// Shortest and longest time until a proxy has a new route.
+    pub proxy_delay: (Duration, Duration),
+    /// Whether the model's pods have sidecars, which count at `reporter="destination"`.
+    pub sidecars: bool,
+    /// What is watched.
+    pub watched: Watched,
+}
+
+/// Clients, pods and their counters.
+#[derive(Debug)]
+pub struct Traffic {
+    config: TrafficConfig,
+    rng: SmallRng,
+    control: ControlPlane,
+    proxies: Vec<Proxy>,
+    gateways: Vec<Target>,
+    pods: BTreeMap<String, PodCounters>,
+    behaviours: BTreeMap<String, Arc<Behaviour>>,
+    scraping: bool,
+    last: Timestamp,
+    served: BTreeMap<String, Served>,
+}
+
+/// What a version has done since the world began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Requests.
+    pub requests: u64,
+    /// 5xx among them.
+    pub errors: u64,
+}
+
+#[derive(Debug)]
+struct PodCounters {
+    identity: PodIdentity,
+    sidecar: Target,
+    model: Target,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PodIdentity {
+    uid: String,
+    ip: String,
+    version: String,
+    workload: String,
+}
+
+impl Traffic {
+    /// Traffic that begins at a time, over the route in the store.
+    pub fn new(config: TrafficConfig, store: &Store, start: Timestamp) -> Self {
+        let mut control = ControlPlane::default();
+        control.refresh(store, &config.watched);
+        let proxy =
+            |workload: &str, namespace: &str, ip: &str, share| Proxy::new(workload, namespace, ip, share, Arc::clone(&control.route));
+        let proxies = vec![proxy("istio-ingressgateway", "istio-system", "10.0.0.2", 0.7), proxy("web", "shop", "10.0.0.3", 0.3)];
+        let mut rng = SmallRng::seed_from_u64(config.seed);
+        let gateways = proxies.iter().map(|p| Target::proxy(&p.pod, &p.namespace, &p.ip, phase(&mut rng, &config, start))).collect();
+        Self {
+            config,
+            rng,
+            control,
+            proxies,
+            gateways,
+            pods: BTreeMap::new(),
+            behaviours: BTreeMap::new(),
+            scraping: true,
+            last: start,
+            served: BTreeMap::new(),
+        }
+    }
+
+    /// How a version (label `version` of its pods) behaves from now on.
+    pub fn set_behaviour(&mut self, version: &str, behaviour: Behaviour) {
+        self.behaviours.insert(version.to_owned(), Arc::new(behaviour));
+    }
+
+    /// Requests a second from now on.
+    pub fn set_rps(&mut self, rps: f64) {
+        self.config.rps = rps;
+    }
+
+    /// Whether targets are scraped.
+    pub fn set_scraping(&mut self, on: bool) {
+        self.scraping = on;
+    }
+
+    /// A pod's processes start again: its counters begin at zero, as after a crash of its container.
+    pub fn reset_pod(&mut self, pod: &str) {
+        if let Some(counters) = self.pods.get_mut(pod) {
+            counters.sidecar.reset();
+            counters.model.reset();
+        }
+    }
+
+    /// Whether a pod can be scraped.
+    pub fn set_reachable(&mut self, pod: &str, on: bool) {
+        if let Some(counters) = self.pods.get_mut(pod) {
+            counters.sidecar.reachable = on;
+            counters.model.reachable = on;
+        }
+    }
+
+    /// What each version has served, by its label; `""` is what found no pod.
+    pub fn served(&self) -> BTreeMap<String, Served> {
+        self.served.clone()
+    }
+
+    /// Plays the time up to `now` and scrapes what is due.
+    pub fn advance(&mut self, store: &Store, database: &mut Database, now: Timestamp) {
+        let seconds = (now.as_millisecond() - self.last.as_millisecond()) as f64 / 1000.0;
+        if seconds <= 0.0 {
+            return;
+        }
+        if self.control.refresh(store, &self.config.watched) {
+            for proxy in &mut self.proxies {
+                proxy.push(Arc::clone(&self.control.route), self.last, self.config.proxy_delay, &mut self.rng);
+            }
+        }
+        self.discover(store, database, now);
+        for index in 0..self.proxies.len() {
+            self.requests(index, seconds, now);
+        }
+        self.last = now;
+        self.scrape(database, now);
+    }
+
+    fn requests(&mut self, index: usize, seconds: f64, now: Timestamp) {
+        let Some(proxy) = self.proxies.get_mut(index) else { return };
+        let count = poisson(&mut self.rng, self.config.rps * proxy.share * seconds);
+        let route = proxy.route(now);
+        if count == 0 || route.destinations.is_empty() {
+            return;
+        }
+        let total: u64 = route.destinations.iter().map(|(_, _, weight)| weight).sum();
+        let shares: Vec<f64> = route.destinations.iter().map(|(_, _, weight)| *weight as f64 / total.max(1) as f64).collect();
+        let split = multinomial(&mut self.rng, count, &shares);
+        for ((host, subset, _), count) in route.destinations.iter().zip(split) {
+            if count > 0 {
+                self.to_subset(index, host, subset, count);
+            }
+        }
+    }
+
+    fn to_subset(&mut self, index: usize, host: &str, subset: &str, count: u64) {
+        let backends: Vec<String> = self.control.backends(subset).into_iter().map(|b| b.pod.clone()).collect();
+        let (Some(proxy), Some(gateway)) = (self.proxies.get(index), self.gateways.get_mut(index)) else { return };
+        let service = format!("{host}.{}.svc.cluster.local", self.config.watched.namespace);
+        let source = proxy.workload.clone();
+        if backends.is_empty() {
+            let labels = http_labels("source", &source, "unknown", "unknown", "unknown", &service, 503, "UH");
+            gateway.http(("unknown".into(), source, 503), || labels).record_failed(count);
+            self.served.entry(String::new()).or_default().requests += count;
+            return;
+        }
+        let even = vec![1.0 / backends.len() as f64; backends.len()];
+        for (pod, count) in backends.iter().zip(multinomial(&mut self.rng, count, &even)) {
+            let Some(counters) = self.pods.get_mut(pod).filter(|_| count > 0) else { continue };
+            let behaviour = self.behaviours.get(&counters.identity.version).cloned().unwrap_or_default();
+            let errors = behaviour.errors(&mut self.rng, count);
+            let served = self.served.entry(counters.identity.version.clone()).or_default();
+            served.requests += count;
+            served.errors += errors;
+            let namespace = self.config.watched.namespace.as_str();
+            for (code, count) in [(200_u16, count - errors), (500, errors)] {
+                if count == 0 {
+                    continue;
+                }
+                let (buckets, sum) = behaviour.latencies(&mut self.rng, count);
+                let (workload, version) = (counters.identity.workload.clone(), counters.identity.version.clone());
+                let labels = |reporter| http_labels(reporter, &source, &workload, namespace, &version, &service, code, "-");
+                let key = (workload.clone(), source.clone(), code);
+                if self.config.sidecars {
+                    counters.sidecar.http(key.clone(), || labels("destination")).record(count, &buckets, sum);
+                }
+                gateway.http(key, || labels("source")).record(count, &buckets, sum);
+            }
+            counters.model.predictions(&behaviour, &mut self.rng, count - errors);
+        }
+    }
+
+    /// Follows the pods in the store: new ones get targets, gone ones go stale.
+    fn discover(&mut self, store: &Store, database: &mut Database, now: Timestamp) {
+        let namespace = self.config.watched.namespace.clone();
+        let found: BTreeMap<String, PodIdentity> =
+            store.read(|t| t.list("pods", Some(&namespace))).iter().filter_map(|p| identity(p)).collect();
+        let gone: Vec<String> =
+            self.pods.iter().filter(|(name, c)| found.get(*name) != Some(&c.identity)).map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            if let Some(mut counters) = self.pods.remove(&name) {
+                counters.sidecar.end(database, now);
+                counters.model.end(database, now);
+            }
+        }
+        for (name, identity) in found {
+            if self.pods.contains_key(&name) {
+                continue;
+            }
+            let sidecar = Target::proxy(&name, &namespace, &identity.ip, phase(&mut self.rng, &self.config, self.last));
+            let model = Target::model(&name, &namespace, &identity.ip, phase(&mut self.rng, &self.config, self.last));
+            self.pods.insert(name, PodCounters { identity, sidecar, model });
+        }
+    }
+
+    fn scrape(&mut self, database: &mut Database, now: Timestamp) {
+        let interval = self.config.scrape_interval;
+        let sidecars = self.config.sidecars;
+        let pods = self.pods.values_mut().flat_map(|c| {
+            let sidecar = if sidecars { Some(&mut c.sidecar) } else { None };
+            sidecar.into_iter().chain([&mut c.model])
+        });
+        for target in self.gateways.iter_mut().chain(pods) {
+            target.scrape(database, now, interval, self.scraping);
+        }
+    }
+}
+
+/// The first scrape of a target: its own moment within the interval.
+fn phase(rng: &mut SmallRng, config: &TrafficConfig, now: Timestamp) -> Timestamp {
+    now + SignedDuration::from_millis((rng.random::<f64>() * config.scrape_interval.as_secs_f64() * 1000.0) as i64)
+}
+
+fn poisson(rng: &mut SmallRng, mean: f64) -> u64 {
+    Poisson::new(mean).map_or(0, |p| p.sample(rng) as u64)
+}
+
+fn identity(pod: &Value) -> Option<(String, PodIdentity)> {
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let owner = text("/metadata/ownerReferences/0/name")?;
+    let workload = owner.rsplit_once('-').map_or(owner.as_str(), |(workload, _)| workload).to_owned();
+    let (ip, uid) = (text("/status/podIP")?, text("/metadata/uid")?);
+    Some((text("/metadata/name")?, PodIdentity { uid, ip, version: text("/metadata/labels/version").unwrap_or_default(), workload }))
+}
+
+#[allow(clippy::too_many_arguments)]
+fn http_labels(
+    reporter: &str,
+    source: &str,
+    workload: &str,
+    namespace: &str,
+    version: &str,
+    service: &str,
+    code: u16,
+    flags: &str,
+) -> Labels {
+    let code = code.to_string();
+    let service_name = service.split('.').next().unwrap_or_default();
+    let revision = if version == "unknown" { "latest" } else { version };
+    [
+        ("reporter", reporter),
+        ("source_workload", source),
+        ("destination_workload", workload),
+        ("destination_workload_namespace", namespace),
+        ("destination_version", version),
+        ("destination_canonical_revision", revision),
+        ("destination_service", service),
+        ("destination_service_name", service_name),
+        ("request_protocol", "http"),
+        ("response_code", code.as_str()),
+        ("response_flags", flags),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}

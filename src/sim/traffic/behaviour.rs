@@ -1,0 +1,153 @@
+//! How a version of the model answers, and how many of a tick's requests end up where.
+
+use rand::rngs::SmallRng;
+use rand_distr::{Binomial, Distribution};
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use super::counters::{LATENCY_BOUNDS, SCORE_BOUNDS};
+
+/// How a version answers. Built once, then only drawn from.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    errors: f64,
+    latency: Vec<f64>,
+    mean_ms: f64,
+    classes: Vec<(String, f64)>,
+    scores: Vec<f64>,
+    mean_score: f64,
+}
+
+impl Default for Behaviour {
+    /// A healthy fraud model: 0.1 % errors, 40 ms at the median and 180 ms at p99, 3 % of the requests called fraud.
+    fn default() -> Self {
+        Self::new(0.001, 40.0, 180.0, &[("legit", 0.90), ("review", 0.07), ("fraud", 0.03)]).with_scores(0.10, 1.0)
+    }
+}
+
+impl Behaviour {
+    /// A version with a share of 5xx, a log-normal latency by its median and p99 in milliseconds, and shares of its classes.
+    pub fn new(errors: f64, p50_ms: f64, p99_ms: f64, classes: &[(&str, f64)]) -> Self {
+        let total: f64 = classes.iter().map(|(_, share)| share).sum();
+        let classes = classes.iter().map(|(name, share)| ((*name).to_owned(), share / total)).collect();
+        let made = Self { errors, latency: Vec::new(), mean_ms: 0.0, classes, scores: Vec::new(), mean_score: 0.0 };
+        made.with_latency(p50_ms, p99_ms).with_scores(0.10, 1.0)
+    }
+
+    /// The same with another share of 5xx.
+    pub fn with_errors(mut self, errors: f64) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// The same with another latency: median and p99 in milliseconds, p99 above the median.
+    pub fn with_latency(mut self, p50_ms: f64, p99_ms: f64) -> Self {
+        let sigma = ((p99_ms / p50_ms).ln() / 2.326_347_874).max(1e-3);
+        self.latency = shares(&LATENCY_BOUNDS, |bound| normal((bound / p50_ms).ln() / sigma));
+        self.mean_ms = p50_ms * (sigma * sigma / 2.0).exp();
+        self
+    }
+
+    /// The same with other shares of its classes.
+    pub fn with_classes(mut self, classes: &[(&str, f64)]) -> Self {
+        let total: f64 = classes.iter().map(|(_, share)| share).sum();
+        self.classes = classes.iter().map(|(name, share)| ((*name).to_owned(), share / total)).collect();
+        self
+    }
+
+    /// The same with other scores: the logistic of a normal variable, by its median (0 to 1) and its spread on the logit scale.
+    pub fn with_scores(mut self, median: f64, spread: f64) -> Self {
+        let logit = |x: f64| (x / (1.0 - x)).ln();
+        self.scores = shares(&SCORE_BOUNDS, |bound| if bound >= 1.0 { 1.0 } else { normal((logit(bound) - logit(median)) / spread) });
+        self.mean_score = median;
+        self
+    }
+
+    pub(super) fn errors(&self, rng: &mut SmallRng, count: u64) -> u64 {
+        binomial(rng, count, self.errors)
+    }
+
+    /// Requests by latency bucket (the last is above all bounds), and the sum in milliseconds.
+    pub(super) fn latencies(&self, rng: &mut SmallRng, count: u64) -> (Vec<u64>, f64) {
+        (multinomial(rng, count, &self.latency), count as f64 * self.mean_ms)
+    }
+
+    pub(super) fn classes(&self, rng: &mut SmallRng, count: u64) -> Vec<(&str, u64)> {
+        let shares: Vec<f64> = self.classes.iter().map(|(_, share)| *share).collect();
+        self.classes.iter().map(|(name, _)| name.as_str()).zip(multinomial(rng, count, &shares)).collect()
+    }
+
+    pub(super) fn scores(&self, rng: &mut SmallRng, count: u64) -> (Vec<u64>, f64) {
+        (multinomial(rng, count, &self.scores), count as f64 * self.mean_score)
+    }
+}
+
+/// Probabilities of the buckets between ascending bounds, and above the last.
+fn shares(bounds: &[f64], cdf: impl Fn(f64) -> f64) -> Vec<f64> {
+    let mut below = 0.0;
+    let mut shares: Vec<f64> = Vec::with_capacity(bounds.len() + 1);
+    for bound in bounds {
+        let at = cdf(*bound).clamp(below, 1.0);
+        shares.push(at - below);
+        below = at;
+    }
+    shares.push(1.0 - below);
+    shares
+}
+
+fn normal(x: f64) -> f64 {
+    Normal::standard().cdf(x)
+}
+
+fn binomial(rng: &mut SmallRng, count: u64, share: f64) -> u64 {
+    match share {
+        _ if count == 0 || share <= 0.0 => 0,
+        _ if share >= 1.0 => count,
+        _ => Binomial::new(count, share).map_or(0, |b| b.sample(rng)),
+    }
+}
+
+/// Splits a count by shares that sum to one.
+pub fn multinomial(rng: &mut SmallRng, count: u64, shares: &[f64]) -> Vec<u64> {
+    let (mut left, mut weight) = (count, 1.0);
+    let last = shares.len().saturating_sub(1);
+    let mut split = Vec::with_capacity(shares.len());
+    for (index, share) in shares.iter().enumerate() {
+        let drawn = if index == last { left } else { binomial(rng, left, if weight > 0.0 { share / weight } else { 0.0 }) };
+        split.push(drawn);
+        left -= drawn;
+        weight -= share;
+    }
+    split
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_request_ends_up_somewhere() {
+        let mut rng = SmallRng::seed_from_u64(3);
+        let behaviour = Behaviour::default();
+        for count in [0, 1, 7, 1000] {
+            assert_eq!(behaviour.latencies(&mut rng, count).0.iter().sum::<u64>(), count);
+            assert_eq!(behaviour.classes(&mut rng, count).iter().map(|(_, n)| n).sum::<u64>(), count);
+            assert_eq!(behaviour.scores(&mut rng, count).0.iter().sum::<u64>(), count);
+        }
+    }
+
+    #[test]
+    fn draws_follow_the_shares() {
+        let mut rng = SmallRng::seed_from_u64(4);
+        let behaviour = Behaviour::new(0.05, 40.0, 200.0, &[("a", 3.0), ("b", 1.0)]);
+        let n = 200_000;
+        let near = |drawn: u64, share: f64| (drawn as f64 - n as f64 * share).abs() < 5.0 * (n as f64 * share).sqrt();
+        assert!(near(behaviour.errors(&mut rng, n), 0.05));
+        assert!(near(behaviour.classes(&mut rng, n)[1].1, 0.25));
+        let (buckets, _) = behaviour.latencies(&mut rng, n);
+        let above = |bound: f64| LATENCY_BOUNDS.iter().zip(&buckets).filter(|(b, _)| **b <= bound).map(|(_, n)| n).sum::<u64>();
+        assert!(above(50.0) > n / 2 && above(25.0) < n / 2);
+        assert!(n - above(250.0) < n / 100 && n - above(100.0) > n / 100);
+    }
+}

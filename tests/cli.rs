@@ -1,0 +1,284 @@
+//! The commands against an API server that answers as one with a controller behind it would.
+
+use std::{
+    process::Output,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
+
+const NAMESPACE: &str = "/apis/haldane.dev/v1alpha1/namespaces/ml/rollouts";
+
+/// One Rollout, and a controller that handles commands with one outcome, or is not there.
+#[derive(Clone)]
+struct Api {
+    rollout: Arc<Mutex<Value>>,
+    controller: Option<&'static str>,
+}
+
+impl Respond for Api {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let mut rollout = self.rollout.lock().unwrap();
+        let failure = |code: u16, reason: &str| {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+                                "message": format!("{reason}: told by the server")});
+            ResponseTemplate::new(code).set_body_json(status)
+        };
+        let path = request.url.path();
+        if path.contains("/namespaces/secret/") {
+            return failure(403, "Forbidden");
+        }
+        if path == NAMESPACE {
+            let list = json!({"apiVersion": "haldane.dev/v1alpha1", "kind": "RolloutList", "metadata": {}, "items": [*rollout]});
+            return ResponseTemplate::new(200).set_body_json(list);
+        }
+        if path != format!("{NAMESPACE}/fraud") {
+            return failure(404, "NotFound");
+        }
+        if request.method.as_str() == "PATCH" {
+            let patch: Value = serde_json::from_slice(&request.body).unwrap();
+            let annotations = patch["metadata"]["annotations"].as_object().unwrap();
+            rollout["metadata"]["annotations"] = annotations.clone().into();
+            if let Some(outcome) = self.controller {
+                let (key, value) = annotations.iter().next().unwrap();
+                let command: Value = serde_json::from_str(value.as_str().unwrap()).unwrap();
+                rollout["status"]["handled"][key.strip_prefix("haldane.dev/").unwrap()] = command["id"].clone();
+                rollout["status"]["decision"]["outcome"] = outcome.into();
+                rollout["status"]["decision"]["message"] = format!("{outcome} as the controller says").into();
+            }
+        }
+        ResponseTemplate::new(200).set_body_json(rollout.clone())
+    }
+}
+
+fn rollout(phase: &str) -> Value {
+    json!({
+        "apiVersion": "haldane.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "fraud", "namespace": "ml", "uid": "u-1", "generation": 3, "resourceVersion": "9"},
+        "spec": {"traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": {"canary": {}}},
+        "status": {
+            "observedGeneration": 3, "phase": phase, "epoch": 7, "verdict": "Inconclusive", "checkpoint": {"version": 1},
+            "stable": {"host": "fraud", "subset": "v1", "revision": "a"}, "canary": {"host": "fraud", "subset": "v2", "revision": "b"},
+            "step": {"index": 1, "name": "2", "weight": 20, "heldSeconds": 60, "holdSeconds": 300},
+            "evidence": [{"metric": "errorRate", "verdict": "Inconclusive", "message": "errors 0.12 % against 0.11 %, n 3,120 / 59,204"}],
+            "decision": {"outcome": "Held", "reason": "HoldTime", "message": "the hold of step 2 is not over", "at": "2026-01-02T03:04:05Z",
+                         "epoch": 7, "weight": 20, "next": "on to 50 %; `haldane abort fraud --reason TEXT` takes it back"},
+        },
+    })
+}
+
+struct World {
+    server: MockServer,
+    api: Api,
+    kubeconfig: std::path::PathBuf,
+}
+
+impl World {
+    async fn new(phase: &str, controller: Option<&'static str>) -> Self {
+        let server = MockServer::start().await;
+        let api = Api { rollout: Arc::new(Mutex::new(rollout(phase))), controller };
+        Mock::given(any()).respond_with(api.clone()).mount(&server).await;
+        let kubeconfig = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kubeconfig-{}", server.address().port()));
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": server.uri()}}],
+            "users": [{"name": "kim", "user": {}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "kim", "namespace": "ml"}}],
+        });
+        std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        Self { server, api, kubeconfig }
+    }
+
+    async fn run(&self, arguments: &str) -> (i32, String, String) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_haldane"));
+        command.args(arguments.split(' ')).arg("--kubeconfig").arg(&self.kubeconfig).env_remove("KUBECONFIG");
+        let Output { status, stdout, stderr } = command.output().await.unwrap();
+        (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    fn annotation(&self, verb: &str) -> Value {
+        let rollout = self.api.rollout.lock().unwrap();
+        let text = rollout["metadata"]["annotations"][format!("haldane.dev/{verb}")].as_str().unwrap().to_owned();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn untouched(&self) -> bool {
+        self.api.rollout.lock().unwrap()["metadata"]["annotations"].is_null()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.kubeconfig);
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_bound_to_what_it_saw_and_prints_what_the_controller_made_of_it() {
+    let world = World::new("Progressing", Some("Advanced")).await;
+    let (code, stdout, stderr) = world.run("promote fraud --reason ok --step 2").await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.starts_with("ml/fraud  promote accepted\n") && stdout.contains("Advanced as the controller says"), "{stdout}");
+    let value = world.annotation("promote");
+    assert_eq!((&value["uid"], &value["epoch"], &value["step"]), (&json!("u-1"), &json!(7), &json!("2")));
+    assert_eq!((&value["by"], &value["reason"], &value["force"]), (&json!("kim"), &json!("ok"), &Value::Null));
+    assert_eq!(value["id"].as_str().unwrap().len(), 16);
+    let requests = world.server.received_requests().await.unwrap();
+    let patch = requests.iter().find(|request| request.method.as_str() == "PATCH").unwrap();
+    assert!(patch.url.query().unwrap().contains("fieldManager=haldane-cli"));
+}
+
+#[tokio::test]
+async fn a_refused_command_exits_8_and_says_why() {
+    let world = World::new("Progressing", Some("CommandRefused")).await;
+    let (code, stdout, _) = world.run("pause fraud -o json").await;
+    assert_eq!(code, 8);
+    let answer: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&answer["apiVersion"], &answer["kind"]), (&json!("cli.haldane.dev/v1"), &json!("CommandAnswer")));
+    assert_eq!((&answer["answer"], &answer["verb"]), (&json!("refused"), &json!("pause")));
+}
+
+#[tokio::test]
+async fn a_command_without_an_answer_exits_124_and_stays() {
+    let world = World::new("Progressing", None).await;
+    let (code, stdout, stderr) = world.run("abort fraud --reason bad --force --wait 1s").await;
+    assert_eq!(code, 124);
+    assert!(stdout.contains("written, not answered yet") && stderr.contains("is the controller running?"), "{stdout}{stderr}");
+    assert_eq!(world.annotation("abort")["force"], json!(true));
+    assert_eq!(world.run("abort fraud --reason bad --wait 0s").await.0, 0);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_not_written() {
+    let world = World::new("Idle", Some("Advanced")).await;
+    for arguments in ["promote fraud", "pause fraud", "resume fraud", "retry fraud"] {
+        let (code, stdout, stderr) = world.run(arguments).await;
+        assert_eq!((code, stdout.as_str()), (8, ""), "{arguments}");
+        assert!(stderr.contains("ml/fraud is Idle") && stderr.contains("try: "), "{stderr}");
+    }
+    assert!(world.untouched());
+    let world = World::new("Progressing", Some("Advanced")).await;
+    assert_eq!(world.run("promote fraud --step 1").await.0, 8);
+    assert!(world.untouched());
+}
+
+#[tokio::test]
+async fn resume_names_what_ends_the_pauses_that_it_does_not() {
+    let world = World::new("Paused", Some("Resumed")).await;
+    world.api.rollout.lock().unwrap()["status"]["decision"]["reason"] = "ApprovalRequired".into();
+    let (code, _, stderr) = world.run("resume fraud").await;
+    assert!(code == 8 && stderr.contains("haldane promote fraud"), "{stderr}");
+    world.api.rollout.lock().unwrap()["spec"]["paused"] = true.into();
+    let (code, _, stderr) = world.run("resume fraud").await;
+    assert!(code == 8 && stderr.contains("set spec.paused to false"), "{stderr}");
+    assert!(world.untouched());
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_not_allowed_exits_7_and_names_what_is_there() {
+    let world = World::new("Idle", None).await;
+    let (code, _, stderr) = world.run("status frod").await;
+    assert!(code == 7 && stderr.contains("no Rollout frod in namespace ml") && stderr.contains("one of fraud"), "{stderr}");
+    let (code, _, stderr) = world.run("status fraud -n secret").await;
+    assert!(code == 7 && stderr.contains("you may not get rollouts.haldane.dev in namespace secret"), "{stderr}");
+    let (code, _, stderr) = world.run("list -n elsewhere").await;
+    assert!(code == 7 && stderr.contains("haldane crd | kubectl apply"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_in_words() {
+    let world = World::new("Idle", None).await;
+    let config = std::fs::read_to_string(&world.kubeconfig).unwrap();
+    std::fs::write(&world.kubeconfig, config.replace(&world.server.uri(), "http://127.0.0.1:1")).unwrap();
+    let (code, _, stderr) = world.run("list").await;
+    assert!(code == 1 && stderr.contains("the API server at http://127.0.0.1:1/ cannot be reached"), "{stderr}");
+    let (code, _, stderr) = world.run("list --context prod").await;
+    assert!(code == 2 && stderr.contains("no context prod") && stderr.contains("one of test"), "{stderr}");
+}
+
+#[tokio::test]
+async fn status_fits_80_columns_and_says_what_comes_next() {
+    let world = World::new("Holding", None).await;
+    let (code, stdout, _) = world.run("status fraud").await;
+    assert_eq!(code, 0);
+    assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
+    for words in ["ml/fraud  Holding  v1 -> v2", "2 of 4: 20 %", "1m of 5m", "errors 0.12 % against 0.11 %", "haldane abort fraud"] {
+        assert!(stdout.contains(words), "{words}\n{stdout}");
+    }
+    assert!(!stdout.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn status_as_json_has_the_identity_and_nothing_internal() {
+    let world = World::new("Progressing", None).await;
+    let (_, stdout, _) = world.run("status fraud -o json").await;
+    let status: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&status["kind"], &status["uid"], &status["epoch"]), (&json!("RolloutStatus"), &json!("u-1"), &json!(7)));
+    assert_eq!((&status["step"]["weight"], &status["phase"]), (&json!(20), &json!("Progressing")));
+    assert!(status["checkpoint"].is_null() && status["handled"].is_null());
+}
+
+#[tokio::test]
+async fn until_exits_with_the_code_of_the_end() {
+    for (phase, goal, code) in [("RolledBack", "done", 3), ("Aborted", "promoted", 4), ("Paused", "paused", 0), ("Invalid", "done", 2)] {
+        let world = World::new(phase, None).await;
+        assert_eq!(world.run(&format!("status fraud --until {goal}")).await.0, code, "{phase} {goal}");
+    }
+    for (phase, code) in [("Paused", 5), ("Holding", 6), ("Progressing", 124)] {
+        let world = World::new(phase, None).await;
+        let (found, stdout, stderr) = world.run("status fraud --until done --timeout 300ms").await;
+        assert_eq!(found, code, "{phase}");
+        assert!(stdout.starts_with("ml/fraud") && stderr.contains("not done within 300ms"), "{stdout}{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn until_follows_the_rollout_to_its_end() {
+    let world = World::new("Progressing", None).await;
+    let waiting = world.run("status fraud --until step=3 --timeout 30s");
+    let moving = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        let mut rollout = world.api.rollout.lock().unwrap();
+        rollout["status"]["step"] = json!({"index": 2, "name": "3", "weight": 50});
+    };
+    let ((code, _, stderr), ()) = tokio::join!(waiting, moving);
+    assert_eq!(code, 0);
+    assert!(stderr.contains("step 2 20 %") && stderr.contains("step 3 50 %") && stderr.ends_with("at step 3\n"), "{stderr}");
+}
+
+#[tokio::test]
+async fn another_version_wanted_meanwhile_is_a_conflict() {
+    let world = World::new("Progressing", None).await;
+    let waiting = world.run("status fraud --until promoted --timeout 30s");
+    let editing = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        world.api.rollout.lock().unwrap()["spec"]["canary"]["subset"] = "v3".into();
+    };
+    let ((code, _, stderr), ()) = tokio::join!(waiting, editing);
+    assert!(code == 8 && stderr.contains("superseded: v3 is wanted now, not v2"), "{stderr}");
+}
+
+#[tokio::test]
+async fn list_and_explain_show_what_is_in_status() {
+    let world = World::new("Progressing", None).await;
+    let (code, stdout, _) = world.run("list").await;
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with(
+        "NAME   PHASE        STEP  WEIGHT  STABLE  CANARY  VERDICT       SINCE\nfraud  Progressing  2     20      v1      v2"
+    ));
+    let (code, stdout, _) = world.run("explain fraud").await;
+    assert!(code == 0 && stdout.contains("Held (HoldTime)") && stdout.contains("the hold of step 2 is not over"), "{stdout}");
+    let (_, stdout, _) = world.run("explain fraud -o yaml").await;
+    assert!(stdout.contains("kind: Explanation") && stdout.contains("reason: HoldTime"), "{stdout}");
+}
+
+#[cfg(unix)]
+#[test]
+fn as_a_plugin_of_kubectl_it_calls_itself_so() {
+    let link = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubectl-haldane");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_haldane"), &link).unwrap();
+    let output = std::process::Command::new(&link).args(["status", "--help"]).output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("Usage: kubectl haldane status"));
+}

@@ -1,0 +1,196 @@
+//! Golden vectors of the statistics: every case of every file in `tests/data/golden`, and of the file that HALDANE_GOLDEN names.
+
+#![allow(clippy::disallowed_methods)] // reads the environment
+
+use std::path::PathBuf;
+
+use haldane::judge::dispersion::{dispersion, dispersion_over_blocks, pod_margin, running};
+use haldane::judge::distance::{
+    Matched, chi_square, distance_half_width, kl_ball_radius, kolmogorov_smirnov, pooled_z, shares, total_variation, wilson,
+};
+use haldane::judge::kernel::{Margin, Pair, log_e, project};
+use haldane::judge::mixture::{PlugIn, Process, e_process, merged_log_e};
+use serde_json::{Value, json};
+use statrs::distribution::{ChiSquared, ContinuousCDF, Normal};
+
+/// Beginnings of `fn` that the judge does not use: other people's methods, for comparison.
+const NOT_USED: [&str; 31] = [
+    "psi",
+    "P(psi_hat",
+    "js_distance",
+    "wasserstein1",
+    "hellinger",
+    "chi2_two_sample(Yates)",
+    "two_proportion_z_unpooled_margin",
+    "mann_whitney",
+    "kayenta",
+    "histogram_quantile",        // quantiles are told as buckets, never interpolated
+    "native_histogram_quantile", // native histograms are not read
+    "raw_increase",              // differences are the matter of `counts`
+    "beta_binomial",
+    "nm1-",
+    "nm2-",
+    "bb1-",
+    "bb2-",
+    "confseq",
+    "empirical_process_lil_bound",
+    "asymptotic_cs_halfwidth",
+    "dirichlet_multinomial",
+    "universal-inference",
+    "js(base 2)",
+    "conditional_log_lr",
+    "Lan-DeMets",
+    "plan_score", // the planned-horizon budget
+    "plan_clip",
+    "plan_start",
+    "plan_step",
+    "plan_forecast",
+    "plan trajectory",
+];
+
+fn number(value: &Value) -> f64 {
+    match value.as_str() {
+        Some("NaN") => f64::NAN,
+        Some("+Inf") => f64::INFINITY,
+        Some("-Inf") => f64::NEG_INFINITY,
+        _ => value.as_f64().unwrap(),
+    }
+}
+
+fn list(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(number).collect()
+}
+
+fn pairs(rows: &Value) -> Vec<Pair> {
+    let pair = |row: &Value| {
+        let row = list(row);
+        Pair { n_a: row[0], x_a: row[1], n_b: row[2], x_b: row[3] }
+    };
+    rows.as_array().unwrap().iter().map(pair).collect()
+}
+
+/// What the product gives for a case; `None` where it has no such function.
+fn evaluate(name: &str, input: &Value) -> Option<Value> {
+    let get = |key: &str| number(&input[key]);
+    let both = || (list(&input["a"]), list(&input["b"]));
+    Some(match name {
+        "affine_log_e(nA,xA,nB,xB,theta_a,theta_b,r,delta): reverse information projection and log e-value" => {
+            let pair = Pair { n_a: get("nA"), x_a: get("xA"), n_b: get("nB"), x_b: get("xB") };
+            let at = project(pair.n_a, pair.n_b, get("theta_a"), get("theta_b"), Margin { r: get("r"), d: get("delta") }).unwrap();
+            json!({"a0": at.a0, "b0": at.b0, "log_e": log_e(pair, get("theta_a"), get("theta_b"), at)})
+        }
+        name if name.starts_with("e_process log M_k") => {
+            let (etas, gammas) = (list(&input["eta"]), list(&input["gamma"]));
+            let seed = PlugIn { x: get("pA0") * get("nA0"), n: get("nA0") };
+            let margin = Margin { r: get("r"), d: get("delta") };
+            let settings = Process { margin, etas: &etas, gammas: &gammas, cap: get("cap"), half_life: get("half_life"), phi: get("phi") };
+            json!(e_process(seed, &pairs(&input["windows"]), &settings))
+        }
+        "merged log e = log(sum w_i e_i)" => json!(merged_log_e(&list(&input["log_e"]), &list(&input["w"]))),
+        "A/A dispersion (shrunk with 10 pseudo-windows)" => json!(dispersion(&pairs(&input["rows"]))),
+        name if name.starts_with("A/A dispersion, max over block lengths") => {
+            let lengths: Vec<usize> = list(&input["L"]).iter().map(|l| *l as usize).collect();
+            json!(dispersion_over_blocks(&pairs(&input["rows"]), &lengths))
+        }
+        name if name.starts_with("dispersion, ratio form") => {
+            let (z, phis) = (list(&input["z"]), list(&input["phi0_of_window"]));
+            let mut spread = haldane::judge::dispersion::Spread::default();
+            z.iter().zip(&phis).for_each(|(z, phi)| spread.add(*z, *phi));
+            assert_eq!(spread.phi(get("phi0")), running(get("phi0"), spread.squares, spread.count));
+            json!(spread.phi(get("phi0")))
+        }
+        "pod heterogeneity margin" => {
+            let found = pod_margin(&list(&input["n"]), &list(&input["x"]), 1.0, get("PB"));
+            json!({"Q": found.q, "s_pod": found.s_pod, "margin": found.margin})
+        }
+        name if name.starts_with("window-matched TV") => {
+            let windows: Vec<(Vec<f64>, Vec<f64>)> =
+                input["windows"].as_array().unwrap().iter().map(|window| (list(&window[0]), list(&window[1]))).collect();
+            let mut matched = Matched::new(windows[0].0.len());
+            let mut pooled = (vec![0.0; windows[0].0.len()], vec![0.0; windows[0].0.len()]);
+            for (a, b) in &windows {
+                matched.add(a.iter().sum(), a, b.iter().sum(), b);
+                pooled.0.iter_mut().zip(a).for_each(|(sum, x)| *sum += x);
+                pooled.1.iter_mut().zip(b).for_each(|(sum, x)| *sum += x);
+            }
+            json!({
+                "pi_A": matched.stable(), "pi_B": matched.canary(), "n_eff_A": matched.stable_effective(),
+                "tv": total_variation(&matched.stable(), &matched.canary()),
+                "tv_pooled": total_variation(&shares(&pooled.0), &shares(&pooled.1)),
+            })
+        }
+        "total_variation" => json!(total_variation(&shares(&both().0), &shares(&both().1))),
+        "ks_on_bins" => json!(kolmogorov_smirnov(&shares(&both().0), &shares(&both().1))),
+        "wilson_interval" => {
+            let (low, high) = wilson(get("x"), get("n"), get("conf"));
+            json!([low, high])
+        }
+        "chi2_two_sample(no Yates)" | "chi2_two_sample(no Yates; cells empty in both arms dropped)" => {
+            let (stat, df) = chi_square(&both().0, &both().1);
+            json!({"stat": stat, "df": df, "p": ChiSquared::new(df).unwrap().sf(stat)})
+        }
+        "two_proportion_z_pooled" => {
+            let z = pooled_z(get("n1"), get("x1"), get("n2"), get("x2")).unwrap_or(0.0);
+            let normal = Normal::standard();
+            json!({"z": z, "p_greater": normal.sf(z), "p_two": 2.0 * normal.sf(z.abs())})
+        }
+        "kl_ball_radius B/n" => json!(kl_ball_radius(&list(&input["counts"]), get("alpha"), list(&input["prior"])[0])),
+        name if name.starts_with("tv confidence sequence") => {
+            let (a, b) = both();
+            let tv = total_variation(&shares(&a), &shares(&b));
+            let half = distance_half_width(&a, &b, get("alpha"), 1.0);
+            json!([(tv - half).max(0.0), (tv + half).min(1.0)])
+        }
+        _ => return None,
+    })
+}
+
+/// Differences between what is and what should be, each as a line.
+fn compare(path: &str, expect: &Value, found: &Value, tol: f64, faults: &mut Vec<String>) {
+    match expect {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                compare(&format!("{path}[{at}]"), item, &found[at], tol, faults);
+            }
+        }
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                compare(&format!("{path}.{key}"), value, &found[key], tol, faults);
+            }
+        }
+        _ => {
+            let (want, got) = (number(expect), found.as_f64().unwrap_or(f64::NAN));
+            let same = want == got || (want.is_nan() && got.is_nan()) || (want - got).abs() <= tol;
+            if !same {
+                faults.push(format!("{path}: {got} instead of {want} (tol {tol})"));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_golden_vector_that_the_judge_uses_holds() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    files.extend(std::env::var_os("HALDANE_GOLDEN").map(PathBuf::from));
+    let (mut checked, mut faults) = (0, Vec::new());
+    for file in files {
+        let text: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let cases = text["cases"].as_array().unwrap();
+        assert!(!cases.is_empty(), "no case in {}", file.display());
+        for case in cases {
+            let (id, name) = (case["id"].as_str().unwrap(), case["fn"].as_str().unwrap());
+            match evaluate(name, &case["inputs"]) {
+                Some(found) => {
+                    checked += 1;
+                    compare(id, &case["expect"], &found, case["tol"].as_f64().unwrap(), &mut faults);
+                }
+                None if NOT_USED.iter().any(|unused| name.starts_with(unused)) => {}
+                None => faults.push(format!("{id}: unknown fn `{name}`")),
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(checked >= 20, "only {checked} cases were found");
+}

@@ -1,0 +1,77 @@
+//! The CRD and the examples that users apply.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use haldane::{api::Rollout, cli, plan::Plan};
+use serde_json::Value;
+
+fn examples() -> Vec<(PathBuf, String)> {
+    let paths = fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path());
+    let yaml = paths.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    yaml.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_yaml::from_multiple(text).unwrap()
+}
+
+#[test]
+fn the_crd_in_the_repository_is_the_one_that_haldane_prints() {
+    let written = fs::read_to_string("crds/rollout.yaml").unwrap();
+    assert_eq!(written, cli::crd_text().unwrap(), "write it again: cargo run -- crd > crds/rollout.yaml");
+}
+
+#[test]
+fn the_crd_has_no_format_that_the_api_server_warns_of() {
+    fn formats(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(format)) = fields.get("format") {
+                    found.insert(format.clone());
+                }
+                fields.values().for_each(|value| formats(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| formats(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    documents(&cli::crd_text().unwrap()).iter().for_each(|document| formats(document, &mut found));
+    let known = ["date-time", "double", "int32", "int64"].map(str::to_owned);
+    assert!(found.iter().all(|format| known.contains(format)), "{found:?}");
+}
+
+#[test]
+fn every_example_is_a_plan_without_a_fault_or_a_warning() {
+    let mut rollouts = 0;
+    for (path, text) in examples() {
+        for report in cli::check(&path.display().to_string(), &text) {
+            assert_eq!((report.faults, report.warnings), (Vec::new(), Vec::new()), "{}", path.display());
+        }
+        for document in documents(&text).into_iter().filter(|document| document["kind"] == "Rollout") {
+            let rollout: Rollout = serde_json::from_value(document).unwrap();
+            let plan = Plan::parse(&rollout.spec).unwrap();
+            assert_eq!(plan.steps.last().unwrap().weight, 100);
+            rollouts += 1;
+        }
+    }
+    assert!(rollouts >= 4);
+}
+
+#[test]
+fn the_route_of_the_examples_is_the_one_that_they_bring() {
+    let all: Vec<Value> = examples().iter().flat_map(|(_, text)| documents(text)).collect();
+    let named = |kind: &str, name: &Value| all.iter().find(|document| document["kind"] == kind && &document["metadata"]["name"] == name);
+    let mut checked = 0;
+    for rollout in all.iter().filter(|document| document["kind"] == "Rollout") {
+        let traffic = &rollout["spec"]["traffic"];
+        let Some(service) = named("VirtualService", &traffic["virtualService"]) else { continue };
+        let routes = service["spec"]["http"].as_array().unwrap();
+        assert!(traffic["route"].is_null() && routes.len() == 1 || routes.iter().any(|route| route["name"] == traffic["route"]));
+        let rule = named("DestinationRule", &traffic["virtualService"]).unwrap();
+        let subsets = rule["spec"]["subsets"].as_array().unwrap();
+        assert!(subsets.iter().any(|subset| subset["name"] == rollout["spec"]["canary"]["subset"]));
+        checked += 1;
+    }
+    assert!(checked >= 3);
+}

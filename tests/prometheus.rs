@@ -1,0 +1,234 @@
+//! The Prometheus client against servers that answer well, badly, or not at all.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use haldane::config::Provider;
+use haldane::observe::prometheus::{Prometheus, ProviderError, QueryError, Selector};
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use wiremock::matchers::{body_string_contains, header, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const EMPTY: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
+
+fn provider(url: &str) -> Provider {
+    Provider { url: url.to_owned(), scrape_interval: None, lag: None, labels: BTreeMap::new(), bearer_token_file: None, ca_file: None }
+}
+
+fn prometheus(url: &str) -> Prometheus {
+    Prometheus::new(&provider(url)).unwrap()
+}
+
+fn at() -> Timestamp {
+    Timestamp::from_millisecond(1_700_000_000_250).unwrap()
+}
+
+async fn answers(template: ResponseTemplate) -> (MockServer, QueryError) {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(template).mount(&server).await;
+    let error = prometheus(&server.uri()).matrix("up{}[30s]", at()).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains(&server.uri()) && !text.contains(&server.address().port().to_string()), "{text}");
+    (server, error)
+}
+
+#[tokio::test]
+async fn a_query_is_a_form_with_its_time_and_the_labels_and_token_of_the_provider() {
+    let server = MockServer::start().await;
+    let mut token = tempfile();
+    token.1.write_all(b"secret-one\n").unwrap();
+    Mock::given(method("POST"))
+        .and(path("/prefix/api/v1/query"))
+        .and(header("authorization", "Bearer secret-one"))
+        .and(header("content-type", "application/x-www-form-urlencoded"))
+        .and(body_string_contains("time=1700000000.250"))
+        .and(body_string_contains("timeout=9s"))
+        .and(body_string_contains("query=up%7Bjob%3D%22a%22%2Ccluster%3D%22pr%5C%22od%22%7D%5B30s%5D"))
+        .respond_with(ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json"))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let settings = Provider {
+        labels: BTreeMap::from([("cluster".to_owned(), "pr\"od".to_owned())]),
+        bearer_token_file: Some(token.0.clone()),
+        ..provider(&format!("{}/prefix/", server.uri()))
+    };
+    let prometheus = Prometheus::new(&settings).unwrap();
+    let selector = Selector::new("up").and_then(|s| s.is("job", "a")).unwrap();
+    assert_eq!(prometheus.raw(&selector, 30, at()).await.unwrap(), vec![]);
+
+    // Read anew for every request; and what cannot be read is said without being shown.
+    std::fs::remove_file(&token.0).unwrap();
+    assert!(matches!(prometheus.raw(&selector, 30, at()).await, Err(QueryError::Token(_))));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (server, error) = answers(ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/steal")).await;
+    assert_eq!(error, QueryError::Redirect(302));
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_login_page_is_told_from_data() {
+    let page = "<!doctype html><html>log in</html>";
+    assert_eq!(answers(ResponseTemplate::new(200).set_body_raw(page, "text/html; charset=utf-8")).await.1, QueryError::NotJson);
+    assert_eq!(answers(ResponseTemplate::new(200).set_body_raw(page, "application/json")).await.1, QueryError::NotJson);
+}
+
+#[tokio::test]
+async fn statuses_are_told_apart() {
+    assert_eq!(answers(ResponseTemplate::new(401)).await.1, QueryError::Unauthorized(401));
+    assert_eq!(answers(ResponseTemplate::new(403)).await.1, QueryError::Unauthorized(403));
+    assert_eq!(answers(ResponseTemplate::new(404)).await.1, QueryError::Status(404, "Not Found".into()));
+    let body = r#"{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}"#;
+    let (_, error) = answers(ResponseTemplate::new(503).set_body_raw(body, "application/json")).await;
+    assert_eq!(error, QueryError::Status(503, "timeout: query timed out in expression evaluation".into()));
+}
+
+#[tokio::test]
+async fn warnings_wrong_types_and_numbers_that_are_none_are_errors() {
+    let json = |body: &str| ResponseTemplate::new(200).set_body_raw(body, "application/json");
+    let warned = r#"{"status":"success","warnings":["store 2 unreachable"],"data":{"resultType":"matrix","result":[]}}"#;
+    assert_eq!(answers(json(warned)).await.1, QueryError::Warnings("store 2 unreachable".into()));
+    let vector = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
+    assert_eq!(answers(json(vector)).await.1, QueryError::WrongType { wanted: "matrix", found: "vector".into() });
+    let string = r#"{"status":"success","data":{"resultType":"string","result":[1,"a"]}}"#;
+    assert_eq!(answers(json(string)).await.1, QueryError::WrongType { wanted: "matrix", found: "string".into() });
+    let nan = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"m"},"values":[[1,"NaN"]]}]}}"#;
+    assert_eq!(answers(json(nan)).await.1, QueryError::NotFinite("m".into()));
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_16_mib_is_given_up_whether_it_says_its_length_or_not() {
+    let huge = vec![b' '; 20 << 20];
+    assert_eq!(answers(ResponseTemplate::new(200).set_body_raw(huge, "application/json")).await.1, QueryError::TooLarge);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 65536];
+        let _ = socket.read(&mut buffer).await;
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+        socket.write_all(head).await.unwrap();
+        let mut sent = 0_usize;
+        let mut chunk = b"10000\r\n".to_vec();
+        chunk.extend(vec![b' '; 65536]);
+        chunk.extend(b"\r\n");
+        while sent < (64 << 20) && socket.write_all(&chunk).await.is_ok() {
+            sent += 65536;
+        }
+        sent
+    });
+    assert_eq!(prometheus(&url).matrix("up{}[30s]", at()).await, Err(QueryError::TooLarge));
+    assert!(server.await.unwrap() < (40 << 20), "the rest is not read");
+}
+
+#[tokio::test]
+async fn an_answer_cut_off_by_the_connection_is_no_data() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 65536];
+            let _ = socket.read(&mut buffer).await;
+            let _ = socket
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 63\r\n\r\n{\"status\":\"succ")
+                .await;
+        }
+    });
+    let error = prometheus(&url).matrix("up{}[30s]", at()).await.unwrap_err();
+    assert!(matches!(error, QueryError::Unreachable(_)), "{error:?}");
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_after_ten_seconds() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let prometheus = prometheus(&url);
+    let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    assert_eq!(prometheus.matrix("up{}[30s]", at()).await, Err(QueryError::Timeout));
+    let took = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap() - before;
+    assert!(took >= Duration::from_secs(9), "{took:?}");
+    drop(listener);
+}
+
+#[tokio::test]
+async fn no_server_is_unreachable_and_the_message_does_not_name_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let error = prometheus(&format!("http://user:pa55@127.0.0.1:{port}/x?token=t0p")).matrix("up{}[1s]", at()).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(matches!(error, QueryError::Unreachable(_)), "{text}");
+    for secret in ["pa55", "t0p", &port.to_string()] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_pooled_connection_is_replaced_by_a_new_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let mut served = 0;
+        let mut buffer = vec![0; 65536];
+        while served < 2 {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            if socket.read(&mut buffer).await.unwrap_or(0) > 0 {
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{EMPTY}", EMPTY.len());
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                served += 1;
+            }
+            // Closed without a word, as a restarted server does.
+        }
+    });
+    let prometheus = prometheus(&url);
+    for _ in 0..2 {
+        assert_eq!(prometheus.matrix("up{}[1s]", at()).await, Ok(vec![]));
+    }
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_request_at_a_time_is_in_flight() {
+    let server = MockServer::start().await;
+    let slow = ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json").set_delay(Duration::from_millis(150));
+    Mock::given(method("POST")).respond_with(slow).mount(&server).await;
+    let prometheus = prometheus(&server.uri());
+    let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let (one, two, three) =
+        tokio::join!(prometheus.matrix("a{}[1s]", at()), prometheus.matrix("b{}[1s]", at()), prometheus.matrix("c{}[1s]", at()));
+    assert!(one.is_ok() && two.is_ok() && three.is_ok());
+    let took = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap() - before;
+    assert!(took >= Duration::from_millis(440), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_work_is_refused_at_once() {
+    for url in ["", "prometheus:9090", "ftp://x", "file:///etc/passwd", "http://"] {
+        assert!(matches!(Prometheus::new(&provider(url)), Err(ProviderError::Url)), "{url}");
+    }
+    let bad_label = Provider { labels: BTreeMap::from([("a-b".to_owned(), "x".to_owned())]), ..provider("http://x") };
+    assert!(matches!(Prometheus::new(&bad_label), Err(ProviderError::Label(_))));
+    let no_file = Provider { ca_file: Some("/nowhere/ca.pem".into()), ..provider("https://x") };
+    assert!(matches!(Prometheus::new(&no_file), Err(ProviderError::CaFile(_))));
+    let mut empty = tempfile();
+    empty.1.write_all(b"nothing").unwrap();
+    let no_certificate = Provider { ca_file: Some(empty.0.clone()), ..provider("https://x") };
+    assert!(matches!(Prometheus::new(&no_certificate), Err(ProviderError::Certificates)));
+    assert_eq!(prometheus("http://x").lag(), Duration::from_secs(20), "a scrape and five seconds");
+}
+
+fn tempfile() -> (std::path::PathBuf, std::fs::File) {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("haldane-prometheus-{}-{number}", std::process::id()));
+    (file.clone(), std::fs::File::create(&file).unwrap())
+}

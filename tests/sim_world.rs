@@ -1,0 +1,213 @@
+//! The simulated mesh, traffic and Prometheus, as the product asks them: over HTTP, with raw counters.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use haldane::sim::{NAMESPACE, World, WorldConfig, prometheus::Mode, traffic::Behaviour};
+use jiff::Timestamp;
+use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
+use kube::{
+    Api,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::{Value, json};
+
+async fn world(change: impl FnOnce(&mut WorldConfig)) -> World {
+    let mut config = WorldConfig::new("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap(), 7);
+    config.history = Duration::from_secs(300);
+    change(&mut config);
+    World::start(config).await.unwrap()
+}
+
+async fn ask(world: &World, query: &str) -> Value {
+    let time = world.clock().millis() as f64 / 1000.0;
+    let form = [("query", query.to_owned()), ("time", time.to_string())];
+    let url = format!("{}/api/v1/query", world.prometheus().url());
+    let response = reqwest::Client::new().post(url).form(&form).send().await.unwrap();
+    response.json().await.unwrap()
+}
+
+/// Increase of each series over a range, summed by a label.
+async fn increase(world: &World, selector: &str, range: &str, by: &str) -> BTreeMap<String, f64> {
+    let answer = ask(world, &format!("{selector}[{range}]")).await;
+    let mut sums = BTreeMap::new();
+    for series in answer["data"]["result"].as_array().unwrap() {
+        let number = |v: &Value| v[1].as_str().unwrap().parse::<f64>().unwrap();
+        let values = series["values"].as_array().unwrap();
+        let grown = number(values.last().unwrap()) - number(&values[0]);
+        *sums.entry(series["metric"][by].as_str().unwrap_or_default().to_owned()).or_insert(0.0) += grown;
+    }
+    sums
+}
+
+async fn set_route(world: &World, route: Value) {
+    let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"), "virtualservices");
+    let api: Api<DynamicObject> = Api::default_namespaced_with(world.client(), &kind);
+    let patch: json_patch::Patch =
+        serde_json::from_value(json!([{"op": "replace", "path": "/spec/http/0/route", "value": route}])).unwrap();
+    api.patch("fraud", &PatchParams::default(), &Patch::<()>::Json(patch)).await.unwrap();
+}
+
+fn split(v1: u64, v2: u64) -> Value {
+    let to = |subset: &str, weight| json!({"destination": {"host": "fraud", "subset": subset}, "weight": weight});
+    json!([to("v1", v1), to("v2", v2)])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_of_the_past_is_there_at_the_start() {
+    let world = world(|c| c.history = Duration::from_secs(3600)).await;
+    let selector = r#"istio_requests_total{reporter="destination",destination_workload="fraud-v1",response_code="200"}"#;
+    let answer = ask(&world, &format!("{selector}[50m]")).await;
+    let series = answer["data"]["result"].as_array().unwrap();
+    assert_eq!(series.len(), 6, "three pods, two clients");
+    for one in series {
+        assert!((2990..=3001).contains(&one["values"].as_array().unwrap().len()));
+        assert_eq!(one["metric"]["job"], "istio-proxies");
+        assert_eq!(one["metric"]["destination_version"], "v1");
+        assert!(one["metric"].get("grpc_response_status").is_none());
+    }
+    let total: f64 = increase(&world, selector, "50m", "pod").await.values().sum();
+    let expected = 300.0 * 3000.0 * 0.999;
+    assert!((total - expected).abs() < 5.0 * expected.sqrt() + 1000.0, "{total} of {expected}");
+    let groups =
+        ask(&world, r#"group by (reporter, destination_workload, job) (istio_requests_total{destination_workload=~"fraud-.*"})"#).await;
+    assert_eq!(groups["data"]["result"].as_array().unwrap().len(), 2);
+    let buckets = ask(&world, r#"group by (le) (istio_request_duration_milliseconds_bucket{reporter="source"})"#).await;
+    let bounds: Vec<&str> = buckets["data"]["result"].as_array().unwrap().iter().map(|g| g["metric"]["le"].as_str().unwrap()).collect();
+    assert!(bounds.len() == 20 && bounds.contains(&"1.0") && bounds.contains(&"+Inf") && bounds.contains(&"1.8e+06"), "{bounds:?}");
+    let classes = increase(&world, "model_prediction_class_total", "50m", "class").await;
+    assert!((classes["fraud"] / classes["legit"] - 0.03 / 0.90).abs() < 0.002, "{classes:?}");
+    assert!(ask(&world, "model_prediction_value_bucket[1m]").await["data"]["result"].as_array().unwrap().len() == 63);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_weight_reaches_the_proxies_late_and_then_holds() {
+    let world = world(|c| c.rps = 5000.0).await;
+    world.deploy("v2", Behaviour::default().with_errors(0.1));
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    set_route(&world, split(80, 20)).await;
+    assert_eq!(world.weights(), BTreeMap::from([("v1".into(), 80), ("v2".into(), 20)]));
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let before = world.served();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = world.served();
+    let grown = |version: &str| (after[version].requests - before.get(version).map_or(0, |s| s.requests)) as f64;
+    let (v1, v2) = (grown("v1"), grown("v2"));
+    let n = v1 + v2;
+    assert!(n > 5000.0, "{n}");
+    assert!((v2 - 0.2 * n).abs() < 5.0 * (n * 0.16).sqrt(), "{v2} of {n}");
+    let errors = after["v2"].errors as f64 / after["v2"].requests as f64;
+    assert!((0.07..0.13).contains(&errors), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subset_without_pods_is_seen_by_the_sender_only() {
+    let world = world(|c| c.rps = 1000.0).await;
+    set_route(&world, split(50, 50)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let failed = increase(&world, r#"istio_requests_total{response_flags="UH"}"#, "2s", "destination_workload").await;
+    assert!(failed["unknown"] > 100.0, "{failed:?}");
+    let reporters = ask(&world, r#"group by (reporter) (istio_requests_total{response_code="503"})"#).await;
+    assert_eq!(reporters["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(reporters["data"]["result"][0]["metric"]["reporter"], "source");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_come_back_and_the_endpoints_say_so() {
+    let world = world(|c| c.start_up = Duration::from_millis(300)).await;
+    let pods: Api<Pod> = Api::default_namespaced(world.client());
+    let slices: Api<EndpointSlice> = Api::default_namespaced(world.client());
+    let names =
+        || async { pods.list(&Default::default()).await.unwrap().items.into_iter().filter_map(|p| p.metadata.name).collect::<Vec<_>>() };
+    let ready = || async {
+        let slice = slices.list(&Default::default()).await.unwrap().items.remove(0);
+        slice.endpoints.iter().filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true)).count()
+    };
+    let first = names().await;
+    assert_eq!((first.len(), ready().await), (3, 3));
+    pods.delete(&first[0], &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!((names().await.len(), ready().await), (3, 2));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(ready().await == 3 && names().await != first);
+
+    world.crash("v1", Duration::from_millis(300));
+    assert_eq!(ready().await, 0);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(ready().await, 3);
+
+    let hash = |pods: &[Pod]| -> Vec<String> {
+        let mut all: Vec<String> = pods.iter().map(|p| p.metadata.labels.clone().unwrap()["pod-template-hash"].clone()).collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    let old = hash(&pods.list(&Default::default()).await.unwrap().items);
+    let new = world.redeploy("v1");
+    assert_eq!(hash(&pods.list(&Default::default()).await.unwrap().items).len(), 2, "settling");
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let now = hash(&pods.list(&Default::default()).await.unwrap().items);
+    assert!(now == [new] && now != old);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_fails_in_the_ways_it_is_told_to() {
+    let world = world(|_| {}).await;
+    let url = format!("{}/api/v1/query", world.prometheus().url());
+    let get = || async { reqwest::Client::new().get(&url).query(&[("query", "up[30s]")]).timeout(Duration::from_millis(500)).send().await };
+    assert_eq!(get().await.unwrap().json::<Value>().await.unwrap()["data"]["result"].as_array().unwrap().len(), 8);
+    world.prometheus().set_mode(Mode::Hang);
+    assert!(get().await.unwrap_err().is_timeout());
+    world.prometheus().set_mode(Mode::Unavailable);
+    assert_eq!(get().await.unwrap().status(), 503);
+    world.prometheus().set_mode(Mode::Empty);
+    assert_eq!(get().await.unwrap().json::<Value>().await.unwrap()["data"]["result"], json!([]));
+    world.prometheus().set_mode(Mode::Warning);
+    assert!(get().await.unwrap().json::<Value>().await.unwrap()["warnings"].is_array());
+    world.prometheus().set_mode(Mode::Html);
+    assert!(get().await.unwrap().json::<Value>().await.is_err());
+    world.prometheus().set_mode(Mode::Down);
+    assert!(match get().await {
+        Ok(answer) => answer.text().await.is_err(),
+        Err(_) => true,
+    });
+    world.prometheus().set_mode(Mode::Up);
+    let refused = reqwest::Client::new().get(&url).query(&[("query", "rate(up[1m])")]).send().await.unwrap();
+    assert_eq!(refused.status(), 400);
+    assert_eq!(refused.json::<Value>().await.unwrap()["errorType"], "bad_data");
+    assert!(world.prometheus().asked().iter().any(|a| a.query == "rate(up[1m])"));
+
+    world.set_reachable("v1", false);
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    let up = ask(&world, "group by (pod) (istio_requests_total{reporter=\"destination\"})").await;
+    assert_eq!(up["data"]["result"], json!([]), "series of a target that cannot be scraped are stale at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_are_kept_as_they_came() {
+    let world = world(|_| {}).await;
+    let mut count = world.alerts().subscribe();
+    let post =
+        || async { reqwest::Client::new().post(world.alerts().webhook()).json(&json!({"text": "taken back"})).send().await.unwrap() };
+    world.alerts().answer_with(500);
+    assert_eq!(post().await.status(), 500);
+    world.alerts().answer_with(200);
+    assert_eq!(post().await.status(), 200);
+    count.wait_for(|n| *n == 1).await.unwrap();
+    let received = world.alerts().received();
+    assert_eq!((received.len(), received[0].text().as_str(), received[0].path.as_str()), (1, "taken back", "/webhook"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_world_runs_in_virtual_time() {
+    let world = world(|c| c.start_up = Duration::from_secs(20)).await;
+    world.deploy("v2", Behaviour::default());
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let served = world.served();
+    let before = served["v1"].requests as f64;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let grown = world.served()["v1"].requests as f64 - before;
+    assert!((grown - 18_000.0).abs() < 1000.0, "{grown}");
+    assert_eq!(world.objects().list("pods", NAMESPACE).len(), 6);
+}
