@@ -134,7 +134,7 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
     let ready = {
         let caches = caches.clone();
         async move {
-            let _ = caches.rollouts.wait_until_ready().await;
+            // Not the Rollouts: they are read by the controller itself, which starts after these.
             let _ = caches.virtual_services.wait_until_ready().await;
             let _ = caches.destination_rules.wait_until_ready().await;
             let _ = caches.slices.wait_until_ready().await;
