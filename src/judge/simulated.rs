@@ -32,6 +32,8 @@ struct World {
     rps: f64,
     interval: f64,
     history: usize,
+    /// Stable pods in the history; 0: they cannot be told apart.
+    pods: usize,
     hold: u32,
     stable: Version,
     canary: Version,
@@ -52,7 +54,7 @@ fn drift() -> Metric {
 }
 
 fn world(rps: f64, interval: f64, history: usize, hold: u32) -> World {
-    World { rps, interval, history, hold, stable: healthy(), canary: healthy(), metrics: vec![errors(), latency(), drift()] }
+    World { rps, interval, history, pods: 3, hold, stable: healthy(), canary: healthy(), metrics: vec![errors(), latency(), drift()] }
 }
 
 fn draw(rng: &mut SmallRng, n: u64, p: f64) -> u64 {
@@ -123,10 +125,13 @@ fn window(world: &World, rng: &mut SmallRng, at: u32, weight: f64) -> Window {
 
 fn begin(world: &World, rng: &mut SmallRng) -> Evidence {
     let mut evidence = Evidence::new(&world.metrics, world.interval);
-    let pods = |rng: &mut SmallRng| {
-        (0..3).map(|pod| (format!("pod-{pod}"), sample(rng, &world.stable, world.rps * world.interval / 3.0))).collect()
+    let several = world.pods.max(1);
+    let pod = |rng: &mut SmallRng, at: usize| {
+        let name = if world.pods == 0 { String::new() } else { format!("pod-{at}") };
+        (name, sample(rng, &world.stable, world.rps * world.interval / several as f64))
     };
-    let history = History { interval_seconds: world.interval, windows: (0..world.history).map(|_| pods(rng)).collect(), by_pod: true };
+    let windows = (0..world.history).map(|_| (0..several).map(|at| pod(rng, at)).collect()).collect();
+    let history = History { interval_seconds: world.interval, windows, by_pod: world.pods > 0 };
     evidence.calibrate(&world.metrics, &history, &steps(world.hold), 1);
     evidence
 }
@@ -251,7 +256,6 @@ fn a_healthy_binary_classifier_with_rare_positives_is_hardly_ever_rolled_back() 
     let version = Version { errors: 0.001, p50: 100.0, added_ms: 0.0, mix: vec![0.995, 0.005] };
     let base = World { stable: version.clone(), canary: version, ..world(100.0, 30.0, 60, 10) };
     let failed = (0..1000).filter(|seed| rollout(&base, *seed, 40).failed.is_some()).count();
-    println!("{failed} of 1000 rolled back");
     assert!(failed <= 10, "{failed} of 1000 rolled back");
 }
 
@@ -297,6 +301,22 @@ fn without_history_a_bad_canary_is_found_soon_after_calibration() {
         let (count, at) = detected(&World { canary, ..world(300.0, 2.0, 0, 10) }, 30, 120);
         assert!(count == 30 && at <= 45, "{count} of 30, median window {at}");
     }
+}
+
+#[test]
+fn where_pods_cannot_be_told_apart_bad_canaries_are_found_and_good_ones_promoted() {
+    let base = World { pods: 0, ..world(300.0, 2.0, 120, 10) };
+    let canaries = [
+        (Version { errors: 0.10, ..healthy() }, 15),
+        (Version { added_ms: 150.0, ..healthy() }, 15),
+        (Version { mix: vec![0.20, 0.55, 0.15, 0.07, 0.03], ..healthy() }, 45),
+    ];
+    for (canary, most) in canaries {
+        let (count, at) = detected(&World { canary, ..base.clone() }, 20, 120);
+        assert!(count == 20 && at <= most, "{count} of 20, median window {at}");
+    }
+    let runs: Vec<Run> = (0..20).map(|seed| rollout(&base, seed, 300)).collect();
+    assert!(runs.iter().all(|run| run.failed.is_none() && run.passed.len() == 3), "{runs:?}");
 }
 
 #[test]
