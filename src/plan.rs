@@ -6,7 +6,6 @@ mod edit;
 mod fault;
 mod parse;
 mod span;
-mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +18,6 @@ use crate::api::{Capacity, OnInconclusive};
 pub use edit::{Change, Edit};
 pub use fault::{Fault, Faults};
 pub use span::{read_span, span};
-pub use terms::LEAST_WINDOWS;
 
 /// What a Rollout means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

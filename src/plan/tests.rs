@@ -215,12 +215,3 @@ fn a_metric_of_another_kind_waits_for_the_next_rollout() {
     let other = plan(json!({"canary": {}}), json!({"metrics": [{"name": "m", "drift": {"histogram": "b", "hold": 0.01}}]}));
     assert_eq!(old.adopt(&other, 0), old);
 }
-
-#[test]
-fn each_step_proves_what_the_next_one_risks() {
-    let plan = plan(json!({"steps": [{"weight": 5}, {"weight": 50, "hold": "1m", "without": ["latency"]}, {"weight": 100}]}), Value::Null);
-    let terms = plan.terms();
-    assert_eq!(terms.iter().map(|terms| (terms.weight, terms.next_weight)).collect::<Vec<_>>(), [(0.05, 0.5), (0.5, 1.0), (1.0, 1.0)]);
-    assert_eq!(terms.iter().map(|terms| terms.planned_windows).collect::<Vec<_>>(), [10, LEAST_WINDOWS, 10]);
-    assert_eq!(terms[1].without, ["latency"]);
-}

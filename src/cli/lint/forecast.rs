@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     judge::forecast_plan,
+    observe::brief::terms,
     plan::{Plan, span},
 };
 
@@ -53,7 +54,7 @@ pub(super) fn outlook(plan: &Plan, rps: f64, error_rate: f64) -> Option<Outlook>
     let seconds = |value: fn(&crate::plan::Step) -> Duration| plan.steps.iter().map(|step| value(step).as_secs_f64()).collect::<Vec<_>>();
     let (holds, deadlines) = (seconds(|step| step.hold), seconds(|step| step.deadline));
     let interval = plan.analysis.interval.as_secs_f64();
-    let found = forecast_plan(&plan.analysis.metrics, &plan.terms(), interval, rps, &holds, &deadlines, error_rate);
+    let found = forecast_plan(&plan.analysis.metrics, &terms(plan), interval, rps, &holds, &deadlines, error_rate);
     let steps = plan.steps.iter().zip(found.steps).map(|(step, found)| StepOutlook {
         step: step.name.clone(),
         weight: step.weight,

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use crate::{
     api::OnInconclusive,
-    plan::{Fault, LEAST_WINDOWS, MetricKind, Plan, Step, span},
+    plan::{Fault, MetricKind, Plan, Step, span},
 };
+
+/// A step ends after this many used windows at the soonest (design section 2).
+const LEAST_WINDOWS: u32 = 4;
 
 /// What works, but perhaps not as meant.
 pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
