@@ -167,12 +167,12 @@ impl Traffic {
         let split = multinomial(&mut self.rng, count, &shares);
         for ((host, subset, _), count) in route.destinations.iter().zip(split) {
             if count > 0 {
-                self.to_subset(index, host, subset, count);
+                self.send_to_subset(index, host, subset, count);
             }
         }
     }
 
-    fn to_subset(&mut self, index: usize, host: &str, subset: &str, count: u64) {
+    fn send_to_subset(&mut self, index: usize, host: &str, subset: &str, count: u64) {
         let backends: Vec<String> = self.control.backends(subset).into_iter().map(|b| b.pod.clone()).collect();
         let (Some(proxy), Some(gateway)) = (self.proxies.get(index), self.gateways.get_mut(index)) else { return };
         let service = format!("{host}.{}.svc.cluster.local", self.config.watched.namespace);

@@ -28,9 +28,9 @@ pub fn record(kind: &Kind, old: Option<&Value>, new: &mut Value, write: &Write<'
     compare(&was, &is, &mut changed, &mut gone);
     let lost = union(changed.clone(), gone.clone());
     for entry in &mut entries {
-        let (lost, same) = if is_by(entry, kind, write) { (&gone, true) } else { (&lost, false) };
+        let lost = if is_by(entry, kind, write) { &gone } else { &lost };
         if let Some(Value::Object(fields)) = entry.get_mut("fieldsV1") {
-            *fields = without(std::mem::take(fields), lost, !same);
+            *fields = without(std::mem::take(fields), lost);
         }
     }
     if !changed.is_empty() {
@@ -136,10 +136,9 @@ fn compare(was: &Fields, is: &Fields, changed: &mut Fields, gone: &mut Fields) {
             (None, Some(below)) => {
                 changed.insert(key.clone(), Value::Object(strip(below)));
             }
+            (Some(old), Some(new)) if old == new => {}
             (Some(old), Some(new)) if old.contains_key("=") || new.contains_key("=") => {
-                if old != new {
-                    changed.insert(key.clone(), Value::Object(strip(new)));
-                }
+                changed.insert(key.clone(), Value::Object(strip(new)));
             }
             (Some(old), Some(new)) => {
                 let (mut changed_below, mut gone_below) = (Fields::new(), Fields::new());
@@ -177,12 +176,12 @@ fn union(mut left: Fields, right: Fields) -> Fields {
 }
 
 /// Takes fields away; a field itself (`.`) stays with its other owners unless it is gone altogether.
-fn without(fields: Fields, lost: &Fields, shared: bool) -> Fields {
+fn without(fields: Fields, lost: &Fields) -> Fields {
     let mut kept = Fields::new();
     for (key, value) in fields {
         match (lost.get(&key).and_then(Value::as_object), value) {
             (Some(lost), Value::Object(below)) if !lost.is_empty() && !below.is_empty() => {
-                let below = without(below, lost, shared);
+                let below = without(below, lost);
                 if !below.is_empty() {
                     kept.insert(key, Value::Object(below));
                 }

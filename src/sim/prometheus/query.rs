@@ -133,6 +133,9 @@ struct Reader<'a> {
     at: usize,
 }
 
+/// A metric name, if there is one, and matchers by label.
+type Selected = (Option<String>, Vec<(String, Matcher)>);
+
 impl<'a> Reader<'a> {
     fn rest(&mut self) -> &'a str {
         let rest = self.text.get(self.at..).unwrap_or_default();
@@ -195,7 +198,7 @@ impl<'a> Reader<'a> {
         Ok(names)
     }
 
-    fn selector(&mut self) -> Result<(Option<String>, Vec<(String, Matcher)>), String> {
+    fn selector(&mut self) -> Result<Selected, String> {
         let name = self.name();
         let mut matchers = Vec::new();
         if self.expect("{").is_ok() {
