@@ -89,7 +89,8 @@ fn conditions(
         (condition::TRAFFIC_PROGRAMMED, stance.traffic.0, stance.traffic.1, stance.traffic.2.clone()),
     ];
     if let Some(run) = &state.run {
-        if let Some(problem) = seen.config_problem.as_ref().or_else(|| seen.look.as_ref().and_then(|look| look.problem.as_ref())) {
+        let config = seen.config_problem.as_ref().filter(|problem| problem.unavailable);
+        if let Some(problem) = config.or_else(|| seen.look.as_ref().and_then(|look| look.problem.as_ref())) {
             rows.push((condition::METRICS_AVAILABLE, !problem.unavailable, problem.reason, problem.message.clone()));
         } else if run.plan.analysis.metrics.is_empty() {
             rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, "no metric is judged: the holds alone decide".to_owned()));
