@@ -87,5 +87,5 @@ pub(crate) async fn within<T>(limit: Duration, what: &str, request: impl Future<
 
 /// resourceVersion of an object as JSON.
 pub(crate) fn version_of(object: &Value) -> &str {
-    object["metadata"]["resourceVersion"].as_str().unwrap_or_default()
+    object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default()
 }

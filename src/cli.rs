@@ -4,6 +4,7 @@ mod ask;
 mod cluster;
 mod controller;
 mod crd;
+mod demo;
 mod exit;
 mod explain;
 mod lint;
@@ -17,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use crd::text as crd_text;
 pub use exit::{Exit, Failure};
-pub use lint::{Report, check};
+pub use lint::{Outlook, Report, StepOutlook, Traffic, check};
 use output::{Format, Output};
 
 use crate::{clock::Clock, command};
@@ -65,6 +66,8 @@ struct Global {
 enum Verb {
     /// Run the controller: it watches Rollouts and moves traffic
     Controller(controller::ControllerArgs),
+    /// See it work without a cluster: a good version promoted, a drifting one taken back
+    Demo(demo::DemoArgs),
     /// List Rollouts: phase, step, weight, versions, verdict
     List(list::ListArgs),
     /// Show one Rollout, or wait --until it is where it should be
@@ -81,7 +84,7 @@ enum Verb {
     Pause(ask::AskArgs),
     /// End a pause; skips nothing
     Resume(ask::AskArgs),
-    /// Check manifests, offline: syntax, fields, rules
+    /// Check manifests, offline: syntax, fields, rules; with --rps, the traffic
     Lint(lint::LintArgs),
     /// Print the CustomResourceDefinition
     Crd,
@@ -114,6 +117,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
     let clock = Clock::system();
     let ask = match &cli.verb {
         Verb::Controller(args) => return controller::run(args, &cli.global, environment).await,
+        Verb::Demo(args) => return demo::run(args, clock, output).await,
         Verb::Lint(args) => return lint::run(args, output),
         Verb::Crd => return crd::run(output),
         Verb::Version => return version::run(output),

@@ -373,3 +373,8 @@ fn rank(answer: &verdict::Answer) -> f64 {
     };
     class - answer.evidence.fail_evidence.unwrap_or(0.0).min(1e9) * 1e-10
 }
+
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;

@@ -98,7 +98,6 @@ impl Subset {
     }
 }
 
-
 /// What a sampler is told: whom to watch, since when, and the evidence to go on from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Brief {

@@ -7,7 +7,6 @@
 
 pub mod alerts;
 pub mod apiserver;
-pub mod clock;
 pub mod cluster;
 pub mod faults;
 pub mod kinds;

@@ -1,4 +1,5 @@
 //! The commands against an API server that answers as one with a controller behind it would.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers of tests
 
 use std::{
     process::Output,

@@ -1,6 +1,6 @@
 //! Golden vectors of the statistics: every case of every file in `tests/data/golden`, and of the file that HALDANE_GOLDEN names.
 
-#![allow(clippy::disallowed_methods)] // reads the environment
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
 //! The CRD and the examples that users apply.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers of tests
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -45,7 +46,7 @@ fn the_crd_has_no_format_that_the_api_server_warns_of() {
 fn every_example_is_a_plan_without_a_fault_or_a_warning() {
     let mut rollouts = 0;
     for (path, text) in examples() {
-        for report in cli::check(&path.display().to_string(), &text) {
+        for report in cli::check(&path.display().to_string(), &text, None) {
             assert_eq!((report.faults, report.warnings), (Vec::new(), Vec::new()), "{}", path.display());
         }
         for document in documents(&text).into_iter().filter(|document| document["kind"] == "Rollout") {

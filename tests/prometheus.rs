@@ -1,5 +1,7 @@
 //! The Prometheus client against servers that answer well, badly, or not at all.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use haldane::{
     api::Rollout,
+    clock::Clock,
     sim::{
         apiserver::{ApiServer, Verb},
-        clock::Clock,
         faults::{Fault, Rule},
     },
 };
@@ -26,7 +26,7 @@ const ROLLOUTS: &str = "rollouts.haldane.dev";
 
 async fn server() -> ApiServer {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let clock = Clock::starting_at("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
+    let clock = Clock::virtual_from("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
     let server = ApiServer::start(clock, 0).await.unwrap();
     server.objects().put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}})).unwrap();
     server

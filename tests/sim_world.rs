@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use haldane::clock::Clock;
 use haldane::sim::{NAMESPACE, World, WorldConfig, prometheus::Mode, traffic::Behaviour};
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
@@ -14,14 +15,14 @@ use kube::{
 use serde_json::{Value, json};
 
 async fn world(change: impl FnOnce(&mut WorldConfig)) -> World {
-    let mut config = WorldConfig::new("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap(), 7);
+    let mut config = WorldConfig::new(Clock::virtual_from("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap()), 7);
     config.history = Duration::from_secs(300);
     change(&mut config);
     World::start(config).await.unwrap()
 }
 
 async fn ask(world: &World, query: &str) -> Value {
-    let time = world.clock().millis() as f64 / 1000.0;
+    let time = world.clock().now().as_millisecond() as f64 / 1000.0;
     let form = [("query", query.to_owned()), ("time", time.to_string())];
     let url = format!("{}/api/v1/query", world.prometheus().url());
     let response = reqwest::Client::new().post(url).form(&form).send().await.unwrap();

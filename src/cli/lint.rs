@@ -1,6 +1,7 @@
 //! `haldane lint`: what can be said of manifests without a cluster.
 
 mod document;
+mod forecast;
 mod schema;
 mod warn;
 
@@ -16,15 +17,41 @@ use super::{Exit, Failure, output::Output};
 use crate::plan::Fault;
 
 pub use document::check;
+pub use forecast::{Outlook, StepOutlook};
 
 /// Longest file that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct LintArgs {
-    /// File of YAML or JSON documents, - for standard input; may be repeated
-    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    /// Files of YAML or JSON documents, - for standard input
+    #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
+    /// Requests a second to the model: whether they are enough for the plan
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rps: Option<f64>,
+    /// Share of requests that stable fails, for --rps
+    #[arg(long, value_name = "SHARE", default_value = "0.001", value_parser = share, requires = "rps")]
+    error_rate: f64,
+}
+
+/// What a model gets, for the forecast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Traffic {
+    /// Requests a second over both arms, above 0.
+    pub rps: f64,
+    /// Stable's share of failing requests, 0 to 1.
+    pub error_rate: f64,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "must be a number")?;
+    if rate > 0.0 && rate <= 1e7 { Ok(rate) } else { Err("must be above 0".into()) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "must be a number")?;
+    if (0.0..1.0).contains(&share) { Ok(share) } else { Err("must be from 0 to below 1".into()) }
 }
 
 /// What lint says of one Rollout, or of a document that cannot be read.
@@ -48,6 +75,9 @@ pub struct Report {
     /// The plan in one line, if there are no faults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// What can be proved and seen at the traffic given.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "forecast")]
+    pub outlook: Option<Outlook>,
 }
 
 impl Report {
@@ -73,6 +103,9 @@ impl Report {
         if let Some(plan) = &self.plan {
             text += &format!("  plan     {plan}\n");
         }
+        if let Some(outlook) = &self.outlook {
+            text += &outlook.text();
+        }
         text
     }
 }
@@ -86,10 +119,11 @@ fn several(count: usize, word: &str) -> String {
 }
 
 pub(super) fn run(args: &LintArgs, output: &Output) -> Result<Exit, Failure> {
+    let traffic = args.rps.map(|rps| Traffic { rps, error_rate: args.error_rate });
     let mut reports = Vec::new();
     for path in &args.filename {
         let file = path.display().to_string();
-        let found = check(&file, &read(path)?);
+        let found = check(&file, &read(path)?, traffic);
         if found.is_empty() {
             output.hint(&format!("{file}: no Rollout in it"));
         }

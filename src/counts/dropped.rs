@@ -8,7 +8,9 @@ use super::Side;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Dropped {
     /// No target of either arm has a sample in the window.
-    #[error("no target of either arm was scraped in this window")]
+    #[error(
+        "no target of either arm was scraped in this window (or the clocks of Prometheus and the controller differ by more than the lag)"
+    )]
     NothingRead,
     /// A ready pod has no target that answered its newest scrape.
     #[error("{side} pod {pod} is ready, but has no scraped target in job {job}")]

@@ -79,6 +79,11 @@ impl Tracker {
         self.not_before = since;
     }
 
+    /// Windows stretch over gaps of at most `longest` from now on.
+    pub fn set_longest(&mut self, longest: Duration) {
+        self.longest = longest;
+    }
+
     /// Begin of the window that the next look ends.
     pub fn start(&self) -> Option<Timestamp> {
         self.anchor.as_ref().map(|anchor| anchor.at)
@@ -98,7 +103,7 @@ impl Tracker {
         }
         let counted = self.anchor.as_ref().map(|anchor| {
             warm(scope, anchor.at)?;
-            let of = snapshot.groups.iter().map(|(key, _)| self.delta(anchor, key, &snapshot, scope)).collect::<Result<Vec<_>, _>>()?;
+            let of = snapshot.groups.keys().map(|key| self.delta(anchor, key, &snapshot, scope)).collect::<Result<Vec<_>, _>>()?;
             Ok(Deltas { start: anchor.at, end: at, of: of.into_iter().flatten().collect() })
         });
         self.keep(snapshot, at);

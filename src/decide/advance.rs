@@ -184,7 +184,7 @@ impl Pass<'_> {
         let from = run.present().map_or_else(|| "start".to_owned(), |step| format!("{} %", step.weight));
         let why = match &by {
             Some(by) => format!("by {}", by.name),
-            None => self.look().map_or_else(|| "the hold is over".to_owned(), |look| passed_words(look)),
+            None => self.look().map_or_else(|| "the hold is over".to_owned(), passed_words),
         };
         let outcome = if run.step.is_none() { Outcome::Started } else { Outcome::Advanced };
         self.intend(index, expires, false);

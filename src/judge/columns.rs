@@ -49,11 +49,11 @@ impl Row {
     /// Decays what is there, then adds: the mean reaches back `windows` windows.
     pub fn roll(&mut self, other: &Row, windows: f64) {
         let keep = 1.0 - 1.0 / windows;
-        self.n = super::tidy(self.n * keep);
-        for x in &mut self.x {
-            *x = super::tidy(*x * keep);
+        self.x.resize(other.x.len(), 0.0);
+        self.n = super::tidy(self.n * keep + other.n);
+        for (sum, x) in self.x.iter_mut().zip(&other.x) {
+            *sum = super::tidy(*sum * keep + x);
         }
-        self.add(other);
     }
 }
 
@@ -143,7 +143,7 @@ impl Layout {
         }
         let around = super::proportions::brackets(shares);
         let step = bounds.len().div_ceil(MOST_BOUNDS - around.len());
-        let stays = |at: &usize| around.iter().any(|(column, _)| column == at) || at % step == 0;
+        let stays = |at: &usize| around.iter().any(|(column, _)| column == at) || at.is_multiple_of(step);
         let columns: Vec<usize> = (0..bounds.len()).filter(stays).collect();
         Some((Self::Bounds(columns.iter().filter_map(|at| bounds.get(*at)).copied().collect()), columns))
     }

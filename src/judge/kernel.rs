@@ -72,7 +72,7 @@ pub fn divergence(p: f64, q: f64) -> f64 {
 /// Projects the bet `(theta_a, theta_b)` onto the boundary, for `n_a` and `n_b` requests. `None` when the bet lies on the boundary, or
 /// when a rate is not strictly between 0 and 1: then there is no bet.
 ///
-/// Bisection until neighbouring numbers are reached: with a projection that has not converged the e-variable is not one.
+/// The root is followed to the last digit: with a projection that has not converged the e-variable is not one.
 pub fn project(n_a: f64, n_b: f64, theta_a: f64, theta_b: f64, margin: Margin) -> Option<Projection> {
     let inside = |p: f64| p > 0.0 && p < 1.0;
     if !(inside(theta_a) && inside(theta_b) && inside(margin.at(theta_a))) || n_a <= 0.0 || n_b <= 0.0 {
@@ -86,18 +86,25 @@ pub fn project(n_a: f64, n_b: f64, theta_a: f64, theta_b: f64, margin: Margin) -
     let (u, v) = (n_a / (n_a + n_b), r * n_b / (n_a + n_b));
     let other = ((theta_b - d) / r).clamp(0.0, 1.0);
     let (mut low, mut high) = if other < theta_a { (other, theta_a) } else { (theta_a, other) };
-    let slope = |a: f64| {
-        let b = r * a + d;
-        u * (a - theta_a) * b * (1.0 - b) + v * (b - theta_b) * a * (1.0 - a)
-    };
+    // Newton's steps, kept inside the bracket by bisection, until neighbouring numbers are reached.
+    let mut a0 = 0.5 * (low + high);
     for _ in 0..200 {
-        let middle = 0.5 * (low + high);
-        if middle <= low || middle >= high {
+        let b = r * a0 + d;
+        let slope = u * (a0 - theta_a) * b * (1.0 - b) + v * (b - theta_b) * a0 * (1.0 - a0);
+        let curve =
+            u * (b * (1.0 - b) + (a0 - theta_a) * r * (1.0 - 2.0 * b)) + v * (r * a0 * (1.0 - a0) + (b - theta_b) * (1.0 - 2.0 * a0));
+        if slope < 0.0 {
+            low = a0
+        } else {
+            high = a0
+        }
+        let newton = a0 - slope / curve;
+        let next = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
+        if (next - a0).abs() <= f64::EPSILON * a0 {
             break;
         }
-        if slope(middle) < 0.0 { low = middle } else { high = middle }
+        a0 = next;
     }
-    let a0 = 0.5 * (low + high);
     let b0 = margin.at(a0);
     (inside(a0) && inside(b0)).then_some(Projection { a0, b0 })
 }

@@ -67,7 +67,7 @@ pub enum Processes {
     /// Errors and latency.
     Shares(Proportions),
     /// Drift.
-    Drift(Drift),
+    Drift(Box<Drift>),
 }
 
 /// All about one metric.
@@ -197,7 +197,7 @@ impl MetricState {
                 let watched = self.watched_classes(&layout, &shares, context);
                 // The default for pods that cannot be told apart is about speed and errors: pods of one model give the same answers.
                 let pods = (0..layout.columns()).map(|at| if by_pod.is_some() { pods(at) } else { 0.0 }).collect();
-                Processes::Drift(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0: whole }))
+                Processes::Drift(Box::new(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0: whole })))
             }
             kind => {
                 let bounds = if let Layout::Bounds(bounds) = &layout { bounds.clone() } else { Vec::new() };

@@ -4,7 +4,7 @@
 pub fn percent(share: f64) -> String {
     let value = 100.0 * share;
     let digits = match value.abs() {
-        v if v == 0.0 => 0,
+        0.0 => 0,
         v if v >= 10.0 => 1,
         v if v >= 0.1 => 2,
         _ => 3,

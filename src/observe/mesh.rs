@@ -16,8 +16,8 @@ pub fn subset_labels(rules: &[Value], namespace: &str, host: &str, subset: &str)
     let service = service_of(host, namespace)?;
     rules
         .iter()
-        .filter(|rule| rule["spec"]["host"].as_str().and_then(|host| service_of(host, namespace)) == Some(service))
-        .filter_map(|rule| rule["spec"]["subsets"].as_array())
+        .filter(|rule| rule.pointer("/spec/host").and_then(Value::as_str).and_then(|host| service_of(host, namespace)) == Some(service))
+        .filter_map(|rule| rule.pointer("/spec/subsets").and_then(Value::as_array))
         .flatten()
         .find(|entry| entry["name"] == subset)
         .map(|entry| {

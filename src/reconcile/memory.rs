@@ -42,8 +42,8 @@ impl Memory {
 
     /// Our own VirtualService, if it is newer than the cache's and of the same name.
     pub(super) fn newest_route(&mut self, cached: Option<&Value>, name: &str) -> Option<Value> {
-        let version = |object: &Value| number(object["metadata"]["resourceVersion"].as_str());
-        let own = self.route.take().filter(|own| own["metadata"]["name"] == name);
+        let version = |object: &Value| number(object.pointer("/metadata/resourceVersion").and_then(Value::as_str));
+        let own = self.route.take().filter(|own| own.pointer("/metadata/name").is_some_and(|own| own == name));
         let newer = own.filter(|own| cached.is_some_and(|cached| version(own) > version(cached)));
         self.route.clone_from(&newer);
         newer

@@ -125,7 +125,7 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         let owner = format!("{} {}", owner["kind"].as_str().unwrap_or("?"), owner["name"].as_str().unwrap_or("?"));
         return Err(RouteFault::Owned { virtual_service: name, owner });
     }
-    let routes = virtual_service["spec"]["http"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let routes = virtual_service.pointer("/spec/http").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let fitting: Vec<(usize, Fitting)> = routes.iter().enumerate().filter_map(|(index, route)| Some((index, fit(route)?))).collect();
     let chosen: Vec<_> = match wanted {
         Some(wanted) => {
@@ -182,7 +182,7 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
 pub fn other_routes(virtual_service: &Value, managed: &View, subsets: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for kind in ["http", "tcp", "tls"] {
-        for (index, route) in virtual_service["spec"][kind].as_array().into_iter().flatten().enumerate() {
+        for (index, route) in virtual_service.pointer(&format!("/spec/{kind}")).and_then(Value::as_array).into_iter().flatten().enumerate() {
             if kind == "http" && index == managed.index {
                 continue;
             }
@@ -240,7 +240,7 @@ fn appliers(metadata: &Value) -> Vec<String> {
         .as_array()
         .into_iter()
         .flatten()
-        .filter(|entry| !entry["fieldsV1"]["f:spec"]["f:http"].is_null() || !entry["fieldsV1"]["f:spec"]["."].is_null())
+        .filter(|entry| entry.pointer("/fieldsV1/f:spec/f:http").is_some())
         .filter_map(|entry| {
             let manager = entry["manager"].as_str()?;
             (manager != crate::api::names::MANAGER).then(|| (entry["time"].as_str().unwrap_or_default().to_owned(), manager.to_owned()))

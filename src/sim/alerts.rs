@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use super::clock::Clock;
+use crate::clock::Clock;
 
 /// One delivery.
 #[derive(Clone, Debug)]

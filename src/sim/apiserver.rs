@@ -35,8 +35,9 @@ pub(crate) use {
     write::{suffix, uid},
 };
 
+use crate::clock::Clock;
+
 use super::{
-    clock::Clock,
     faults::{Fault, Faults, Record},
     objects::Objects,
     store::Store,

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     apiserver::{suffix, uid},
-    clock::seconds_text,
-    objects::Objects,
+    objects::{Objects, seconds_text},
 };
 
 /// One version's Deployment.

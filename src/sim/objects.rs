@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
     apiserver::uid,
-    clock::{Clock, seconds_text},
     kinds::{KINDS, Kind},
     store::{Key, Store},
 };
+use crate::clock::Clock;
 
 /// A way to the objects behind the API's back. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -91,4 +92,9 @@ fn key(kind: &Kind, namespace: &str, name: &str) -> Key {
 
 fn text(object: &Value, pointer: &str) -> String {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A time as Kubernetes writes it: RFC 3339 with whole seconds.
+pub(super) fn seconds_text(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }

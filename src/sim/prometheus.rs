@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use self::{query::Query, series::Database};
-use super::{apiserver::pairs, clock::Clock};
+use super::apiserver::pairs;
+use crate::clock::Clock;
 
 /// How the server behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +156,7 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
 fn answer(shared: &Shared, mode: Mode, query: &str, time: Option<&str>) -> Response {
     let refuse = |message: String| json_response(400, &json!({"status": "error", "errorType": "bad_data", "error": message}));
     let at = match time.map(milliseconds) {
-        None => shared.clock.millis(),
+        None => shared.clock.now().as_millisecond(),
         Some(Some(at)) => at,
         Some(None) => {
             let time = time.unwrap_or_default();

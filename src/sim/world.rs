@@ -15,7 +15,6 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use super::{
     alerts::AlertReceiver,
     apiserver::ApiServer,
-    clock::Clock,
     cluster::Cluster,
     mesh::Watched,
     objects::Objects,
@@ -24,6 +23,7 @@ use super::{
 };
 use crate::{
     api::{Rollout, RolloutStatus},
+    clock::Clock,
     config::{Config, Provider, Sink, WebhookFormat, WebhookSink},
 };
 
@@ -41,8 +41,8 @@ const PAST_TICK: SignedDuration = SignedDuration::from_millis(250);
 /// How the world begins.
 #[derive(Clone, Debug)]
 pub struct WorldConfig {
-    /// What its clock shows at the start.
-    pub now: Timestamp,
+    /// The clock of everything in it. With one that follows tokio's timer ([`Clock::virtual_from`]) it runs in virtual time.
+    pub clock: Clock,
     /// Seed of traffic and delays.
     pub seed: u64,
     /// Requests a second.
@@ -65,9 +65,9 @@ pub struct WorldConfig {
 
 impl WorldConfig {
     /// A busy little world: 300 requests a second, three pods of each version, scrapes each second, an hour of history.
-    pub fn new(now: Timestamp, seed: u64) -> Self {
+    pub fn new(clock: Clock, seed: u64) -> Self {
         Self {
-            now,
+            clock,
             seed,
             rps: 300.0,
             replicas: 3,
@@ -115,18 +115,18 @@ impl World {
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start(config: WorldConfig) -> io::Result<Self> {
-        // kube wants a provider of cryptography even for plain http. Installing it twice is refused, and harmless.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let clock = Clock::starting_at(config.now);
+        // kube wants a provider of cryptography even for plain http.
+        crate::tls::install();
+        let (clock, now) = (config.clock, config.clock.now());
         let api = ApiServer::start(clock, config.ports[0]).await?;
         let objects = api.objects();
         for object in demo_app() {
             objects.put(object);
         }
         let history = SignedDuration::try_from(config.history).unwrap_or(SignedDuration::ZERO);
-        let begin = config.now - history;
+        let begin = now - history;
         let mut cluster = Cluster::new(objects.clone(), NAMESPACE, APP, config.start_up);
-        cluster.deploy("v1", config.replicas, config.now, Some(begin - SignedDuration::from_secs(60)));
+        cluster.deploy("v1", config.replicas, now, Some(begin - SignedDuration::from_secs(60)));
         let watched =
             Watched { namespace: NAMESPACE.into(), virtual_service: APP.into(), destination_rule: APP.into(), service: APP.into() };
         let traffic_config = TrafficConfig {
@@ -142,8 +142,8 @@ impl World {
         let database = Arc::new(Mutex::new(Database::new(retention)));
         let mut engine = Engine { objects: objects.clone(), cluster, traffic, database: Arc::clone(&database) };
         let mut at = begin;
-        while at < config.now {
-            at = (at + PAST_TICK).min(config.now);
+        while at < now {
+            at = (at + PAST_TICK).min(now);
             engine.play(at);
         }
         let engine = Arc::new(Mutex::new(engine));

@@ -64,10 +64,16 @@ pub fn class(record: &DecisionRecord) -> Option<Class> {
     Some(Class { name, severity })
 }
 
-/// The key of a transition: `<uid>/<epoch>/<outcome>/<reason>`. The reason is in it because several holds can follow each other at one
-/// epoch. For a reminder of the same transition append to it.
+/// The key of a transition: `<uid>/<epoch>/<outcome>/<reason>`, and for holds and pauses the day (UTC) behind it.
+///
+/// Several holds can follow each other at one epoch, so the reason is in it. The day makes the daily reminder of a hold that lasts another
+/// alert than the first, and at the same time bounds a hold that comes and goes to one alert a day.
 pub fn key(uid: &str, record: &DecisionRecord) -> String {
-    format!("{uid}/{}/{:?}/{}", record.epoch, record.outcome, record.reason)
+    let key = format!("{uid}/{}/{:?}/{}", record.epoch, record.outcome, record.reason);
+    match record.outcome {
+        Outcome::Held | Outcome::Paused => format!("{key}/{}", record.at.0.strftime("%F")),
+        _ => key,
+    }
 }
 
 /// Adds an alert for a decision. Returns whether it did: not if the decision [does not alert](class), if there is no sink, or if the key is
@@ -117,6 +123,18 @@ mod tests {
         let third = held(reason::HOLD_LIMIT);
         let keys: std::collections::BTreeSet<_> = [&first, &second, &third].iter().map(|r| key("u", r)).collect();
         assert_eq!(keys.len(), 3);
+    }
+
+    #[test]
+    fn a_hold_is_told_again_the_next_day_and_not_sooner() {
+        let at = |text: &str| {
+            let mut record = held(reason::DEADLINE);
+            record.at.0 = text.parse().unwrap();
+            key("u", &record)
+        };
+        assert_eq!(at("2026-11-23T14:00:00Z"), "u/7/Held/DeadlineExceeded/2026-11-23");
+        assert_eq!(at("2026-11-23T14:00:00Z"), at("2026-11-23T18:00:00Z"));
+        assert_ne!(at("2026-11-23T14:00:00Z"), at("2026-11-24T14:00:00Z"));
     }
 
     #[test]

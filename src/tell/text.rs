@@ -33,6 +33,8 @@ impl Text {
         }
         match record.outcome {
             Outcome::Promoted => title.push_str(" serves 100 %"),
+            // Outside of a rollout there is no share to speak of.
+            _ if record.weight == 0 && record.step.is_none() => {}
             _ => title.push_str(&format!(" at {} %", record.weight)),
         }
         let mut lines = Vec::new();

@@ -3,16 +3,24 @@
 use kube::{CustomResourceExt, Resource};
 use serde_json::Value;
 
-use super::{Report, schema, warn};
+use super::{Report, Traffic, forecast, schema, warn};
 use crate::{
     api::{Rollout, RolloutSpec, names::GROUP},
     plan::{Fault, Faults, Plan},
 };
 
-/// What is to be said of every Rollout in a file. Documents of other kinds are passed over.
-pub fn check(file: &str, text: &str) -> Vec<Report> {
-    let blank =
-        |document, faults| Report { file: file.into(), document, namespace: None, name: None, faults, warnings: Vec::new(), plan: None };
+/// What is to be said of every Rollout in a file, at that traffic if it is given. Documents of other kinds are passed over.
+pub fn check(file: &str, text: &str, traffic: Option<Traffic>) -> Vec<Report> {
+    let blank = |document, faults| Report {
+        file: file.into(),
+        document,
+        namespace: None,
+        name: None,
+        faults,
+        warnings: Vec::new(),
+        plan: None,
+        outlook: None,
+    };
     let documents: Vec<Value> = match serde_yaml::from_multiple(text) {
         Ok(documents) => documents,
         Err(error) => {
@@ -29,7 +37,7 @@ pub fn check(file: &str, text: &str) -> Vec<Report> {
             match kind(&object) {
                 Kind::Rollout => {
                     let mut report = blank(i + 1, Vec::new());
-                    rollout(object, &mut report);
+                    rollout(object, traffic, &mut report);
                     reports.push(report);
                 }
                 Kind::Unknown(fault) => reports.push(blank(i + 1, vec![fault])),
@@ -72,7 +80,7 @@ fn kind(object: &Value) -> Kind {
     }
 }
 
-fn rollout(mut object: Value, report: &mut Report) {
+fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) {
     metadata(object.get("metadata").unwrap_or(&Value::Null), report);
     if let Value::Object(fields) = &mut object {
         fields.retain(|name, _| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"));
@@ -90,6 +98,7 @@ fn rollout(mut object: Value, report: &mut Report) {
             Ok(plan) => {
                 report.warnings.extend(warn::warnings(&plan));
                 report.plan = Some(warn::summary(&plan));
+                report.outlook = traffic.and_then(|traffic| forecast::outlook(&plan, traffic.rps, traffic.error_rate));
             }
             Err(Faults(more)) => {
                 // What stands in for a value that cannot be read has neighbours that may be right.
@@ -109,6 +118,10 @@ fn rollout(mut object: Value, report: &mut Report) {
     report.faults.extend(faults);
     if !report.faults.is_empty() {
         report.plan = None;
+        report.outlook = None;
+    }
+    if let Some(words) = report.outlook.as_ref().and_then(|outlook| outlook.infeasible.clone()) {
+        report.warnings.push(Fault::new("spec.strategy", words, ""));
     }
 }
 

@@ -8,13 +8,13 @@ use crate::{
 };
 
 /// A step ends after this many used windows at the soonest (design section 2).
-const WINDOWS: u32 = 4;
+const LEAST_WINDOWS: u32 = 4;
 
 /// What works, but perhaps not as meant.
 pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
     let mut warnings: Vec<Fault> = Vec::new();
     let interval = plan.analysis.interval;
-    let soonest = interval * WINDOWS;
+    let soonest = interval * LEAST_WINDOWS;
     let judged = !plan.analysis.metrics.is_empty();
     for step in &plan.steps {
         let mut warn =
@@ -24,7 +24,8 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
             };
         let gates = judged && plan.analysis.metrics.iter().any(|metric| !step.without.contains(&metric.name));
         if judged && step.hold < soonest {
-            let message = format!("the hold is {}, but a step takes {WINDOWS} windows of {} at least", span(step.hold), span(interval));
+            let message =
+                format!("the hold is {}, but a step takes {LEAST_WINDOWS} windows of {} at least", span(step.hold), span(interval));
             warn(message, format!("expect {}, or set a shorter analysis.interval", span(soonest)));
         }
         if judged && step.deadline < soonest + interval * 2 {

@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn what_is_not_data_is_told_apart() {
-        let cases: [(&str, fn(&QueryError) -> bool); 9] = [
+        type Is = fn(&QueryError) -> bool;
+        let cases: [(&str, Is); 9] = [
             ("<html><body>Please log in</body></html>", |e| matches!(e, QueryError::NotJson)),
             (
                 r#"{"status":"error","errorType":"timeout","error":"query timed out"}"#,

@@ -209,8 +209,10 @@ mod tests {
         assert!(Selector::new("up").and_then(|s| s.is("a:b", "x")).is_err());
     }
 
+    type Matchers = Vec<(String, String, String)>;
+
     /// Reads a selector as Prometheus' lexer does: name, brace, label, operator, quoted string with Go escapes.
-    fn read(text: &str) -> Option<(String, Vec<(String, String, String)>)> {
+    fn read(text: &str) -> Option<(String, Matchers)> {
         let (name, mut rest) = text.split_once('{')?;
         let mut found = Vec::new();
         while !rest.starts_with('}') {

@@ -99,12 +99,10 @@ impl Run {
     /// Takes over a newer brief. Evidence is ours; what changes is the step, its begin, and the pods.
     pub(super) fn adopt(&mut self, brief: Brief, now: Timestamp) {
         let (old, new) = (self.brief.key, brief.key);
-        let moved = self.brief.since != brief.since || old.weight != new.weight;
+        let moved = old.weight != new.weight || !same_second(self.brief.since, brief.since);
         let stepped = (old.epoch, old.step) != (new.epoch, new.step);
         if self.brief.analysis != brief.analysis {
-            self.tracker = Tracker::new(brief.analysis.interval * STRETCH);
-            self.tracker.restart(brief.since);
-            self.last = None;
+            self.forget_provider();
         }
         self.brief = brief;
         if stepped {
@@ -253,6 +251,7 @@ impl Run {
         let failed = match answer {
             Answer::Preflight(Ok(found)) => {
                 self.queries = queries(&found, prometheus, &self.brief);
+                self.tracker.set_longest(self.interval(prometheus) * STRETCH);
                 self.found = Some(found);
                 self.problem = None;
                 None
@@ -328,15 +327,19 @@ impl Run {
         self.evidence.add(metrics, &terms, &window);
         self.window_end = Some(at);
         self.shares.add(deltas.requests(Side::Stable), deltas.requests(Side::Canary));
-        self.problem = self.shares.check(weight, since, at).map(|fault| Problem {
-            reason: match fault {
-                ShareFault::NoCanaryTraffic { .. } => reason::NO_CANARY_TRAFFIC,
-                ShareFault::Above { .. } => reason::BYPASS,
-                ShareFault::Below { .. } => reason::SHARE_MISMATCH,
-            },
-            message: fault.to_string(),
-            unavailable: false,
+        self.problem = self.shares.check(weight, since, at).map(|fault| self.share(&fault));
+    }
+
+    fn share(&self, fault: &ShareFault) -> Problem {
+        let (reason, mend) = match fault {
+            ShareFault::NoCanaryTraffic { .. } => (reason::NO_CANARY_TRAFFIC, "has the mesh taken up the weight, and is this the canary?"),
+            ShareFault::Above { .. } => (reason::BYPASS, "other routes, or clients outside the mesh?"),
+            ShareFault::Below { .. } => (reason::SHARE_MISMATCH, "other routes to stable, or requests that never reach the canary?"),
+        };
+        let looked = self.found.as_ref().map_or_else(String::new, |found| {
+            format!(" (reporter {}, {} {:?} and {:?})", found.reporter, found.label, found.stable, found.canary)
         });
+        Problem { reason, message: format!("{fault}{looked}: {mend}"), unavailable: false }
     }
 
     /// What is known now.
@@ -381,6 +384,14 @@ fn ready(arm: &Arm) -> u32 {
     u32::try_from(arm.pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap_or(u32::MAX)
 }
 
+/// Status keeps whole seconds: a begin that came back from there is the same.
+fn same_second(one: Option<Timestamp>, two: Option<Timestamp>) -> bool {
+    match (one, two) {
+        (Some(one), Some(two)) => one.duration_since(two).abs() < SignedDuration::from_secs(1),
+        (one, two) => one == two,
+    }
+}
+
 /// First point of the grid `base + k interval` after `time`, k from 0.
 fn after(base: Timestamp, interval: SignedDuration, time: Timestamp) -> Timestamp {
     let passed = time.duration_since(base).as_millis();
@@ -393,3 +404,6 @@ fn after(base: Timestamp, interval: SignedDuration, time: Timestamp) -> Timestam
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::sim::{clock::seconds_text, kinds::Kind};
+use crate::sim::{kinds::Kind, objects::seconds_text};
 
 /// A set of fields, in the form of `fieldsV1`: `f:name` to what is below; `.` is the field itself.
 type Fields = Map<String, Value>;

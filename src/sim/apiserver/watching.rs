@@ -16,10 +16,8 @@ use super::{
     selector::Selector,
     table,
 };
-use crate::sim::{
-    clock::Clock,
-    store::{Change, Store},
-};
+use crate::clock::Clock;
+use crate::sim::store::{Change, Store};
 
 /// Real servers send a bookmark about once a minute.
 const BOOKMARK: Duration = Duration::from_secs(60);

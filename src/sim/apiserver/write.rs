@@ -13,8 +13,8 @@ use super::{
     schema,
 };
 use crate::sim::{
-    clock::seconds_text,
     kinds::Kind,
+    objects::seconds_text,
     store::{Key, Store, Tables},
 };
 

@@ -155,6 +155,14 @@ fn the_note_of_an_event_is_one_line() {
 }
 
 #[test]
+fn outside_of_a_rollout_there_is_no_share() {
+    let record = DecisionRecord { weight: 0, step: None, canary: None, exposure: None, ..held(reason::DRIFTED) };
+    let text = Text::of("ml", "fraud", &record);
+    assert_eq!(text.title, "Weights drifted: ml/fraud");
+    assert!(text.plain().contains("\nAction   nothing is written while no rollout runs"));
+}
+
+#[test]
 fn nothing_that_a_user_wrote_calls_people_or_makes_a_link_in_slack() {
     let mut record = aborted();
     record.by = Some(Actor {

@@ -1,0 +1,106 @@
+//! Whether the traffic is enough for a plan (statistics 2g), in words and numbers.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    judge::forecast_plan,
+    observe::brief::terms,
+    plan::{Plan, span},
+};
+
+/// What can be proved and seen at a rate of requests.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outlook {
+    /// Requests a second over both arms.
+    pub rps: f64,
+    /// Stable's share of failing requests.
+    pub error_rate: f64,
+    /// One for each step.
+    pub steps: Vec<StepOutlook>,
+    /// Why the plan cannot be decided at this traffic, with the change that would do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infeasible: Option<String>,
+}
+
+/// What can be proved and seen in one step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepOutlook {
+    /// Name of the step.
+    pub step: String,
+    /// Canary's share in percent.
+    pub weight: u8,
+    /// Minutes of the hold.
+    pub hold_minutes: f64,
+    /// Minutes until a healthy canary passes; absent: never. At 100 % the hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes_to_pass: Option<f64>,
+    /// Minutes until twice stable's errors, a slow-down by 30 % or twice the drift limit is seen, the slowest of them; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes_to_detect: Option<f64>,
+    /// The metric that passes last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slowest: Option<String>,
+}
+
+/// The outlook of a plan; none without metrics, where nothing is proved.
+pub(super) fn outlook(plan: &Plan, rps: f64, error_rate: f64) -> Option<Outlook> {
+    if plan.analysis.metrics.is_empty() {
+        return None;
+    }
+    let seconds = |value: fn(&crate::plan::Step) -> Duration| plan.steps.iter().map(|step| value(step).as_secs_f64()).collect::<Vec<_>>();
+    let (holds, deadlines) = (seconds(|step| step.hold), seconds(|step| step.deadline));
+    let interval = plan.analysis.interval.as_secs_f64();
+    let found = forecast_plan(&plan.analysis.metrics, &terms(plan), interval, rps, &holds, &deadlines, error_rate);
+    let steps = plan.steps.iter().zip(found.steps).map(|(step, found)| StepOutlook {
+        step: step.name.clone(),
+        weight: step.weight,
+        hold_minutes: step.hold.as_secs_f64() / 60.0,
+        minutes_to_pass: found.minutes_to_pass,
+        minutes_to_detect: found.minutes_to_detect,
+        slowest: found.slowest,
+    });
+    Some(Outlook { rps, error_rate, steps: steps.collect(), infeasible: found.infeasible })
+}
+
+impl Outlook {
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("  at {} requests a second, of which stable fails {} %:\n", self.rps, self.error_rate * 100.0);
+        let width = self.steps.iter().map(|step| step.step.chars().count()).max().unwrap_or_default();
+        for step in &self.steps {
+            let name = format!("           {:width$}  {:3} %  ", step.step, step.weight);
+            let words = match (step.weight, step.minutes_to_pass) {
+                (100, _) => format!("nothing to compare with: the hold of {}", minutes(step.hold_minutes)),
+                (_, None) => format!("never proved good{}; {}", slowest(step), seen(step)),
+                (_, Some(pass)) => format!("proved good after {}{}; {}", minutes(pass.max(step.hold_minutes)), slowest(step), seen(step)),
+            };
+            text += &format!("{name}{words}\n");
+        }
+        text += "           harm: twice stable's errors, 30 % slower or twice the drift limit, whichever shows last\n";
+        text
+    }
+}
+
+fn slowest(step: &StepOutlook) -> String {
+    let slower = step.minutes_to_pass.is_none_or(|pass| pass > step.hold_minutes);
+    step.slowest.as_ref().filter(|_| slower).map_or_else(String::new, |slowest| format!(" ({slowest})"))
+}
+
+fn seen(step: &StepOutlook) -> String {
+    let end = step.minutes_to_pass.map_or(f64::INFINITY, |pass| pass.max(step.hold_minutes));
+    match step.minutes_to_detect {
+        Some(detect) if detect <= end => format!("harm seen after {}", minutes(detect)),
+        Some(detect) => format!("harm seen after {}: not in this step", minutes(detect)),
+        None => "harm not seen here".into(),
+    }
+}
+
+/// Rounded up: to half minutes below an hour, to minutes above.
+fn minutes(value: f64) -> String {
+    let value = value.clamp(0.0, 1e7);
+    let rounded = if value < 60.0 { (value * 2.0).ceil() / 2.0 } else { value.ceil() };
+    span(Duration::from_secs_f64(rounded * 60.0))
+}

@@ -1,0 +1,356 @@
+//! The evidence as a value: what it says, what it survives, what it costs.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::counts::Sample;
+use crate::plan::DriftSource;
+
+fn metrics() -> Vec<Metric> {
+    let source = DriftSource::Counter { metric: "class_total".into(), class: "class".into() };
+    vec![
+        Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } },
+        Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } },
+        Metric { name: "drift".into(), kind: MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 } },
+    ]
+}
+
+fn step(weight: f64) -> StepTerms {
+    StepTerms { weight, next_weight: 1.0, planned_windows: 10, without: Vec::new() }
+}
+
+/// Counts without noise: `n` requests, a share of errors, everything in fixed buckets and classes.
+fn sample(n: u64, errors: f64, slow: f64, classes: &[(&str, f64)]) -> Sample {
+    let part = |share: f64| (n as f64 * share).round() as u64;
+    BTreeMap::from([
+        ("errorRate".into(), Counts::Events { total: n, bad: part(errors) }),
+        (
+            "latency".into(),
+            Counts::Histogram {
+                bounds: vec![50.0, 100.0, 250.0, 500.0],
+                above: vec![part(0.9), part(0.5), part(slow), part(slow / 10.0)],
+                total: n,
+            },
+        ),
+        ("drift".into(), Counts::Classes(classes.iter().map(|(name, share)| ((*name).to_owned(), part(*share))).collect())),
+    ])
+}
+
+const CLASSES: [(&str, f64); 3] = [("cat", 0.6), ("dog", 0.3), ("bird", 0.1)];
+
+fn usual(n: u64) -> Sample {
+    sample(n, 0.001, 0.05, &CLASSES)
+}
+
+fn window(k: i64, stable: Sample, canary: Sample) -> Window {
+    let time = |k: i64| Timestamp::from_second(1_700_000_000 + 30 * k).unwrap();
+    Window { start: time(k), end: time(k + 1), weight: 0.05, stable, canary, stable_pods: 3, canary_pods: 1 }
+}
+
+fn history(windows: usize) -> History {
+    let pods = || [("a".to_owned(), usual(10_000)), ("b".to_owned(), usual(10_000))].into();
+    History { interval_seconds: 30.0, windows: (0..windows).map(|_| pods()).collect(), by_pod: true }
+}
+
+fn calibrated() -> Evidence {
+    let mut evidence = Evidence::new(&metrics(), 30.0);
+    evidence.calibrate(&metrics(), &history(120), &[step(0.05), step(0.5)], 2);
+    evidence.begin_step(&metrics(), &step(0.05));
+    evidence
+}
+
+fn found<'a>(judgement: &'a Judgement, name: &str) -> &'a MetricEvidence {
+    judgement.metrics.iter().find(|metric| metric.metric == name).unwrap()
+}
+
+#[test]
+fn messages_carry_the_numbers() {
+    let mut evidence = calibrated();
+    for k in 0..3 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.01, 0.05, &CLASSES)));
+    }
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    assert_eq!(judgement.verdict, Verdict::Fail);
+    let errors = &judgement.metrics[0];
+    assert_eq!((errors.metric.as_str(), errors.reason), ("errorRate", Some(EvidenceReason::FailLimit)));
+    assert_eq!(errors.message, "errors 1.00 % against 0.10 % (limit 0.16 %), n 3,000 / 57,000");
+    let latency = found(&judgement, "latency").message.clone();
+    assert!(latency.contains("p99 in (250, 500] against in (250, 500] ms"), "{latency}");
+    let drift = found(&judgement, "drift").message.clone();
+    assert!(drift.starts_with("total variation 0.000 (limit 0.15; v1 against v1: 0.0"), "{drift}");
+    assert_eq!(judgement.exposure.canary_errors, Some(30));
+    assert_eq!((judgement.exposure.canary_requests, judgement.exposure.stable_requests, judgement.exposure.seconds), (3_000, 57_000, 90));
+    assert!(!judgement.no_harm);
+}
+
+#[test]
+fn a_failure_stands_whatever_comes_after() {
+    let mut evidence = calibrated();
+    for k in 0..4 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.05, 0.05, &CLASSES)));
+    }
+    for k in 4..100 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), usual(1_000)));
+    }
+    evidence.begin_step(&metrics(), &step(0.05));
+    assert_eq!(evidence.judge(&metrics(), &step(0.05)).verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_healthy_canary_passes_and_shows_no_harm() {
+    let mut evidence = calibrated();
+    for k in 0..40 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), usual(1_000)));
+    }
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    assert_eq!(
+        (judgement.verdict, judgement.no_harm, judgement.windows, judgement.step_requests),
+        (Verdict::Pass, true, 40, 40_000),
+        "{judgement:?}"
+    );
+    assert_eq!(found(&judgement, "errorRate").forecast.as_ref().unwrap().minutes_to_pass, Some(0.0));
+    assert!(found(&judgement, "errorRate").effect.as_ref().unwrap().low.unwrap() < 0.0);
+    evidence.begin_step(&metrics(), &step(0.5));
+    assert_eq!(evidence.judge(&metrics(), &step(0.5)).verdict, Verdict::Inconclusive, "the pass side restarts at every step");
+}
+
+#[test]
+fn without_history_it_says_how_far_calibration_is_and_neither_side_accrues() {
+    let mut evidence = Evidence::new(&metrics(), 30.0);
+    evidence.calibrate(&metrics(), &History::default(), &[step(0.05)], 3);
+    evidence.begin_step(&metrics(), &step(0.05));
+    for k in 0..7 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.1, 0.05, &CLASSES)));
+    }
+    assert!(!evidence.calibrated());
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    assert_eq!((judgement.verdict, judgement.fail_evidence), (Verdict::Inconclusive, 1.0));
+    assert_eq!(judgement.metrics[0].reason, Some(EvidenceReason::Calibrating));
+    assert!(judgement.metrics[0].message.contains("window 7 of 20"), "{}", judgement.metrics[0].message);
+    for k in 7..20 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.1, 0.05, &CLASSES)));
+    }
+    assert!(evidence.calibrated());
+    assert_eq!(evidence.judge(&metrics(), &step(0.05)).fail_evidence, 1.0);
+}
+
+#[test]
+fn a_short_history_counts_towards_calibration() {
+    let mut evidence = Evidence::new(&metrics(), 30.0);
+    evidence.calibrate(&metrics(), &history(15), &[step(0.05)], 2);
+    assert!(!evidence.calibrated());
+    evidence.begin_step(&metrics(), &step(0.05));
+    for k in 0..5 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), usual(1_000)));
+    }
+    assert!(evidence.calibrated());
+}
+
+#[test]
+fn missing_data_is_never_a_pass_and_never_a_failure() {
+    let mut evidence = calibrated();
+    for k in 0..40 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), usual(1_000)));
+    }
+    let mut without = usual(1_000);
+    without.remove("latency");
+    evidence.add(&metrics(), &step(0.05), &window(40, usual(19_000), without));
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    assert_eq!((judgement.metrics[0].metric.as_str(), judgement.metrics[0].reason), ("latency", Some(EvidenceReason::NoData)));
+}
+
+#[test]
+fn nothing_counted_is_no_data() {
+    let judgement = calibrated().judge(&metrics(), &step(0.05));
+    assert_eq!((judgement.verdict, judgement.metrics[0].reason), (Verdict::Inconclusive, Some(EvidenceReason::NoData)));
+}
+
+#[test]
+fn a_metric_that_does_not_gate_a_step_neither_blocks_nor_passes_it() {
+    let mut evidence = calibrated();
+    let without = StepTerms { without: vec!["latency".into()], ..step(0.05) };
+    evidence.begin_step(&metrics(), &without);
+    for k in 0..40 {
+        let mut canary = usual(1_000);
+        canary.remove("latency");
+        evidence.add(&metrics(), &without, &window(k, usual(19_000), canary));
+    }
+    assert_eq!(evidence.judge(&metrics(), &without).verdict, Verdict::Pass);
+}
+
+#[test]
+fn nothing_to_judge_is_a_pass_of_the_hold_alone() {
+    let mut evidence = Evidence::new(&[], 30.0);
+    evidence.calibrate(&[], &History::default(), &[step(0.05)], 1);
+    evidence.begin_step(&[], &step(0.05));
+    assert_eq!(evidence.judge(&[], &step(0.05)).verdict, Verdict::Pass);
+    assert!(evidence.calibrated());
+}
+
+#[test]
+fn the_limit_that_holds_blocks_a_pass_until_a_person_accepts_it() {
+    let mut evidence = calibrated();
+    let shifted = [("cat", 0.5), ("dog", 0.4), ("bird", 0.1)];
+    for k in 0..60 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.001, 0.05, &shifted)));
+    }
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    assert_eq!((judgement.verdict, judgement.hold_limit), (Verdict::Inconclusive, true));
+    assert_eq!((judgement.metrics[0].metric.as_str(), judgement.metrics[0].reason), ("drift", Some(EvidenceReason::HoldLimit)));
+    evidence.accept_hold();
+    assert!(!evidence.judge(&metrics(), &step(0.05)).hold_limit);
+}
+
+#[test]
+fn different_buckets_are_compared_where_they_agree_and_not_otherwise() {
+    let histogram = |bounds: &[f64], above: &[u64], total: u64| Counts::Histogram { bounds: bounds.to_vec(), above: above.to_vec(), total };
+    let mut evidence = calibrated();
+    let mut canary = usual(1_000);
+    canary.insert("latency".into(), histogram(&[100.0, 200.0, 250.0], &[500, 80, 50], 1_000));
+    for k in 0..40 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), canary.clone()));
+    }
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    assert_ne!(found(&judgement, "latency").reason, Some(EvidenceReason::NotComparable));
+    let mut evidence = calibrated();
+    canary.insert("latency".into(), histogram(&[7.0], &[1_000], 1_000));
+    evidence.add(&metrics(), &step(0.05), &window(0, usual(19_000), canary));
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    assert_eq!(found(&judgement, "latency").reason, Some(EvidenceReason::NotComparable));
+}
+
+/// After a long step at this traffic, the step begun again.
+fn at_traffic(stable: Sample, canary: Sample) -> Judgement {
+    let mut evidence = calibrated();
+    for k in 0..500 {
+        evidence.add(&metrics(), &step(0.05), &window(k, stable.clone(), canary.clone()));
+    }
+    evidence.begin_step(&metrics(), &step(0.05));
+    evidence.add(&metrics(), &step(0.05), &window(500, stable, canary));
+    evidence.judge(&metrics(), &step(0.05))
+}
+
+#[test]
+fn a_bound_that_cannot_be_proved_is_named() {
+    let judgement = at_traffic(usual(950), usual(50));
+    let message = &found(&judgement, "latency").message;
+    assert!(message.contains("above 500 ms cannot be proved at 33 requests a second in this step"), "{message}");
+}
+
+#[test]
+fn too_little_traffic_is_told_with_the_numbers() {
+    let arm = |n: u64| sample(n, 0.001, 0.04, &CLASSES);
+    let judgement = at_traffic(arm(190), arm(10));
+    let text = judgement.infeasible.unwrap();
+    assert!(text.contains("at 5 % of 6.7 requests a second") && text.contains("would do"), "{text}");
+}
+
+#[test]
+fn a_restart_from_json_changes_nothing_and_the_checkpoint_stays_small() {
+    let classes: Vec<(String, f64)> = (0..30).map(|c| (format!("category-{c}"), if c < 10 { 0.09 } else { 0.005 })).collect();
+    let named: Vec<(&str, f64)> = classes.iter().map(|(name, share)| (name.as_str(), *share)).collect();
+    let bounds: Vec<f64> = (1..=20).map(|u| f64::from(u) * 37.5).collect();
+    let sample = |n: u64, k: u64| {
+        let mut sample = sample(n, 0.013, 0.05, &named);
+        let above = (1..=20).map(|u| (n as f64 * (-0.31 * f64::from(u)).exp()) as u64 + k % 3).collect();
+        sample.insert("latency".into(), Counts::Histogram { bounds: bounds.clone(), above, total: n });
+        sample
+    };
+    let mut evidence = Evidence::new(&metrics(), 30.0);
+    let history = History {
+        interval_seconds: 30.0,
+        windows: (0..120).map(|k| [("a".to_owned(), sample(9_973, k)), ("b".to_owned(), sample(9_871, k + 1))].into()).collect(),
+        by_pod: true,
+    };
+    evidence.calibrate(&metrics(), &history, &[step(0.05), step(0.2), step(0.5), step(1.0)], 1);
+    evidence.begin_step(&metrics(), &step(0.05));
+    let mut again = evidence.clone();
+    for k in 0..25 {
+        let window = window(k, sample(18_997, k as u64), sample(1_003, k as u64 + 2));
+        evidence.add(&metrics(), &step(0.05), &window);
+        again.add(&metrics(), &step(0.05), &window);
+        again = serde_json::from_str(&serde_json::to_string(&again).unwrap()).unwrap();
+        assert_eq!(again, evidence);
+    }
+    let json = serde_json::to_string(&evidence).unwrap();
+    assert!(json.len() <= 12 * 1024, "{} bytes", json.len());
+    assert!(!json.contains("null,null"), "numbers are finite");
+}
+
+#[test]
+fn the_checkpoint_stays_small_during_calibration_too() {
+    let mut evidence = Evidence::new(&metrics(), 30.0);
+    evidence.calibrate(&metrics(), &History::default(), &[step(0.05)], 1);
+    evidence.begin_step(&metrics(), &step(0.05));
+    for k in 0..19 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(189_973), usual(10_003)));
+    }
+    let json = serde_json::to_string(&evidence).unwrap();
+    assert!(json.len() <= 12 * 1024, "{} bytes", json.len());
+}
+
+#[test]
+fn a_late_step_of_the_same_plan_gets_its_own_start_weight_and_a_resume_gets_none() {
+    let mut evidence = calibrated();
+    evidence.add(&metrics(), &step(0.05), &window(0, usual(19_000), usual(1_000)));
+    let resumed = {
+        let mut evidence = evidence.clone();
+        evidence.begin_step(&metrics(), &step(0.05));
+        evidence
+    };
+    assert_eq!(resumed.judge(&metrics(), &step(0.05)).fail_evidence, evidence.judge(&metrics(), &step(0.05)).fail_evidence);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn merging_pods_and_adding_an_empty_class_change_nothing(
+        counts in prop::collection::vec((0u64..3000, 0u64..3000, 0u64..50, 0u64..300, 0u64..300, 0u64..20), 1..30),
+    ) {
+        // Two pods that are summed before the window is built are the same window: only sums enter. An empty class adds a column of zeros.
+        let (mut plain, mut with) = (calibrated(), calibrated());
+        for (k, (a, b, c, d, e, f)) in counts.into_iter().enumerate() {
+            let arm = |x: u64, y: u64, z: u64| {
+                let classes = BTreeMap::from([("cat".to_owned(), x), ("dog".to_owned(), y), ("bird".to_owned(), z)]);
+                let total = x + y + z;
+                BTreeMap::from([("errorRate".to_owned(), Counts::Events { total, bad: z.min(total) }), ("drift".to_owned(), Counts::Classes(classes))])
+            };
+            let (stable, canary) = (arm(a, b, c), arm(d, e, f));
+            let empty = |mut sample: Sample| {
+                if let Some(Counts::Classes(map)) = sample.get_mut("drift") {
+                    map.insert("fish".into(), 0);
+                }
+                sample
+            };
+            plain.add(&metrics(), &step(0.05), &window(k as i64, stable.clone(), canary.clone()));
+            with.add(&metrics(), &step(0.05), &window(k as i64, empty(stable), empty(canary)));
+        }
+        prop_assert_eq!(plain, with);
+    }
+
+    #[test]
+    fn counts_up_to_a_billion_leave_finite_evidence(
+        counts in prop::collection::vec((0u64..1_000_000_000, 0.0..=1.0f64, 0u64..1_000_000_000, 0.0..=1.0f64), 1..40), history_windows in prop::sample::select(vec![0usize, 30]),
+    ) {
+        let mut evidence = Evidence::new(&metrics(), 30.0);
+        evidence.calibrate(&metrics(), &history(history_windows), &[step(0.05), step(0.5)], 2);
+        evidence.begin_step(&metrics(), &step(0.05));
+        for (k, (a, p, b, q)) in counts.into_iter().enumerate() {
+            let arm = |n: u64, p: f64| sample(n, p, p * 0.4, &[("cat", p), ("dog", 1.0 - p)]);
+            evidence.add(&metrics(), &step(0.05), &window(k as i64, arm(a, p), arm(b, q)));
+        }
+        for terms in [step(0.05), step(1.0)] {
+            evidence.begin_step(&metrics(), &terms);
+            let judgement = evidence.judge(&metrics(), &terms);
+            prop_assert!(judgement.fail_evidence.is_finite());
+            let json = serde_json::to_string(&evidence).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Evidence>(&json).unwrap(), evidence.clone());
+            prop_assert!(serde_json::to_string(&judgement).is_ok());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::config::Provider;
+use crate::plan::{AnalysisPlan, Metric, MetricKind};
+
+fn prometheus() -> Prometheus {
+    let url = "http://127.0.0.1:1".to_owned();
+    let none = BTreeMap::new();
+    let provider = Provider { url, scrape_interval: None, lag: None, labels: none, bearer_token_file: None, ca_file: None };
+    Prometheus::new(&provider).unwrap()
+}
+
+fn t(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run {
+    let kind = MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 };
+    let metrics = vec![Metric { name: "errorRate".into(), kind }];
+    let brief = Brief {
+        namespace: "ml".into(),
+        name: "m".into(),
+        key: StepKey { epoch: 1, step: since.map(|_| 0), weight: if since.is_some() { 5 } else { 0 } },
+        steps: vec![StepTerms { weight: 0.05, next_weight: 1.0, planned_windows: 10, without: Vec::new() }],
+        stable: Arm::default(),
+        canary: Arm::default(),
+        since: since.map(t),
+        evidence: Evidence::new(&metrics, 30.0),
+        resume_after: resume.map(t),
+        analysis: AnalysisPlan { prometheus: "default".into(), interval: Duration::from_secs(interval), warm_up: Duration::ZERO, metrics },
+    };
+    let mut run = Run::new(brief, t(now));
+    run.calibrated = true;
+    run.found = Some(Found {
+        reporter: "source",
+        label: "destination_workload",
+        stable: "a".into(),
+        canary: "b".into(),
+        service: None,
+        by_pod: false,
+        named: false,
+        has_up: false,
+        pod_jobs: Default::default(),
+    });
+    run
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_look_of_a_step_is_one_scrape_after_its_weight_and_waits_for_the_lag() {
+    let clock = Clock::virtual_from(t(0));
+    assert_eq!(run(30, Some(0), None, 0).next(&prometheus(), &clock), Some((Job::Look(t(15)), Duration::from_secs(35))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_shorter_than_two_scrapes_is_raised() {
+    let clock = Clock::virtual_from(t(100));
+    let mut run = run(5, Some(0), None, 100);
+    assert_eq!(run.next(&prometheus(), &clock), Some((Job::Look(t(15)), Duration::ZERO)));
+    run.last = Some(t(15));
+    assert_eq!(run.next(&prometheus(), &clock), Some((Job::Look(t(45)), Duration::ZERO)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_looks_go_on_where_they_ended_or_from_now_if_too_many_are_missing() {
+    let clock = Clock::virtual_from(t(3620));
+    let mut near = run(30, Some(0), Some(2025), 3620);
+    assert_eq!(near.next(&prometheus(), &clock), Some((Job::Look(t(2025)), Duration::ZERO)));
+    near.last = Some(t(2025));
+    near.resume = None;
+    assert_eq!(near.next(&prometheus(), &clock), Some((Job::Look(t(2055)), Duration::ZERO)));
+
+    let clock = Clock::virtual_from(t(36_020));
+    let mut far = run(30, Some(0), Some(2025), 36_020);
+    let (job, wait) = far.next(&prometheus(), &clock).unwrap();
+    let Job::Look(at) = job else { panic!("{job:?}") };
+    assert!(wait.is_zero() && at <= t(36_000) && at > t(35_970), "{at}");
+    assert_eq!((at.as_second() - t(15).as_second()) % 30, 0);
+    assert_eq!(far.next(&prometheus(), &clock).unwrap().0, job, "and stays there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_begin_that_came_back_from_status_in_whole_seconds_is_the_same() {
+    let mut run = run(30, Some(100), None, 100);
+    run.last = Some(t(145));
+    let mut brief = run.brief.clone();
+    brief.since = Timestamp::from_millisecond(t(100).as_millisecond() + 999).ok();
+    run.adopt(brief.clone(), t(150));
+    assert_eq!(run.last, Some(t(145)));
+    brief.since = Some(t(140));
+    run.adopt(brief, t(150));
+    assert_eq!(run.last, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_set_back_does_not_stop_the_looks() {
+    let mut run = run(30, Some(0), None, 7200);
+    run.last = Some(t(7185));
+    let clock = Clock::virtual_from(t(-3600));
+    let (_, wait) = run.next(&prometheus(), &clock).unwrap();
+    assert!(wait <= Duration::from_secs(35), "{wait:?}");
+}
+
+#[test]
+fn one_missed_scrape_is_no_outage() {
+    let stale = Dropped::NothingRead;
+    assert!(!said(&stale, 1).unavailable);
+    assert!(said(&stale, 2).unavailable);
+    let warm = Dropped::WarmUp { pod: "p".into(), until: t(0) };
+    assert!(!said(&warm, 9).unavailable);
+}

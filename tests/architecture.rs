@@ -1,0 +1,151 @@
+//! The shape of the source: what must stay pure stays pure, files stay small, and every reason that users meet is explained.
+
+// A test may stop at the first thing that is not as it should be.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const LONGEST: usize = 500;
+/// Modules that decide: values in, values out.
+const PURE: [&str; 8] = ["api", "plan", "state", "command", "counts", "judge", "decide", "route"];
+/// What a pure module never names. `Client` and `Api` are kube's; `env` is the environment.
+const IMPURE: [&str; 14] = [
+    "async",
+    "await",
+    "tokio",
+    "futures",
+    "reqwest",
+    "axum",
+    "tracing",
+    "Client",
+    "Api",
+    "env",
+    "thread",
+    "SystemTime",
+    "Instant",
+    "println",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn is_test(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap().to_string_lossy();
+    stem == "tests" || stem.ends_with("_tests") || path.components().any(|c| c.as_os_str() == "tests")
+}
+
+/// The code of a file without comments and without the items that only tests compile.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let mut code = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line == "#[cfg(test)]" {
+            // One line (`mod tests;`), or a block whose end stands at the begin of a line.
+            let first = lines.next().unwrap_or_default();
+            if !first.ends_with(';') {
+                lines.by_ref().find(|line| *line == "}");
+            }
+            continue;
+        }
+        code.push_str(line.split("//").next().unwrap_or_default());
+        code.push('\n');
+    }
+    code
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+#[test]
+fn pure_modules_have_no_io_no_clock_no_environment_and_no_log() {
+    let src = root().join("src");
+    let mut faults = Vec::new();
+    for path in sources(&src) {
+        let inside = path.strip_prefix(&src).unwrap();
+        let module = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
+        if !PURE.contains(&module.as_str()) || is_test(inside) {
+            continue;
+        }
+        let code = code(&path);
+        for word in words(&code).filter(|word| IMPURE.contains(word)) {
+            faults.push(format!("{}: {word}", inside.display()));
+        }
+        if code.contains("::now(") {
+            faults.push(format!("{}: now()", inside.display()));
+        }
+    }
+    faults.dedup();
+    assert!(faults.is_empty(), "time, clients and settings are arguments of pure modules:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_pure_modules_are_there() {
+    for module in PURE {
+        assert!(root().join(format!("src/{module}.rs")).is_file(), "src/{module}.rs is gone: this test must follow");
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_500_lines_and_none_is_called_mod() {
+    for path in sources(&root().join("src")) {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= LONGEST, "{} has {lines} lines: split it by what it does", path.display());
+        assert!(path.file_name().is_none_or(|name| name != "mod.rs"), "{}: foo.rs beside foo/", path.display());
+    }
+}
+
+#[test]
+fn there_is_no_drawer_for_odds_and_ends() {
+    for path in sources(&root().join("src")) {
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(!["utils", "util", "common", "helpers", "helper", "misc", "manager"].contains(&stem.as_str()), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_clock_is_read_in_one_place() {
+    for path in sources(&root().join("src")).into_iter().filter(|p| !p.ends_with("clock.rs") && !is_test(p)) {
+        let code = code(&path);
+        assert!(!code.contains("Timestamp::now(") && !code.contains("SystemTime::now("), "{}: ask the clock", path.display());
+    }
+}
+
+/// The value of each `pub const NAME: &str = "value";` in a module of `src/api/names.rs`.
+fn constants(module: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("src/api/names.rs")).unwrap();
+    let begin = text.find(&format!("pub mod {module} {{")).unwrap();
+    let body = text.get(begin..).unwrap();
+    let body = body.get(..body.find("\n}").unwrap()).unwrap();
+    let values = body.lines().filter(|line| line.trim().starts_with("pub const "));
+    values.map(|line| line.split('"').nth(1).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_reason_and_condition_is_explained_to_users() {
+    let manual = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let reasons = constants("reason");
+    assert!(reasons.len() > 30, "{reasons:?}");
+    for word in reasons.iter().chain(&constants("condition")) {
+        assert!(manual.contains(&format!("`{word}`")), "docs/operations.md does not explain `{word}`");
+    }
+}
