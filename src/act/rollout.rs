@@ -58,10 +58,13 @@ fn same_version(rollout: &Rollout) -> PatchOperation {
     PatchOperation::Test(TestOperation { path: PointerBuf::from_tokens(["metadata", "resourceVersion"]), value })
 }
 
+/// What kube-apiserver says of a patch whose `test` failed, and of nothing else that is written here.
+const FAILED_TEST: &str = "the server rejected our request due to an error in our request";
+
 /// A failed `test` answers 422 like a schema's refusal. The words of the two differ; a wrong guess only costs one more read.
 fn stale_if_refused<T>(answer: Result<T, ActError>) -> Result<T, ActError> {
     match answer {
-        Err(ActError::Refused(message)) if message.contains("test") => Err(ActError::Stale(message)),
+        Err(ActError::Refused(message)) if message == FAILED_TEST => Err(ActError::Stale(message)),
         other => other,
     }
 }

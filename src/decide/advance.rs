@@ -104,9 +104,11 @@ impl Pass<'_> {
         if let Some(message) = self.no_room(&step) {
             return self.stance(Phase::Waiting, reason::CANARY_CAPACITY, message);
         }
+        if let Some(problem) = &self.seen.config_problem {
+            return self.stalled(Phase::Waiting, problem.reason, problem.message.clone());
+        }
         if !run.plan.analysis.metrics.is_empty() {
-            let problem = self.seen.config_problem.as_ref().or_else(|| self.look().and_then(|look| look.problem.as_ref()));
-            if let Some(problem) = problem {
+            if let Some(problem) = self.look().and_then(|look| look.problem.as_ref()) {
                 let (why, message) =
                     (problem.reason, format!("no user sees the canary before stable can be measured: {}", problem.message));
                 return self.stance(Phase::Waiting, why, message);

@@ -58,8 +58,10 @@ impl Pass<'_> {
         }
         let index = run.step.unwrap_or(0);
         let edit = run.plan.edit(plan, index);
-        if !edit.restart.is_empty() {
-            let changes: Vec<_> = edit.restart.iter().map(ToString::to_string).collect();
+        // Before the first step nothing was compared with anything, so nothing of the old plan has to stand.
+        let untouched = run.step.is_none() && run.intent.is_none();
+        if !edit.restart.is_empty() || (untouched && !edit.later.is_empty()) {
+            let changes: Vec<_> = edit.restart.iter().chain(&edit.now).chain(&edit.later).map(ToString::to_string).collect();
             return Some(self.start_again(reason::PLAN_CHANGED, format!("the plan was edited ({})", changes.join("; "))));
         }
         if !edit.now.is_empty() {

@@ -166,22 +166,25 @@ fn interesting(state: &State, spec: &RolloutSpec, view: Option<&View>) -> BTreeS
     names
 }
 
-/// A provider or sink that the configuration does not have, with the names that exist.
+/// The providers and sinks that the configuration does not have, all at once, with the names that exist.
 fn missing(plan: &Plan, config: &Config) -> Option<Problem> {
     let names =
         |keys: Vec<&String>| if keys.is_empty() { "none".to_owned() } else { keys.into_iter().cloned().collect::<Vec<_>>().join(", ") };
     let provider = &plan.analysis.prometheus;
-    if !plan.analysis.metrics.is_empty() && !config.prometheus.contains_key(provider) {
-        let message = format!(
+    let unavailable = !plan.analysis.metrics.is_empty() && !config.prometheus.contains_key(provider);
+    let mut faults = Vec::new();
+    if unavailable {
+        faults.push(format!(
             "spec.analysis.prometheus is {provider}, which is not in the controller's configuration (it has {})",
             names(config.prometheus.keys().collect())
-        );
-        return Some(Problem { reason: reason::PROVIDER_NOT_FOUND, message, unavailable: true });
+        ));
     }
-    let sink = plan.alerts.iter().flatten().find(|sink| !config.alerts.contains_key(*sink))?;
-    let message = format!(
-        "spec.alerts names {sink}, which is not in the controller's configuration (it has {})",
-        names(config.alerts.keys().collect())
-    );
-    Some(Problem { reason: reason::SINK_NOT_FOUND, message, unavailable: false })
+    for sink in plan.alerts.iter().flatten().filter(|sink| !config.alerts.contains_key(*sink)) {
+        faults.push(format!(
+            "spec.alerts names {sink}, which is not in the controller's configuration (it has {})",
+            names(config.alerts.keys().collect())
+        ));
+    }
+    let reason = if unavailable { reason::PROVIDER_NOT_FOUND } else { reason::SINK_NOT_FOUND };
+    (!faults.is_empty()).then(|| Problem { reason, message: faults.join("; "), unavailable })
 }

@@ -89,7 +89,8 @@ fn conditions(
         (condition::TRAFFIC_PROGRAMMED, stance.traffic.0, stance.traffic.1, stance.traffic.2.clone()),
     ];
     if let Some(run) = &state.run {
-        if let Some(problem) = seen.config_problem.as_ref().or_else(|| seen.look.as_ref().and_then(|look| look.problem.as_ref())) {
+        let config = seen.config_problem.as_ref().filter(|problem| problem.unavailable);
+        if let Some(problem) = config.or_else(|| seen.look.as_ref().and_then(|look| look.problem.as_ref())) {
             rows.push((condition::METRICS_AVAILABLE, !problem.unavailable, problem.reason, problem.message.clone()));
         } else if run.plan.analysis.metrics.is_empty() {
             rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, "no metric is judged: the holds alone decide".to_owned()));
@@ -145,9 +146,41 @@ fn plain(status: &RolloutStatus) -> RolloutStatus {
     if let Some(step) = &mut status.step {
         (step.held_seconds, step.windows) = (0, 0);
     }
-    if let Some(run) = status.checkpoint.as_mut().and_then(|checkpoint| checkpoint.get_mut("run")).and_then(|run| run.as_object_mut()) {
-        run.remove("evidence");
-        run.remove("evidenceUntil");
+    if let Some(checkpoint) = &mut status.checkpoint {
+        if let Some(run) = checkpoint.get_mut("run").and_then(|run| run.as_object_mut()) {
+            run.remove("evidence");
+            run.remove("evidenceUntil");
+        }
+        as_floats(checkpoint);
     }
     status
+}
+
+/// The API server gives 1 back for what was stored as 1.0, and JSON values tell the two apart.
+fn as_floats(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(number) => {
+            if let Some(float) = number.as_f64().and_then(serde_json::Number::from_f64) {
+                *number = float;
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(as_floats),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(as_floats),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RolloutStatus, same_but_for_time};
+    use serde_json::json;
+
+    #[test]
+    fn a_whole_number_that_the_api_server_gives_back_without_its_point_is_no_news() {
+        let with = |checkpoint| RolloutStatus { checkpoint: Some(checkpoint), ..RolloutStatus::default() };
+        let ours = with(json!({ "run": { "evidence": 1, "plan": { "margins": [1.0, 0.5], "steps": 4 } } }));
+        let theirs = with(json!({ "run": { "plan": { "margins": [1, 0.5], "steps": 4 } } }));
+        assert!(same_but_for_time(&ours, &theirs));
+        assert!(!same_but_for_time(&ours, &with(json!({ "run": { "plan": { "margins": [1.5, 0.5], "steps": 4 } } }))));
+    }
 }

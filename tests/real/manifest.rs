@@ -40,7 +40,7 @@ async fn what_only_the_controller_can_know_is_told_in_one_condition_and_moves_no
         let _controller = world.controller();
         let record = world.record().await;
         let mut wrong = holds_alone("2s");
-        wrong["spec"]["analysis"]["prometheus"] = json!("nowhere");
+        wrong["spec"]["analysis"] = json!({ "prometheus": "nowhere" });
         wrong["spec"]["alerts"] = json!(["nobody"]);
         world.apply(&wrong);
         let rollout = world.until("Stalled", SOON, |r| condition(r, "Stalled").is_some_and(|c| c["status"] == "True")).await;
@@ -51,7 +51,7 @@ async fn what_only_the_controller_can_know_is_told_in_one_condition_and_moves_no
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(record.seen().len(), 1, "nothing was written to the VirtualService");
         // Mended, it starts.
-        world.edit(json!({ "spec": { "analysis": { "prometheus": "default" }, "alerts": ["default"] } })).await;
+        world.edit(json!({ "spec": { "analysis": { "prometheus": "default", "metrics": [] }, "alerts": ["default"] } })).await;
         world.until_weight(5, SOON).await;
     })
     .await;

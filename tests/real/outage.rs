@@ -20,7 +20,7 @@ async fn while_prometheus_is_stopped_the_weight_is_held_and_afterwards_it_goes_o
         baseline().await;
         let record = world.record().await;
         world.apply(&judged("6s"));
-        world.until_weight(5, SOON).await;
+        world.until_weight(5, LATER).await;
         let down = Instant::now();
         let mut restart = Command::new(root("tests/stack/restart"))
             .args(["prometheus", "TERM", "25"])
@@ -63,7 +63,7 @@ async fn an_abort_while_prometheus_hangs_puts_everybody_on_stable_within_two_sec
         let mut rollout = judged("60s");
         rollout["spec"]["strategy"]["canary"]["weights"] = serde_json::json!([50, 100]);
         world.apply(&rollout);
-        world.until_weight(50, SOON).await;
+        world.until_weight(50, LATER).await; // what is learnt from stable first takes twenty windows
         world.until("the step in status", SOON, |r| r["status"]["step"]["weight"] == 50).await;
         let prometheus = Frozen(component("prometheus"));
         signal(prometheus.0, "STOP");

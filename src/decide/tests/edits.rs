@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::world::World;
+use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Verdict};
+use crate::observe::Problem;
 
 #[test]
 fn an_edit_of_the_steps_sends_traffic_to_stable_and_starts_again() {
@@ -131,4 +133,19 @@ fn spec_paused_stops_advancing_until_an_edit() {
     world.spec["paused"] = json!(false);
     world.wait(1);
     assert_eq!(world.share("v2"), 50);
+}
+
+#[test]
+fn a_provider_that_is_not_configured_stalls_the_start_and_once_mended_the_new_manifest_counts_whole() {
+    let mut world = World::new();
+    world.spec["analysis"]["prometheus"] = json!("nowhere");
+    let message = "spec.analysis.prometheus is nowhere, which is not in the controller's configuration".to_owned();
+    world.config_problem = Some(Problem { reason: reason::PROVIDER_NOT_FOUND, message, unavailable: true });
+    let stance = world.settle().stance;
+    assert_eq!((stance.phase, stance.reason, stance.stalled, world.writes), (Phase::Waiting, "ProviderNotFound", true, 0));
+    world.spec["analysis"]["prometheus"] = json!("default");
+    world.config_problem = None;
+    world.settle();
+    assert_eq!(world.share("v2"), 5);
+    assert_eq!(world.state.run.as_ref().unwrap().plan.analysis.prometheus, "default");
 }
