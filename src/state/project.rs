@@ -49,7 +49,7 @@ pub fn project(
         hold_seconds: run.present().map_or(0, |step| i64::try_from(step.hold.as_secs()).unwrap_or(i64::MAX)),
         windows: look.map_or(0, |look| i32::try_from(look.judgement.windows).unwrap_or(i32::MAX)),
     });
-    RolloutStatus {
+    as_stored(RolloutStatus {
         observed_generation: Some(seen.generation),
         phase: Some(stance.phase),
         verdict,
@@ -65,7 +65,13 @@ pub fn project(
         handled: state.handled.clone(),
         outbox,
         conditions: conditions(state, stance, seen, look, old, now),
-    }
+    })
+}
+
+/// As the API server gives it back: times in whole seconds. Else a status would differ from itself for ever.
+fn as_stored(status: RolloutStatus) -> RolloutStatus {
+    let stored = serde_json::to_value(&status).and_then(serde_json::from_value);
+    stored.unwrap_or(status)
 }
 
 fn conditions(
@@ -172,8 +178,20 @@ fn as_floats(value: &mut serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::{RolloutStatus, same_but_for_time};
+    use super::{RolloutStatus, as_stored, same_but_for_time};
+    use crate::api::StepStatus;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
+
+    #[test]
+    fn a_status_that_is_stored_and_read_back_says_the_same() {
+        let since = Some(Time("2026-01-01T00:00:00.123456789Z".parse().unwrap()));
+        let step = StepStatus { index: 0, name: "1".into(), weight: 5, since, held_seconds: 1, hold_seconds: 60, windows: 2 };
+        let made = as_stored(RolloutStatus { step: Some(step), ..RolloutStatus::default() });
+        let text = serde_json::to_string(&made).unwrap();
+        let read: RolloutStatus = serde_json::from_str(&text).unwrap();
+        assert!(same_but_for_time(&made, &read));
+    }
 
     #[test]
     fn a_whole_number_that_the_api_server_gives_back_without_its_point_is_no_news() {
