@@ -1,5 +1,7 @@
 //! Simulated rollouts through [`Evidence`]: what the statistics promise, measured.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the world of tests and a bench")]
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
