@@ -58,7 +58,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 7)]
     seed: u64,
     /// Requests a second
-    #[arg(long, value_name = "RPS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..=20_000))]
+    #[arg(long, value_name = "RPS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(50..=20_000))]
     rps: u32,
 }
 

@@ -49,7 +49,7 @@ pub fn project(
         hold_seconds: run.present().map_or(0, |step| i64::try_from(step.hold.as_secs()).unwrap_or(i64::MAX)),
         windows: look.map_or(0, |look| i32::try_from(look.judgement.windows).unwrap_or(i32::MAX)),
     });
-    as_stored(RolloutStatus {
+    RolloutStatus {
         observed_generation: Some(seen.generation),
         phase: Some(stance.phase),
         verdict,
@@ -65,13 +65,7 @@ pub fn project(
         handled: state.handled.clone(),
         outbox,
         conditions: conditions(state, stance, seen, look, old, now),
-    })
-}
-
-/// As the API server gives it back: times in whole seconds. Else a status would differ from itself for ever.
-fn as_stored(status: RolloutStatus) -> RolloutStatus {
-    let stored = serde_json::to_value(&status).and_then(serde_json::from_value);
-    stored.unwrap_or(status)
+    }
 }
 
 fn conditions(
@@ -143,7 +137,8 @@ pub fn same_but_for_time(one: &RolloutStatus, other: &RolloutStatus) -> bool {
     plain(one) == plain(other)
 }
 
-fn plain(status: &RolloutStatus) -> RolloutStatus {
+/// As the API server keeps it: times in whole seconds, numbers without their point.
+fn plain(status: &RolloutStatus) -> serde_json::Value {
     let mut status = status.clone();
     status.evidence = Vec::new();
     for condition in &mut status.conditions {
@@ -152,14 +147,13 @@ fn plain(status: &RolloutStatus) -> RolloutStatus {
     if let Some(step) = &mut status.step {
         (step.held_seconds, step.windows) = (0, 0);
     }
-    if let Some(checkpoint) = &mut status.checkpoint {
-        if let Some(run) = checkpoint.get_mut("run").and_then(|run| run.as_object_mut()) {
-            run.remove("evidence");
-            run.remove("evidenceUntil");
-        }
-        as_floats(checkpoint);
+    if let Some(run) = status.checkpoint.as_mut().and_then(|checkpoint| checkpoint.get_mut("run")).and_then(|run| run.as_object_mut()) {
+        run.remove("evidence");
+        run.remove("evidenceUntil");
     }
-    status
+    let mut value = serde_json::to_value(&status).unwrap_or_default();
+    as_floats(&mut value);
+    value
 }
 
 /// The API server gives 1 back for what was stored as 1.0, and JSON values tell the two apart.
@@ -178,19 +172,23 @@ fn as_floats(value: &mut serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::{RolloutStatus, as_stored, same_but_for_time};
+    use super::{RolloutStatus, same_but_for_time};
     use crate::api::StepStatus;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
     #[test]
-    fn a_status_that_is_stored_and_read_back_says_the_same() {
-        let since = Some(Time("2026-01-01T00:00:00.123456789Z".parse().unwrap()));
-        let step = StepStatus { index: 0, name: "1".into(), weight: 5, since, held_seconds: 1, hold_seconds: 60, windows: 2 };
-        let made = as_stored(RolloutStatus { step: Some(step), ..RolloutStatus::default() });
-        let text = serde_json::to_string(&made).unwrap();
-        let read: RolloutStatus = serde_json::from_str(&text).unwrap();
-        assert!(same_but_for_time(&made, &read));
+    fn a_time_that_the_api_server_keeps_in_whole_seconds_is_no_news() {
+        let ours = RolloutStatus { step: Some(step("2026-01-02T03:04:05.678901234Z")), ..RolloutStatus::default() };
+        let stored = serde_json::from_value::<RolloutStatus>(serde_json::to_value(&ours).unwrap()).unwrap();
+        assert!(same_but_for_time(&ours, &stored));
+        let later = RolloutStatus { step: Some(step("2026-01-02T03:04:06Z")), ..RolloutStatus::default() };
+        assert!(!same_but_for_time(&ours, &later));
+    }
+
+    fn step(since: &str) -> StepStatus {
+        let since = Some(Time(since.parse().unwrap()));
+        StepStatus { index: 0, name: "1".into(), weight: 5, since, held_seconds: 1, hold_seconds: 60, windows: 1 }
     }
 
     #[test]

@@ -303,6 +303,7 @@ impl Run {
         let Some(found) = &self.found else { return };
         let terms = self.counted().cloned();
         let outcome = self.tracker.look(reading, &found.scope(&self.brief, terms.is_some()), at);
+        tracing::debug!(namespace = self.brief.namespace, rollout = self.brief.name, %at, counted = terms.is_some(), ?outcome, "look");
         let deltas = match outcome {
             Outcome::Baseline => {
                 self.drops = 0;
