@@ -464,6 +464,7 @@ async fn kubectl(both: &mut Both) {
             both.failures.push(format!("kubectl {line}\n  real\n{}\n  sim\n{}", answers[0], answers[1]));
         }
     }
+    assert!(reached >= 16, "{reached} of the commands reached what they should");
     for line in
         ["api-resources", "get events", "get pods,leases,endpointslices,deployments,replicasets,services", "version", "explain pods"]
     {

@@ -58,7 +58,7 @@ pub fn kubectl(home: &Path, line: &str) -> String {
 fn without_ages(line: &str) -> String {
     let mut words: Vec<&str> = line.split_whitespace().collect();
     let is_age = |word: &&str| word.ends_with('s') && word.trim_end_matches('s').parse::<u32>().is_ok();
-    words.pop_if(|word| is_age(&word));
+    words.pop_if(|word| is_age(word));
     words.join(" ")
 }
 
