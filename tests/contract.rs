@@ -28,7 +28,7 @@ struct Both {
     sim: Side,
     failures: Vec<String>,
     asked: usize,
-    _keep: (Real, ApiServer),
+    servers: (Real, ApiServer),
 }
 
 impl Both {
@@ -40,7 +40,7 @@ impl Both {
         config.default_retry = false;
         let sim = Side::new(kube::Client::try_from(config).unwrap());
         let client = real.client().await;
-        let mut both = Self { real: Side::new(client), sim, failures: Vec::new(), asked: 0, _keep: (real, server) };
+        let mut both = Self { real: Side::new(client), sim, failures: Vec::new(), asked: 0, servers: (real, server) };
         let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         for crd in [serde_json::to_value(Rollout::crd()).unwrap(), istio_crd("VirtualService"), istio_crd("DestinationRule")] {
             let answer = both.real.ask(&post(crds, crd)).await;
@@ -146,6 +146,7 @@ async fn the_same_requests_get_the_same_answers() {
     patches_of_routes(&mut both).await;
     other_kinds(&mut both).await;
     drawn(&mut both).await;
+    kubectl(&mut both).await;
     both.done();
 }
 
@@ -367,7 +368,7 @@ async fn other_kinds(both: &mut Both) {
 /// Any order of writes: some hundred requests drawn at random, the same to both.
 async fn drawn(both: &mut Both) {
     let mut rng = SmallRng::seed_from_u64(20261123);
-    for _ in 0..600 {
+    for _ in 0..1500 {
         let name = *["a", "b", "c"].choose(&mut rng).unwrap();
         let rollouts = rng.random_bool(0.5);
         let (list, object) = if rollouts { (ROLLOUTS, rollout(name)) } else { (ROUTES, route(name)) };
@@ -397,4 +398,78 @@ async fn drawn(both: &mut Both) {
         };
         both.ask("drawn", request).await;
     }
+}
+
+/// What people type, with the same kubectl on both: exit codes and words are compared.
+async fn kubectl(both: &mut Both) {
+    for kind in ["rollouts.haldane.dev", "virtualservices"] {
+        for side in [&mut both.real, &mut both.sim] {
+            let plural = if kind == "virtualservices" { ROUTES } else { ROLLOUTS };
+            for name in ["a", "b", "c"] {
+                side.ask(&merge(&format!("{plural}/{name}"), json!({"metadata": {"finalizers": null}}))).await;
+                side.ask(&delete(&format!("{plural}/{name}"))).await;
+            }
+        }
+    }
+    for side in [&mut both.real, &mut both.sim] {
+        side.ask(&post(ROLLOUTS, rollout("a"))).await;
+        side.ask(&merge(
+            &format!("{ROLLOUTS}/a/status"),
+            json!({"status": {"epoch": 1, "phase": "Idle", "stable": {"host": "fraud", "subset": "v1", "revision": "x"}}}),
+        ))
+        .await;
+        side.ask(&post(ROUTES, route("fraud"))).await;
+    }
+    let typed = [
+        "get hro",
+        "get hro a -o name",
+        "get hro -o jsonpath={.items[*].status.phase}",
+        "get rollouts.haldane.dev --no-headers",
+        "get hro nobody",
+        "get hro,virtualservices.networking.istio.io -o name",
+        "get hro -l team=risk",
+        "get hro --field-selector metadata.name=a -o name",
+        "describe hro a",
+        "annotate hro a haldane.dev/pause={}",
+        "annotate hro a haldane.dev/pause={\"id\":1}",
+        "annotate hro a --overwrite haldane.dev/pause={\"id\":1}",
+        "annotate hro a haldane.dev/pause-",
+        "label hro a team=risk",
+        "patch hro a --type merge -p {\"spec\":{\"paused\":true}}",
+        "patch hro a --type merge -p {\"spec\":{\"paused\":true}}",
+        "patch hro a --type merge -p {\"spec\":{\"canary\":{\"subset\":\"\"}}}",
+        "patch hro a --type json -p [{\"op\":\"replace\",\"path\":\"/spec/canary/subset\",\"value\":\"v3\"}]",
+        "patch hro a --type json -p [{\"op\":\"test\",\"path\":\"/spec/canary/subset\",\"value\":\"v9\"}]",
+        "patch hro a -p {\"spec\":{\"paused\":true}}",
+        "patch hro a --subresource status --type merge -p {\"status\":{\"phase\":\"Waiting\"}}",
+        "get hro a -o jsonpath={.status.phase}-{.spec.canary.subset}-{.metadata.generation}",
+        "delete hro nobody",
+        "delete hro a",
+        "get hro",
+    ];
+    let files = std::env::temp_dir().join(format!("haldane-kubectl-{}", std::process::id()));
+    std::fs::create_dir_all(&files).unwrap();
+    let configs = [both.servers.0.kubeconfig(), both.servers.1.kubeconfig("ml")];
+    let homes: Vec<_> = ["real", "sim"].map(|name| files.join(name)).into();
+    for (home, config) in homes.iter().zip(configs) {
+        std::fs::create_dir_all(home).unwrap();
+        std::fs::write(home.join("config"), config).unwrap();
+    }
+    let mut reached = 0;
+    for line in typed {
+        both.asked += 1;
+        let answers: Vec<String> = homes.iter().map(|home| real::kubectl(home, line)).collect();
+        reached += usize::from(answers[1].starts_with("exit 0"));
+        if answers[0] != answers[1] {
+            both.failures.push(format!("kubectl {line}\n  real\n{}\n  sim\n{}", answers[0], answers[1]));
+        }
+    }
+    assert!(reached >= 16, "{reached} of the commands reached what they should");
+    for line in
+        ["api-resources", "get events", "get pods,leases,endpointslices,deployments,replicasets,services", "version", "explain pods"]
+    {
+        let answer = real::kubectl(&homes[1], line);
+        assert!(line == "explain pods" || answer.starts_with("exit 0"), "kubectl {line}: {answer}");
+    }
+    let _ = std::fs::remove_dir_all(&files);
 }

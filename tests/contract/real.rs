@@ -28,11 +28,43 @@ impl Drop for Real {
 
 const TOKEN: &str = "contract-test-token";
 
+/// Where tests/stack/build puts the programs.
+fn programs() -> PathBuf {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let stack = std::env::var("HALDANE_STACK_DIR").unwrap_or(format!("{home}/.cache/haldane-stack"));
+    Path::new(&stack).join("bin")
+}
+
+/// Runs kubectl with the kubeconfig in a directory: exit code and what was said, without what must differ.
+pub fn kubectl(home: &Path, line: &str) -> String {
+    let mut command = Command::new(programs().join("kubectl"));
+    command.args(line.split(' ')).env("KUBECONFIG", home.join("config")).arg("--cache-dir").arg(home.join("cache"));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let mut text = format!("exit {}\n", output.status.code().unwrap_or(-1));
+    for said in [&output.stdout, &output.stderr] {
+        for line in String::from_utf8_lossy(said).lines() {
+            let varies =
+                ["Resource Version:", "UID:", "Creation Timestamp:", "Time:"].iter().any(|head| line.trim_start().starts_with(head));
+            if !varies {
+                text.push_str(&without_ages(line));
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+/// Words of a line without an age at its end.
+fn without_ages(line: &str) -> String {
+    let mut words: Vec<&str> = line.split_whitespace().collect();
+    let is_age = |word: &&str| word.ends_with('s') && word.trim_end_matches('s').parse::<u32>().is_ok();
+    words.pop_if(|word| is_age(word));
+    words.join(" ")
+}
+
 impl Real {
     pub async fn start() -> Self {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let stack = std::env::var("HALDANE_STACK_DIR").unwrap_or(format!("{home}/.cache/haldane-stack"));
-        let bin = Path::new(&stack).join("bin");
+        let bin = programs();
         assert!(bin.join("kube-apiserver").exists(), "no kube-apiserver in {}: tests/run builds it", bin.display());
         let directory = std::env::temp_dir().join(format!("haldane-contract-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();

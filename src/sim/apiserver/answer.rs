@@ -91,6 +91,12 @@ impl Refusal {
         Self::faulty(kind, name, &causes)
     }
 
+    /// 422 for a fault of the metadata in an update: a real server finds it twice, and says it once.
+    pub fn invalid_update(kind: &Kind, name: &str, cause: &Cause) -> Self {
+        let twice = Self::invalid(kind, name, &[cause.clone(), cause.clone()]);
+        Self { details: twice.details, ..Self::invalid(kind, name, std::slice::from_ref(cause)) }
+    }
+
     fn faulty(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
         let lines: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let text = match lines.as_slice() {

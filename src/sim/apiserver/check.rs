@@ -55,7 +55,8 @@ pub fn check_finalizers(kind: &Kind, name: &str, current: &Value, wanted: &Value
         "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
         new.join(", ")
     );
-    Err(Refusal::invalid(kind, name, &[Cause { reason: "FieldValueForbidden", message, field: "metadata.finalizers".into() }]))
+    let cause = Cause { reason: "FieldValueForbidden", message, field: "metadata.finalizers".into() };
+    Err(Refusal::invalid_update(kind, name, &cause))
 }
 
 pub fn finalizers(object: &Value) -> Vec<String> {

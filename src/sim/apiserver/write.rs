@@ -257,9 +257,7 @@ impl Writer<'_> {
             }
             let message = format!("Invalid value: \"{wanted_uid}\": field is immutable");
             let cause = Cause { reason: "FieldValueInvalid", message, field: "metadata.uid".into() };
-            let twice = [cause.clone(), cause.clone()];
-            let once = Refusal::invalid(kind, name, &[cause]);
-            return Err(Refusal { details: Refusal::invalid(kind, name, &twice).details, ..once });
+            return Err(Refusal::invalid_update(kind, name, &cause));
         }
         if !asked.is_empty() && asked != have {
             return Err(Refusal::stale(kind, name));
