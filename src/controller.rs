@@ -169,6 +169,7 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
                     _ = sweep.tick() => {
                         health.beat();
                         context.metrics.leader(context.leader.is_leader());
+                        context.metrics.config(context.config.current().version, context.config.error().is_some());
                         context.sweep();
                     }
                 }

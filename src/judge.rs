@@ -375,6 +375,4 @@ fn rank(answer: &verdict::Answer) -> f64 {
 }
 
 #[cfg(test)]
-mod simulated;
-#[cfg(test)]
 mod tests;

@@ -245,7 +245,9 @@ async fn mutate(
                 message = decision.stance.message,
                 "route written"
             );
-            context.metrics.routed(took);
+            if down {
+                context.metrics.routed(took);
+            }
             Ok(true)
         }
         Err(ActError::Refused(message)) => {

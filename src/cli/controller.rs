@@ -11,6 +11,7 @@ use kube::{
 use super::{Environment, Exit, Failure, Global};
 use crate::config::ConfigHandle;
 use crate::controller::{ControllerError, Options, run as control};
+use crate::telemetry;
 
 /// Where a pod finds the name of its namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -29,11 +30,11 @@ pub(super) struct ControllerArgs {
     lease_namespace: Option<String>,
     /// What is logged, as JSON lines on stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
-    log: tracing::Level,
+    log: String,
 }
 
 pub(super) async fn run(args: &ControllerArgs, global: &Global, environment: &Environment) -> Result<Exit, Failure> {
-    tracing_subscriber::fmt().json().flatten_event(true).with_max_level(args.log).with_writer(std::io::stderr).init();
+    telemetry::init(&args.log).map_err(|error| Failure::new(Exit::Usage, error.to_string(), "--log info"))?;
     let config = ConfigHandle::load(args.config.clone()).await.map_err(|error| Failure::new(Exit::Usage, error.to_string(), ""))?;
     let cluster = cluster(global).await.map_err(|error| {
         Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod")

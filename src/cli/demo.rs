@@ -12,7 +12,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Exit, Failure,
-    output::{Format, Output, Tone},
+    output::{Output, Tone},
     screen,
 };
 use crate::{
@@ -58,7 +58,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 7)]
     seed: u64,
     /// Requests a second
-    #[arg(long, value_name = "RPS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(50..=20_000))]
+    #[arg(long, value_name = "RPS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(50..=20_000))]
     rps: u32,
 }
 
@@ -85,13 +85,14 @@ async fn play(args: &DemoArgs, clock: Clock, output: &Output) -> Result<Exit, Fa
     let world = World::start(config).await.map_err(|e| Failure::new(Exit::Error, format!("cannot listen on loopback: {e}"), ""))?;
     let kubeconfig = Kubeconfig::write(&world)?;
     let controller = Controller::start(&world)?;
-    let mut board = Board::new(&world, output);
+    let mut board = Board::new(&world, output, clock);
     board.say(&intro(&world, &kubeconfig));
 
     board.say("\n1. v2 is a good build: as right and as fast as v1\n");
     world.deploy("v2", Behaviour::default());
     let rollout: Rollout = serde_yaml::from_str(MANIFEST).map_err(|e| Failure::new(Exit::Error, e.to_string(), ""))?;
     world.apply(&rollout).await.map_err(refused)?;
+    board.compare("v1", "v2");
     let promoted = follow(&mut board, &controller, "v2", Phase::Promoted).await?;
 
     board.say("\n2. v3 answers 200 to everything, as fast as before; its predictions have shifted\n");
@@ -100,6 +101,7 @@ async fn play(args: &DemoArgs, clock: Clock, output: &Output) -> Result<Exit, Fa
     let mut next = rollout;
     next.spec.canary.subset = "v3".into();
     world.apply(&next).await.map_err(refused)?;
+    board.compare("v2", "v3");
     let rolled_back = follow(&mut board, &controller, "v3", Phase::RolledBack).await?;
     board.say(&alert(&world).await);
 
@@ -181,8 +183,8 @@ fn summary(ended: &Ended, output: &Output) -> String {
         if good { output.paint(Tone::Good, yes) } else { output.paint(Tone::Bad, "NOT AS IT SHOULD") }
     };
     format!(
-        "\n  {APP} v2   5 -> 20 -> 50 -> 100 %   {}\n  {APP} v3   5 %                     {}   every request 200, as fast, predictions \
-         shifted\n  {} s in all\n",
+        "\n  {APP} v2   5 -> 20 -> 50 -> 100 %   {}\n  {APP} v3   5 %                     {}: all 200, as fast, predictions shifted\n  {} s \
+         in all\n",
         word(ended.promoted, "PROMOTED"),
         word(ended.rolled_back, "ROLLED BACK"),
         ended.seconds
@@ -247,16 +249,6 @@ impl Controller {
     async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;
-    }
-}
-
-impl Board<'_> {
-    /// Words that stay, where people read them.
-    fn say(&mut self, text: &str) {
-        self.clear();
-        if self.output().format() == Format::Text {
-            let _ = self.output().raw(text);
-        }
     }
 }
 

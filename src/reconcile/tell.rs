@@ -12,6 +12,7 @@ use crate::decide::Decision;
 use crate::observe::Observation;
 use crate::plan::Plan;
 use crate::state::{project, same_but_for_time};
+use crate::telemetry;
 use crate::tell::outbox;
 
 /// Numbers that change at every look are stored this often: for people, and as the checkpoint that a restart goes on from.
@@ -44,17 +45,7 @@ pub(super) async fn store(
         memory.rollout = Some(stored);
         memory.written = Some(now);
         for record in &decision.records {
-            tracing::info!(
-                namespace = seen.namespace,
-                name = seen.name,
-                outcome = ?record.outcome,
-                reason = record.reason,
-                epoch = record.epoch,
-                step = record.step,
-                weight = record.weight,
-                message = record.message,
-                "decided"
-            );
+            telemetry::decided(&seen.namespace, &seen.name, &outbox::key(&seen.uid, record), record);
             context.events.decided(rollout.object_ref(&()), record);
             if matches!(record.outcome, Outcome::Promoted | Outcome::RolledBack | Outcome::Aborted) {
                 let exposed = record.exposure.as_ref().map_or(0, |exposure| exposure.canary_requests);

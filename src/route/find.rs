@@ -182,7 +182,8 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
 pub fn other_routes(virtual_service: &Value, managed: &View, subsets: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for kind in ["http", "tcp", "tls"] {
-        for (index, route) in virtual_service.pointer(&format!("/spec/{kind}")).and_then(Value::as_array).into_iter().flatten().enumerate() {
+        for (index, route) in virtual_service.pointer(&format!("/spec/{kind}")).and_then(Value::as_array).into_iter().flatten().enumerate()
+        {
             if kind == "http" && index == managed.index {
                 continue;
             }

@@ -2,6 +2,7 @@
 //! `delete` and `patch` send over HTTP. There is no server-side apply, no CEL, no authorisation, and every list is one page.
 
 mod answer;
+mod check;
 mod discovery;
 mod events;
 mod managed;
@@ -31,8 +32,8 @@ use selector::Selector;
 use watching::Watching;
 use write::Writer;
 pub(crate) use {
+    check::{suffix, uid},
     request::pairs,
-    write::{suffix, uid},
 };
 
 use crate::clock::Clock;
@@ -166,6 +167,7 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     }
     let response = match target {
         None => plain(&path),
+        Some(Err(refusal)) if refusal.code == 404 => not_served(),
         Some(Err(refusal)) => refuse(&refusal),
         Some(Ok(target)) => answer(&shared, &target, &options, &body, behind).unwrap_or_else(|refusal| refuse(&refusal)),
     };
@@ -255,8 +257,15 @@ fn answer(shared: &Shared, target: &Target, options: &Options, body: &Bytes, beh
 fn plain(path: &str) -> Response {
     match path {
         "/healthz" | "/readyz" | "/livez" => with_body(200, Body::from("ok")),
-        path => discovery::document(path).map_or_else(|| refuse(&Refusal::no_such_path()), |document| json_response(200, &document)),
+        path => discovery::document(path).map_or_else(not_served, |document| json_response(200, &document)),
     }
+}
+
+/// A path that is served by nobody.
+fn not_served() -> Response {
+    let mut response = with_body(404, Body::from("404 page not found\n"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 fn refuse(refusal: &Refusal) -> Response {

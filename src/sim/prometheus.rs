@@ -167,15 +167,12 @@ fn answer(shared: &Shared, mode: Mode, query: &str, time: Option<&str>) -> Respo
         Ok(query) => query,
         Err(message) => return refuse(format!("invalid parameter \"query\": {message}")),
     };
-    let mut data = query.answer(&shared.database.lock().unwrap_or_else(PoisonError::into_inner), at);
-    if let (Mode::Empty, Some(result)) = (mode, data.get_mut("result")) {
-        *result = json!([]);
-    }
-    let mut body = json!({"status": "success", "data": data});
-    if let (Mode::Warning, Value::Object(map)) = (mode, &mut body) {
-        map.insert("warnings".into(), json!(["some of the stores did not answer: the result is partial"]));
-    }
-    json_response(200, &body)
+    let data = query.answer(&shared.database.lock().unwrap_or_else(PoisonError::into_inner), at, mode == Mode::Empty);
+    let warning = match mode {
+        Mode::Warning => ",\"warnings\":[\"some of the stores did not answer: the result is partial\"]",
+        _ => "",
+    };
+    text(200, "application/json", format!("{{\"status\":\"success\",\"data\":{data}{warning}}}"))
 }
 
 /// A time as Prometheus takes it: seconds with a fraction, or RFC 3339.

@@ -53,12 +53,54 @@ pub struct Traffic {
 }
 
 /// What a version has done since the world began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     /// Requests.
     pub requests: u64,
     /// 5xx among them.
     pub errors: u64,
+    /// Requests by latency bucket ([`counters::LATENCY_BOUNDS`], then above all).
+    pub latency: Vec<u64>,
+    /// Predictions by class.
+    pub classes: BTreeMap<String, u64>,
+}
+
+impl Served {
+    /// What was done since an earlier time.
+    pub fn since(&self, before: &Served) -> Served {
+        let was = |index: usize| before.latency.get(index).copied().unwrap_or(0);
+        let class = |name: &String| before.classes.get(name).copied().unwrap_or(0);
+        Served {
+            requests: self.requests.saturating_sub(before.requests),
+            errors: self.errors.saturating_sub(before.errors),
+            latency: self.latency.iter().enumerate().map(|(index, n)| n.saturating_sub(was(index))).collect(),
+            classes: self.classes.iter().map(|(name, n)| (name.clone(), n.saturating_sub(class(name)))).collect(),
+        }
+    }
+
+    /// A quantile of the latency in milliseconds, linear within its bucket; `None` without requests.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let total: u64 = self.latency.iter().sum();
+        let (mut below, mut low, rank) = (0.0, 0.0, q * total as f64);
+        for (count, high) in self.latency.iter().zip(counters::LATENCY_BOUNDS) {
+            let count = *count as f64;
+            if count > 0.0 && below + count >= rank {
+                return Some(low + (high - low) * (rank - below) / count);
+            }
+            (below, low) = (below + count, high);
+        }
+        None
+    }
+
+    fn add(&mut self, count: u64, errors: u64) {
+        self.requests += count;
+        self.errors += errors;
+    }
+
+    fn add_latency(&mut self, buckets: &[u64]) {
+        self.latency.resize(buckets.len().max(self.latency.len()), 0);
+        self.latency.iter_mut().zip(buckets).for_each(|(all, more)| *all += more);
+    }
 }
 
 #[derive(Debug)]
@@ -189,14 +231,14 @@ impl Traffic {
             let behaviour = self.behaviours.get(&counters.identity.version).cloned().unwrap_or_default();
             let errors = behaviour.errors(&mut self.rng, count);
             let served = self.served.entry(counters.identity.version.clone()).or_default();
-            served.requests += count;
-            served.errors += errors;
+            served.add(count, errors);
             let namespace = self.config.watched.namespace.as_str();
             for (code, count) in [(200_u16, count - errors), (500, errors)] {
                 if count == 0 {
                     continue;
                 }
                 let (buckets, sum) = behaviour.latencies(&mut self.rng, count);
+                served.add_latency(&buckets);
                 let (workload, version) = (counters.identity.workload.clone(), counters.identity.version.clone());
                 let labels = |reporter| http_labels(reporter, &source, &workload, namespace, &version, &service, code, "-");
                 let key = (workload.clone(), source.clone(), code);
@@ -205,7 +247,9 @@ impl Traffic {
                 }
                 gateway.http(key, || labels("source")).record(count, &buckets, sum);
             }
-            counters.model.predictions(&behaviour, &mut self.rng, count - errors);
+            for (class, count) in counters.model.predictions(&behaviour, &mut self.rng, count - errors) {
+                *served.classes.entry(class).or_default() += count;
+            }
         }
     }
 

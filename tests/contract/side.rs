@@ -103,8 +103,15 @@ fn strip(value: &mut Value) {
                     None => strip(below),
                 }
             }
-            if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
-                entries.sort_by_key(Value::to_string);
+            // Neither has an order to rely on.
+            for list in ["managedFields", "causes"] {
+                if let Some(Value::Array(entries)) = map.get_mut(list) {
+                    entries.sort_by_key(Value::to_string);
+                }
+            }
+            let causes = map.get("details").and_then(|d| d["causes"].as_array()).map_or(0, Vec::len);
+            if causes > 1 {
+                map.insert("message".into(), json!("as in the causes"));
             }
         }
         Value::Array(items) => items.iter_mut().for_each(strip),
@@ -118,6 +125,6 @@ fn strip(value: &mut Value) {
 }
 
 fn is_uid(word: &str) -> bool {
-    let word = word.trim_matches(|c: char| matches!(c, ',' | '"' | ':'));
+    let word = word.trim_matches(|c: char| matches!(c, ',' | '"' | ':' | '(' | ')' | '.'));
     word.len() == 36 && word.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }

@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
-    api::{MetricEvidence, RolloutStatus, Verdict},
+    api::RolloutStatus,
     cli::{
-        output::{Format, Output, Tone},
+        output::{Format, Output},
         screen,
     },
+    clock::Clock,
     sim::{World, traffic::Served},
 };
 
@@ -20,17 +22,32 @@ const WIDTH: usize = 80;
 pub(super) struct Board<'a> {
     world: &'a World,
     output: &'a Output,
+    clock: Clock,
     begin: Instant,
     live: bool,
     drawn: usize,
     told: String,
-    before: BTreeMap<String, Served>,
+    /// The versions that are compared.
+    arms: [String; 2],
+    /// Counts when the act began, and when it was drawn last.
+    before: [BTreeMap<String, Served>; 2],
 }
 
 impl<'a> Board<'a> {
-    pub(super) fn new(world: &'a World, output: &'a Output) -> Self {
+    pub(super) fn new(world: &'a World, output: &'a Output, clock: Clock) -> Self {
         let live = output.format() == Format::Text && std::io::stdout().is_terminal();
-        Self { world, output, begin: Instant::now(), live, drawn: 0, told: String::new(), before: world.served() }
+        let before = [world.served(), world.served()];
+        Self { world, output, clock, begin: Instant::now(), live, drawn: 0, told: String::new(), arms: Default::default(), before }
+    }
+
+    /// From now on these two versions are compared.
+    pub(super) fn compare(&mut self, stable: &str, canary: &str) {
+        self.arms = [stable.to_owned(), canary.to_owned()];
+        self.before = [self.world.served(), self.world.served()];
+        if !self.live {
+            let head = columns("", "weight", "5xx", "p99", "fraud");
+            self.say(&format!("{:<9} {head} | {head}\n", ""));
+        }
     }
 
     /// Whether it is drawn in place.
@@ -38,8 +55,12 @@ impl<'a> Board<'a> {
         self.live
     }
 
-    pub(super) fn output(&self) -> &Output {
-        self.output
+    /// Words that stay, where people read them.
+    pub(super) fn say(&mut self, text: &str) {
+        self.clear();
+        if self.output.format() == Format::Text {
+            let _ = self.output.raw(text);
+        }
     }
 
     /// Takes the block away.
@@ -50,108 +71,97 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Reads the Rollout and the traffic and shows them; new decisions first.
+    /// Reads the Rollout and the traffic and shows them; a new decision first.
     pub(super) fn draw(&mut self) -> RolloutStatus {
-        let status = self.world.status();
-        if self.output.format() != Format::Text {
-            return status;
+        let (status, served) = (self.world.status(), self.world.served());
+        if self.output.format() == Format::Text {
+            self.clear();
+            let time = clock_text(self.begin.elapsed());
+            if let Some(decision) = status.decision.as_ref().filter(|d| d.message != self.told) {
+                self.told.clone_from(&decision.message);
+                let _ = self.output.raw(&screen::row(&time, &format!("{}: {}", screen::outcome(decision.outcome), decision.message)));
+            }
+            let text = if self.live { self.block(&time, &status, &served) } else { self.line(&time, &served) };
+            let _ = self.output.raw(&text);
+            self.drawn = if self.live { text.lines().count() } else { 0 };
         }
-        self.clear();
-        let time = clock_text(self.begin.elapsed());
-        if let Some(decision) = &status.decision
-            && self.told != decision.message
-        {
-            self.told.clone_from(&decision.message);
-            let word = screen::outcome(decision.outcome);
-            let _ = self.output.raw(&screen::row(&time, &format!("{word}: {}", decision.message)));
-        }
-        let served = self.world.served();
-        let text = if self.live { self.block(&time, &status, &served) } else { self.line(&time, &status, &served) };
-        let _ = self.output.raw(&text);
-        if self.live {
-            self.drawn = text.lines().count();
-        }
-        self.before = served;
+        self.before[1] = served;
         status
-    }
-
-    /// Time, weights as they stand, and each version's share of the newest requests.
-    fn traffic(&self, served: &BTreeMap<String, Served>) -> String {
-        let weights = self.world.weights();
-        let grown = |version: &str| {
-            let count = |all: &BTreeMap<String, Served>| all.get(version).map_or(0, |s| s.requests);
-            count(served).saturating_sub(count(&self.before))
-        };
-        let all: u64 = served.keys().map(|version| grown(version)).sum();
-        let one = |(subset, weight): (&String, &i64)| {
-            let share = 100.0 * grown(subset) as f64 / all.max(1) as f64;
-            format!("{subset} {weight} % (seen {share:.0} %)")
-        };
-        weights.iter().map(one).collect::<Vec<_>>().join("   ")
     }
 
     fn block(&self, time: &str, status: &RolloutStatus, served: &BTreeMap<String, Served>) -> String {
         let phase = self.output.paint(screen::tone(status.phase), &screen::phase(status));
-        let mut text = format!("{time:>9} {phase}{}   {}\n", hold(status), self.traffic(served));
-        if !status.evidence.is_empty() {
-            let arm = |version: Option<&crate::api::Version>, word: &str| version.map_or(word.into(), |v| format!("{word} {}", v.subset));
-            let (stable, canary) = (arm(status.stable.as_ref(), "stable"), arm(status.canary.as_ref(), "canary"));
-            text += &row("", &stable, &canary, "difference", "");
-        }
-        for metric in &status.evidence {
-            text += &self.metric(metric);
+        let mut text = format!("{time:<9} {phase}{}\n", step(status, self.clock.now()));
+        text += &format!("{:<9} {}\n", "", "      weight   seen   requests   5xx       p99      predictions");
+        for (index, arm) in self.arms.iter().enumerate() {
+            let done = self.since(0, arm, served);
+            let predictions: Vec<String> = done.classes.iter().map(|(name, n)| format!("{name} {}", percent(*n, sum(&done)))).collect();
+            let line = format!(
+                "{:<9} {arm:<4} {:>5} %  {:>4} %  {:>9}  {:>7}  {:>7}  {}",
+                ["stable", "canary"].get(index).copied().unwrap_or_default(),
+                self.world.weights().get(arm).copied().unwrap_or(0),
+                self.seen(arm, served),
+                done.requests,
+                percent(done.errors, done.requests),
+                p99(&done),
+                predictions.join(", ")
+            );
+            text += &format!("{}\n", cut(line.trim_end(), WIDTH));
         }
         text
     }
 
-    fn metric(&self, metric: &MetricEvidence) -> String {
-        let arm = |arm: Option<&crate::api::ArmValue>| arm.map(|a| a.text.clone()).unwrap_or_default();
-        let difference = metric.effect.as_ref().map(|e| e.text.clone()).unwrap_or_default();
-        let (word, tone) = says(metric.verdict);
-        let line = row(&metric.metric, &arm(metric.stable.as_ref()), &arm(metric.canary.as_ref()), &difference, word);
-        line.replacen(word, &self.output.paint(tone, word), usize::from(tone != Tone::Plain))
+    fn line(&self, time: &str, served: &BTreeMap<String, Served>) -> String {
+        let one = |arm: &String| {
+            let done = self.since(0, arm, served);
+            let weight = format!("{} %", self.world.weights().get(arm).copied().unwrap_or(0));
+            let fraud = done.classes.get("fraud").copied().unwrap_or(0);
+            columns(arm, &weight, &percent(done.errors, done.requests), &p99(&done), &percent(fraud, sum(&done)))
+        };
+        format!("{time:<9} {}\n", self.arms.each_ref().map(one).join(" | "))
     }
 
-    fn line(&self, time: &str, status: &RolloutStatus, served: &BTreeMap<String, Served>) -> String {
-        let mut text = format!("{time:>9} {}{}   {}", screen::phase(status), hold(status), self.traffic(served));
-        for metric in &status.evidence {
-            let value = |arm: Option<&crate::api::ArmValue>| arm.and_then(|a| a.value).map(|v| number(&metric.metric, v));
-            let arms = match (value(metric.stable.as_ref()), value(metric.canary.as_ref())) {
-                (Some(stable), Some(canary)) => format!(" {stable}/{canary}"),
-                _ => metric.effect.as_ref().map(|e| format!(" {:.2}", e.value)).unwrap_or_default(),
-            };
-            text += &format!("; {}{arms} {}", metric.metric, says(metric.verdict).0);
-        }
-        format!("{}\n", cut(&text, WIDTH))
+    fn since(&self, then: usize, arm: &str, served: &BTreeMap<String, Served>) -> Served {
+        let none = Served::default();
+        let before = self.before.get(then).and_then(|all| all.get(arm)).unwrap_or(&none);
+        served.get(arm).unwrap_or(&none).since(before)
     }
-}
 
-/// A value of a metric in a few characters.
-fn number(metric: &str, value: f64) -> String {
-    match metric {
-        "errorRate" => format!("{:.2}%", 100.0 * value),
-        "latency" => format!("{value:.0}ms"),
-        _ => format!("{value:.2}"),
+    /// An arm's share of the requests since the last drawing, in percent.
+    fn seen(&self, arm: &str, served: &BTreeMap<String, Served>) -> u64 {
+        let all: u64 = served.keys().map(|version| self.since(1, version, served).requests).sum();
+        (100 * self.since(1, arm, served).requests + all / 2) / all.max(1)
     }
 }
 
-fn says(verdict: Verdict) -> (&'static str, Tone) {
-    match verdict {
-        Verdict::Pass => ("ok", Tone::Good),
-        Verdict::Inconclusive => ("open", Tone::Plain),
-        Verdict::Fail => ("FAIL", Tone::Bad),
+/// `, step 2, held 6 of 10 s`.
+fn step(status: &RolloutStatus, now: Timestamp) -> String {
+    let Some(step) = status.step.as_ref().filter(|s| s.hold_seconds > 0) else { return String::new() };
+    let held = step.since.as_ref().map_or(step.held_seconds, |since| now.duration_since(since.0).as_secs());
+    format!(", step {}, held {} of {} s", step.name, held.clamp(0, step.hold_seconds), step.hold_seconds)
+}
+
+/// One arm in a line.
+fn columns(arm: &str, weight: &str, errors: &str, p99: &str, fraud: &str) -> String {
+    format!("{arm:<3} {weight:>6} {errors:>6} {p99:>7} {fraud:>6}")
+}
+
+fn sum(done: &Served) -> u64 {
+    done.classes.values().sum()
+}
+
+/// `0.11%`, `90.1%`, `-` of nothing.
+fn percent(part: u64, whole: u64) -> String {
+    let share = 100.0 * part as f64 / whole as f64;
+    match whole {
+        0 => "-".into(),
+        _ if share >= 10.0 => format!("{share:.0}%"),
+        _ => format!("{share:.2}%"),
     }
 }
 
-fn hold(status: &RolloutStatus) -> String {
-    let step = status.step.as_ref().filter(|s| s.hold_seconds > 0);
-    step.map_or_else(String::new, |s| format!(", held {} of {} s", s.held_seconds, s.hold_seconds))
-}
-
-fn row(name: &str, stable: &str, canary: &str, difference: &str, says: &str) -> String {
-    let name = cut(name, 9);
-    let line = format!("{name:>9}  {:<21} {:<21} {:<19} {says}", cut(stable, 21), cut(canary, 21), cut(difference, 19));
-    format!("{}\n", cut(line.trim_end(), WIDTH))
+fn p99(done: &Served) -> String {
+    done.quantile(0.99).map_or("-".into(), |ms| format!("{ms:.0} ms"))
 }
 
 /// `1:07`.
@@ -161,4 +171,16 @@ fn clock_text(time: Duration) -> String {
 
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width { text.to_owned() } else { text.chars().take(width.saturating_sub(1)).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_short_and_nothing_is_a_dash() {
+        assert_eq!([percent(0, 0), percent(1, 1000), percent(901, 1000), percent(0, 7)], ["-", "0.10%", "90%", "0.00%"]);
+        assert_eq!(clock_text(Duration::from_secs(67)), "1:07");
+        assert_eq!(cut("abcdef", 4), "abc…");
+    }
 }

@@ -46,6 +46,28 @@ impl Refusal {
         Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", kind.resource())).about(kind, name)
     }
 
+    /// 422 for a PUT of a custom resource that names no resourceVersion.
+    pub fn no_version(kind: &Kind, name: &str) -> Self {
+        let message = "Invalid value: 0: must be specified for an update".to_owned();
+        let cause = Cause { reason: "FieldValueInvalid", message, field: "metadata.resourceVersion".into() };
+        let mut refusal = Self::faulty(kind, name, &[cause]);
+        refusal.message = refusal.message.replacen(&kind.qualified(), &kind.resource(), 1);
+        if let Some(field) = refusal.details.as_mut().and_then(|d| d.get_mut("kind")) {
+            *field = json!(kind.plural);
+        }
+        refusal
+    }
+
+    /// 409 for a delete of another object than the one that is there.
+    pub fn other_object(kind: &Kind, name: &str, why: &str) -> Self {
+        let mut refusal = Self::conflict(kind, name, why);
+        refusal.message = refusal.message.replacen(&kind.resource(), &kind.qualified(), 1);
+        if let Some(field) = refusal.details.as_mut().and_then(|d| d.get_mut("kind")) {
+            *field = json!(kind.kind);
+        }
+        refusal
+    }
+
     /// 409 for a precondition.
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
         Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.resource())).about(kind, name)
@@ -56,18 +78,31 @@ impl Refusal {
         Self::conflict(kind, name, "the object has been modified; please apply your changes to the latest version and try again")
     }
 
-    /// 422 with the faults of the fields.
+    /// 422 with the faults of the fields. Some faults keep a real server from evaluating CEL, and it says so.
     pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
+        const BLOCKING: [&str; 5] =
+            ["FieldValueRequired", "FieldValueTypeInvalid", "FieldValueTooLong", "FieldValueTooMany", "FieldValueNotSupported"];
+        let mut causes = causes.to_vec();
+        if kind.schema().is_some() && causes.iter().any(|c| BLOCKING.contains(&c.reason)) {
+            let message = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing \
+                           errors to complete validation";
+            causes.push(Cause { reason: "FieldValueInvalid", message: message.into(), field: "<nil>".into() });
+        }
+        Self::faulty(kind, name, &causes)
+    }
+
+    fn faulty(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
         let lines: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let text = match lines.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
         let causes: Vec<Value> = causes.iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field})).collect();
-        Self {
-            details: Some(json!({"name": name, "group": kind.group, "kind": kind.kind, "causes": causes})),
-            ..Self::new(422, "Invalid", format!("{} \"{name}\" is invalid: {text}", kind.qualified()))
+        let mut details = json!({"group": kind.group, "kind": kind.kind, "causes": causes});
+        if let (Value::Object(map), false) = (&mut details, name.is_empty()) {
+            map.insert("name".into(), json!(name));
         }
+        Self { details: Some(details), ..Self::new(422, "Invalid", format!("{} \"{name}\" is invalid: {text}", kind.qualified())) }
     }
 
     /// 422 for a JSON patch that does not fit, a failed `test` among them.

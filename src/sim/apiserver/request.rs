@@ -199,7 +199,9 @@ pub fn target(method: &Method, path: &str, options: &Options) -> Option<Result<T
         ("GET" | "HEAD", _) if options.flag("watch") && subresource.is_empty() => Verb::Watch,
         ("GET" | "HEAD", true) => Verb::List,
         ("GET" | "HEAD", false) => Verb::Get,
-        ("POST", true) => Verb::Create,
+        // A custom resource may be posted to its own path.
+        ("POST", named) if named || kind.custom && subresource.is_empty() => Verb::Create,
+        ("PUT", true) if kind.custom => return Some(Err(Refusal::bad_request("name must be provided"))),
         ("PUT", false) => Verb::Update,
         ("PATCH", false) => Verb::Patch,
         ("DELETE", false) if subresource.is_empty() => Verb::Delete,

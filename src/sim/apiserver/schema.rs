@@ -86,8 +86,9 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<Cause>) {
     if let Some(wanted) = schema.get("type").and_then(Value::as_str)
         && !is_of(value, wanted)
     {
-        let shown = shown(value);
-        return found.push(invalid(path, &shown, format!("{path} in body must be of type {wanted}: {shown}")));
+        let is = kind_of(value);
+        let message = format!("Invalid value: {is:?}: {path} in body must be of type {wanted}: {is:?}");
+        return found.push(Cause { reason: "FieldValueTypeInvalid", message, field: path.to_owned() });
     }
     if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
         && !allowed.contains(value)
@@ -172,6 +173,18 @@ fn is_of(value: &Value, wanted: &str) -> bool {
         "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|f| f.fract() == 0.0),
         "number" => value.is_number(),
         _ => true,
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

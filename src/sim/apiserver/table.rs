@@ -18,7 +18,10 @@ pub fn object(kind: &Kind, object: &Value, shape: Shape, now: Timestamp) -> Valu
 
 /// A list in the shape wanted.
 pub fn list(kind: &Kind, objects: &[&Value], shape: Shape, revision: u64, now: Timestamp) -> Value {
-    let metadata = json!({"resourceVersion": revision.to_string()});
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if let (true, Value::Object(map)) = (kind.custom && shape == Shape::Object, &mut metadata) {
+        map.insert("continue".into(), json!(""));
+    }
     match shape {
         Shape::Object => {
             let items: Vec<Value> = objects.iter().map(|o| object(kind, o, shape, now)).collect();

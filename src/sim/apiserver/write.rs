@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     answer::{Cause, Refusal},
+    check::{check_finalizers, check_name, finalizers, refuse_weights, suffix, uid},
     events, managed,
     request::{Options, Target, Verb},
     schema,
@@ -85,11 +86,11 @@ impl Writer<'_> {
         let Some(map) = object.as_object_mut() else {
             return Err(Refusal::bad_request("the object provided is unrecognized: not an object"));
         };
-        for (field, own) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_owned())] {
+        for (field, words, own) in [("apiVersion", "API version", kind.api_version()), ("kind", "kind", kind.kind.to_owned())] {
             let found = map.entry(field).or_insert_with(|| json!(own));
             if found.as_str() != Some(own.as_str()) {
                 let message =
-                    format!("the {field} in the data ({}) does not match the expected {field} ({own})", found.as_str().unwrap_or_default());
+                    format!("the {words} in the data ({}) does not match the expected {words} ({own})", found.as_str().unwrap_or_default());
                 return Err(Refusal::bad_request(message));
             }
         }
@@ -144,8 +145,12 @@ impl Writer<'_> {
                     return Err(Refusal::not_found(spaces, &self.target.namespace));
                 }
             }
-            if tables.get(&self.key(&name)).is_some() {
-                return Err(Refusal::already_exists(kind, &name));
+            if let Some(present) = tables.get(&self.key(&name)) {
+                let mut refusal = Refusal::already_exists(kind, &name);
+                if present.pointer("/metadata/deletionTimestamp").is_some() {
+                    refusal.message.insert_str(0, "object is being deleted: ");
+                }
+                return Err(refusal);
             }
             Ok(if self.options.dry_run() { Arc::new(object) } else { tables.put(self.key(&name), object) })
         })?;
@@ -156,7 +161,8 @@ impl Writer<'_> {
         let invalid = |e: serde_json::Error| Refusal::bad_request(format!("error decoding patch: {e}"));
         match self.options.content_type.as_str() {
             "application/json-patch+json" => {
-                let patch: json_patch::Patch = serde_json::from_slice(body).map_err(invalid)?;
+                let operations: Value = serde_json::from_slice(body).map_err(invalid)?;
+                let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|_| Refusal::patch_failed())?;
                 self.update(|current| {
                     let mut object = current.clone();
                     json_patch::patch(&mut object, &patch).map_err(|_| Refusal::patch_failed())?;
@@ -175,13 +181,14 @@ impl Writer<'_> {
             "application/apply-patch+yaml" => {
                 Err(Refusal::unsupported_media(&format!("{CONTENT_TYPES} (server-side apply is not simulated)")))
             }
-            _ => Err(Refusal::unsupported_media(CONTENT_TYPES)),
+            _ => Err(Refusal::unsupported_media(&format!("{CONTENT_TYPES}, application/apply-patch+yaml"))),
         }
     }
 
     fn merge(&self, patch: Value) -> Result<Written, Refusal> {
         if !patch.is_object() {
-            return Err(Refusal::bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+            let message = "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}";
+            return Err(Refusal::bad_request(message));
         }
         self.update(|current| {
             let mut object = current.clone();
@@ -204,7 +211,7 @@ impl Writer<'_> {
             self.keep_servers_fields(&current, &mut wanted);
             let warnings = self.admit(&mut wanted, name)?;
             check_finalizers(kind, name, &current, &wanted)?;
-            if same(&current, &wanted) {
+            if *current == wanted {
                 return Ok(Written { code: 200, body: Value::clone(&current), warnings });
             }
             if kind.generation && self.target.subresource.is_empty() && counted(&current) != counted(&wanted) {
@@ -224,7 +231,9 @@ impl Writer<'_> {
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
         if deleting && finalizers(&object).is_empty() {
             let last = Arc::new(object);
-            return tables.remove(&key, Some(Value::clone(&last))).unwrap_or(last);
+            // Watches are told the state before: the finalizer is still in it.
+            tables.remove(&key, None);
+            return last;
         }
         tables.put(key, object)
     }
@@ -233,19 +242,24 @@ impl Writer<'_> {
         let (kind, name) = (self.target.kind, self.target.name.as_str());
         let (asked, have) = (text(wanted, "/metadata/resourceVersion"), text(current, "/metadata/resourceVersion"));
         if asked.is_empty() && kind.custom && self.target.verb == Verb::Update {
-            let message = "Invalid value: 0: must be specified for an update".to_owned();
-            let cause = Cause { reason: "FieldValueInvalid", message, field: "metadata.resourceVersion".into() };
-            return Err(Refusal::invalid(kind, name, &[cause]));
+            return Err(Refusal::no_version(kind, name));
         }
         let (uid, wanted_uid) = (text(current, "/metadata/uid"), text(wanted, "/metadata/uid"));
         if !wanted_uid.is_empty() && uid != wanted_uid {
             if self.target.verb == Verb::Update {
-                let why = format!("Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {uid}");
+                let group = if kind.group.is_empty() { String::new() } else { format!("{}/", kind.group) };
+                let why = format!(
+                    "StorageError: invalid object, Code: 4, Key: /registry/{group}{}/{}/{name}, ResourceVersion: 0, AdditionalErrorMsg: \
+                     Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {uid}",
+                    kind.plural, self.target.namespace
+                );
                 return Err(Refusal::conflict(kind, name, &why));
             }
             let message = format!("Invalid value: \"{wanted_uid}\": field is immutable");
             let cause = Cause { reason: "FieldValueInvalid", message, field: "metadata.uid".into() };
-            return Err(Refusal::invalid(kind, name, &[cause]));
+            let twice = [cause.clone(), cause.clone()];
+            let once = Refusal::invalid(kind, name, &[cause]);
+            return Err(Refusal { details: Refusal::invalid(kind, name, &twice).details, ..once });
         }
         if !asked.is_empty() && asked != have {
             return Err(Refusal::stale(kind, name));
@@ -299,8 +313,8 @@ impl Writer<'_> {
         for field in ["annotations", "labels"] {
             let texts = object.pointer(&format!("/metadata/{field}")).and_then(Value::as_object);
             if let Some((key, value)) = texts.into_iter().flatten().find(|(_, v)| !v.is_string()) {
-                let message = format!("{} in version \"{}\" cannot be handled as a {}", kind.kind, kind.version, kind.kind);
-                return Err(Refusal::bad_request(format!("{message}: metadata.{field}.{key}: not a string: {value}")));
+                let message = format!("patch: Invalid value: metadata.{field}.{key}: not a string: {value}");
+                return Err(Refusal::new(422, "Invalid", format!(" \"\" is invalid: {message}")));
             }
         }
         let Some(schema) = kind.schema() else {
@@ -337,12 +351,15 @@ impl Writer<'_> {
         self.store.write(|tables| {
             let key = self.key(name);
             let current = tables.get(&key).ok_or_else(|| Refusal::not_found(kind, name))?;
-            for (field, label) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+            for (field, label, what) in [("uid", "UID", "deleted and then recreated"), ("resourceVersion", "ResourceVersion", "modified")] {
                 let wanted = text(&options, &format!("/preconditions/{field}"));
                 let have = text(&current, &format!("/metadata/{field}"));
                 if !wanted.is_empty() && wanted != have {
-                    let why = format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {have}");
-                    return Err(Refusal::conflict(kind, name, &why));
+                    let why = format!(
+                        "the {label} in the precondition ({wanted}) does not match the {label} in record ({have}). The object might have been \
+                         {what}"
+                    );
+                    return Err(Refusal::other_object(kind, name, &why));
                 }
             }
             let uid = text(&current, "/metadata/uid");
@@ -375,69 +392,6 @@ impl Writer<'_> {
     }
 }
 
-/// What Istio's own webhook refuses.
-fn refuse_weights(object: &Value) -> Result<Vec<String>, Refusal> {
-    let denied = |why: String| {
-        let message = format!("admission webhook \"validation.istio.io\" denied the request: configuration is invalid: {why}");
-        Err(Refusal::new(400, "", message))
-    };
-    for http in object.pointer("/spec/http").and_then(Value::as_array).into_iter().flatten() {
-        let weights: Vec<i64> = http
-            .get("route")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .map(|d| d.get("weight").and_then(Value::as_i64).unwrap_or(0))
-            .collect();
-        if let Some(weight) = weights.iter().find(|w| **w < 0) {
-            return denied(format!("weight {weight} < 0"));
-        }
-        if weights.len() > 1 && weights.iter().sum::<i64>() == 0 {
-            return denied("total destination weight = 0".into());
-        }
-    }
-    Ok(Vec::new())
-}
-
-fn check_name(kind: &Kind, name: &str) -> Result<(), Refusal> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if name.len() <= 253 && name.chars().all(fits) && edge(name.chars().next()) && edge(name.chars().last()) {
-        return Ok(());
-    }
-    let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an \
-                alphanumeric character (e.g. 'example.com', regex used for validation is \
-                '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-    let cause = Cause { reason: "FieldValueInvalid", message: format!("Invalid value: {name:?}: {rule}"), field: "metadata.name".into() };
-    Err(Refusal::invalid(kind, name, &[cause]))
-}
-
-fn check_finalizers(kind: &Kind, name: &str, current: &Value, wanted: &Value) -> Result<(), Refusal> {
-    if current.pointer("/metadata/deletionTimestamp").is_none() {
-        return Ok(());
-    }
-    let had = finalizers(current);
-    let new: Vec<String> = finalizers(wanted).into_iter().filter(|f| !had.contains(f)).map(|f| format!("{f:?}")).collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-        new.join(", ")
-    );
-    Err(Refusal::invalid(kind, name, &[Cause { reason: "FieldValueForbidden", message, field: "metadata.finalizers".into() }]))
-}
-
-fn finalizers(object: &Value) -> Vec<String> {
-    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-/// Whether nothing was changed by the client.
-fn same(current: &Value, wanted: &Value) -> bool {
-    current == wanted
-}
-
 /// The part whose changes `metadata.generation` counts.
 fn counted(object: &Value) -> Map<String, Value> {
     let map = object.as_object().cloned().unwrap_or_default();
@@ -467,32 +421,4 @@ fn has_list(value: &Value) -> bool {
         Value::Object(map) => map.values().any(has_list),
         _ => false,
     }
-}
-
-/// An identity, from a number that no other object has.
-pub(crate) fn uid(number: u64) -> String {
-    let (left, right) = (mix(number), mix(number ^ 0x5851_F42D_4C95_7F2D));
-    let hex = format!("{left:016x}{right:016x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
-    format!("{}-{}-4{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
-}
-
-/// Five characters, as `generateName` adds them.
-pub(crate) fn suffix(number: u64) -> String {
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let mut n = mix(number);
-    let mut next = || {
-        let letter = LETTERS.get((n % LETTERS.len() as u64) as usize).copied().unwrap_or(b'x');
-        n /= LETTERS.len() as u64;
-        char::from(letter)
-    };
-    (0..5).map(|_| next()).collect()
-}
-
-/// SplitMix64: numbers in a row to numbers that look random.
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

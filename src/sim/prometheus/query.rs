@@ -1,6 +1,6 @@
 //! The two shapes of PromQL that are answered: `metric{matchers}[30s]` and `group by (a, b) (metric{matchers})`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write};
 
 use regex::Regex;
 use serde_json::{Value, json};
@@ -67,22 +67,31 @@ impl Query {
         Ok(Self { name, matchers, shape: Shape::Range(milliseconds) })
     }
 
-    /// Answers it at a time, in milliseconds since the epoch: the `data` of Prometheus' answer.
-    pub fn answer(&self, database: &Database, at: i64) -> Value {
+    /// Answers it at a time, in milliseconds since the epoch: the `data` of Prometheus' answer, as JSON. An hour of raw samples is some
+    /// megabytes, so it is written as it is read. `empty` leaves the result out.
+    pub fn answer(&self, database: &Database, at: i64, empty: bool) -> String {
         let fitting = database.named(self.name.as_deref()).filter(|series| {
             self.matchers.iter().all(|(label, matcher)| matcher.fits(series.labels.get(label).map_or("", String::as_str)))
         });
+        let fitting = fitting.filter(|_| !empty);
         match &self.shape {
             Shape::Range(length) => {
-                let mut result = Vec::new();
+                let mut text = String::from("{\"resultType\":\"matrix\",\"result\":[");
                 for series in fitting {
-                    let values: Vec<Value> =
-                        series.between(at - length, at).map(|(at, value)| json!([seconds(at), number(value)])).collect();
-                    if !values.is_empty() {
-                        result.push(json!({"metric": series.labels, "values": values}));
+                    let mut values = series.between(at - length, at).peekable();
+                    if values.peek().is_none() {
+                        continue;
                     }
+                    let comma = if text.ends_with('[') { "" } else { "," };
+                    let _ = write!(text, "{comma}{{\"metric\":{},\"values\":[", json!(series.labels));
+                    for (index, (at, value)) in values.enumerate() {
+                        let comma = if index == 0 { "" } else { "," };
+                        let _ = write!(text, "{comma}[{},\"{value}\"]", seconds(at));
+                    }
+                    text.push_str("]}");
                 }
-                json!({"resultType": "matrix", "result": result})
+                text.push_str("]}");
+                text
             }
             Shape::Group(labels) => {
                 let mut groups: BTreeSet<Labels> = BTreeSet::new();
@@ -91,7 +100,7 @@ impl Query {
                     groups.insert(labels.iter().filter_map(own).collect());
                 }
                 let result: Vec<Value> = groups.into_iter().map(|metric| json!({"metric": metric, "value": [seconds(at), "1"]})).collect();
-                json!({"resultType": "vector", "result": result})
+                json!({"resultType": "vector", "result": result}).to_string()
             }
         }
     }
@@ -99,11 +108,6 @@ impl Query {
 
 fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1000.0
-}
-
-/// A value as Prometheus writes it.
-fn number(value: f64) -> String {
-    value.to_string()
 }
 
 /// A duration of Prometheus, `1h30m`, `15s`, `500ms`, in milliseconds.
@@ -271,8 +275,12 @@ mod tests {
         database
     }
 
+    fn result(query: &Query, database: &Database, at: i64) -> Value {
+        serde_json::from_str::<Value>(&query.answer(database, at, false)).unwrap()["result"].clone()
+    }
+
     fn ask(text: &str, at: i64) -> Value {
-        Query::parse(text).unwrap().answer(&database(), at)["result"].clone()
+        result(&Query::parse(text).unwrap(), &database(), at)
     }
 
     #[test]
@@ -311,8 +319,8 @@ mod tests {
         database.push(id, 1000, 1.0);
         database.push(id, 2000, f64::NAN);
         let query = Query::parse("group by (pod) (up)").unwrap();
-        assert_eq!(query.answer(&database, 1500)["result"].as_array().unwrap().len(), 1);
-        assert_eq!(query.answer(&database, 2500)["result"].as_array().unwrap().len(), 0);
-        assert_eq!(Query::parse("up[10s]").unwrap().answer(&database, 2500)["result"][0]["values"], json!([[1.0, "1"]]));
+        assert_eq!(result(&query, &database, 1500).as_array().unwrap().len(), 1);
+        assert_eq!(result(&query, &database, 2500).as_array().unwrap().len(), 0);
+        assert_eq!(result(&Query::parse("up[10s]").unwrap(), &database, 2500)[0]["values"], json!([[1.0, "1"]]));
     }
 }

@@ -87,13 +87,15 @@ impl Target {
         })
     }
 
-    /// Counts what the model predicted.
-    pub(super) fn predictions(&mut self, behaviour: &Behaviour, rng: &mut SmallRng, count: u64) {
+    /// Counts what the model predicted, and says it.
+    pub(super) fn predictions(&mut self, behaviour: &Behaviour, rng: &mut SmallRng, count: u64) -> Vec<(String, u64)> {
         if count == 0 {
-            return;
+            return Vec::new();
         }
+        let mut predicted = Vec::new();
         for (class, count) in behaviour.classes(rng, count) {
             if count > 0 {
+                predicted.push((class.to_owned(), count));
                 let own = &self.own;
                 let counter = self.classes.entry(class.to_owned()).or_insert_with(|| {
                     let mut labels = own.clone();
@@ -106,6 +108,7 @@ impl Target {
         let (buckets, sum) = behaviour.scores(rng, count);
         let own = &self.own;
         self.scores.get_or_insert_with(|| Histogram::new("model_prediction_value", own.clone(), &SCORE_BOUNDS)).record(&buckets, sum);
+        predicted
     }
 
     /// The process starts again: everything is forgotten.
