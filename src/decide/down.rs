@@ -44,7 +44,13 @@ impl Pass<'_> {
             return None;
         }
         let worst = judgement.metrics.iter().find(|metric| metric.verdict == Verdict::Fail).or(judgement.metrics.first());
-        let what = worst.map_or_else(|| "the metrics together".to_owned(), |metric| metric.message.clone());
+        let what = worst.map_or_else(
+            || "the metrics together".to_owned(),
+            |metric| match metric.message.starts_with(&metric.metric) {
+                true => metric.message.clone(),
+                false => format!("{}: {}", metric.metric, metric.message),
+            },
+        );
         let message = format!("{} is worse than {}: {what}", self.canary_words(), self.stable_words());
         Some(self.roll_back(reason::ANALYSIS_FAILED, message))
     }

@@ -52,7 +52,7 @@ async fn promoted(world: &World, shape: Shape) {
 
 /// The hour before a rollout, in short: dispersion is learnt from it.
 pub async fn baseline() {
-    tokio::time::sleep(Duration::from_secs(45)).await;
+    tokio::time::sleep(Duration::from_secs(45)).await; // twenty windows
 }
 
 /// The condition of that type.

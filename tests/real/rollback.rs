@@ -46,15 +46,17 @@ async fn taken_back(world: &World, shape: Shape, fault: (&str, &str), metric: &s
     let record = world.record().await;
     world.apply(&judged("10s"));
     let rollout = world.until_phase("RolledBack", LATER).await;
-    let alert = world.until_alert("of the rollback", SOON, |alert| alert.to_string().contains(metric)).await;
+    let alert = world.until_alert("of the rollback", SOON, |alert| alert["labels"]["alertname"] == "RolloutRolledBack").await;
 
     let status = &rollout["status"];
     assert_eq!(status["decision"]["why"][0]["metric"], metric, "{}", pretty(status));
     assert_eq!(status["decision"]["why"][0]["verdict"], "Fail", "{}", pretty(status));
     assert_eq!(status["refused"][0]["revision"], status["canary"]["revision"], "{}", pretty(status));
     assert!(status["decision"]["exposure"]["canaryRequests"].as_i64().is_some_and(|n| n > 0), "{}", pretty(status));
-    let text = alert["annotations"].to_string();
-    assert!(text.contains("fraud") && text.contains("v2"), "the alert names the rollout and the version: {text}");
+    let (text, numbers) = (alert["annotations"].to_string(), status["decision"]["why"][0]["message"].as_str().unwrap());
+    for part in ["Rolled back", "fraud", "v2", "reached the canary", "haldane explain", numbers] {
+        assert!(text.contains(part), "{part:?} is not in the alert: {text}");
+    }
     let latch = managed(&record.seen().last().unwrap().object);
     assert_eq!(
         latch["primary"]["latch"]["revision"].as_str().or(latch["primary"]["revision"].as_str()),

@@ -287,7 +287,7 @@ mod tests {
     fn a_range_is_open_at_its_begin_and_closed_at_its_end() {
         let result = ask(r#"istio_requests_total{pod="a", response_code!~"5.*"}[3s]"#, 9000);
         assert_eq!(result.as_array().unwrap().len(), 1);
-        assert_eq!(result[0]["values"], json!([[7.0, "7"], [8.0, "8"], [9.0, "9"]]));
+        assert_eq!(result[0]["values"], json!([[7, "7"], [8, "8"], [9, "9"]]));
         assert_eq!(result[0]["metric"]["__name__"], "istio_requests_total");
     }
 
@@ -321,6 +321,6 @@ mod tests {
         let query = Query::parse("group by (pod) (up)").unwrap();
         assert_eq!(result(&query, &database, 1500).as_array().unwrap().len(), 1);
         assert_eq!(result(&query, &database, 2500).as_array().unwrap().len(), 0);
-        assert_eq!(result(&Query::parse("up[10s]").unwrap(), &database, 2500)[0]["values"], json!([[1.0, "1"]]));
+        assert_eq!(result(&Query::parse("up[10s]").unwrap(), &database, 2500)[0]["values"], json!([[1, "1"]]));
     }
 }
