@@ -1,0 +1,11 @@
+//! The true controller, over HTTP, against the simulated world, in virtual time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "sim_controller/crashes.rs"]
+mod crashes;
+#[path = "sim_controller/outages.rs"]
+mod outages;
+#[path = "sim_controller/outcomes.rs"]
+mod outcomes;
+#[path = "sim_controller/stage.rs"]
+mod stage;
