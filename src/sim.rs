@@ -1,7 +1,7 @@
 //! A world in one process, on loopback: a Kubernetes API, a mesh of proxies, open-loop traffic and a Prometheus. The true controller runs
 //! against it over HTTP, in the demo and in the tests. Nothing in here is used by the controller itself.
 //!
-//! The traffic engine ticks every 50 ms: it reads the route from the store, lets each proxy have it after that proxy's own delay, draws
+//! The traffic engine ticks every 100 ms: it reads the route from the store, lets each proxy have it after that proxy's own delay, draws
 //! how many requests came and what became of them, adds that to the counters of sidecars, gateways and models, and scrapes the targets
 //! that are due. Time comes from tokio, so that a test with paused time plays hours in seconds.
 

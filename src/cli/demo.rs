@@ -72,13 +72,6 @@ struct Ended {
 }
 
 pub(super) async fn run(args: &DemoArgs, clock: Clock, output: &Output) -> Result<Exit, Failure> {
-    tokio::select! {
-        ended = play(args, clock, output) => ended,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Error, "stopped before the end", "")),
-    }
-}
-
-async fn play(args: &DemoArgs, clock: Clock, output: &Output) -> Result<Exit, Failure> {
     let begin = Instant::now();
     let mut config = WorldConfig::new(clock, args.seed);
     config.rps = f64::from(args.rps);
@@ -87,25 +80,10 @@ async fn play(args: &DemoArgs, clock: Clock, output: &Output) -> Result<Exit, Fa
     let controller = Controller::start(&world)?;
     let mut board = Board::new(&world, output, clock);
     board.say(&intro(&world, &kubeconfig));
-
-    let good = Behaviour::default().with_errors(0.0007).with_latency(37.0, 165.0);
-    board.say("\n1. v2 is a good build: as right as v1, and a little faster\n");
-    world.deploy("v2", good.clone());
-    let rollout: Rollout = serde_yaml::from_str(MANIFEST).map_err(|e| Failure::new(Exit::Error, e.to_string(), ""))?;
-    world.apply(&rollout).await.map_err(refused)?;
-    board.compare("v1", "v2");
-    let promoted = follow(&mut board, &controller, "v2", Phase::Promoted).await?;
-
-    board.say("\n2. v3 answers 200 to everything, as fast as before; its predictions have shifted\n");
-    let drifting = good.with_classes(&[("legit", 0.62), ("review", 0.10), ("fraud", 0.28)]).with_scores(0.25, 1.0);
-    world.deploy("v3", drifting);
-    let mut next = rollout;
-    next.spec.canary.subset = "v3".into();
-    world.apply(&next).await.map_err(refused)?;
-    board.compare("v2", "v3");
-    let rolled_back = follow(&mut board, &controller, "v3", Phase::RolledBack).await?;
-    board.say(&alert(&world).await);
-
+    let [promoted, rolled_back] = tokio::select! {
+        ended = play(&world, &controller, &mut board) => ended?,
+        _ = tokio::signal::ctrl_c() => return Err(Failure::new(Exit::Error, "stopped before the end", "")),
+    };
     let ended = Ended { promoted, rolled_back, seconds: begin.elapsed().as_secs() };
     output.data("Demo", &ended, || summary(&ended, output))?;
     if args.keep {
@@ -117,6 +95,31 @@ async fn play(args: &DemoArgs, clock: Clock, output: &Output) -> Result<Exit, Fa
         return Ok(Exit::Reached);
     }
     Err(Failure::new(Exit::Error, "the demo did not end as it should", "haldane demo --seed NUMBER, with another number"))
+}
+
+/// Both acts: whether v2 was promoted, and v3 rolled back.
+async fn play(world: &World, controller: &Controller, board: &mut Board<'_>) -> Result<[bool; 2], Failure> {
+    let good = Behaviour::default().with_errors(0.0007).with_latency(37.0, 165.0);
+    board.say("\n1. v2 is a good build: as right as v1, and a little faster\n");
+    world.deploy("v2", good.clone());
+    let rollout: Rollout = serde_yaml::from_str(MANIFEST).map_err(|e| Failure::new(Exit::Error, e.to_string(), ""))?;
+    world.apply(&rollout).await.map_err(refused)?;
+    board.compare("v1", "v2");
+    if !follow(board, controller, "v2", Phase::Promoted).await? {
+        return Ok([false, false]);
+    }
+    board.say("\n2. v3 answers 200 to everything, as fast as before; its predictions have shifted\n");
+    let drifting = good.with_classes(&[("legit", 0.62), ("review", 0.10), ("fraud", 0.28)]).with_scores(0.25, 1.0);
+    world.deploy("v3", drifting);
+    let mut next = rollout;
+    next.spec.canary.subset = "v3".into();
+    world.apply(&next).await.map_err(refused)?;
+    board.compare("v2", "v3");
+    let rolled_back = follow(board, controller, "v3", Phase::RolledBack).await?;
+    if rolled_back {
+        board.say(&alert(world).await);
+    }
+    Ok([true, rolled_back])
 }
 
 /// Shows an act until it has ended; true when it ended as it should.
@@ -150,7 +153,7 @@ fn has_ended(status: &RolloutStatus) -> bool {
 fn intro(world: &World, kubeconfig: &Kubeconfig) -> String {
     let file = kubeconfig.0.display();
     format!(
-        "A Kubernetes API, an Istio mesh, traffic and a Prometheus in this process; the controller is the true one.\n\n  From a second \
+        "A Kubernetes API, an Istio mesh, traffic and a Prometheus in this process;\nthe controller is the true one.\n\n  From a second \
          terminal:\n    export KUBECONFIG={file}\n    kubectl get rollouts.haldane.dev,virtualservices,pods -n {NAMESPACE}\n    kubectl \
          describe rollouts.haldane.dev {APP} -n {NAMESPACE}\n    haldane status {APP} -n {NAMESPACE}\n    haldane abort {APP} -n \
          {NAMESPACE} --reason 'I say so'\n  Prometheus: {}\n",
@@ -184,7 +187,7 @@ fn summary(ended: &Ended, output: &Output) -> String {
         if good { output.paint(Tone::Good, yes) } else { output.paint(Tone::Bad, "NOT AS IT SHOULD") }
     };
     format!(
-        "\n  {APP} v2   5 -> 20 -> 50 -> 100 %   {}\n  {APP} v3   5 %                     {}: all 200, as fast, predictions shifted\n  {} s \
+        "\n  {APP} v2   5 -> 20 -> 50 -> 100 %   {}\n  {APP} v3   5 %                     {}: all 200, predictions shifted\n  {} s \
          in all\n",
         word(ended.promoted, "PROMOTED"),
         word(ended.rolled_back, "ROLLED BACK"),

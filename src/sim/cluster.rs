@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     apiserver::{suffix, uid},
     objects::{Objects, seconds_text},
+    store::Tables,
 };
 
 /// One version's Deployment.
@@ -30,13 +31,15 @@ pub struct Cluster {
     ready_at: BTreeMap<String, Timestamp>,
     start_up: Duration,
     addresses: u32,
+    /// Revision of the store when everything was in its place.
+    settled: u64,
 }
 
 impl Cluster {
     /// A cluster that keeps the versions of one app; a new pod is ready after `start_up`.
     pub fn new(objects: Objects, namespace: &str, app: &str, start_up: Duration) -> Self {
         let (namespace, app) = (namespace.to_owned(), app.to_owned());
-        Self { objects, namespace, app, workloads: BTreeMap::new(), ready_at: BTreeMap::new(), start_up, addresses: 0 }
+        Self { objects, namespace, app, workloads: BTreeMap::new(), ready_at: BTreeMap::new(), start_up, addresses: 0, settled: 0 }
     }
 
     /// Deploys a version, or a new build of it. Its pods get a new hash, which is returned. `since`: they have been there since then, and
@@ -45,6 +48,7 @@ impl Cluster {
         let number = self.objects.store().number();
         let hash = format!("{}{}", suffix(number), suffix(number ^ 0xABCD)).chars().take(9).collect::<String>();
         self.workloads.insert(version.to_owned(), Workload { hash: hash.clone(), replicas, healthy: true });
+        self.settled = 0;
         self.describe(version);
         if let Some(since) = since {
             for _ in 0..replicas {
@@ -60,6 +64,7 @@ impl Cluster {
         if let Some(workload) = self.workloads.get_mut(version) {
             workload.replicas = replicas;
         }
+        self.settled = 0;
         self.describe(version);
         self.sync(now);
     }
@@ -69,6 +74,7 @@ impl Cluster {
         if let Some(workload) = self.workloads.get_mut(version) {
             workload.healthy = healthy;
         }
+        self.settled = 0;
         self.sync(now);
     }
 
@@ -78,6 +84,7 @@ impl Cluster {
         for name in &names {
             self.ready_at.insert(name.clone(), later(now, down));
         }
+        self.settled = 0;
         self.sync(now);
         names
     }
@@ -91,6 +98,16 @@ impl Cluster {
 
     /// Brings everything to where it should be by now.
     pub fn sync(&mut self, now: Timestamp) {
+        let due = self.ready_at.values().any(|at| *at <= now);
+        if !due && self.objects.store().read(Tables::revision) == self.settled {
+            return;
+        }
+        self.place(now);
+        self.ready_at.retain(|_, at| *at > now);
+        self.settled = self.objects.store().read(Tables::revision);
+    }
+
+    fn place(&mut self, now: Timestamp) {
         for (version, workload) in self.workloads.clone() {
             let (mine, older): (Vec<_>, Vec<_>) =
                 self.pods(&version).into_iter().partition(|p| text(p, "/metadata/labels/pod-template-hash") == workload.hash);

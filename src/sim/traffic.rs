@@ -17,7 +17,7 @@ use counters::Target;
 use super::{
     mesh::{ControlPlane, Proxy, Watched},
     prometheus::series::{Database, Labels},
-    store::Store,
+    store::{Store, Tables},
 };
 
 /// What never changes while the world runs.
@@ -47,6 +47,8 @@ pub struct Traffic {
     gateways: Vec<Target>,
     pods: BTreeMap<String, PodCounters>,
     behaviours: BTreeMap<String, Arc<Behaviour>>,
+    /// Revision of the store at which the pods were read.
+    discovered: u64,
     scraping: bool,
     last: Timestamp,
     served: BTreeMap<String, Served>,
@@ -136,6 +138,7 @@ impl Traffic {
             gateways,
             pods: BTreeMap::new(),
             behaviours: BTreeMap::new(),
+            discovered: 0,
             scraping: true,
             last: start,
             served: BTreeMap::new(),
@@ -255,6 +258,10 @@ impl Traffic {
 
     /// Follows the pods in the store: new ones get targets, gone ones go stale.
     fn discover(&mut self, store: &Store, database: &mut Database, now: Timestamp) {
+        let revision = store.read(Tables::revision);
+        if std::mem::replace(&mut self.discovered, revision) == revision {
+            return;
+        }
         let namespace = self.config.watched.namespace.clone();
         let found: BTreeMap<String, PodIdentity> =
             store.read(|t| t.list("pods", Some(&namespace))).iter().filter_map(|p| identity(p)).collect();

@@ -34,7 +34,7 @@ pub const APP: &str = "fraud";
 /// Prometheus keeps samples for so long.
 const RETENTION: Duration = Duration::from_secs(2 * 3600);
 /// Length of one tick of traffic.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 /// Length of one tick while the past is played.
 const PAST_TICK: SignedDuration = SignedDuration::from_millis(250);
 

@@ -71,7 +71,7 @@ async fn reads_may_be_old() {
 
 /// The controller dies at its n-th write, before or after it is stored; another one goes on.
 async fn dies_at(n: u64, after: bool, good: bool) -> bool {
-    let mut stage = Stage::with(40 + n, |c| c.history = Duration::from_secs(300)).await;
+    let mut stage = Stage::with(40 + n, |c| c.history = Duration::from_secs(120)).await;
     let fault = if after { Fault::HangAfter } else { Fault::Hang };
     let mut struck = stage.world.api().faults().add(Rule::on_write(fault).agent("replica-1").from(n));
     stage.control(false);

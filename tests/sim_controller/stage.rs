@@ -32,7 +32,7 @@ impl Stage {
     pub async fn with(seed: u64, change: impl FnOnce(&mut WorldConfig)) -> Self {
         let clock = Clock::virtual_from("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
         let mut config = WorldConfig::new(clock, seed);
-        (config.rps, config.history) = (1000.0, Duration::from_secs(600));
+        (config.rps, config.history) = (1000.0, Duration::from_secs(300));
         change(&mut config);
         let world = World::start(config).await.unwrap();
         let begin = world.objects().store().read(|t| t.revision());
@@ -77,12 +77,12 @@ impl Stage {
 
     /// Waits until the status is as wanted.
     pub async fn until(&self, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
-        for _ in 0..6000 {
+        for _ in 0..2400 {
             let status = self.world.status();
             if wanted(&status) {
                 return status;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
         let status = self.world.status();
         panic!("not {what} within ten minutes: {:?} {:?} {:?}", status.phase, status.step, status.decision.map(|d| d.message));
