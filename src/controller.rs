@@ -46,6 +46,8 @@ pub struct Options {
     pub election: Option<(String, String)>,
     /// The configuration file; `None`: `config` stays as it is.
     pub config_file: Option<PathBuf>,
+    /// The clock; `None`: the machine's. Another one is for simulations in virtual time.
+    pub clock: Option<Clock>,
 }
 
 /// Why the controller cannot run.
@@ -76,7 +78,7 @@ pub enum ControllerError {
 /// # Errors
 /// When something needed at the start is missing.
 pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: impl Future<Output = ()>) -> Result<(), ControllerError> {
-    let clock = Clock::system();
+    let clock = options.clock.unwrap_or_else(Clock::system);
     let metrics = Metrics::new();
     let virtual_service = mesh_kind(&client, "VirtualService").await?;
     let destination_rule = mesh_kind(&client, "DestinationRule").await?;

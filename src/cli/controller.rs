@@ -46,8 +46,13 @@ pub(super) async fn run(args: &ControllerArgs, global: &Global, environment: &En
     let lease_namespace = args.lease_namespace.clone().or(own).unwrap_or_else(|| "haldane-system".to_owned());
     let me = format!("{}-{}", environment.host.as_deref().unwrap_or("haldane"), std::process::id());
     let namespaces = global.namespace.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
-    let options =
-        Options { namespaces, listen: Some(args.listen), election: Some((lease_namespace, me)), config_file: Some(args.config.clone()) };
+    let options = Options {
+        namespaces,
+        listen: Some(args.listen),
+        election: Some((lease_namespace, me)),
+        config_file: Some(args.config.clone()),
+        clock: None,
+    };
     match control(client, config, options, signal()).await {
         Ok(()) => Ok(Exit::Reached),
         Err(error @ ControllerError::Config(_)) => Err(Failure::new(Exit::Usage, error.to_string(), "")),

@@ -88,15 +88,16 @@ async fn play(args: &DemoArgs, clock: Clock, output: &Output) -> Result<Exit, Fa
     let mut board = Board::new(&world, output, clock);
     board.say(&intro(&world, &kubeconfig));
 
-    board.say("\n1. v2 is a good build: as right and as fast as v1\n");
-    world.deploy("v2", Behaviour::default());
+    let good = Behaviour::default().with_errors(0.0007).with_latency(37.0, 165.0);
+    board.say("\n1. v2 is a good build: as right as v1, and a little faster\n");
+    world.deploy("v2", good.clone());
     let rollout: Rollout = serde_yaml::from_str(MANIFEST).map_err(|e| Failure::new(Exit::Error, e.to_string(), ""))?;
     world.apply(&rollout).await.map_err(refused)?;
     board.compare("v1", "v2");
     let promoted = follow(&mut board, &controller, "v2", Phase::Promoted).await?;
 
     board.say("\n2. v3 answers 200 to everything, as fast as before; its predictions have shifted\n");
-    let drifting = Behaviour::default().with_classes(&[("legit", 0.62), ("review", 0.10), ("fraud", 0.28)]).with_scores(0.25, 1.0);
+    let drifting = good.with_classes(&[("legit", 0.62), ("review", 0.10), ("fraud", 0.28)]).with_scores(0.25, 1.0);
     world.deploy("v3", drifting);
     let mut next = rollout;
     next.spec.canary.subset = "v3".into();

@@ -126,11 +126,13 @@ impl Fault {
 #[derive(Clone, Debug)]
 pub struct Rule {
     verb: Option<Verb>,
+    writes: bool,
     resource: Option<String>,
     subresource: Option<String>,
     name: Option<String>,
     agent: Option<String>,
     first: u64,
+    every: u64,
     times: u64,
     fault: Fault,
 }
@@ -138,7 +140,13 @@ pub struct Rule {
 impl Rule {
     /// Every request gets this fault.
     pub fn always(fault: Fault) -> Self {
-        Self { verb: None, resource: None, subresource: None, name: None, agent: None, first: 1, times: u64::MAX, fault }
+        let (first, every, times) = (1, 1, u64::MAX);
+        Self { verb: None, writes: false, resource: None, subresource: None, name: None, agent: None, first, every, times, fault }
+    }
+
+    /// The next write, of whatever kind, gets this fault, once.
+    pub fn on_write(fault: Fault) -> Self {
+        Self { writes: true, times: 1, ..Self::always(fault) }
     }
 
     /// The next request with this verb for this resource (`rollouts.haldane.dev`) gets this fault, once.
@@ -170,6 +178,12 @@ impl Rule {
         self
     }
 
+    /// Only each n-th of them, beginning with the first.
+    pub fn every(mut self, n: u64) -> Self {
+        self.every = n.max(1);
+        self
+    }
+
     /// For so many of them.
     pub fn times(mut self, count: u64) -> Self {
         self.times = count;
@@ -183,6 +197,7 @@ impl Rule {
 
     fn fits(&self, r: &Record) -> bool {
         self.verb.is_none_or(|v| v == r.verb)
+            && (!self.writes || r.verb.writes())
             && self.resource.as_ref().is_none_or(|x| *x == r.resource)
             && self.subresource.as_ref().is_none_or(|x| *x == r.subresource)
             && self.name.as_ref().is_none_or(|x| *x == r.name)
@@ -285,7 +300,8 @@ impl Faults {
                 continue;
             }
             active.seen += 1;
-            if active.seen >= active.rule.first && active.seen - active.rule.first < active.rule.times {
+            let (rule, past) = (&active.rule, active.seen.checked_sub(active.rule.first));
+            if past.is_some_and(|past| past % rule.every == 0 && past / rule.every < rule.times) {
                 active.hits.send_modify(|hits| *hits += 1);
                 fault = Some(active.rule.fault.clone());
             }

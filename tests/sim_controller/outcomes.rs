@@ -1,0 +1,101 @@
+//! How rollouts end.
+
+use haldane::{api::Phase, sim::traffic::Behaviour};
+
+use crate::stage::{Stage, better, rollout};
+
+#[tokio::test(start_paused = true)]
+async fn a_healthy_version_goes_up_step_by_step_and_is_promoted() {
+    let mut stage = Stage::set(1).await;
+    stage.control(false);
+    stage.world.deploy("v2", better());
+    stage.apply("v2").await;
+    let status = stage.until_phase("v2", Phase::Promoted).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
+    assert_eq!(status.stable.unwrap().subset, "v2");
+    let served = stage.world.served();
+    assert!(!served.contains_key(""), "no request found nobody");
+    stage.seconds(5).await;
+    let counts = stage.world.api().faults().counts();
+    println!("requests of a four-step update: {counts:#?}");
+    let routes = counts.get(&("patch", "virtualservices.networking.istio.io".to_owned()));
+    assert_eq!(routes, Some(&4), "one write to the route for each step");
+    let asked = requests(&stage);
+    assert!(asked <= 45, "{asked} requests: {counts:?}");
+    stage.seconds(600).await;
+    assert_eq!(requests(&stage), asked, "nothing is asked at rest");
+}
+
+/// Requests so far, lists and watches left out.
+fn requests(stage: &Stage) -> usize {
+    let counts = stage.world.api().faults().counts();
+    counts.iter().filter(|((verb, _), _)| !matches!(*verb, "watch" | "list" | "other")).map(|(_, count)| count).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_versions_after_it_are_compared_with_it() {
+    let mut stage = Stage::set(2).await;
+    stage.control(false);
+    stage.world.deploy("v2", better());
+    stage.apply("v2").await;
+    stage.until_phase("v2", Phase::Promoted).await;
+    stage.world.deploy("v3", better());
+    stage.apply("v3").await;
+    let status = stage.until_phase("v3", Phase::Promoted).await;
+    assert_eq!(status.history.len(), 2);
+    assert_eq!(stage.weights_of("v3"), [0, 5, 20, 50, 100]);
+}
+
+async fn is_taken_back(seed: u64, behaviour: Behaviour, because: &str) {
+    let mut stage = Stage::set(seed).await;
+    stage.control(false);
+    stage.world.deploy("v2", behaviour);
+    stage.apply("v2").await;
+    let status = stage.until_phase("v2", Phase::RolledBack).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5, 0]);
+    assert_eq!(status.decision.unwrap().why[0].metric, because);
+    stage.seconds(5).await;
+    let alerts = stage.alerts();
+    assert!(alerts.iter().any(|text| text.contains("Rolled back: ml/fraud v2")), "{alerts:?}");
+    stage.seconds(120).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5, 0], "a refused revision is not tried again");
+    let hash = stage.world.deploy("v2", better());
+    let status = stage.until_phase("v2", Phase::Promoted).await;
+    assert_eq!(status.stable.unwrap().revision, hash, "other pods are");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_errs_is_taken_back_at_its_first_step() {
+    is_taken_back(3, Behaviour::default().with_errors(0.10), "errorRate").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_version_is_taken_back_at_its_first_step() {
+    is_taken_back(4, Behaviour::default().with_latency(80.0, 400.0), "latency").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_answers_have_shifted_is_taken_back_at_its_first_step() {
+    is_taken_back(5, Behaviour::default().with_classes(&[("legit", 0.6), ("review", 0.1), ("fraud", 0.3)]), "drift").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_alone_is_enough_to_judge_by() {
+    let mut stage = Stage::with(6, |c| c.sidecars = false).await;
+    stage.control(false);
+    stage.world.deploy("v2", Behaviour::default().with_errors(0.10));
+    stage.apply("v2").await;
+    stage.until_phase("v2", Phase::RolledBack).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_metrics_the_holds_alone_decide() {
+    let mut stage = Stage::set(7).await;
+    stage.control(false);
+    stage.world.deploy("v2", Behaviour::default().with_errors(1.0));
+    stage.world.apply(&rollout("v2", serde_json::json!({"analysis": {"metrics": []}}))).await.unwrap();
+    stage.until_phase("v2", Phase::Promoted).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
+    assert!(stage.world.prometheus().asked().is_empty(), "nothing is asked where nothing is judged");
+}

@@ -1,0 +1,140 @@
+//! A world in virtual time with controllers in it, and what the route went through.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use haldane::{
+    api::{Phase, Rollout, RolloutStatus},
+    clock::Clock,
+    config::ConfigHandle,
+    controller::{self, Options},
+    sim::{
+        NAMESPACE, World, WorldConfig,
+        faults::{Fault, Rule},
+        traffic::Behaviour,
+    },
+};
+use jiff::Timestamp;
+use kube::Client;
+use serde_json::{Value, json};
+
+pub struct Stage {
+    pub world: World,
+    clock: Clock,
+    replicas: Vec<(String, tokio::task::JoinHandle<()>)>,
+    begin: u64,
+}
+
+impl Stage {
+    pub async fn set(seed: u64) -> Self {
+        Self::with(seed, |_| {}).await
+    }
+
+    pub async fn with(seed: u64, change: impl FnOnce(&mut WorldConfig)) -> Self {
+        let clock = Clock::virtual_from("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
+        let mut config = WorldConfig::new(clock, seed);
+        (config.rps, config.history) = (1000.0, Duration::from_secs(600));
+        change(&mut config);
+        let world = World::start(config).await.unwrap();
+        let begin = world.objects().store().read(|t| t.revision());
+        Self { world, clock, replicas: Vec::new(), begin }
+    }
+
+    /// Starts a controller; with an election if there shall be several.
+    pub fn control(&mut self, election: bool) {
+        let name = format!("replica-{}", self.replicas.len() + 1);
+        let mut config = self.world.kube_config();
+        config.default_retry = false;
+        config.headers.push((http::header::USER_AGENT, name.parse().unwrap()));
+        let client = Client::try_from(config).unwrap();
+        let handle = ConfigHandle::fixed(self.world.controller_config(Duration::from_secs(1)));
+        let options = Options {
+            namespaces: vec![NAMESPACE.into()],
+            election: election.then(|| ("haldane-system".to_owned(), name.clone())),
+            clock: Some(self.clock),
+            ..Options::default()
+        };
+        let task = tokio::spawn(async move {
+            controller::run(client, handle, options, std::future::pending()).await.unwrap();
+        });
+        self.replicas.push((name, task));
+    }
+
+    /// Kills the newest controller: no pass of it goes on, and nothing that it sends is answered any more.
+    pub fn kill(&mut self) {
+        let (name, task) = self.replicas.last().unwrap();
+        task.abort();
+        self.world.api().faults().add(Rule::always(Fault::Hang).agent(&format!("{name} ")).forever());
+        self.world.api().faults().add(Rule::always(Fault::Hang).agent(name).forever());
+    }
+
+    pub async fn apply(&self, subset: &str) {
+        self.world.apply(&rollout(subset, json!({}))).await.unwrap();
+    }
+
+    pub async fn seconds(&self, seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// Waits until the status is as wanted.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
+        for _ in 0..6000 {
+            let status = self.world.status();
+            if wanted(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let status = self.world.status();
+        panic!("not {what} within ten minutes: {:?} {:?} {:?}", status.phase, status.step, status.decision.map(|d| d.message));
+    }
+
+    pub async fn until_phase(&self, subset: &str, phase: Phase) -> RolloutStatus {
+        let about = |s: &RolloutStatus| s.decision.as_ref().and_then(|d| d.canary.as_ref()).is_some_and(|c| c.subset == subset);
+        self.until(&format!("{phase:?}"), |s| s.phase == Some(phase) && about(s)).await
+    }
+
+    /// Canary's weight after each write of the VirtualService that changed it.
+    pub fn weights_of(&self, subset: &str) -> Vec<i64> {
+        let changes = self.world.objects().store().read(|t| t.since(self.begin)).unwrap();
+        let mut seen: Vec<i64> = vec![0];
+        for change in changes.iter().filter(|c| c.key.table == "virtualservices") {
+            let weight = weights(&change.after).get(subset).copied().unwrap_or(0);
+            if seen.last() != Some(&weight) {
+                seen.push(weight);
+            }
+        }
+        seen
+    }
+
+    /// Texts of the alerts so far.
+    pub fn alerts(&self) -> Vec<String> {
+        self.world.alerts().received().iter().map(|d| d.text()).collect()
+    }
+}
+
+pub fn weights(route: &Value) -> BTreeMap<String, i64> {
+    let list = route.pointer("/spec/http/0/route").and_then(Value::as_array).cloned().unwrap_or_default();
+    let alone = list.len() == 1;
+    let one = |d: &Value| {
+        let subset = d["destination"]["subset"].as_str().unwrap_or_default().to_owned();
+        (subset, d["weight"].as_i64().unwrap_or(if alone { 100 } else { 0 }))
+    };
+    list.iter().map(one).collect()
+}
+
+/// The Rollout of the stories, with fields of its spec replaced.
+pub fn rollout(subset: &str, spec: Value) -> Rollout {
+    let metrics = json!([{"errorRate": {}}, {"latency": {}}, {"drift": {"counter": "model_prediction_class_total", "class": "class"}}]);
+    let mut whole = json!({
+        "traffic": {"virtualService": "fraud"}, "canary": {"subset": subset}, "strategy": {"canary": {"hold": "10s"}},
+        "analysis": {"interval": "2s", "warmUp": "1s", "metrics": metrics},
+    });
+    json_patch::merge(&mut whole, &spec);
+    let metadata = json!({"name": "fraud"});
+    serde_json::from_value(json!({"apiVersion": "haldane.dev/v1alpha1", "kind": "Rollout", "metadata": metadata, "spec": whole})).unwrap()
+}
+
+/// A healthy version: a little better than stable, so that no story ends by the judge's one false alarm in a hundred.
+pub fn better() -> Behaviour {
+    Behaviour::default().with_errors(0.0005).with_latency(37.0, 165.0)
+}
