@@ -75,7 +75,7 @@ async fn cluster(global: &Global) -> Result<Config, Box<dyn std::error::Error + 
 }
 
 /// SIGTERM, SIGINT.
-async fn signal() {
+pub(super) async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => {

@@ -82,13 +82,13 @@ pub(super) async fn run(args: &DemoArgs, clock: Clock, output: &Output) -> Resul
     board.say(&intro(&world, &kubeconfig));
     let [promoted, rolled_back] = tokio::select! {
         ended = play(&world, &controller, &mut board) => ended?,
-        _ = tokio::signal::ctrl_c() => return Err(Failure::new(Exit::Error, "stopped before the end", "")),
+        () = super::controller::signal() => return Err(Failure::new(Exit::Error, "stopped before the end", "")),
     };
     let ended = Ended { promoted, rolled_back, seconds: begin.elapsed().as_secs() };
     output.data("Demo", &ended, || summary(&ended, output))?;
     if args.keep {
         output.hint("\nthe world goes on until Ctrl-C");
-        let _ = tokio::signal::ctrl_c().await;
+        super::controller::signal().await;
     }
     controller.stop().await;
     if promoted && rolled_back {
