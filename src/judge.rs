@@ -122,6 +122,8 @@ pub(crate) struct Context<'a> {
     pub(crate) interval_seconds: f64,
     /// A person accepted what the limit that holds found.
     pub(crate) hold_accepted: bool,
+    /// The rollout has failed already: what holds is no longer of interest.
+    pub(crate) failed: bool,
 }
 
 /// A number that JSON gives back unchanged: at most 15 digits, 9 after the point.
@@ -270,6 +272,7 @@ impl Evidence {
             by_pod: self.by_pod,
             interval_seconds: self.interval_seconds,
             hold_accepted: self.hold_accepted,
+            failed: self.failed,
         }
     }
 

@@ -121,7 +121,10 @@ impl Pass<'_> {
             return self.ask(run, &step);
         }
         self.intend(0, None, false);
-        let message = format!("{} starts at {} %, compared with {}", version(&run.canary), step.weight, version(&run.stable));
+        let mut message = format!("{} starts at {} %, compared with {}", version(&run.canary), step.weight, version(&run.stable));
+        if let Some(manager) = self.seen.route.as_ref().ok().and_then(|view| view.gitops()) {
+            message.push_str(&format!("; {manager} applies spec.http as well: it must ignore the weights (docs/gitops.md)"));
+        }
         self.record(Outcome::Started, reason::AS_PLANNED, message.clone(), self.what_comes(run, 0), None);
         self.stance(Phase::Progressing, reason::AS_PLANNED, message)
     }

@@ -7,8 +7,6 @@ use crate::api::names::reason;
 use crate::api::{Outcome, Phase};
 use crate::state::{Pause, Stance};
 
-/// Managers that apply what git says, again and again.
-const APPLIERS: [&str; 6] = ["argocd", "flux", "kustomize-controller", "helm", "fleet", "config-sync"];
 /// A second lowering within this time is an applier, whoever it is.
 const CONTENDED: SignedDuration = SignedDuration::from_mins(10);
 
@@ -41,7 +39,7 @@ impl Pass<'_> {
             return None;
         }
         let raised_back = share > run.weight;
-        let known = view.appliers.last().filter(|manager| APPLIERS.iter().any(|known| manager.contains(known))).cloned();
+        let known = view.gitops().map(str::to_owned);
         let again = run.lowered.last().is_some_and(|last| self.now.duration_since(*last) < CONTENDED);
         let (now, before) = (self.now, run.weight);
         self.state.epoch += 1;

@@ -87,6 +87,20 @@ fn messages_carry_the_numbers() {
 }
 
 #[test]
+fn a_drift_that_rolls_back_does_not_speak_of_the_limit_that_holds() {
+    let mut evidence = calibrated();
+    let shifted = [("cat", 0.1), ("dog", 0.8), ("bird", 0.1)];
+    for k in 0..8 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.001, 0.05, &shifted)));
+    }
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    assert_eq!(judgement.verdict, Verdict::Fail);
+    let drift = found(&judgement, "drift");
+    assert_eq!(drift.reason, Some(EvidenceReason::FailLimit));
+    assert!(!drift.message.contains("limit that holds"), "{}", drift.message);
+}
+
+#[test]
 fn a_failure_stands_whatever_comes_after() {
     let mut evidence = calibrated();
     for k in 0..4 {

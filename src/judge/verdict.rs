@@ -242,7 +242,7 @@ fn drift_answer(
     let margin = super::kernel::Margin { r: 1.0, d: *rollback };
     let detect =
         windows_to_fail(expected(state, step), p, (p + 2.0 * rollback).clamp(0.07, 0.95), margin, phi, 0.5 * weight, super::FAIL_AT);
-    let (verdict, reason) = match (drift.held && !context.hold_accepted, passed) {
+    let (verdict, reason) = match (drift.held && !context.hold_accepted && !context.failed, passed) {
         (true, _) => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit)),
         (false, true) => (Verdict::Pass, None),
         (false, false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),

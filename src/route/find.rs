@@ -235,6 +235,17 @@ fn fit(route: &Value) -> Option<Fitting> {
     Some(Fitting { name: route["name"].as_str().map(str::to_owned), host: host?.to_owned(), port, entries })
 }
 
+/// Managers that apply what git says, again and again.
+const APPLIERS: [&str; 6] = ["argocd", "flux", "kustomize-controller", "helm", "fleet", "config-sync"];
+
+impl View {
+    /// The newest manager of `spec.http` that is known to apply what git says again and again, so that it would undo a weight.
+    pub fn gitops(&self) -> Option<&str> {
+        let newest = self.appliers.last()?;
+        APPLIERS.iter().any(|known| newest.contains(known)).then_some(newest.as_str())
+    }
+}
+
 /// Managers that own `spec.http` or something below, ours left out, oldest first.
 fn appliers(metadata: &Value) -> Vec<String> {
     let mut found: Vec<(String, String)> = metadata["managedFields"]

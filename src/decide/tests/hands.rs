@@ -47,6 +47,16 @@ fn a_known_applier_is_contended_at_once() {
 }
 
 #[test]
+fn a_known_applier_is_told_of_before_it_moves_a_weight() {
+    let mut world = World::new();
+    world.route["metadata"]["managedFields"] =
+        json!([{"manager": "argocd-controller", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:http": {}}}}]);
+    world.reach(5);
+    let started = world.said.iter().find(|message| message.contains("starts at")).unwrap();
+    assert!(started.contains("argocd-controller applies spec.http as well: it must ignore the weights"), "{started}");
+}
+
+#[test]
 fn a_share_raised_by_others_is_lowered_at_once_to_what_our_annotation_says() {
     let mut world = World::new();
     world.reach(20);

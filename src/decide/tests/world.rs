@@ -36,6 +36,8 @@ pub(super) struct World {
     /// Writes to the route.
     pub(super) writes: u32,
     pub(super) records: Vec<(crate::api::Outcome, String)>,
+    /// What the records say.
+    pub(super) said: Vec<String>,
     pub(super) others: Vec<(String, String)>,
 }
 
@@ -65,6 +67,7 @@ impl World {
             weights: vec![0],
             writes: 0,
             records: Vec::new(),
+            said: Vec::new(),
             others: Vec::new(),
         };
         world.pods("v1", "aaa", 10, 10);
@@ -176,6 +179,7 @@ impl World {
                 let kept = decision.state.clone();
                 self.state =
                     State { refused: kept.refused, history: kept.history, handled: kept.handled, decision: kept.decision, ..state };
+                self.said.extend(decision.records.iter().map(|record| record.message.clone()));
                 self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
             }
             _ => {}
