@@ -242,7 +242,7 @@ async fn mutate(
                 name = seen.name,
                 down,
                 milliseconds = took.as_millis() as u64,
-                message = decision.stance.message,
+                wanted = decision.stance.message,
                 "route written"
             );
             if down {
@@ -258,6 +258,12 @@ async fn mutate(
                 return Ok(true);
             }
             Err(ActError::Refused(message).into())
+        }
+        Err(error @ (ActError::Timeout(_) | ActError::Trouble(_))) if down && memory.refusal.is_none() => {
+            // A webhook that hangs answers as late as this: the decision must not wait for it.
+            tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = error.to_string(), "the route was not written");
+            memory.refusal = Some(error.to_string());
+            Ok(true)
         }
         Err(ActError::Stale(what)) => {
             reread(desk, memory, seen, rollout).await?;
@@ -297,8 +303,7 @@ fn follow(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &Sta
 pub fn retry(rollout: Arc<Rollout>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let memory = context.memory(&rollout);
     let failures = memory.try_lock().map_or(1, |memory| memory.failures);
-    let active =
-        rollout.status.as_ref().and_then(|status| status.checkpoint.as_ref()).is_some_and(|checkpoint| !checkpoint["run"].is_null());
+    let active = rollout.status.as_ref().is_some_and(crate::state::is_running);
     let longest = if active { 5 } else { 60 };
     let seconds = (1u64 << failures.min(6)).min(longest);
     tracing::warn!(namespace = rollout.namespace(), name = rollout.name_any(), error = %error, seconds, "the pass failed");

@@ -263,3 +263,8 @@ pub fn restore(status: Option<&RolloutStatus>) -> Result<State, CheckpointError>
     state.decision = status.decision.clone();
     Ok(state)
 }
+
+/// Whether a rollout is under way, as status says.
+pub fn is_running(status: &RolloutStatus) -> bool {
+    status.checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint["run"].is_null())
+}

@@ -89,7 +89,7 @@ pub async fn release(desk: &Desk, view: &View, stable: &str) -> Result<Value, Ac
 }
 
 fn find(object: &Value, view: &View) -> Result<View, ActError> {
-    route::find(object, view.name.as_deref()).map_err(|fault| ActError::Stale(fault.to_string()))
+    route::find(object, view.wanted()).map_err(|fault| ActError::Stale(fault.to_string()))
 }
 
 async fn write(desk: &Desk, view: &View, patch: json_patch::Patch) -> Result<Value, ActError> {

@@ -1,6 +1,6 @@
 //! `spec` of a Rollout, as users write it.
 
-use kube::{CustomResource, KubeSchema, core::Duration};
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -116,12 +116,12 @@ pub struct CanaryStrategy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
-    pub hold: Option<Duration>,
+    pub hold: Option<String>,
     /// How long a step may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
-    pub deadline: Option<Duration>,
+    pub deadline: Option<String>,
     /// What the deadline brings. Default: Hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_inconclusive: Option<OnInconclusive>,
@@ -147,12 +147,12 @@ pub struct StepSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
-    pub hold: Option<Duration>,
+    pub hold: Option<String>,
     /// How long the step may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
-    pub deadline: Option<Duration>,
+    pub deadline: Option<String>,
     /// A person must say `promote` before this step's traffic is set.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approval: bool,
@@ -189,12 +189,12 @@ pub struct Analysis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("a duration from 1s to 1h"))]
-    pub interval: Option<Duration>,
+    pub interval: Option<String>,
     /// For so long after a canary pod becomes ready nothing of it is counted. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("a duration from 0s to 1h"))]
-    pub warm_up: Option<Duration>,
+    pub warm_up: Option<String>,
     /// What is compared. Default: error rate and latency. An empty list: nothing, the holds alone decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10))]

@@ -139,7 +139,10 @@ impl Pass<'_> {
                 reason::STABLE_UNAVAILABLE => {
                     format!("bring stable's pods back, or `{}`", self.command_line("abort --reason TEXT --force"))
                 }
-                _ => "see what refuses it: the message of the webhook is in this text".to_owned(),
+                _ => match &self.seen.route {
+                    Err(_) => "make the route fit again, as this text says: the write follows within a second".to_owned(),
+                    Ok(_) => "mend what refuses it, or set the weights by hand: what was answered is in this text".to_owned(),
+                },
             };
             self.record(Outcome::Held, why, message.clone(), next, down.by.clone());
             if let Some(run) = &mut self.state.run {

@@ -15,6 +15,23 @@ impl Pass<'_> {
             let message = format!("Rollout {other} has claimed this route: nothing is written until one of the two is deleted");
             return Some(self.stalled(Phase::Holding, reason::CONFLICT, message));
         }
+        if let Ok(view) = &self.seen.route
+            && view.renamed
+        {
+            let now = view.name.as_deref().unwrap_or("a route without a name");
+            let message = format!(
+                "http route {} was renamed to {now}: nothing advances; name it {} again, or set spec.traffic.route (that starts again), or `{}`",
+                view.key,
+                view.key,
+                self.command_line("abort --reason TEXT")
+            );
+            // What leads down goes on.
+            return self
+                .edited()
+                .or_else(|| self.canary_lost())
+                .or_else(|| self.failed())
+                .or_else(|| Some(self.stalled(Phase::Holding, reason::ROUTE_NOT_FOUND, message)));
+        }
         let fault = self.seen.route.as_ref().err()?;
         let message = match fault {
             RouteFault::NotFound(name) => format!(

@@ -74,6 +74,13 @@ impl Caches {
             None => Err(RouteFault::NotFound(name)),
             Some(object) => route::find(object, wanted.as_deref()),
         };
+        // A route that was renamed matters only while something of ours is to be taken out of it.
+        let route = match route {
+            Ok(view) if view.renamed && running.is_none() && rollout.metadata.deletion_timestamp.is_none() => {
+                Err(RouteFault::NoRoute(renamed(&view)))
+            }
+            other => other,
+        };
         let names = interesting(state, &rollout.spec, route.as_ref().ok());
         let other_routes = match (&object, &route) {
             (Some(object), Ok(view)) => route::other_routes(object, view, &[rollout.spec.canary.subset.as_str()]),
@@ -152,6 +159,15 @@ impl Caches {
         let found = self.rollouts.get(&ObjectRef::new(name).within(namespace));
         found.is_some_and(|rollout| rollout.uid().as_deref() == Some(uid))
     }
+}
+
+/// What is said of a route that has another name now.
+fn renamed(view: &View) -> String {
+    let now = view.name.as_deref().unwrap_or("a route without a name");
+    format!(
+        "VirtualService {} has no http route named {}: its destinations are in {now} now; set spec.traffic.route",
+        view.virtual_service, view.key
+    )
 }
 
 fn interesting(state: &State, spec: &RolloutSpec, view: Option<&View>) -> BTreeSet<String> {

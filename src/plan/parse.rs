@@ -2,9 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use kube::core::Duration as GoDuration;
-
-use super::{AnalysisPlan, DriftSource, Fault, Faults, Metric, MetricKind, Plan, Step, span};
+use super::{AnalysisPlan, DriftSource, Fault, Faults, Metric, MetricKind, Plan, Step, read_span, span};
 use crate::api::{Analysis, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, OnInconclusive, RolloutSpec, Strategy};
 
 /// Weights of `canary: {}`.
@@ -43,8 +41,8 @@ struct RawStep<'a> {
     path: String,
     name: Option<&'a String>,
     weight: i32,
-    hold: Option<GoDuration>,
-    deadline: Option<GoDuration>,
+    hold: Option<&'a str>,
+    deadline: Option<&'a str>,
     approval: bool,
     on_inconclusive: Option<OnInconclusive>,
     without: &'a [String],
@@ -103,7 +101,7 @@ impl Parser {
                 let list = format!("{path}.canary.weights");
                 self.weights(&list, "", weights);
                 let path = format!("{path}.canary");
-                let (hold, deadline) = self.times(&path, canary.hold, canary.deadline);
+                let (hold, deadline) = self.times(&path, canary.hold.as_deref(), canary.deadline.as_deref());
                 let without = self.without(&path, &canary.without, metrics);
                 let on_inconclusive = canary.on_inconclusive.unwrap_or_default();
                 let step = |(i, weight): (usize, &i32)| Step {
@@ -125,8 +123,8 @@ impl Parser {
                     path: format!("{list}[{i}]"),
                     name: step.name.as_ref(),
                     weight: step.weight,
-                    hold: step.hold,
-                    deadline: step.deadline,
+                    hold: step.hold.as_deref(),
+                    deadline: step.deadline.as_deref(),
                     approval: step.approval,
                     on_inconclusive: step.on_inconclusive,
                     without: &step.without,
@@ -186,7 +184,7 @@ impl Parser {
         }
     }
 
-    fn times(&mut self, path: &str, hold: Option<GoDuration>, deadline: Option<GoDuration>) -> (Duration, Duration) {
+    fn times(&mut self, path: &str, hold: Option<&str>, deadline: Option<&str>) -> (Duration, Duration) {
         let hold = self.duration(&format!("{path}.hold"), hold, SECOND..=HOUR * 168).unwrap_or(HOLD);
         let field = format!("{path}.deadline");
         let Some(deadline) = self.duration(&field, deadline, SECOND..=HOUR * 720) else {
@@ -198,15 +196,16 @@ impl Parser {
         (hold, deadline)
     }
 
-    fn duration(&mut self, path: &str, value: Option<GoDuration>, range: RangeInclusive<Duration>) -> Option<Duration> {
+    fn duration(&mut self, path: &str, value: Option<&str>, range: RangeInclusive<Duration>) -> Option<Duration> {
         let value = value?;
-        let plain = Duration::from(value);
-        // "-0s" is a Go duration, and zero.
-        let negative = value.is_negative() && !plain.is_zero();
-        if negative || !range.contains(&plain) {
-            let sign = if negative { "-" } else { "" };
+        let Some(seconds) = read_span(value) else {
+            self.fault(path, format!("is {value:?}"), "a duration is written 90s, 5m or 1h30m");
+            return None;
+        };
+        let plain = Duration::try_from_secs_f64(seconds.abs()).unwrap_or_default();
+        if seconds < 0.0 || !range.contains(&plain) {
             let mend = format!("must be from {} to {}", span(*range.start()), span(*range.end()));
-            self.fault(path, format!("is {sign}{}", span(plain)), mend);
+            self.fault(path, format!("is {value}"), mend);
         }
         Some(plain)
     }
@@ -234,8 +233,8 @@ impl Parser {
         if let Some(name) = &analysis.prometheus {
             self.text(&format!("{path}.prometheus"), name, 63);
         }
-        let interval = self.duration(&format!("{path}.interval"), analysis.interval, SECOND..=HOUR);
-        let warm_up = self.duration(&format!("{path}.warmUp"), analysis.warm_up, Duration::ZERO..=HOUR);
+        let interval = self.duration(&format!("{path}.interval"), analysis.interval.as_deref(), SECOND..=HOUR);
+        let warm_up = self.duration(&format!("{path}.warmUp"), analysis.warm_up.as_deref(), Duration::ZERO..=HOUR);
         AnalysisPlan {
             prometheus: analysis.prometheus.clone().unwrap_or_else(|| "default".into()),
             interval: interval.unwrap_or(INTERVAL),

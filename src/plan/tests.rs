@@ -107,6 +107,18 @@ fn every_fault_is_told_at_once_with_its_path_and_what_would_be_right() {
 }
 
 #[test]
+fn a_duration_that_nobody_can_read_is_a_fault_of_its_field_and_of_nothing_else() {
+    let told = faults(json!({"canary": {"hold": "5min", "deadline": "99999999999999999999h"}}), json!({"interval": "", "warmUp": "-1s"}));
+    let wanted = [
+        "spec.strategy.canary.hold: is \"5min\"; a duration is written 90s, 5m or 1h30m",
+        "spec.strategy.canary.deadline: is \"99999999999999999999h\"; a duration is written 90s, 5m or 1h30m",
+        "spec.analysis.interval: is \"\"; a duration is written 90s, 5m or 1h30m",
+        "spec.analysis.warmUp: is -1s; must be from 0s to 1h",
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
 fn a_strategy_is_exactly_one() {
     assert_eq!(faults(json!({}), Value::Null), ["spec.strategy: is empty; exactly one of canary and steps, for example `canary: {}`"]);
     let both = faults(json!({"canary": {}, "steps": [{"weight": 100}]}), Value::Null);

@@ -19,6 +19,8 @@ pub struct View {
     pub key: String,
     /// The route's name.
     pub name: Option<String>,
+    /// It had the name in `key` when we wrote it last, and was found by our claim and its destinations.
+    pub renamed: bool,
     /// Host of every destination, as written.
     pub host: String,
     /// Port of the destinations, as written.
@@ -92,6 +94,11 @@ impl RouteFault {
 }
 
 impl View {
+    /// What finds this route again.
+    pub fn wanted(&self) -> Option<&str> {
+        (self.name.is_some() || self.renamed).then_some(self.key.as_str())
+    }
+
     /// Share of a subset in percent; 0 if it has no entry.
     pub fn share(&self, subset: &str) -> u8 {
         self.entries.iter().filter(|entry| entry.subset == subset).fold(0, |sum, entry| sum.saturating_add(entry.weight))
@@ -127,13 +134,23 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     }
     let routes = virtual_service.pointer("/spec/http").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let fitting: Vec<(usize, Fitting)> = routes.iter().enumerate().filter_map(|(index, route)| Some((index, fit(route)?))).collect();
+    let annotations = metadata["annotations"].as_object();
+    let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
+    let claims = Claims::parse(annotation.as_deref());
+    let mut renamed = false;
     let chosen: Vec<_> = match wanted {
         Some(wanted) => {
             let named = routes.iter().filter(|route| route["name"] == wanted).count();
-            let chosen: Vec<_> = fitting.into_iter().filter(|(_, fitting)| fitting.name.as_deref() == Some(wanted)).collect();
+            let claimed = claims.get(wanted).filter(|_| named == 0);
+            let ours = |fitting: &Fitting| claimed.as_ref().is_some_and(|claim| fitting.entries.iter().any(|e| e.subset == claim.subset));
+            renamed = fitting.iter().filter(|(_, fitting)| ours(fitting)).count() == 1;
+            let chosen: Vec<_> = fitting
+                .into_iter()
+                .filter(|(_, fitting)| if renamed { ours(fitting) } else { fitting.name.as_deref() == Some(wanted) })
+                .collect();
             if named > 0 && chosen.is_empty() {
                 return Err(RouteFault::NoRoute(format!(
-                    "http route {wanted} of VirtualService {name} cannot be stepped: every destination needs the same host and a subset"
+                    "http route {wanted} of VirtualService {name} cannot be stepped: every destination needs the same host and a subset of its own"
                 )));
             }
             if chosen.is_empty() {
@@ -157,16 +174,17 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
             "no http route of VirtualService {name} can be stepped: a route needs destinations with one host and a subset each"
         )));
     };
-    let annotations = metadata["annotations"].as_object();
-    let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
-    let claims = Claims::parse(annotation.as_deref());
-    let key = fitting.name.clone().unwrap_or_else(|| format!("host/{}", fitting.host));
+    let key = match wanted.filter(|_| renamed) {
+        Some(wanted) => wanted.to_owned(),
+        None => fitting.name.clone().unwrap_or_else(|| format!("host/{}", fitting.host)),
+    };
     Ok(View {
         resource_version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
         index,
         claim: claims.get(&key),
         key,
         name: fitting.name,
+        renamed,
         host: fitting.host,
         port: fitting.port,
         entries: fitting.entries,

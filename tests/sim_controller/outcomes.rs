@@ -1,6 +1,10 @@
 //! How rollouts end.
 
-use haldane::{api::Phase, sim::traffic::Behaviour};
+use haldane::{
+    api::{Phase, RolloutStatus},
+    sim::traffic::Behaviour,
+};
+use serde_json::json;
 
 use crate::stage::{Stage, better, rollout};
 
@@ -24,6 +28,24 @@ async fn a_healthy_version_goes_up_step_by_step_and_is_promoted() {
     assert!(asked <= 45, "{asked} requests: {counts:?}");
     stage.seconds(600).await;
     assert_eq!(requests(&stage), asked, "nothing is asked at rest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_slipped_through_the_server_stalls_alone_and_can_be_aborted_or_mended() {
+    let mut stage = Stage::set(8).await;
+    stage.control(false);
+    stage.world.deploy("v2", better());
+    stage.apply("v2").await;
+    stage.until("at 5 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 5)).await;
+    stage.world.apply(&rollout("v2", json!({"strategy": {"canary": {"hold": "5min"}}}))).await.unwrap();
+    let stalled = |s: &RolloutStatus| s.conditions.iter().any(|c| c.type_ == "Stalled" && c.status == "True");
+    let status = stage.until("stalled", stalled).await;
+    let told = status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
+    assert!(told.message.contains("spec.strategy.canary.hold: is \"5min\"; a duration is written"), "{}", told.message);
+    stage.seconds(120).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5], "nothing advances on a plan that nobody can read");
+    stage.world.apply(&rollout("v2", json!({}))).await.unwrap();
+    stage.until_phase("v2", Phase::Promoted).await;
 }
 
 /// Requests so far, lists and watches left out.
