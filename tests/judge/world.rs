@@ -44,16 +44,16 @@ pub struct World {
 }
 
 pub fn errors() -> Metric {
-    Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } }
+    Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })
 }
 
 pub fn latency() -> Metric {
-    Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } }
+    Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 })
 }
 
 pub fn drift() -> Metric {
     let source = DriftSource::Counter { metric: "model_prediction_class_total".into(), class: "class".into() };
-    Metric { name: "drift".into(), kind: MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 } }
+    Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 })
 }
 
 pub fn world(rps: f64, interval: f64, history: usize, hold: u32) -> World {
