@@ -53,6 +53,34 @@ fn an_invalid_edit_in_the_middle_advances_nothing_and_still_leads_down() {
 }
 
 #[test]
+fn a_route_that_the_spec_names_and_somebody_renames_advances_nothing_and_still_leads_down() {
+    let mut world = World::new();
+    world.spec["traffic"]["route"] = json!("primary");
+    world.reach(20);
+    world.route["spec"]["http"][0]["name"] = json!("main");
+    world.touch();
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(120).stance;
+    assert_eq!((stance.reason, stance.stalled, world.share("v2")), (reason::ROUTE_NOT_FOUND, true, 20));
+    assert!(stance.message.contains("primary was renamed to main") && stance.message.contains("abort"), "{}", stance.message);
+    world.verdict = Verdict::Fail;
+    world.settle();
+    assert_eq!(world.share("v2"), 0);
+    assert!(world.records.contains(&(Outcome::RolledBack, "AnalysisFailed".into())));
+}
+
+#[test]
+fn a_route_that_the_spec_does_not_name_may_be_renamed() {
+    let mut world = World::new();
+    world.reach(20);
+    world.route["spec"]["http"][0]["name"] = json!("main");
+    world.touch();
+    world.verdict = Verdict::Pass;
+    world.wait(120);
+    assert_eq!(world.weights, [0, 5, 20, 50]);
+}
+
+#[test]
 fn a_wrong_object_is_stalled_with_all_its_faults_and_moves_nothing() {
     let mut world = World::new();
     world.spec["strategy"]["canary"] = json!({"weights": [50, 20], "hold": "5m", "deadline": "1m"});

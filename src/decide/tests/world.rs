@@ -11,7 +11,7 @@ use crate::decide::{Act, Decision, decide};
 use crate::judge::{Evidence, Judgement};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
 use crate::plan::Plan;
-use crate::route::{Fence, find, patch, release};
+use crate::route::{Fence, RouteFault, View, find, patch, release};
 use crate::state::State;
 
 pub(super) struct World {
@@ -108,7 +108,7 @@ impl World {
     pub(super) fn seen(&self, fresh: bool) -> Observation {
         let spec: RolloutSpec = serde_json::from_value(self.spec.clone()).unwrap();
         let plan = Plan::parse(&spec).map_err(|faults| faults.to_string());
-        let route = find(&self.route, None);
+        let route = self.find();
         let alive = |name: &str, uid: &str| self.others.iter().any(|other| other.0 == name && other.1 == uid);
         let holder = route.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, "uid", alive));
         let key = self.state.run.as_ref().map(|run| run.key());
@@ -163,7 +163,7 @@ impl World {
     }
 
     fn perform(&mut self, decision: &Decision) {
-        let written = match (&decision.act, find(&self.route, None)) {
+        let written = match (&decision.act, self.find()) {
             (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version)),
             (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity)),
             (Act::Release { stable }, Ok(view)) => Some(release(&view, stable)),
@@ -201,8 +201,13 @@ impl World {
         self.route["metadata"]["resourceVersion"] = json!((version + 1).to_string());
     }
 
+    /// The route, as the spec names it.
+    fn find(&self) -> Result<View, RouteFault> {
+        find(&self.route, self.spec["traffic"]["route"].as_str())
+    }
+
     pub(super) fn share(&self, subset: &str) -> u8 {
-        find(&self.route, None).map_or(0, |view| view.share(subset))
+        self.find().map_or(0, |view| view.share(subset))
     }
 
     /// Passes until nothing changes.
