@@ -313,12 +313,17 @@ impl Evidence {
             no_harm,
             windows: self.windows,
             step_requests: self.step_requests,
-            exposure: self.exposure(metrics),
+            exposure: self.counted(metrics),
             infeasible,
         }
     }
 
-    fn exposure(&self, metrics: &[Metric]) -> Exposure {
+    /// Who was touched so far; `None` before the first window.
+    pub fn exposure(&self, metrics: &[Metric]) -> Option<Exposure> {
+        self.since.map(|_| self.counted(metrics))
+    }
+
+    fn counted(&self, metrics: &[Metric]) -> Exposure {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let errors = metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
         Exposure {

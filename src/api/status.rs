@@ -54,6 +54,9 @@ pub struct RolloutStatus {
     /// Id of the last command handled, by verb.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub handled: BTreeMap<String, String>,
+    /// Commands that were refused, by verb, the newest of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, RejectedCommand>,
     /// Alerts not delivered yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -210,6 +213,20 @@ pub enum Outcome {
     CommandRefused,
     /// A refused revision may be tried again.
     Retried,
+    /// An edit of the manifest was taken over, or counts from the next rollout.
+    Edited,
+}
+
+/// A command that was not run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedCommand {
+    /// Its id.
+    pub id: String,
+    /// Why, in words.
+    pub message: String,
+    /// When.
+    pub at: Time,
 }
 
 /// Who said so.

@@ -32,7 +32,7 @@ impl Pass<'_> {
             Err(fault) => return self.stalled(Phase::Waiting, fault.reason(), fault.to_string()),
         };
         if let Holder::Other(other) = &self.seen.holder {
-            let message = format!("Rollout {other} has claimed route {} of {}: delete one of the two", view.key, view.virtual_service);
+            let message = self.conflict(other);
             return self.stalled(Phase::Waiting, reason::CONFLICT, message);
         }
         let stable = match self.settle_stable(view) {
@@ -183,6 +183,7 @@ impl Pass<'_> {
             key_epoch: self.state.epoch,
             since: None,
             stopped: 0.0,
+            standing: None,
             intent: None,
             down: None,
             pause: None,
@@ -192,6 +193,8 @@ impl Pass<'_> {
             accepted: false,
             deadline_told: None,
             hold_told: false,
+            room_told: false,
+            edit_told: 0,
             metrics_lost: None,
             metrics_told: false,
             evidence: Some(evidence),

@@ -67,6 +67,7 @@ pub fn project(
         refused: state.refused.clone(),
         history: state.history.clone(),
         handled: state.handled.clone(),
+        rejected: state.rejected.clone(),
         outbox,
         conditions: conditions(state, stance, seen, look, old, now),
     }
@@ -103,7 +104,7 @@ fn conditions(
         }
         match look.and_then(|look| look.judgement.infeasible.clone()) {
             Some(text) => rows.push((condition::FEASIBLE, false, reason::TRAFFIC_TOO_LOW, text)),
-            None if look.is_some() => {
+            None if look.is_some_and(|look| look.problem.is_none() && look.judgement.windows > 0) => {
                 rows.push((condition::FEASIBLE, true, reason::AS_PLANNED, "the traffic is enough for the plan".to_owned()));
             }
             None => {}
@@ -146,10 +147,12 @@ pub fn same_but_for_time(one: &RolloutStatus, other: &RolloutStatus) -> bool {
 fn plain(status: &RolloutStatus) -> serde_json::Value {
     let mut status = status.clone();
     (status.verdict, status.evidence) = (None, Vec::new());
-    if is_running(&status) {
+    let running = is_running(&status);
+    if running {
         status.outbox = Vec::new();
     }
-    for condition in &mut status.conditions {
+    // What is said of a rollout under way has times and counts in it. What is said before and after one must not grow old.
+    for condition in status.conditions.iter_mut().filter(|condition| running && condition.type_ != condition::TRAFFIC_PROGRAMMED) {
         condition.message = String::new();
     }
     if let Some(step) = &mut status.step {
@@ -193,6 +196,20 @@ mod tests {
         assert!(same_but_for_time(&ours, &stored));
         let later = RolloutStatus { step: Some(step("2026-01-02T03:04:06Z")), ..RolloutStatus::default() };
         assert!(!same_but_for_time(&ours, &later));
+    }
+
+    #[test]
+    fn another_text_is_news_unless_it_only_counts_on() {
+        let with = |run, type_: &str, message: &str| {
+            let condition = json!({"type": type_, "status": "False", "reason": "RouteNotFound", "message": message,
+                                   "lastTransitionTime": "2026-01-02T03:04:05Z"});
+            let conditions = vec![serde_json::from_value(condition).unwrap()];
+            RolloutStatus { checkpoint: Some(json!({ "run": run })), conditions, ..RolloutStatus::default() }
+        };
+        let same = |run: serde_json::Value, type_| same_but_for_time(&with(run.clone(), type_, "it has a"), &with(run, type_, "it has b"));
+        assert!(!same(json!(null), "Stalled"), "nothing else will ever write it");
+        assert!(same(json!({}), "Stalled"));
+        assert!(!same(json!({}), "TrafficProgrammed"));
     }
 
     fn step(since: &str) -> StepStatus {

@@ -39,6 +39,8 @@ pub(super) struct World {
     /// What the records say.
     pub(super) said: Vec<String>,
     pub(super) others: Vec<(String, String)>,
+    /// The VirtualService is not there.
+    pub(super) gone: bool,
 }
 
 impl World {
@@ -69,6 +71,7 @@ impl World {
             records: Vec::new(),
             said: Vec::new(),
             others: Vec::new(),
+            gone: false,
         };
         world.pods("v1", "aaa", 10, 10);
         world.pods("v2", "bbb", 5, 5);
@@ -177,8 +180,14 @@ impl World {
                 let stored = serde_json::to_value(&decision.state).unwrap();
                 let state: State = serde_json::from_value(stored).unwrap();
                 let kept = decision.state.clone();
-                self.state =
-                    State { refused: kept.refused, history: kept.history, handled: kept.handled, decision: kept.decision, ..state };
+                self.state = State {
+                    refused: kept.refused,
+                    history: kept.history,
+                    handled: kept.handled,
+                    rejected: kept.rejected,
+                    decision: kept.decision,
+                    ..state
+                };
                 self.said.extend(decision.records.iter().map(|record| record.message.clone()));
                 self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
             }
@@ -203,6 +212,9 @@ impl World {
 
     /// The route, as the spec names it.
     fn find(&self) -> Result<View, RouteFault> {
+        if self.gone {
+            return Err(RouteFault::NotFound("fraud".into()));
+        }
         find(&self.route, self.spec["traffic"]["route"].as_str())
     }
 
@@ -248,6 +260,13 @@ impl World {
             entry["weight"] = if entry["destination"]["subset"] == "v1" { json!(v1) } else { json!(v2) };
         }
         self.touch();
+    }
+
+    /// As by hand, where the canary has no destination yet.
+    pub(super) fn by_hand_added(&mut self, v1: u8, v2: u8) {
+        let route = self.route["spec"]["http"][0]["route"].as_array_mut().unwrap();
+        route.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "weight": 0}));
+        self.by_hand(v1, v2);
     }
 
     pub(super) fn phase(&mut self) -> Phase {
