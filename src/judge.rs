@@ -11,6 +11,7 @@ use crate::counts::{Counts, History, Window};
 use crate::plan::{Metric, MetricKind};
 
 mod bake;
+pub mod budget;
 mod columns;
 pub mod dispersion;
 pub mod distance;
@@ -23,7 +24,7 @@ mod proportions;
 mod say;
 mod verdict;
 
-pub use forecast::{PlanForecast, StepForecast, forecast_plan};
+pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 use metric::MetricState;
 
 /// Where the merged fail evidence fails the rollout: 1/alpha_f, alpha_f = 0.08.
@@ -112,7 +113,9 @@ pub(crate) struct Context<'a> {
     pub(crate) steps: &'a [(f64, u32)],
     /// Which of them is the present one.
     pub(crate) step: usize,
-    /// Its terms.
+    /// A metric's part in the merge.
+    pub(crate) part: f64,
+    /// Terms of the present step.
     pub(crate) present: Option<&'a StepTerms>,
     /// Canary pods at the start.
     pub(crate) canary_pods: u32,
@@ -164,10 +167,14 @@ impl Evidence {
     pub fn calibrate(&mut self, metrics: &[Metric], history: &History, steps: &[StepTerms], canary_pods: u32) {
         self.plan = steps.iter().filter(|step| step.weight < 1.0).map(|step| (step.weight, step.planned_windows)).collect();
         (self.canary_pods, self.by_pod) = (canary_pods, history.by_pod);
+        let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
+            state.left_out = left_out.map(|(at, _)| at).collect();
+            state.gates = two_arms().next().is_none() || state.left_out.len() < self.plan.len();
+        }
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
-                let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
-                state.gates = two_arms().next().is_none() || two_arms().any(|step| !step.without.contains(&metric.name));
                 state.calibrate(metric, history, context);
             }
         });
@@ -186,6 +193,9 @@ impl Evidence {
         (self.windows, self.step_requests) = (0, 0);
         if self.plan.is_empty() && step.weight < 1.0 {
             self.plan.push((step.weight, step.planned_windows));
+        }
+        for (_, windows) in self.plan.iter_mut().filter(|(weight, _)| *weight == step.weight) {
+            *windows = step.planned_windows; // a hold may be edited on the way
         }
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
@@ -249,16 +259,23 @@ impl Evidence {
         let values: Vec<f64> = if step.weight >= 1.0 {
             self.metrics.iter().filter_map(|state| state.bake.as_ref()).map(bake::Bake::fail_evidence).collect()
         } else {
-            self.metrics.iter().filter(|state| state.gates).map(MetricState::fail_evidence).collect()
+            let context = self.context();
+            self.metrics.iter().filter(|state| state.gates).map(|state| state.fail_evidence(&context)).collect()
         };
         if values.is_empty() { 1.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
     }
 
     fn with_context<R>(&mut self, f: impl FnOnce(&Context<'_>, &mut [MetricState]) -> R) -> R {
+        let part = self.part();
         let mut states = std::mem::take(&mut self.metrics);
-        let result = f(&self.context(), &mut states);
+        let result = f(&Context { part, ..self.context() }, &mut states);
         self.metrics = states;
         result
+    }
+
+    /// A metric's part in the merge.
+    fn part(&self) -> f64 {
+        1.0 / self.metrics.iter().filter(|state| state.gates).count().max(1) as f64
     }
 
     fn context(&self) -> Context<'_> {
@@ -267,6 +284,7 @@ impl Evidence {
         Context {
             steps: &self.plan,
             step: nearest.map_or(0, |(at, _)| at),
+            part: self.part(),
             present: self.present.as_ref(),
             canary_pods: self.canary_pods,
             by_pod: self.by_pod,
@@ -279,9 +297,8 @@ impl Evidence {
     /// What it says now.
     pub fn judge(&self, metrics: &[Metric], step: &StepTerms) -> Judgement {
         let context = self.context();
-        let part = 1.0 / self.metrics.iter().filter(|state| state.gates).count().max(1) as f64;
         let mut answers: Vec<verdict::Answer> =
-            self.metrics.iter().zip(metrics).map(|(state, metric)| verdict::answer(state, metric, step, &context, part)).collect();
+            self.metrics.iter().zip(metrics).map(|(state, metric)| verdict::answer(state, metric, step, &context)).collect();
         let merged = self.fail_evidence(step);
         if self.failed && !self.metrics.iter().any(|state| state.catastrophe) {
             let value = |answer: &verdict::Answer| answer.evidence.fail_evidence.unwrap_or(0.0);

@@ -357,6 +357,13 @@ pub struct Forecast {
     /// Minutes until twice the error rate (or the margin's regression) would be seen, from the start of the step; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes_to_detect: Option<f64>,
+    /// Probability, 0 to 1, that such a regression is found by the end of the plan; absent where the plan is open-ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by_end: Option<f64>,
+    /// Smallest regression that the rest of the plan finds with 90 %: the canary's error rate, how much slower it is (0.1: by 10 %), or the
+    /// distance of its predictions; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest_found: Option<f64>,
 }
 
 /// A revision that is not tried again by itself.
