@@ -13,5 +13,5 @@ pub use spec::{
 };
 pub use status::{
     Actor, ArmValue, DecisionRecord, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, OutboxEntry, Outcome, Phase,
-    RefusedRevision, RolloutStatus, StepStatus, Verdict, Version,
+    RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict, Version,
 };

@@ -11,6 +11,7 @@ use crate::counts::{Counts, History, REQUESTS, Window};
 use crate::plan::{Metric, MetricKind};
 
 mod bake;
+pub mod budget;
 mod columns;
 pub mod dispersion;
 pub mod distance;
@@ -24,7 +25,7 @@ mod say;
 mod threshold;
 mod verdict;
 
-pub use forecast::{PlanForecast, StepForecast, forecast_plan};
+pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 use metric::MetricState;
 pub use threshold::Seen;
 
@@ -121,7 +122,9 @@ pub(crate) struct Context<'a> {
     pub(crate) steps: &'a [(f64, u32)],
     /// Which of them is the present one.
     pub(crate) step: usize,
-    /// Its terms.
+    /// A metric's part in the merge.
+    pub(crate) part: f64,
+    /// Terms of the present step.
     pub(crate) present: Option<&'a StepTerms>,
     /// Canary pods at the start.
     pub(crate) canary_pods: u32,
@@ -173,10 +176,15 @@ impl Evidence {
     pub fn calibrate(&mut self, metrics: &[Metric], history: &History, steps: &[StepTerms], canary_pods: u32) {
         self.plan = steps.iter().filter(|step| step.weight < 1.0).map(|step| (step.weight, step.planned_windows)).collect();
         (self.canary_pods, self.by_pod) = (canary_pods, history.by_pod);
+        let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
+            state.left_out = left_out.map(|(at, _)| at).collect();
+            let ever = two_arms().next().is_none() || state.left_out.len() < self.plan.len();
+            state.gates = ever && MetricState::new(metric).gates;
+        }
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
-                let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
-                state.gates = !state.advisory && (two_arms().next().is_none() || two_arms().any(|step| step.asks(metric)));
                 state.calibrate(metric, history, context);
             }
         });
@@ -195,6 +203,9 @@ impl Evidence {
         (self.windows, self.step_requests) = (0, 0);
         if self.plan.is_empty() && step.weight < 1.0 {
             self.plan.push((step.weight, step.planned_windows));
+        }
+        for (_, windows) in self.plan.iter_mut().filter(|(weight, _)| *weight == step.weight) {
+            *windows = step.planned_windows; // a hold may be edited on the way
         }
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
@@ -279,16 +290,23 @@ impl Evidence {
                 .map(bake::Bake::fail_evidence)
                 .collect()
         } else {
-            self.metrics.iter().filter(|state| state.gates).map(MetricState::fail_evidence).collect()
+            let context = self.context();
+            self.metrics.iter().filter(|state| state.gates).map(|state| state.fail_evidence(&context)).collect()
         };
         if values.is_empty() { 1.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
     }
 
     fn with_context<R>(&mut self, f: impl FnOnce(&Context<'_>, &mut [MetricState]) -> R) -> R {
+        let part = self.part();
         let mut states = std::mem::take(&mut self.metrics);
-        let result = f(&self.context(), &mut states);
+        let result = f(&Context { part, ..self.context() }, &mut states);
         self.metrics = states;
         result
+    }
+
+    /// A metric's part in the merge.
+    fn part(&self) -> f64 {
+        1.0 / self.metrics.iter().filter(|state| state.gates).count().max(1) as f64
     }
 
     fn context(&self) -> Context<'_> {
@@ -297,6 +315,7 @@ impl Evidence {
         Context {
             steps: &self.plan,
             step: nearest.map_or(0, |(at, _)| at),
+            part: self.part(),
             present: self.present.as_ref(),
             canary_pods: self.canary_pods,
             by_pod: self.by_pod,
@@ -309,8 +328,7 @@ impl Evidence {
     /// What it says now.
     pub fn judge(&self, metrics: &[Metric], step: &StepTerms) -> Judgement {
         let context = self.context();
-        let part = 1.0 / self.metrics.iter().filter(|state| state.gates).count().max(1) as f64;
-        let answer = |(state, metric): (&MetricState, &Metric)| self.answer(state, metric, step, &context, part);
+        let answer = |(state, metric): (&MetricState, &Metric)| self.answer(state, metric, step, &context);
         let mut answers: Vec<verdict::Answer> = self.metrics.iter().zip(metrics).map(answer).collect();
         let merged = self.fail_evidence(step);
         let deciding = |answer: &verdict::Answer| !answer.evidence.advisory;
@@ -344,15 +362,15 @@ impl Evidence {
             no_harm,
             windows: self.windows,
             step_requests: self.step_requests,
-            exposure: self.exposure(metrics),
+            exposure: self.counted(metrics),
             infeasible,
         }
     }
 
-    fn answer(&self, state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>, part: f64) -> verdict::Answer {
+    fn answer(&self, state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> verdict::Answer {
         let mut answer = match &metric.kind {
             MetricKind::Threshold { .. } => threshold::answer(state.threshold.as_ref(), metric, step),
-            _ => verdict::answer(state, metric, step, context, part),
+            _ => verdict::answer(state, metric, step, context),
         };
         if state.advisory {
             (answer.gates, answer.evidence.advisory) = (false, true);
@@ -364,7 +382,12 @@ impl Evidence {
         answer
     }
 
-    fn exposure(&self, metrics: &[Metric]) -> Exposure {
+    /// Who was touched so far; `None` before the first window.
+    pub fn exposure(&self, metrics: &[Metric]) -> Option<Exposure> {
+        self.since.map(|_| self.counted(metrics))
+    }
+
+    fn counted(&self, metrics: &[Metric]) -> Exposure {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let errors = metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
         Exposure {

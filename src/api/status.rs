@@ -54,6 +54,9 @@ pub struct RolloutStatus {
     /// Id of the last command handled, by verb.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub handled: BTreeMap<String, String>,
+    /// Commands that were refused, by verb, the newest of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, RejectedCommand>,
     /// Alerts not delivered yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -210,6 +213,20 @@ pub enum Outcome {
     CommandRefused,
     /// A refused revision may be tried again.
     Retried,
+    /// An edit of the manifest was taken over, or counts from the next rollout.
+    Edited,
+}
+
+/// A command that was not run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedCommand {
+    /// Its id.
+    pub id: String,
+    /// Why, in words.
+    pub message: String,
+    /// When.
+    pub at: Time,
 }
 
 /// Who said so.
@@ -368,6 +385,13 @@ pub struct Forecast {
     /// Minutes until twice the error rate (or the margin's regression) would be seen, from the start of the step; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes_to_detect: Option<f64>,
+    /// Probability, 0 to 1, that such a regression is found by the end of the plan; absent where the plan is open-ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by_end: Option<f64>,
+    /// Smallest regression that the rest of the plan finds with 90 %: the canary's error rate, how much slower it is (0.1: by 10 %), or the
+    /// distance of its predictions; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest_found: Option<f64>,
 }
 
 /// A revision that is not tried again by itself.

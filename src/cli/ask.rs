@@ -15,7 +15,7 @@ use super::{
     status::duration,
 };
 use crate::{
-    api::{Outcome, Phase, Rollout, RolloutStatus, names::reason},
+    api::{Phase, RejectedCommand, Rollout, RolloutStatus, names::reason},
     command::{Request, Verb, annotation},
 };
 
@@ -97,7 +97,7 @@ pub(super) async fn run(ask: &Ask<'_>, cluster: &Cluster, output: &Output) -> Re
     match tokio::time::timeout(ask.wait, waiting).await {
         Ok(rollout) => {
             let rollout = rollout?;
-            let answer = Answer::of(&rollout);
+            let answer = Answer::of(ask.verb, &id, &rollout);
             answered(ask, &id, &rollout, answer, output)
         }
         Err(_) => answered(ask, &id, &written, Answer::None, output),
@@ -128,7 +128,7 @@ fn request(ask: &Ask<'_>, rollout: &Rollout, id: &str, by: Option<String>) -> Re
 
 /// What can be seen to make no sense is not written. An abort is always written: the controller may know more.
 fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<(), Failure> {
-    let name = ask.name;
+    let name = screen::argument(rollout);
     let conflict = |message: String, mend: String| Err(Failure::new(Exit::Conflict, message, mend));
     let at = || format!("{} is {}", screen::full_name(rollout), screen::phase(status));
     let active = matches!(status.phase, Some(Phase::Waiting | Phase::Progressing | Phase::Paused | Phase::Holding));
@@ -188,17 +188,21 @@ enum Answer {
 }
 
 impl Answer {
-    fn of(rollout: &Rollout) -> Self {
-        let decision = rollout.status.as_ref().and_then(|status| status.decision.as_ref());
-        if decision.is_some_and(|decision| decision.outcome == Outcome::CommandRefused) { Self::Refused } else { Self::Accepted }
+    fn of(verb: Verb, id: &str, rollout: &Rollout) -> Self {
+        // Not the newest decision: somebody else's command may have been answered in the same moment.
+        if rejected(verb, id, rollout).is_some() { Self::Refused } else { Self::Accepted }
     }
 }
 
+fn rejected<'a>(verb: Verb, id: &str, rollout: &'a Rollout) -> Option<&'a RejectedCommand> {
+    rollout.status.as_ref()?.rejected.get(verb.name()).filter(|rejected| rejected.id == id)
+}
+
 fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: &Output) -> Result<Exit, Failure> {
-    let name = ask.name;
     let (verb, full) = (ask.verb, screen::full_name(rollout));
     let decision = rollout.status.as_ref().and_then(|status| status.decision.as_ref());
     let decision = decision.filter(|_| matches!(answer, Answer::Accepted | Answer::Refused));
+    let rejected = rejected(verb, id, rollout);
     let (exit, tone, word) = match answer {
         Answer::Accepted => (Exit::Reached, Tone::Good, "accepted"),
         Answer::NotAwaited => (Exit::Reached, Tone::Plain, "written"),
@@ -217,19 +221,27 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
             Answer::NotAwaited => "notAwaited",
         },
         "phase": rollout.status.as_ref().and_then(|status| status.phase),
+        "refused": rejected.map(|rejected| &rejected.message),
         "decision": decision,
     });
     output.data("CommandAnswer", &value, || {
         let mut text = format!("{full}  {verb} {}\n", output.paint(tone, word));
-        if let Some(decision) = decision {
+        if let Some(rejected) = rejected {
+            text += &row("", &rejected.message);
+            text += &row("next", &format!("`haldane status {}` says where it is", screen::argument(rollout)));
+        } else if let Some(decision) = decision {
             text += &row("", &decision.message);
             text += &screen::next(decision);
         }
         text
     })?;
     if answer == Answer::None {
-        let mend =
-            format!("is the controller running? `kubectl get events --field-selector involvedObject.name={name}` tells; the command stays");
+        let events = format!(
+            "kubectl get events -n {} --field-selector involvedObject.name={}",
+            rollout.namespace().unwrap_or_default(),
+            rollout.name_any()
+        );
+        let mend = format!("is the controller running? `{events}` tells; the command stays");
         output.hint(&format!("no answer within {}: {mend}", crate::plan::span(ask.wait)));
     }
     Ok(exit)

@@ -58,7 +58,7 @@ impl Pass<'_> {
             return None;
         }
         if let Some(message) = self.no_room(&step) {
-            return Some(self.stance(Phase::Progressing, reason::CANARY_CAPACITY, message));
+            return Some(self.held_for_room(message));
         }
         let message = format!("{} goes to {} %", self.canary_words(), step.weight);
         self.wake_in(0.05);
@@ -102,7 +102,7 @@ impl Pass<'_> {
             return self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message);
         }
         if let Some(message) = self.no_room(&step) {
-            return self.stance(Phase::Waiting, reason::CANARY_CAPACITY, message);
+            return Stance { phase: Phase::Waiting, ..self.held_for_room(message) };
         }
         if let Some(problem) = &self.seen.config_problem {
             return self.stalled(Phase::Waiting, problem.reason, problem.message.clone());
@@ -132,7 +132,7 @@ impl Pass<'_> {
     /// Back to the weight of the present step: after lost pods, or after a person's resume.
     fn restore(&mut self, run: &Run, step: &Step) -> Stance {
         if let Some(message) = self.no_room(step) {
-            return self.stance(Phase::Holding, reason::CANARY_CAPACITY, message);
+            return self.held_for_room(message);
         }
         self.intend(run.step.unwrap_or(0), None, true);
         let message = format!("{} goes back to {} %, the weight of its step", version(&run.canary), step.weight);
@@ -165,7 +165,11 @@ impl Pass<'_> {
         let expires = look.as_ref().and_then(|look| expiry(look, run));
         let passed = !judged || look.as_ref().is_some_and(|look| passes(look, run));
         if passed && (!judged || expires.is_some_and(|expires| expires >= self.now)) {
-            return self.go_on(run, expires.filter(|_| judged), None);
+            let room = run.coming().and_then(|(_, next)| self.no_room(next));
+            return match room {
+                Some(message) => self.past_deadline(run, step).unwrap_or_else(|| self.held_for_room(message)),
+                None => self.go_on(run, expires.filter(|_| judged), None),
+            };
         }
         if let Some(stance) = self.hold_limit(run, look.as_ref()) {
             return self.past_deadline(run, step).unwrap_or(stance);
@@ -336,6 +340,16 @@ impl Pass<'_> {
             ));
         }
         None
+    }
+
+    /// The canary has too few pods for the step: told once.
+    fn held_for_room(&mut self, message: String) -> Stance {
+        if let Some(run) = self.state.run.as_mut().filter(|run| !run.room_told) {
+            run.room_told = true;
+            let next = "it goes on by itself once they are ready".to_owned();
+            self.record(Outcome::Held, reason::CANARY_CAPACITY, message.clone(), next, None);
+        }
+        self.stance(Phase::Holding, reason::CANARY_CAPACITY, message)
     }
 
     /// Why the canary has too few pods for the step, with the line that mends it.

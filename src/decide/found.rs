@@ -67,7 +67,7 @@ impl Pass<'_> {
         self.end(latch.outcome, &latch.reason, message);
     }
 
-    fn refuse(&mut self, latch: &Latch) {
+    pub(super) fn refuse(&mut self, latch: &Latch) {
         self.state.refused.retain(|refused| refused.revision != latch.revision);
         self.state.refused.insert(
             0,
@@ -119,7 +119,7 @@ impl Pass<'_> {
         if intent.restores {
             run.stopped = stopped; // the step goes on: its deadline does not start anew
         } else {
-            (run.deadline_told, run.hold_told) = (None, false);
+            (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
         }
         run.exposed.get_or_insert(now);
     }
@@ -142,4 +142,5 @@ fn reopen(run: &mut Run, claim: &Claim, now: jiff::Timestamp) {
     run.key_epoch = claim.epoch;
     run.since = Some(now);
     run.stopped = 0.0;
+    run.standing = run.standing.map(|_| now);
 }

@@ -148,7 +148,8 @@ fn without_history_it_says_how_far_calibration_is_and_neither_side_accrues() {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.1, 0.05, &CLASSES)));
     }
     assert!(evidence.calibrated());
-    assert_eq!(evidence.judge(&metrics(), &step(0.05)).fail_evidence, 1.0);
+    let start = evidence.judge(&metrics(), &step(0.05)).fail_evidence;
+    assert!((1.0 - 1e-8..=1.0).contains(&start), "{start}: stored numbers are rounded to the safe side");
 }
 
 #[test]

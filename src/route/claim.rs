@@ -90,6 +90,17 @@ impl Claims {
         self.entries.get(key).and_then(|value| serde_json::from_value(value.clone()).ok())
     }
 
+    /// A claim whose route nobody finds any more, on entries like these, becomes this route's: the route was renamed, or got a name.
+    pub fn follow(&mut self, key: &str, present: impl Fn(&str) -> bool, serves: impl Fn(&str) -> bool) {
+        let lost = |old: &&String| !present(old) && self.get(old).is_some_and(|claim| serves(&claim.subset));
+        let mut lost = self.entries.keys().filter(lost);
+        if let (false, Some(old), None) = (self.entries.contains_key(key), lost.next().cloned(), lost.next())
+            && let Some(claim) = self.entries.remove(&old)
+        {
+            self.entries.insert(key.to_owned(), claim);
+        }
+    }
+
     /// The annotation's text with this route's claim set or taken away; `None` when nothing is left.
     pub fn with(&self, key: &str, claim: Option<&Claim>) -> Option<String> {
         let mut entries = self.entries.clone();

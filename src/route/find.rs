@@ -136,13 +136,14 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     let fitting: Vec<(usize, Fitting)> = routes.iter().enumerate().filter_map(|(index, route)| Some((index, fit(route)?))).collect();
     let annotations = metadata["annotations"].as_object();
     let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
-    let claims = Claims::parse(annotation.as_deref());
+    let mut claims = Claims::parse(annotation.as_deref());
+    let keys: Vec<String> = fitting.iter().map(|(_, fitting)| fitting.key()).collect();
     let mut renamed = false;
     let chosen: Vec<_> = match wanted {
         Some(wanted) => {
             let named = routes.iter().filter(|route| route["name"] == wanted).count();
             let claimed = claims.get(wanted).filter(|_| named == 0);
-            let ours = |fitting: &Fitting| claimed.as_ref().is_some_and(|claim| fitting.entries.iter().any(|e| e.subset == claim.subset));
+            let ours = |fitting: &Fitting| claimed.as_ref().is_some_and(|claim| fitting.serves(&claim.subset));
             renamed = fitting.iter().filter(|(_, fitting)| ours(fitting)).count() == 1;
             let chosen: Vec<_> = fitting
                 .into_iter()
@@ -176,8 +177,9 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     };
     let key = match wanted.filter(|_| renamed) {
         Some(wanted) => wanted.to_owned(),
-        None => fitting.name.clone().unwrap_or_else(|| format!("host/{}", fitting.host)),
+        None => fitting.key(),
     };
+    claims.follow(&key, |old| keys.iter().any(|key| key == old), |subset| fitting.serves(subset));
     Ok(View {
         resource_version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
         index,
@@ -224,6 +226,17 @@ struct Fitting {
     host: String,
     port: Option<Value>,
     entries: Vec<Entry>,
+}
+
+impl Fitting {
+    /// What a claim on it is found by.
+    fn key(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("host/{}", self.host))
+    }
+
+    fn serves(&self, subset: &str) -> bool {
+        self.entries.iter().any(|entry| entry.subset == subset)
+    }
 }
 
 fn fit(route: &Value) -> Option<Fitting> {

@@ -130,6 +130,7 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Restored, _) => "Canary share restored",
         (Outcome::CommandRefused, _) => "Command refused",
         (Outcome::Retried, _) => "May be tried again",
+        (Outcome::Edited, _) => "Manifest edited",
         (Outcome::Paused, reason::APPROVAL_REQUIRED) => "Waiting for approval",
         (Outcome::Paused, reason::MANUAL_OVERRIDE) => "Paused, canary share lowered by hand",
         (Outcome::Paused, reason::CONTENDED) => "Paused, another applier writes the weights",

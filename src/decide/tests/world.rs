@@ -11,7 +11,7 @@ use crate::decide::{Act, Decision, decide};
 use crate::judge::{Evidence, Judgement};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
 use crate::plan::Plan;
-use crate::route::{Fence, find, patch, release};
+use crate::route::{Fence, RouteFault, View, find, patch, release};
 use crate::state::State;
 
 pub(super) struct World {
@@ -41,6 +41,8 @@ pub(super) struct World {
     /// What the records say.
     pub(super) said: Vec<String>,
     pub(super) others: Vec<(String, String)>,
+    /// The VirtualService is not there.
+    pub(super) gone: bool,
 }
 
 impl World {
@@ -72,6 +74,7 @@ impl World {
             records: Vec::new(),
             said: Vec::new(),
             others: Vec::new(),
+            gone: false,
         };
         world.pods("v1", "aaa", 10, 10);
         world.pods("v2", "bbb", 5, 5);
@@ -116,7 +119,7 @@ impl World {
     pub(super) fn seen(&self, fresh: bool) -> Observation {
         let spec: RolloutSpec = serde_json::from_value(self.spec.clone()).unwrap();
         let plan = Plan::parse(&spec).map_err(|faults| faults.to_string());
-        let route = find(&self.route, None);
+        let route = self.find();
         let alive = |name: &str, uid: &str| self.others.iter().any(|other| other.0 == name && other.1 == uid);
         let holder = route.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, "uid", alive));
         let key = self.state.run.as_ref().map(|run| run.key());
@@ -171,7 +174,7 @@ impl World {
     }
 
     fn perform(&mut self, decision: &Decision) {
-        let written = match (&decision.act, find(&self.route, None)) {
+        let written = match (&decision.act, self.find()) {
             (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version)),
             (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity)),
             (Act::Release { stable }, Ok(view)) => Some(release(&view, stable)),
@@ -185,8 +188,14 @@ impl World {
                 let stored = serde_json::to_value(&decision.state).unwrap();
                 let state: State = serde_json::from_value(stored).unwrap();
                 let kept = decision.state.clone();
-                self.state =
-                    State { refused: kept.refused, history: kept.history, handled: kept.handled, decision: kept.decision, ..state };
+                self.state = State {
+                    refused: kept.refused,
+                    history: kept.history,
+                    handled: kept.handled,
+                    rejected: kept.rejected,
+                    decision: kept.decision,
+                    ..state
+                };
                 self.said.extend(decision.records.iter().map(|record| record.message.clone()));
                 self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
             }
@@ -209,8 +218,16 @@ impl World {
         self.route["metadata"]["resourceVersion"] = json!((version + 1).to_string());
     }
 
+    /// The route, as the spec names it.
+    fn find(&self) -> Result<View, RouteFault> {
+        if self.gone {
+            return Err(RouteFault::NotFound("fraud".into()));
+        }
+        find(&self.route, self.spec["traffic"]["route"].as_str())
+    }
+
     pub(super) fn share(&self, subset: &str) -> u8 {
-        find(&self.route, None).map_or(0, |view| view.share(subset))
+        self.find().map_or(0, |view| view.share(subset))
     }
 
     /// Passes until nothing changes.
@@ -251,6 +268,13 @@ impl World {
             entry["weight"] = if entry["destination"]["subset"] == "v1" { json!(v1) } else { json!(v2) };
         }
         self.touch();
+    }
+
+    /// As by hand, where the canary has no destination yet.
+    pub(super) fn by_hand_added(&mut self, v1: u8, v2: u8) {
+        let route = self.route["spec"]["http"][0]["route"].as_array_mut().unwrap();
+        route.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "weight": 0}));
+        self.by_hand(v1, v2);
     }
 
     pub(super) fn phase(&mut self) -> Phase {
