@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use haldane::judge::budget::{self, Ahead, Excess};
 use haldane::judge::dispersion::{dispersion, dispersion_over_blocks, pod_margin, running};
 use haldane::judge::distance::{
-    Matched, chi_square, distance_half_width, kl_ball_radius, kolmogorov_smirnov, pooled_z, shares, total_variation, wilson,
+    Matched, chi_square, distance_half_width, jensen_shannon, kl_ball_radius, kolmogorov_smirnov, pooled_z, psi, psi_bias, psi_corrected,
+    shares, total_variation, wilson,
 };
 use haldane::judge::kernel::{Margin, Pair, log_e, project};
 use haldane::judge::mixture::{PlugIn, Process, e_process, merged_log_e};
@@ -15,10 +16,12 @@ use serde_json::{Value, json};
 use statrs::distribution::{ChiSquared, ContinuousCDF, Normal};
 
 /// Beginnings of `fn` that the judge does not use: other people's methods, for comparison.
-const NOT_USED: [&str; 25] = [
-    "psi",
+const NOT_USED: [&str; 27] = [
+    "psi_evidently",
+    "psi_sd",
+    "psi critical value",
     "P(psi_hat",
-    "js_distance",
+    "js_distance_natural",
     "wasserstein1",
     "hellinger",
     "chi2_two_sample(Yates)",
@@ -179,6 +182,11 @@ fn evaluate(name: &str, input: &Value) -> Option<Value> {
                 "tv_pooled": total_variation(&shares(&pooled.0), &shares(&pooled.1)),
             })
         }
+        "psi" | "psi (symmetric in a,b)" => json!(psi(&both().0, &both().1, 0.0)),
+        "psi_smoothed(k=0.5 added to every count)" => json!(psi(&both().0, &both().1, get("k"))),
+        "psi_bias" => json!(psi_bias(&both().0, &both().1, 0.0)),
+        "psi_corrected = max(0, psi - psi_bias)" => json!(psi_corrected(&both().0, &both().1, 0.0, 1.0)),
+        "js_distance_base2" => json!(jensen_shannon(&shares(&both().0), &shares(&both().1))),
         "total_variation" => json!(total_variation(&shares(&both().0), &shares(&both().1))),
         "ks_on_bins" => json!(kolmogorov_smirnov(&shares(&both().0), &shares(&both().1))),
         "wilson_interval" => {

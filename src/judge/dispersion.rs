@@ -47,26 +47,25 @@ pub struct Table {
 }
 
 impl Table {
-    /// Splits stable's pods at random into two groups, the second with a share near `weight`; another split in each block. The splits
-    /// are the same at every call.
-    pub fn of_pods(windows: &[Vec<Row>], weight: f64) -> Self {
-        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-        let mut blocks = Vec::new();
+    /// Splits stable's pods at random into two groups, the second with a share near the weight; another split in each block. One table for
+    /// each weight. The splits are the same at every call.
+    pub fn of_pods(windows: &[Vec<Row>], weights: &[f64]) -> Vec<Self> {
+        let mut tables: Vec<(u64, Self)> = weights.iter().map(|_| (0x9e37_79b9_7f4a_7c15, Self { blocks: Vec::new() })).collect();
         for length in BLOCKS.into_iter().filter(|length| *length == 1 || windows.len() >= 2 * length) {
-            let pair = |block: &[Vec<Row>]| {
-                let pods = block.iter().map(Vec::len).max().unwrap_or(0);
-                let chosen = sample(&mut seed, pods, weight);
-                let mut pair = (Row::default(), Row::default());
-                for window in block {
-                    for (pod, row) in window.iter().enumerate() {
+            let blocks: Vec<Vec<Row>> = windows.chunks_exact(length).map(by_pod).collect();
+            for ((seed, table), weight) in tables.iter_mut().zip(weights) {
+                let pair = |pods: &Vec<Row>| {
+                    let chosen = sample(seed, pods.len(), *weight);
+                    let mut pair = (Row::default(), Row::default());
+                    for (pod, row) in pods.iter().enumerate() {
                         if chosen.contains(&pod) { pair.1.add(row) } else { pair.0.add(row) }
                     }
-                }
-                pair
-            };
-            blocks.push(windows.chunks_exact(length).map(pair).collect());
+                    pair
+                };
+                table.blocks.push(blocks.iter().map(pair).collect());
+            }
         }
-        Self { blocks }
+        tables.into_iter().map(|(_, table)| table).collect()
     }
 
     /// Consecutive blocks of stable against each other, where pods cannot be told apart.
@@ -108,6 +107,16 @@ impl Table {
         };
         self.blocks.iter().map(|pairs| shrunk(pairs.iter().filter_map(of))).fold(0.0, f64::max)
     }
+}
+
+/// Sums over a block of windows, of each pod.
+fn by_pod(block: &[Vec<Row>]) -> Vec<Row> {
+    let mut sums: Vec<Row> = Vec::new();
+    for window in block {
+        sums.resize_with(sums.len().max(window.len()), Row::default);
+        sums.iter_mut().zip(window).for_each(|(sum, row)| sum.add(row));
+    }
+    sums
 }
 
 /// A random set of pods, a share near `weight` of them, at least one and not all.
@@ -197,7 +206,8 @@ mod tests {
     #[test]
     fn splits_are_the_same_at_every_call() {
         let windows: Vec<Vec<Row>> = (0..40).map(|k| (0..6).map(|p| row(100.0, f64::from((k * 7 + p * 3) % 5))).collect()).collect();
-        assert_eq!(Table::of_pods(&windows, 0.2).column(0), Table::of_pods(&windows, 0.2).column(0));
+        let column = || Table::of_pods(&windows, &[0.05, 0.2])[1].column(0);
+        assert_eq!(column(), column());
     }
 
     #[test]
