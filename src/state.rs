@@ -1,5 +1,6 @@
 //! What a restart must know, and how it goes to and from status. Pure.
 
+mod bound;
 mod project;
 
 use std::collections::BTreeMap;

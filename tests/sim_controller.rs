@@ -9,5 +9,7 @@ mod outages;
 mod outcomes;
 #[path = "sim_controller/own.rs"]
 mod own;
+#[path = "sim_controller/size.rs"]
+mod size;
 #[path = "sim_controller/stage.rs"]
 mod stage;

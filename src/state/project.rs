@@ -53,7 +53,7 @@ pub fn project(
         (None, Some(old)) => (Some(Verdict::Inconclusive), old.evidence.clone()),
         (None, None) => (None, Vec::new()),
     };
-    RolloutStatus {
+    super::bound::bounded(RolloutStatus {
         observed_generation: Some(seen.generation),
         phase: Some(stance.phase),
         verdict,
@@ -70,7 +70,7 @@ pub fn project(
         rejected: state.rejected.clone(),
         outbox,
         conditions: conditions(state, stance, seen, look, old, now),
-    }
+    })
 }
 
 fn conditions(
