@@ -9,6 +9,9 @@ use crate::state::{Run, Unavailable};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+/// A claim may be ahead of status by the writes that status has not seen yet: never by so many.
+const EPOCH_LEAP: i64 = 1000;
+
 impl Pass<'_> {
     /// Takes over what the route's annotation says beyond the state. It cannot end a pass.
     pub(super) fn adopt(&mut self) {
@@ -18,6 +21,10 @@ impl Pass<'_> {
             Holder::Us => {}
             Holder::Gone => return self.inherit(&claim),
             Holder::Nobody | Holder::Other(_) => return,
+        }
+        // What is so far ahead was not written by a controller with this state.
+        if claim.epoch > self.state.epoch.saturating_add(EPOCH_LEAP) {
+            return;
         }
         let latched = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch));
         let binds = latched.filter(|latch| self.state.run.as_ref().is_some_and(|run| run.canary.revision == latch.revision));
