@@ -190,7 +190,7 @@ impl Pass<'_> {
             unavailable: None,
             losses: 0,
             lowered: Vec::new(),
-            accepted: false,
+            accepted_limits: Vec::new(),
             deadline_told: None,
             hold_told: false,
             room_told: false,
