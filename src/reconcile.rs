@@ -213,20 +213,20 @@ async fn mutate(
     let begun = context.clock.elapsed();
     let Ok(view) = &seen.route else {
         if decision.act == Act::DropFinalizer {
-            memory.rollout = Some(act::drop_finalizer(desk, rollout).await?);
+            memory.wrote(act::drop_finalizer(desk, rollout).await?, begun);
         }
         return Ok(true);
     };
     let answer = match &decision.act {
-        Act::Raise(wanted) => act::raise(desk, rollout, view, wanted).await,
+        Act::Raise(wanted) => act::raise(desk, rollout, memory.fresh(rollout, begun), view, wanted).await,
         Act::Lower(wanted) => act::lower(desk, view, wanted).await,
         Act::Release { stable } => act::release(desk, view, stable).await,
         Act::AddFinalizer => {
-            memory.rollout = Some(act::add_finalizer(desk, rollout).await?);
+            memory.wrote(act::add_finalizer(desk, rollout).await?, begun);
             return Ok(true);
         }
         Act::DropFinalizer => {
-            memory.rollout = Some(act::drop_finalizer(desk, rollout).await?);
+            memory.wrote(act::drop_finalizer(desk, rollout).await?, begun);
             return Ok(true);
         }
         Act::Nothing | Act::Reread => return Ok(false),
@@ -266,6 +266,7 @@ async fn mutate(
             Ok(memory.refusal.replace(error.to_string()).is_none())
         }
         Err(ActError::Stale(what)) => {
+            memory.doubt();
             reread(desk, memory, seen, rollout).await?;
             Err(ActError::Stale(what).into())
         }

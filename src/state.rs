@@ -98,8 +98,9 @@ pub struct Run {
     pub losses: u32,
     /// Foreign lowerings seen, newest last (at most two kept).
     pub lowered: Vec<Timestamp>,
-    /// A person promoted past a limit that holds.
-    pub accepted: bool,
+    /// Metrics whose limit that holds was crossed when a person promoted past it: that difference is accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_limits: Vec<String>,
     /// When the deadline's hold was last told.
     pub deadline_told: Option<Timestamp>,
     /// The limit that holds was told.

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use haldane::judge::budget::{self, Ahead, Excess};
 use haldane::judge::dispersion::{dispersion, dispersion_over_blocks, pod_margin, running};
 use haldane::judge::distance::{
     Matched, chi_square, distance_half_width, kl_ball_radius, kolmogorov_smirnov, pooled_z, shares, total_variation, wilson,
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use statrs::distribution::{ChiSquared, ContinuousCDF, Normal};
 
 /// Beginnings of `fn` that the judge does not use: other people's methods, for comparison.
-const NOT_USED: [&str; 31] = [
+const NOT_USED: [&str; 25] = [
     "psi",
     "P(psi_hat",
     "js_distance",
@@ -40,12 +41,6 @@ const NOT_USED: [&str; 31] = [
     "js(base 2)",
     "conditional_log_lr",
     "Lan-DeMets",
-    "plan_score", // the planned-horizon budget
-    "plan_clip",
-    "plan_start",
-    "plan_step",
-    "plan_forecast",
-    "plan trajectory",
 ];
 
 fn number(value: &Value) -> f64 {
@@ -69,6 +64,43 @@ fn pairs(rows: &Value) -> Vec<Pair> {
     rows.as_array().unwrap().iter().map(pair).collect()
 }
 
+fn margin_of(input: &Value) -> Margin {
+    Margin { r: number(&input["r"]), d: number(&input["delta"]) }
+}
+
+/// What is to come of a plan, given as windows and weights, after so many windows.
+fn ahead(steps: &Value, phis: &[f64], mut over: usize) -> Vec<Ahead> {
+    let part = |(step, phi): (&Value, &f64)| {
+        let (windows, weight) = (step[0].as_u64().unwrap() as usize, number(&step[1]));
+        let gone = over.min(windows);
+        over -= gone;
+        Ahead { windows: (windows - gone) as f64, weight, phi: *phi }
+    };
+    steps.as_array().unwrap().iter().zip(phis).map(part).collect()
+}
+
+/// The trajectory of rho through the function that the judge calls at every look.
+fn trajectory(input: &Value) -> Vec<f64> {
+    let (margin, phis, half_life) = (margin_of(input), list(&input["phi"]), number(&input["half_life"]));
+    let windows = pairs(&input["windows"]);
+    let (n, share) = (number(&input["nA0"]), (28.8 * windows[0].n_a / number(&input["nA0"])).min(1.0));
+    let mut stable = PlugIn { x: number(&input["pA0"]) * n * share, n: n * share };
+    let (keep, mut traffic) = (0.5f64.powf(1.0 / half_life), number(&input["n0"]));
+    let mut rho = budget::start(number(&input["alpha0"]));
+    let look = |(k, pair): (usize, &Pair)| {
+        let whole = ahead(&input["steps"], &phis, k);
+        let phi = phis[whole.iter().position(|step| step.windows > 0.0).unwrap()];
+        let p = stable.planned_rate();
+        if pair.n_a > 0.0 && pair.n_b > 0.0 {
+            traffic = keep * traffic + (1.0 - keep) * (pair.n_a + pair.n_b);
+            stable.add(pair.n_a, pair.x_a, half_life);
+        }
+        rho = budget::look(rho, *pair, margin, phi, p, &ahead(&input["steps"], &phis, k + 1), traffic);
+        rho
+    };
+    windows.iter().enumerate().map(look).collect()
+}
+
 /// What the product gives for a case; `None` where it has no such function.
 fn evaluate(name: &str, input: &Value) -> Option<Value> {
     let get = |key: &str| number(&input[key]);
@@ -86,6 +118,34 @@ fn evaluate(name: &str, input: &Value) -> Option<Value> {
             let settings = Process { margin, etas: &etas, gammas: &gammas, cap: get("cap"), half_life: get("half_life"), phi: get("phi") };
             json!(e_process(seed, &pairs(&input["windows"]), &settings))
         }
+        name if name.starts_with("plan_score") => {
+            let pair = Pair { n_a: get("nA"), x_a: get("xA"), n_b: get("nB"), x_b: get("xB") };
+            let (u, v) = budget::score(pair, Margin { r: get("r"), d: get("delta") });
+            json!({"u": u, "v": v})
+        }
+        name if name.starts_with("plan_clip") => {
+            let rows = input["rows"].as_array().unwrap().iter().map(list);
+            let limited = rows.map(|row| {
+                let pair = Pair { n_a: row[0], x_a: row[1], n_b: row[2], x_b: row[3] };
+                let Excess { u, v, h } = budget::limited(pair, Margin { r: 1.0, d: 0.0 }, row[4], row[5]);
+                json!({"u": u, "v": v, "h": h})
+            });
+            json!(limited.collect::<Vec<_>>())
+        }
+        name if name.starts_with("plan_start") => {
+            let rho = budget::start(get("alpha0"));
+            json!({"rho": rho, "D": budget::allowed(rho, get("R"), get("h"))})
+        }
+        name if name.starts_with("plan_step") => {
+            let rows = input["rows"].as_array().unwrap().iter().map(list);
+            let rho: Vec<f64> = rows.map(|row| budget::step(row[0], Excess { u: row[1], v: row[2], h: row[3] }, row[4])).collect();
+            let value: Vec<f64> = rho.iter().map(|rho| budget::chance(*rho) / get("alpha0")).collect();
+            json!({"rho": rho, "value": value})
+        }
+        name if name.starts_with("plan_forecast") => {
+            json!(budget::left(&ahead(&input["steps"], &list(&input["phi"]), 0), get("n"), get("p"), margin_of(input)))
+        }
+        name if name.starts_with("plan trajectory") => json!(trajectory(input)),
         "merged log e = log(sum w_i e_i)" => json!(merged_log_e(&list(&input["log_e"]), &list(&input["w"]))),
         "A/A dispersion (shrunk with 10 pseudo-windows)" => json!(dispersion(&pairs(&input["rows"]))),
         name if name.starts_with("A/A dispersion, max over block lengths") => {

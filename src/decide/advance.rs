@@ -8,7 +8,7 @@ use super::{
     words::{seconds, version},
 };
 use crate::api::names::reason;
-use crate::api::{Actor, Capacity, EvidenceReason, OnInconclusive, Outcome, Phase, Verdict};
+use crate::api::{Actor, Capacity, EvidenceReason, MetricEvidence, OnInconclusive, Outcome, Phase, Verdict};
 use crate::observe::Look;
 use crate::plan::Step;
 use crate::state::{Intent, Pause, Run, Stance};
@@ -149,7 +149,7 @@ impl Pass<'_> {
     fn next_step(&mut self, run: &Run, step: &Step) -> Stance {
         let held = run.held(self.now).as_secs_f64();
         let hold = step.hold.as_secs_f64();
-        let judged = run.plan.analysis.metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        let judged = run.plan.analysis.metrics.iter().any(|metric| step.asks(metric));
         let last = run.coming().is_none();
         let look = self.look().cloned();
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
@@ -169,7 +169,7 @@ impl Pass<'_> {
             return self.baked(run, step, look.as_ref(), judged);
         }
         let expires = look.as_ref().and_then(|look| expiry(look, run));
-        let passed = !judged || look.as_ref().is_some_and(|look| passes(look, run.accepted));
+        let passed = !judged || look.as_ref().is_some_and(|look| passes(look, run));
         if passed && (!judged || expires.is_some_and(|expires| expires >= self.now)) {
             let room = run.coming().and_then(|(_, next)| self.no_room(next));
             return match room {
@@ -208,6 +208,13 @@ impl Pass<'_> {
 
     /// At 100 % there is no arm to compare with: the step is Baked, never passed.
     fn baked(&mut self, run: &Run, step: &Step, look: Option<&Look>, judged: bool) -> Stance {
+        if let Some(stance) = self.hold_limit(run, look) {
+            return stance;
+        }
+        if let Some(open) = look.filter(|_| judged).and_then(open_threshold) {
+            let message = format!("100 %: {}", open.message);
+            return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message));
+        }
         let requests = look.map_or(0, |look| look.judgement.step_requests);
         if judged && requests < BAKE_REQUESTS {
             return self.past_deadline(run, step).unwrap_or_else(|| {
@@ -231,10 +238,11 @@ impl Pass<'_> {
         self.state.handled.insert("promote".to_owned(), command.id.clone());
         self.unpause();
         let by = actor(command);
-        if self.look().is_some_and(|look| look.judgement.hold_limit)
-            && let Some(run) = &mut self.state.run
-        {
-            run.accepted = true;
+        let crossed: Vec<String> = self.look().into_iter().flat_map(crossed).map(|metric| metric.metric.clone()).collect();
+        if let Some(run) = &mut self.state.run {
+            // Another limit that is crossed later is told by itself.
+            run.hold_told = run.hold_told && crossed.is_empty();
+            run.accepted_limits.extend(crossed);
         }
         self.go_on(run, None, Some(by))
     }
@@ -309,9 +317,11 @@ impl Pass<'_> {
 
     /// A limit that holds was crossed: told once; a person may accept it.
     fn hold_limit(&mut self, run: &Run, look: Option<&Look>) -> Option<Stance> {
-        let look = look.filter(|look| look.judgement.hold_limit && !run.accepted)?;
-        let crossed = look.judgement.metrics.iter().find(|metric| metric.reason == Some(EvidenceReason::HoldLimit));
-        let what = crossed.map_or_else(|| "a limit that holds was crossed".to_owned(), |metric| metric.message.clone());
+        let open: Vec<String> = held(look?, run).map(|metric| metric.message.clone()).collect();
+        if open.is_empty() {
+            return None;
+        }
+        let what = open.join("; ");
         let message = format!("{what}: `{}` accepts it for this revision", self.command_line("promote"));
         if !run.hold_told {
             if let Some(run) = &mut self.state.run {
@@ -384,15 +394,33 @@ impl Pass<'_> {
 }
 
 /// Whether a look lets the next step begin.
-fn passes(look: &Look, accepted: bool) -> bool {
-    let judgement = &look.judgement;
-    if judgement.hold_limit {
-        let fine = |metric: &crate::api::MetricEvidence| {
-            metric.verdict == Verdict::Pass || matches!(metric.reason, Some(EvidenceReason::NotGating | EvidenceReason::HoldLimit))
-        };
-        return accepted && judgement.metrics.iter().all(fine);
+fn passes(look: &Look, run: &Run) -> bool {
+    if !look.judgement.hold_limit {
+        return look.judgement.verdict == Verdict::Pass;
     }
-    judgement.verdict == Verdict::Pass
+    let fine = |metric: &MetricEvidence| {
+        metric.advisory
+            || metric.verdict == Verdict::Pass
+            || matches!(metric.reason, Some(EvidenceReason::NotGating | EvidenceReason::HoldLimit))
+    };
+    held(look, run).next().is_none() && look.judgement.metrics.iter().all(fine)
+}
+
+/// Metrics whose limit that holds was crossed.
+fn crossed(look: &Look) -> impl Iterator<Item = &MetricEvidence> {
+    let metrics = look.judgement.metrics.iter().filter(|_| look.judgement.hold_limit);
+    metrics.filter(|metric| metric.reason == Some(EvidenceReason::HoldLimit) && !metric.advisory)
+}
+
+/// Those of them that no person has accepted.
+fn held<'a>(look: &'a Look, run: &Run) -> impl Iterator<Item = &'a MetricEvidence> {
+    crossed(look).filter(|metric| !run.accepted_limits.contains(&metric.metric))
+}
+
+/// A threshold that is not within its limits, or of which that is not known.
+fn open_threshold(look: &Look) -> Option<&MetricEvidence> {
+    let open = |metric: &&MetricEvidence| matches!(metric.reason, Some(EvidenceReason::Beyond | EvidenceReason::NoValue));
+    look.judgement.metrics.iter().filter(|metric| !metric.advisory).find(open)
 }
 
 /// Until when a look may be acted on.
@@ -404,8 +432,8 @@ fn expiry(look: &Look, run: &Run) -> Option<Timestamp> {
 
 fn waiting_for(look: Option<&Look>) -> String {
     let Some(look) = look else { return "no window was counted yet".to_owned() };
-    let open =
-        look.judgement.metrics.iter().filter(|metric| metric.verdict != Verdict::Pass && metric.reason != Some(EvidenceReason::NotGating));
+    let metrics = look.judgement.metrics.iter().filter(|metric| !metric.advisory);
+    let open = metrics.filter(|metric| metric.verdict != Verdict::Pass && metric.reason != Some(EvidenceReason::NotGating));
     let open: Vec<String> = open
         .into_iter()
         .map(|metric| {
@@ -418,6 +446,6 @@ fn waiting_for(look: Option<&Look>) -> String {
 }
 
 fn passed_words(look: &Look) -> String {
-    let said: Vec<_> = look.judgement.metrics.iter().map(|metric| metric.message.clone()).collect();
+    let said: Vec<_> = look.judgement.metrics.iter().filter(|metric| !metric.advisory).map(|metric| metric.message.clone()).collect();
     if said.is_empty() { "the hold is over".to_owned() } else { said.join("; ") }
 }

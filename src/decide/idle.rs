@@ -170,7 +170,6 @@ impl Pass<'_> {
         }
         self.state.epoch += 1;
         let evidence = Evidence::new(&plan.analysis.metrics, plan.analysis.interval.as_secs_f64());
-        let message = format!("{} is wanted; {} serves everybody", version(&canary), version(&stable));
         self.state.run = Some(Run {
             stable_pods: self.ready(&stable.subset),
             plan,
@@ -191,7 +190,7 @@ impl Pass<'_> {
             unavailable: None,
             losses: 0,
             lowered: Vec::new(),
-            accepted: false,
+            accepted_limits: Vec::new(),
             deadline_told: None,
             hold_told: false,
             room_told: false,
@@ -202,7 +201,8 @@ impl Pass<'_> {
             evidence_until: None,
         });
         self.wake_in(0.05);
-        self.stance(Phase::Waiting, reason::AS_PLANNED, message)
+        // What it waits for, or its first step, is in the same write of status.
+        self.advance()
     }
 
     /// A version that was rolled back or aborted got a share from somebody: lowered at once.

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::budget;
 use super::columns::{Layout, Row};
 use super::dispersion::{Spread, UNKNOWN, running};
 use super::distance::{Matched, kolmogorov_smirnov, pass_radius, pooled_z, total_variation};
 use super::kernel::{Margin, Pair, fail_bets, fall_bets};
 use super::mixture::{CAP, ETA, Mixture, PlugIn};
-use super::proportions::pair;
+use super::proportions::{Rest, pair, upwards};
 use super::tidy;
 
 /// Most classes watched as rates.
@@ -95,10 +96,17 @@ pub struct Drift {
     spreads: Vec<Spread>,
     /// Limit that rolls back.
     pub rollback: Side,
+    /// The planned-horizon budget of the learnt set and the limit that rolls back. A state without it never starts anew.
+    #[serde(default = "spent")]
+    pub rho: f64,
     /// Limit that holds.
     pub hold: Side,
     /// The limit that holds was crossed once.
     pub held: bool,
+}
+
+fn spent() -> f64 {
+    budget::SPENT
 }
 
 /// What is frozen at the start.
@@ -113,6 +121,8 @@ pub struct Start {
     pub pods: Vec<f64>,
     /// First dispersion of each step.
     pub phi0: Vec<f64>,
+    /// The metric's part of the planned-horizon budget; 0 where the plan is open-ended.
+    pub alpha: f64,
 }
 
 impl Drift {
@@ -131,6 +141,7 @@ impl Drift {
             phi0: start.phi0,
             spreads: vec![Spread::default(); columns],
             rollback: Side::new(rates),
+            rho: upwards(budget::start(start.alpha)),
             hold: Side::new(rates),
             held: false,
         }
@@ -181,9 +192,27 @@ impl Drift {
         }
     }
 
-    /// Adds one window of both arms: bets on what was learnt before, then learns.
-    pub fn add(&mut self, gamma: f64, layout: &Layout, a: &Row, b: &Row, step: usize, limits: (Limit, Limit)) {
+    /// Both halves of the evidence that the limit which rolls back is crossed.
+    pub fn harm(&self, alpha: f64) -> f64 {
+        if alpha > 0.0 {
+            (1.0 - budget::PART) * self.rollback.value() + budget::PART * budget::chance(self.rho) / alpha
+        } else {
+            self.rollback.value()
+        }
+    }
+
+    /// Adds one window: bets on what was learnt before, then learns. One without both arms is a part of the plan that has gone by.
+    pub fn add(&mut self, gamma: f64, layout: &Layout, a: &Row, b: &Row, rest: &Rest<'_>, limits: (Limit, Limit)) {
+        let step = rest.step;
         let phi = self.phi(step, layout);
+        let tau = limits.1.tau + self.set_pods;
+        let (pair_of_set, p) = self.set(layout, a, b, tau).unwrap_or_default();
+        let ahead = rest.with(|step| self.phi(step, layout));
+        let margin = Margin { r: 1.0, d: tau };
+        self.rho = upwards(budget::look(self.rho, pair_of_set, margin, phi, p.clamp(1e-7, 0.97), &ahead, rest.per_window));
+        if a.n <= 0.0 || b.n <= 0.0 {
+            return;
+        }
         let mut sides = (std::mem::replace(&mut self.hold, Side::new(0)), std::mem::replace(&mut self.rollback, Side::new(0)));
         for (side, limit) in [(&mut sides.0, limits.0), (&mut sides.1, limits.1)] {
             let tau = limit.tau + self.set_pods;
@@ -268,22 +297,23 @@ mod tests {
     fn drift(past: &[f64], watched: Vec<usize>) -> Drift {
         let past = Row { n: past.iter().sum(), x: past.to_vec() };
         let pods = vec![0.0; past.x.len()];
-        Drift::new(Start { past, windows: 20.0, watched, pods, phi0: vec![1.0] })
+        Drift::new(Start { past, windows: 20.0, watched, pods, phi0: vec![1.0], alpha: 0.0 })
     }
 
     fn row(x: &[f64]) -> Row {
         Row { n: x.iter().sum(), x: x.to_vec() }
     }
 
+    const REST: Rest<'static> = Rest { step: 0, ahead: &[], per_window: 1000.0 };
     const LIMITS: fn() -> (Limit, Limit) = || (Limit::hold(0.05), Limit::rollback(0.15));
 
     #[test]
     fn the_first_window_bets_on_no_set() {
         let layout = Layout::Classes(vec!["a".into()]);
         let mut state = drift(&[500.0, 500.0], vec![]);
-        state.add(0.7, &layout, &row(&[500.0, 500.0]), &row(&[90.0, 10.0]), 0, LIMITS());
+        state.add(0.7, &layout, &row(&[500.0, 500.0]), &row(&[90.0, 10.0]), &REST, LIMITS());
         assert!((state.rollback.value() - 1.0).abs() < 1e-4);
-        state.add(0.1, &layout, &row(&[500.0, 500.0]), &row(&[90.0, 10.0]), 0, LIMITS());
+        state.add(0.1, &layout, &row(&[500.0, 500.0]), &row(&[90.0, 10.0]), &REST, LIMITS());
         assert!(state.rollback.value() > 2.0);
     }
 
@@ -292,7 +322,7 @@ mod tests {
         let layout = Layout::Classes(vec!["no".into(), "yes".into()]);
         let mut state = drift(&[9950.0, 50.0, 0.0], vec![0, 1]);
         for _ in 0..400 {
-            state.add(0.01, &layout, &row(&[2836.0, 14.0, 0.0]), &row(&[150.0, 0.0, 0.0]), 0, LIMITS());
+            state.add(0.01, &layout, &row(&[2836.0, 14.0, 0.0]), &row(&[150.0, 0.0, 0.0]), &REST, LIMITS());
         }
         assert!(state.rollback.set.value() <= 1.0 + 1e-9);
     }
@@ -302,7 +332,7 @@ mod tests {
         let layout = Layout::Classes(vec!["no".into(), "yes".into()]);
         let mut state = drift(&[9950.0, 50.0, 0.0], vec![0, 1]);
         for look in 0..60 {
-            state.add(if look == 0 { 0.7 } else { 0.003 }, &layout, &row(&[995.0, 5.0, 0.0]), &row(&[970.0, 30.0, 0.0]), 0, LIMITS());
+            state.add(if look == 0 { 0.7 } else { 0.003 }, &layout, &row(&[995.0, 5.0, 0.0]), &row(&[970.0, 30.0, 0.0]), &REST, LIMITS());
         }
         assert!(state.rollback.value() > 37.5, "{}", state.rollback.value());
         assert!(state.held);
@@ -313,7 +343,7 @@ mod tests {
         let layout = Layout::Classes(vec!["no".into(), "yes".into()]);
         let mut state = drift(&[9900.0, 100.0, 0.0], vec![0, 1]);
         for look in 0..60 {
-            state.add(if look == 0 { 0.7 } else { 0.003 }, &layout, &row(&[990.0, 10.0, 0.0]), &row(&[1000.0, 0.0, 0.0]), 0, LIMITS());
+            state.add(if look == 0 { 0.7 } else { 0.003 }, &layout, &row(&[990.0, 10.0, 0.0]), &row(&[1000.0, 0.0, 0.0]), &REST, LIMITS());
         }
         assert!(state.rollback.value() > 37.5, "{}", state.rollback.value());
     }
@@ -327,10 +357,11 @@ mod tests {
             watched: vec![],
             pods: vec![0.0; 3],
             phi0: vec![1.0],
+            alpha: 0.0,
         });
         for look in 0..20 {
             let (a, b) = (Row { n: 100.0, x: vec![75.0, 50.0, 25.0] }, Row { n: 100.0, x: vec![50.0, 20.0, 5.0] });
-            state.add(if look == 0 { 0.7 } else { 0.01 }, &layout, &a, &b, 0, LIMITS());
+            state.add(if look == 0 { 0.7 } else { 0.01 }, &layout, &a, &b, &REST, LIMITS());
         }
         assert!(state.rollback.value() > 12.5, "{}", state.rollback.value());
     }

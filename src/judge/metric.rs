@@ -3,14 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::bake::{self, Bake};
+use super::budget;
 use super::columns::{Layout, Row, select};
 use super::dispersion::{ENOUGH_WINDOWS, Table, UNKNOWN, pod_margin};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
 use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn};
-use super::proportions::{LEAST_EVENTS, Proportions, Track, brackets, fail_margin, pair};
+use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
+use super::threshold::Threshold;
 use super::{Context, StepTerms, tidy};
+use crate::api::ThresholdAction;
 use crate::counts::{Counts, History};
 use crate::plan::{Metric, MetricKind};
 
@@ -21,13 +24,14 @@ const UNSEEN_PODS: f64 = 0.2;
 /// Uncapped evidence that ends a catastrophe at once.
 const CATASTROPHE: f64 = 1e6;
 
-/// How many looks were given start weight.
+/// Where a metric is in its plan, and how many looks were given start weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Looks {
     begun: bool,
     starts: u32,
     others: u32,
+    /// Windows of the present step so far.
     in_step: u32,
     fresh_step: bool,
 }
@@ -39,11 +43,11 @@ impl Looks {
         self.fresh_step = self.begun && further;
     }
 
-    /// Start weight of the next look: .7 for the first, .12 shared by the later steps' first looks, .18 by the other planned ones.
-    fn next(&mut self, steps: &[(f64, u32)], planned: u32) -> f64 {
-        let starts = u32::try_from(steps.len()).unwrap_or(u32::MAX).saturating_sub(1);
-        let others = steps.iter().map(|(_, planned)| *planned).sum::<u32>().saturating_sub(starts + 1);
-        self.in_step += 1;
+    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .18 by the other planned ones.
+    /// `plan` are the windows of each step.
+    fn gamma(&mut self, plan: &[u32], planned: u32) -> f64 {
+        let starts = u32::try_from(plan.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let others = plan.iter().sum::<u32>().saturating_sub(starts + 1);
         if !self.begun {
             self.begun = true;
             return GAMMA_FIRST;
@@ -76,6 +80,9 @@ pub enum Processes {
 pub struct MetricState {
     /// It takes part in the merge: it gates at least one step.
     pub gates: bool,
+    /// Steps with two arms that leave it out.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left_out: Vec<usize>,
     /// What the columns are.
     pub layout: Option<Layout>,
     /// Stable's windows until there are enough to freeze.
@@ -105,12 +112,23 @@ pub struct MetricState {
     /// At 100 %.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bake: Option<Bake>,
+    /// It is shown and decides nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub advisory: bool,
+    /// Of a threshold, all there is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub threshold: Option<Threshold>,
 }
 
 impl MetricState {
     /// Nothing seen yet.
-    pub fn new() -> Self {
-        Self { gates: true, ..Self::default() }
+    pub fn new(metric: &Metric) -> Self {
+        Self { gates: Self::may_gate(metric), advisory: !metric.gate, ..Self::default() }
+    }
+
+    /// A threshold has no part in the merge: it has no error rate to share.
+    pub fn may_gate(metric: &Metric) -> bool {
+        metric.gate && !metric.kind.is_threshold()
     }
 
     /// Margins are frozen.
@@ -197,7 +215,8 @@ impl MetricState {
                 let watched = self.watched_classes(&layout, &shares, context);
                 // The default for pods that cannot be told apart is about speed and errors: pods of one model give the same answers.
                 let pods = (0..layout.columns()).map(|at| if by_pod.is_some() { pods(at) } else { 0.0 }).collect();
-                Processes::Drift(Box::new(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0: whole })))
+                let alpha = self.alpha(context);
+                Processes::Drift(Box::new(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0: whole, alpha })))
             }
             kind => {
                 let bounds = if let Layout::Bounds(bounds) = &layout { bounds.clone() } else { Vec::new() };
@@ -206,7 +225,9 @@ impl MetricState {
                     let margin = fail_margin(kind, &bounds, &shares, *column);
                     track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, column_phi(*column))
                 };
-                Processes::Shares(Proportions { tracks: columns.iter().map(track).collect() })
+                let mut shares = Proportions { tracks: columns.iter().map(track).collect() };
+                shares.start_budget(self.alpha(context));
+                Processes::Shares(shares)
             }
         });
         self.s0 = shares.iter().map(|s| tidy(*s)).collect();
@@ -270,6 +291,7 @@ impl MetricState {
     pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool, context: &Context<'_>) {
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         (self.windows, self.missing) = (0, 0);
+        self.threshold.iter_mut().for_each(Threshold::begin_step);
         self.looks.step(further);
         self.begin_pass(metric, step);
         if step.weight < 1.0 {
@@ -305,7 +327,7 @@ impl MetricState {
         };
         self.apart = false;
         self.recent.roll(&a, bake::WINDOWS);
-        if a.n > 0.0 {
+        if a.n > 0.0 && b.n > 0.0 {
             self.traffic.add(1.0, a.n + b.n, PlugIn::HALF_LIFE);
         }
         let both = a.n > 0.0 && b.n > 0.0;
@@ -323,15 +345,41 @@ impl MetricState {
             }
             return;
         }
-        if !both || step.without.contains(&metric.name) {
+        if step.without.contains(&metric.name) {
             return;
         }
-        let gamma = self.looks.next(context.steps, step.planned_windows);
+        self.looks.in_step = self.looks.in_step.saturating_add(1);
+        let plan: Vec<u32> = self.judged(context).map(|(_, _, windows)| windows).collect();
+        let gamma = if both { self.looks.gamma(&plan, step.planned_windows) } else { 0.0 };
+        let ahead = self.ahead(step.planned_windows, context);
+        let rest = Rest { step: context.step, ahead: &ahead, per_window: self.per_window() };
         match (&mut self.processes, &self.layout) {
-            (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, context.step),
-            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, context.step, limits(&metric.kind)),
+            (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
+            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, limits(&metric.kind)),
             _ => {}
         }
+    }
+
+    /// Index, canary's share and windows of the planned steps that judge this metric.
+    fn judged(&self, context: &Context<'_>) -> impl Iterator<Item = (usize, f64, u32)> {
+        let judged = |(at, (weight, windows)): (usize, &(f64, u32))| (!self.left_out.contains(&at)).then_some((at, *weight, *windows));
+        context.steps.iter().enumerate().filter_map(judged)
+    }
+
+    /// What the plan still shows of this metric: index, canary's share and windows of each step. The rest of the present step is counted by
+    /// `planned`, which an edit may have changed.
+    pub fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(usize, f64, f64)> {
+        let rest = |(at, weight, windows): (usize, f64, u32)| {
+            let windows = if at == context.step { planned.saturating_sub(self.looks.in_step) } else { windows };
+            (at >= context.step && windows > 0).then_some((at, weight, f64::from(windows)))
+        };
+        self.judged(context).filter_map(rest).collect()
+    }
+
+    /// This metric's part of the planned-horizon budget; 0 where the plan is open-ended.
+    pub fn alpha(&self, context: &Context<'_>) -> f64 {
+        let planned = self.judged(context).any(|(_, _, windows)| windows > 0);
+        if planned && self.gates { budget::PART * context.part / super::FAIL_AT } else { 0.0 }
     }
 
     /// Both arms' rows, on the columns that both have.
@@ -380,7 +428,7 @@ impl MetricState {
 
     /// The rule that ends a catastrophe at once, errors only; it is in force during calibration too, with a wide margin.
     fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row, step: usize) {
-        if !matches!(metric.kind, MetricKind::ErrorRate { .. }) {
+        if !metric.kind.is_events() {
             return;
         }
         let (p, margin, phi) = match &self.processes {
@@ -401,17 +449,19 @@ impl MetricState {
     }
 
     /// Evidence that the limit which rolls back is crossed, over the whole rollout; 1 is none.
-    pub fn fail_evidence(&self) -> f64 {
+    pub fn fail_evidence(&self, context: &Context<'_>) -> f64 {
         match &self.processes {
-            Some(Processes::Shares(shares)) => shares.fail_evidence(),
-            Some(Processes::Drift(drift)) => drift.rollback.value(),
+            Some(Processes::Shares(shares)) => shares.fail_evidence(self.alpha(context)),
+            Some(Processes::Drift(drift)) => drift.harm(self.alpha(context)),
             None => 1.0,
         }
     }
 
-    /// Whether the limit that holds was crossed.
-    pub fn held(&self) -> bool {
-        matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held)
+    /// Whether a limit that holds was crossed. At 100 % nothing is compared any more.
+    pub fn holds(&self, metric: &Metric, step: &StepTerms) -> bool {
+        let drifted = matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held) && step.weight < 1.0;
+        let broken = self.threshold.as_ref().is_some_and(|threshold| threshold.broke(&metric.kind, ThresholdAction::Hold));
+        !self.advisory && (drifted || broken)
     }
 }
 
@@ -434,6 +484,7 @@ fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, p
         phi0,
         stable: PlugIn::seeded(past.n, x, windows),
         fail: Mixture::new(ETA.len()),
+        rho: budget::SPENT,
         pass: Mixture::new(3),
         spread: super::dispersion::Spread::default(),
     }

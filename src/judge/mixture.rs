@@ -124,6 +124,11 @@ impl PlugIn {
         (self.x + 0.5) / (self.n + 1.0)
     }
 
+    /// The prediction that the planned-horizon budget is counted with.
+    pub fn planned_rate(self) -> f64 {
+        self.rate().clamp(1e-7, 0.97)
+    }
+
     /// Adds a window.
     pub fn add(&mut self, n: f64, x: f64, half_life: f64) {
         let keep = 0.5f64.powf(1.0 / half_life);

@@ -26,6 +26,7 @@ fn scope() -> Scope {
         pods: BTreeMap::from([("v1-a".to_owned(), pod(Side::Stable, -9000)), ("v2-a".to_owned(), pod(Side::Canary, -9000))]),
         needs_stable: true,
         warm_up: Duration::ZERO,
+        aside: BTreeSet::new(),
     }
 }
 
@@ -58,7 +59,7 @@ fn both_up(at: i64) -> Vec<Series> {
 }
 
 fn errors() -> Vec<Metric> {
-    vec![Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } }]
+    vec![Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })]
 }
 
 fn events(outcome: &Outcome) -> [(u64, u64); 2] {
@@ -270,7 +271,7 @@ fn bucket(version: &str, code: &str, le: &str, at: i64, value: f64) -> Series {
 }
 
 fn latency() -> Vec<Metric> {
-    vec![Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.1 } }]
+    vec![Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.1 })]
 }
 
 #[test]
@@ -306,15 +307,8 @@ fn drift_is_counted_by_class_for_the_pods_of_each_arm() {
     let class = |pod: &str, class: &str, at: i64, value: f64| {
         series(&[("pod", pod), ("instance", pod), ("job", "models"), ("class", class)], &[(at - 1, value)])
     };
-    let metrics = vec![Metric {
-        name: "drift".into(),
-        kind: MetricKind::Drift {
-            source: DriftSource::Counter { metric: "c".into(), class: "class".into() },
-            hold: 0.05,
-            rollback: 0.15,
-            pass: 0.1,
-        },
-    }];
+    let source = DriftSource::Counter { metric: "c".into(), class: "class".into() };
+    let metrics = vec![Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.1 })];
     let at = |at: i64, k: f64| {
         let all =
             vec![class("v1-a", "cat", at, 9.0 * k), class("v1-a", "dog", at, k), class("v2-a", "cat", at, k), class("x", "cat", at, k)];

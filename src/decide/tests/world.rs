@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{Exposure, Phase, RolloutSpec, Verdict};
+use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, Verdict};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::judge::{Evidence, Judgement};
@@ -86,7 +86,12 @@ impl World {
             created: born,
             ready_since: (index < ready).then_some(seen),
         };
-        let arm = Arm { workload: format!("fraud-{subset}"), version: Some(subset.into()), pods: (0..count).map(pod).collect() };
+        let arm = Arm {
+            workload: format!("fraud-{subset}"),
+            version: Some(subset.into()),
+            pods: (0..count).map(pod).collect(),
+            ..Arm::default()
+        };
         let revisions = (count > 0).then(|| revision.to_owned()).into_iter().collect();
         self.subsets.insert(subset.into(), Subset { declared: true, revisions, arm });
     }
@@ -121,7 +126,7 @@ impl World {
             evidence: Evidence::new(&[], 30.0),
             judgement: Judgement {
                 verdict: self.verdict,
-                metrics: Vec::new(),
+                metrics: self.hold_limit.then(crossed).into_iter().collect(),
                 fail_evidence: 1.0,
                 fail_at: 12.5,
                 hold_limit: self.hold_limit,
@@ -272,4 +277,9 @@ impl World {
     pub(super) fn phase(&mut self) -> Phase {
         self.settle().stance.phase
     }
+}
+
+/// A metric whose limit that holds was crossed.
+fn crossed() -> MetricEvidence {
+    MetricEvidence::new("drift", Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), "total variation 0.08 (limit 0.15)".into())
 }

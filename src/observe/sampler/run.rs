@@ -6,12 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ask::Who;
 use super::preflight::{Found, Trouble, preflight};
+use super::thresholds::{Sighting, shown, sightings};
 use crate::api::names::reason;
 use crate::clock::Clock;
 use crate::counts::{Dropped, History, Outcome, Reading, ShareFault, Shares, Side, Tracker};
-use crate::judge::{Evidence, StepTerms};
+use crate::judge::{Evidence, Seen, StepTerms};
 use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::observe::{Arm, Brief, Look, Problem, StepKey};
+use crate::plan::MetricKind;
 
 /// Windows that are asked for again after an outage or a restart.
 const MOST_BACKLOG: i64 = 120;
@@ -32,7 +34,8 @@ pub(super) enum Job {
 pub(super) enum Answer {
     Preflight(Result<Found, Trouble>),
     Calibrate(Result<History, QueryError>),
-    Look(Timestamp, Result<Reading, QueryError>),
+    /// What the users' queries gave, and the counters of both arms.
+    Look(Timestamp, Vec<Sighting>, Result<Reading, QueryError>),
 }
 
 /// One sampler's state.
@@ -54,6 +57,8 @@ pub(super) struct Run {
     canary_in_window: Option<u64>,
     problem: Option<Problem>,
     drops: u32,
+    /// Looks in a row at which a query of the user's own gave no value.
+    blind: u32,
     failures: u32,
     /// On the monotonic clock.
     retry_at: Duration,
@@ -78,6 +83,7 @@ impl Run {
             canary_in_window: None,
             problem: None,
             drops: 0,
+            blind: 0,
             failures: 0,
             retry_at: Duration::ZERO,
             unpublished: 0,
@@ -231,14 +237,18 @@ impl Run {
     /// Asks. Changes nothing: an answer that is not waited for leaves no trace.
     pub(super) fn ask(&self, prometheus: &Arc<Prometheus>, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
         let (brief, found, clock) = (self.brief.clone(), self.found.clone(), *clock);
-        let (seconds, interval) = (self.seconds(prometheus), self.interval(prometheus));
+        let (seconds, interval, counted) = (self.seconds(prometheus), self.interval(prometheus), self.counted().is_some());
         let prometheus = prometheus.clone();
         async move {
             match (job, found) {
                 (Job::Calibrate(at), Some(found)) => {
                     Answer::Calibrate(super::calibrate::history(&prometheus, &found, &brief, interval, at, &clock).await)
                 }
-                (Job::Look(at), Some(found)) => Answer::Look(at, found.read(&prometheus, &brief, &Who::Both, seconds, at).await),
+                (Job::Look(at), Some(found)) => {
+                    let reading = found.read(&prometheus, &brief, &Who::Both, seconds, at).await;
+                    let sightings = if counted { sightings(&prometheus, &brief, interval, at, &clock).await } else { Vec::new() };
+                    Answer::Look(at, sightings, reading)
+                }
                 (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), _) => {
                     Answer::Preflight(preflight(&prometheus, &brief, seconds, at).await)
                 }
@@ -265,12 +275,18 @@ impl Run {
                 self.problem = None;
                 None
             }
-            Answer::Look(_, Err(error)) => Some(self.unanswered(&error)),
-            Answer::Look(at, Ok(reading)) => {
-                self.count(&reading, at);
-                self.last = Some(at);
-                self.resume = None;
-                None
+            Answer::Look(at, sightings, reading) => {
+                let unseen = self.observe(at, sightings);
+                match reading {
+                    Err(error) => Some(self.unanswered(&error)),
+                    Ok(reading) => {
+                        self.count(&reading, at);
+                        self.problem = self.problem.take().or(unseen);
+                        self.last = Some(at);
+                        self.resume = None;
+                        None
+                    }
+                }
             }
         };
         if let Some(problem) = failed {
@@ -296,6 +312,32 @@ impl Run {
     fn unanswered(&self, error: &QueryError) -> Problem {
         let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
         Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+    }
+
+    /// From what users' queries gave to evidence; a query that gives no value is a problem from the second look on.
+    fn observe(&mut self, at: Timestamp, sightings: Vec<Sighting>) -> Option<Problem> {
+        let terms = self.counted().cloned()?;
+        let metrics = &self.brief.analysis.metrics;
+        let asked = |sighting: &&Sighting| metrics.get(sighting.metric).is_some_and(|metric| terms.asks(metric));
+        let unseen = sightings.iter().filter(asked).find_map(|sighting| match &sighting.seen {
+            Seen::Value(_) => None,
+            Seen::Nothing(why) | Seen::Unanswered(why) => Some((sighting, why)),
+        });
+        self.blind = if unseen.is_some() { self.blind.saturating_add(1) } else { 0 };
+        let problem = unseen.filter(|_| self.blind >= 2).map(|(sighting, why)| {
+            let name = metrics.get(sighting.metric).map_or("", |metric| metric.name.as_str());
+            let message = format!("metric {name} has no value: {why}; the query is {}", sighting.query);
+            Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+        });
+        for sighting in &sightings {
+            if let Some(metric) = metrics.get(sighting.metric) {
+                self.queries.retain(|(name, _)| *name != metric.name);
+                self.queries.push((metric.name.clone(), sighting.query.clone()));
+            }
+        }
+        let seen: Vec<(usize, Seen)> = sightings.into_iter().map(|sighting| (sighting.metric, sighting.seen)).collect();
+        self.evidence.observe(metrics, &terms, at, &seen);
+        problem
     }
 
     /// From raw series to evidence.
@@ -366,8 +408,11 @@ impl Run {
 }
 
 fn queries(found: &Found, prometheus: &Prometheus, brief: &Brief) -> Vec<(String, String)> {
-    let all = brief.analysis.metrics.iter();
-    all.filter_map(|metric| Some((metric.name.clone(), found.shown(prometheus, brief, &metric.kind)?))).collect()
+    let query = |kind: &MetricKind| match kind {
+        MetricKind::Threshold { query, .. } => Some(shown(query, brief)),
+        kind => found.shown(prometheus, brief, kind),
+    };
+    brief.analysis.metrics.iter().filter_map(|metric| Some((metric.name.clone(), query(&metric.kind)?))).collect()
 }
 
 /// One missed scrape is no outage: only from the second window on metrics count as unavailable.

@@ -142,7 +142,7 @@ async fn query(State(world): State<Arc<World>>, form: String) -> Response {
 }
 
 fn metric(name: &str, kind: MetricKind) -> Metric {
-    Metric { name: name.into(), kind }
+    Metric::new(name, kind)
 }
 
 fn errors() -> Metric {
@@ -156,7 +156,7 @@ fn drift() -> Metric {
 
 fn arm(version: &str, pods: &[&str], since: Timestamp) -> Arm {
     let pod = |name: &&str| ArmPod { name: (*name).to_owned(), created: since, ready_since: Some(since) };
-    Arm { workload: format!("m-{version}"), version: Some(version.into()), pods: pods.iter().map(pod).collect() }
+    Arm { workload: format!("m-{version}"), version: Some(version.into()), pods: pods.iter().map(pod).collect(), ..Arm::default() }
 }
 
 fn brief(clock: &Clock, metrics: Vec<Metric>) -> Brief {
