@@ -169,7 +169,8 @@ pub(super) fn metrics(evidence: &[MetricEvidence]) -> String {
             Some(None) => "; never passes at this traffic".into(),
             None => String::new(),
         };
-        text += &hang(&format!("{:LABEL$} {verdict:4}  {:width$}  ", "", metric.metric), &format!("{}{more}", metric.message));
+        let shown = if metric.advisory { "; shown only" } else { "" };
+        text += &hang(&format!("{:LABEL$} {verdict:4}  {:width$}  ", "", metric.metric), &format!("{}{more}{shown}", metric.message));
     }
     text
 }

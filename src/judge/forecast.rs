@@ -131,7 +131,6 @@ fn usual_latency() -> Vec<f64> {
 fn reach(metric: &Metric, ahead: &[Ahead], n: f64, errors: f64, alpha: f64) -> Reach {
     let kind = &metric.kind;
     let (found_by_end, smallest_found) = match kind {
-        MetricKind::Threshold { .. } => (0.0, None),
         MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. } => {
             let (margin, rho) = (fail_margin(kind, &[], &[errors], 0), budget::start(alpha));
             (found(rho, ahead, n, (errors, doubled(errors, margin)), margin), smallest(rho, ahead, n, errors, margin))
@@ -153,10 +152,10 @@ fn reach(metric: &Metric, ahead: &[Ahead], n: f64, errors: f64, alpha: f64) -> R
             let worse = p + (2.0 * rollback).clamp(0.02, 0.7);
             (found(rho, ahead, n, (p, worse), margin), smallest(rho, ahead, n, p, margin).map(|p_b| p_b - p))
         }
+        MetricKind::Threshold { .. } => (0.0, None),
     };
     let words = match (kind, smallest_found) {
-        (_, None) => "nothing".to_owned(),
-        (MetricKind::Threshold { .. }, _) => "no comparison".to_owned(),
+        (_, None) | (MetricKind::Threshold { .. }, _) => "nothing".to_owned(),
         (MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. }, Some(p_b)) => format!("from {}", say::percent(p_b)),
         (MetricKind::Latency { .. }, Some(stretch)) => format!("{} slower", say::percent(stretch)),
         (MetricKind::Drift { .. }, Some(distance)) => format!("from {distance:.3}"),

@@ -147,10 +147,10 @@ fn headline(record: &DecisionRecord) -> &'static str {
 /// The metric that decided, if metrics did, and the others.
 fn split(record: &DecisionRecord) -> (Option<&MetricEvidence>, Vec<&MetricEvidence>) {
     let judged = matches!(record.reason.as_str(), reason::ANALYSIS_FAILED | reason::HOLD_LIMIT);
-    match record.why.split_first() {
-        Some((first, rest)) if judged => (Some(first), rest.iter().collect()),
-        _ => (None, record.why.iter().collect()),
-    }
+    // What decides nothing has no place in an alert.
+    let mut metrics = record.why.iter().filter(|metric| !metric.advisory);
+    let deciding = if judged { metrics.next() } else { None };
+    (deciding, metrics.collect())
 }
 
 fn metric_line(metric: &MetricEvidence) -> String {

@@ -264,6 +264,36 @@ fn a_gateway_that_vanishes_costs_one_window() {
     assert_eq!(events(&tracker.look(&all(90, &["a:1"], 400.0), &scope, t(90))), [(200, 0), (20, 0)]);
 }
 
+#[test]
+fn a_metric_that_does_not_gate_costs_no_window() {
+    let own = |at: i64, labels: &[(&str, &str)], value: f64| {
+        let target = [("pod", "v2-a"), ("instance", "v2:8080"), ("job", "models")];
+        series(&[&target, labels].concat(), &[(at - 1, value)])
+    };
+    let with = |at: i64, k: f64, more: Vec<Series>| {
+        let mut reading = plain(at, 100.0 * k, 10.0 * k);
+        reading.families.push((Family::Total(1), more));
+        reading
+    };
+    let (total, of) = (Family::Total(1), |outcome: &Outcome| match outcome {
+        Outcome::Counted(deltas) => deltas.of.iter().filter(|delta| delta.family == Family::Total(1)).count(),
+        other => panic!("{other:?}"),
+    });
+    let (gating, aside) = (scope(), Scope { aside: BTreeSet::from([total]), ..scope() });
+    for (scope, counted) in [(gating, false), (aside, true)] {
+        let mut tracker = tracker();
+        tracker.look(&with(0, 1.0, vec![own(0, &[("a", "1")], 5.0)]), &scope, t(0));
+        // A series that comes from nowhere, and a second target that counts the same pod.
+        let twice = series(&[("pod", "v2-a"), ("instance", "v2:9090"), ("job", "twice")], &[(29, 7.0)]);
+        let outcome = tracker.look(&with(30, 2.0, vec![own(30, &[("a", "1")], 9.0), twice]), &scope, t(30));
+        assert_eq!(matches!(outcome, Outcome::Counted(_)), counted, "{outcome:?}");
+        if counted {
+            assert_eq!(events(&outcome), [(100, 0), (10, 0)]);
+            assert_eq!(of(&outcome), 0, "what is not known for certain is not counted");
+        }
+    }
+}
+
 fn bucket(version: &str, code: &str, le: &str, at: i64, value: f64) -> Series {
     let mut series = requests(version, code, &[(at - 1, value)]);
     series.labels.insert("le".into(), le.into());

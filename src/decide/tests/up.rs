@@ -221,6 +221,24 @@ fn a_limit_that_holds_beats_a_pass_until_a_person_accepts_it() {
 }
 
 #[test]
+fn what_a_person_accepted_of_one_metric_is_not_accepted_of_another() {
+    let mut world = World::new();
+    world.reach(5);
+    (world.verdict, world.hold_limit) = (Verdict::Pass, true);
+    world.wait(61);
+    world.say(Verb::Promote, "1");
+    world.settle();
+    assert_eq!(world.share("v2"), 20);
+    world.crossing = "gpu";
+    let stance = world.wait(61).stance;
+    assert_eq!((stance.reason, world.share("v2")), ("HoldLimit", 20));
+    assert!(world.said.last().unwrap().contains("gpu is beyond its limit"), "told anew: {:?}", world.said);
+    world.say(Verb::Promote, "2");
+    world.settle();
+    assert_eq!(world.share("v2"), 50);
+}
+
+#[test]
 fn the_last_step_is_baked_and_needs_requests_and_no_fail() {
     let mut world = World::new();
     world.reach(100);

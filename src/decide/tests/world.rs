@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) refusal: Option<String>,
     pub(super) verdict: Verdict,
     pub(super) hold_limit: bool,
+    /// The metric whose limit it is.
+    pub(super) crossing: &'static str,
     pub(super) no_harm: bool,
     pub(super) windows: u32,
     pub(super) problem: Option<Problem>,
@@ -61,6 +63,7 @@ impl World {
             refusal: None,
             verdict: Verdict::Inconclusive,
             hold_limit: false,
+            crossing: "drift",
             no_harm: false,
             windows: 0,
             problem: None,
@@ -126,7 +129,7 @@ impl World {
             evidence: Evidence::new(&[], 30.0),
             judgement: Judgement {
                 verdict: self.verdict,
-                metrics: self.hold_limit.then(crossed).into_iter().collect(),
+                metrics: self.hold_limit.then(|| crossed(self.crossing)).into_iter().collect(),
                 fail_evidence: 1.0,
                 fail_at: 12.5,
                 hold_limit: self.hold_limit,
@@ -280,6 +283,6 @@ impl World {
 }
 
 /// A metric whose limit that holds was crossed.
-fn crossed() -> MetricEvidence {
-    MetricEvidence::new("drift", Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), "total variation 0.08 (limit 0.15)".into())
+fn crossed(name: &str) -> MetricEvidence {
+    MetricEvidence::new(name, Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), format!("{name} is beyond its limit"))
 }

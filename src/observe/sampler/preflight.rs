@@ -10,6 +10,7 @@ use crate::api::names::reason;
 use crate::counts::{Series, Target, pod_of};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
 use crate::observe::{Brief, Problem};
+use crate::plan::promql::Counter;
 use crate::plan::{DriftSource, Metric, MetricKind};
 
 /// What preflight found.
@@ -105,7 +106,10 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
                 jobs.extend(own_metric(prometheus, brief, metric, selector, Some(label), at).await?);
             }
             // What is bad may never have happened.
-            MetricKind::Ratio { total, .. } => jobs.extend(own_metric(prometheus, brief, metric, Selector::of(total), None, at).await?),
+            MetricKind::Ratio { bad, total, .. } => {
+                jobs.extend(own_metric(prometheus, brief, metric, Selector::of(total), None, at).await?);
+                part_of(prometheus, brief, metric, [bad, total], seconds, at).await?;
+            }
             MetricKind::Threshold { query, .. } if brief.key.weight == 0 => {
                 if let Err(error) = super::thresholds::preflight(prometheus, query, brief, at).await {
                     return Err(trouble(
@@ -223,6 +227,33 @@ async fn own_metric(
         [job] => Some((**job).to_owned()),
         _ => None,
     })
+}
+
+/// What is bad is a part of all: on no pod of stable has it counted more.
+async fn part_of(
+    prometheus: &Prometheus,
+    brief: &Brief,
+    metric: &Metric,
+    counters: [&Counter; 2],
+    seconds: u64,
+    at: Timestamp,
+) -> Result<(), Trouble> {
+    let mut counted: [BTreeMap<String, f64>; 2] = Default::default();
+    for (counter, counted) in counters.iter().zip(&mut counted) {
+        let own = Selector::of(counter).is("namespace", &brief.namespace).and_then(|s| s.any_of("pod", names(&brief.stable)));
+        for series in prometheus.raw(&own.map_err(QueryError::from)?, seconds, at).await? {
+            *counted.entry(series.label("pod").to_owned()).or_default() += series.samples.last().map_or(0.0, |(_, value)| *value);
+        }
+    }
+    let [bad, total] = &counted;
+    let more = bad.iter().find(|(pod, bad)| total.get(*pod).is_some_and(|total| **bad > 1.01 * total + 10.0));
+    let Some((pod, bad)) = more else { return Ok(()) };
+    let all = total.get(pod).copied().unwrap_or_default();
+    let message = format!(
+        "metric {}: on pod {pod} {} has counted {bad} and {} only {all}: bad must be a part of what total counts",
+        metric.name, counters[0], counters[1]
+    );
+    Err(trouble(reason::METRICS_UNAVAILABLE, false, message))
 }
 
 /// Pods to ask about: stable's, and the canary's too once it has traffic.

@@ -28,14 +28,16 @@ pub(super) enum Job {
     Preflight(Timestamp),
     Calibrate(Timestamp),
     Look(Timestamp),
+    /// The users' queries, at the time of a look.
+    Own(Timestamp),
 }
 
 /// What came back.
 pub(super) enum Answer {
     Preflight(Result<Found, Trouble>),
     Calibrate(Result<History, QueryError>),
-    /// What the users' queries gave, and the counters of both arms.
-    Look(Timestamp, Vec<Sighting>, Result<Reading, QueryError>),
+    Look(Timestamp, Result<Reading, QueryError>),
+    Own(Timestamp, Vec<Sighting>),
 }
 
 /// One sampler's state.
@@ -57,8 +59,12 @@ pub(super) struct Run {
     canary_in_window: Option<u64>,
     problem: Option<Problem>,
     drops: u32,
-    /// Looks in a row at which a query of the user's own gave no value.
+    /// The look at whose time users' queries are to be asked, and the newest at which they were.
+    own: Option<Timestamp>,
+    own_seen: Option<Timestamp>,
+    /// Looks in a row at which a query of the user's own gave no value, and what that means.
     blind: u32,
+    unseen: Option<Problem>,
     failures: u32,
     /// On the monotonic clock.
     retry_at: Duration,
@@ -83,7 +89,10 @@ impl Run {
             canary_in_window: None,
             problem: None,
             drops: 0,
+            own: None,
+            own_seen: None,
             blind: 0,
+            unseen: None,
             failures: 0,
             retry_at: Duration::ZERO,
             unpublished: 0,
@@ -126,6 +135,7 @@ impl Run {
     }
 
     fn restart(&mut self, now: Timestamp) {
+        (self.own, self.own_seen, self.blind, self.unseen) = (None, None, 0, None);
         self.since = self.brief.since.map(|since| since.min(now));
         self.tracker.restart(self.since);
         self.last = None;
@@ -199,9 +209,28 @@ impl Run {
         if !self.calibrated {
             return Some((Job::Calibrate(newest), retry));
         }
-        let at = self.next_end(prometheus, newest, clock.now());
-        let wait = Duration::try_from(at.duration_since(newest)).unwrap_or(Duration::ZERO);
+        if let Some(at) = self.own {
+            return Some((Job::Own(at), Duration::ZERO));
+        }
+        let (at, wait) = self.due(prometheus, newest, clock);
         Some((Job::Look(at), wait.max(retry)))
+    }
+
+    /// End of the next window, and how long until it can be asked for.
+    fn due(&mut self, prometheus: &Prometheus, newest: Timestamp, clock: &Clock) -> (Timestamp, Duration) {
+        let at = self.next_end(prometheus, newest, clock.now());
+        (at, Duration::try_from(at.duration_since(newest)).unwrap_or(Duration::ZERO))
+    }
+
+    /// Whether windows that have ended are still to be asked for.
+    fn behind(&mut self, prometheus: &Prometheus, clock: &Clock) -> bool {
+        let newest = clock.now().saturating_sub(signed(prometheus.lag())).unwrap_or(Timestamp::MIN);
+        self.found.is_none() || !self.calibrated || self.due(prometheus, newest, clock).1.is_zero()
+    }
+
+    /// Whether users' queries belong to the present windows.
+    fn has_own(&self) -> bool {
+        self.counted().is_some() && self.brief.analysis.metrics.iter().any(|metric| metric.kind.is_threshold())
     }
 
     /// End of the next window: on the grid that begins one scrape after the weight was read back; without a weight at the interval's pace.
@@ -237,18 +266,15 @@ impl Run {
     /// Asks. Changes nothing: an answer that is not waited for leaves no trace.
     pub(super) fn ask(&self, prometheus: &Arc<Prometheus>, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
         let (brief, found, clock) = (self.brief.clone(), self.found.clone(), *clock);
-        let (seconds, interval, counted) = (self.seconds(prometheus), self.interval(prometheus), self.counted().is_some());
+        let (seconds, interval) = (self.seconds(prometheus), self.interval(prometheus));
         let prometheus = prometheus.clone();
         async move {
             match (job, found) {
                 (Job::Calibrate(at), Some(found)) => {
                     Answer::Calibrate(super::calibrate::history(&prometheus, &found, &brief, interval, at, &clock).await)
                 }
-                (Job::Look(at), Some(found)) => {
-                    let reading = found.read(&prometheus, &brief, &Who::Both, seconds, at).await;
-                    let sightings = if counted { sightings(&prometheus, &brief, interval, at, &clock).await } else { Vec::new() };
-                    Answer::Look(at, sightings, reading)
-                }
+                (Job::Look(at), Some(found)) => Answer::Look(at, found.read(&prometheus, &brief, &Who::Both, seconds, at).await),
+                (Job::Own(at), _) => Answer::Own(at, sightings(&prometheus, &brief, interval, at, &clock).await),
                 (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), _) => {
                     Answer::Preflight(preflight(&prometheus, &brief, seconds, at).await)
                 }
@@ -275,18 +301,23 @@ impl Run {
                 self.problem = None;
                 None
             }
-            Answer::Look(at, sightings, reading) => {
-                let unseen = self.observe(at, sightings);
+            Answer::Look(at, reading) => {
+                // What users ask does not wait for the counters to be read, nor the other way round.
+                self.own = Some(at).filter(|at| self.has_own() && self.own_seen.is_none_or(|seen| seen < *at));
                 match reading {
                     Err(error) => Some(self.unanswered(&error)),
                     Ok(reading) => {
                         self.count(&reading, at);
-                        self.problem = self.problem.take().or(unseen);
                         self.last = Some(at);
                         self.resume = None;
                         None
                     }
                 }
+            }
+            Answer::Own(at, sightings) => {
+                (self.own, self.own_seen) = (None, Some(at));
+                self.observe(at, sightings);
+                return !self.behind(prometheus, clock);
             }
         };
         if let Some(problem) = failed {
@@ -301,7 +332,7 @@ impl Run {
         self.retry_at = Duration::ZERO;
         // While the past is caught up with only some looks are shown.
         self.unpublished += 1;
-        let behind = !matches!(self.next(prometheus, clock), Some((Job::Look(_), wait)) if !wait.is_zero());
+        let behind = self.behind(prometheus, clock);
         if self.calibrated && (!behind || self.unpublished >= 10) {
             self.unpublished = 0;
             return true;
@@ -315,8 +346,8 @@ impl Run {
     }
 
     /// From what users' queries gave to evidence; a query that gives no value is a problem from the second look on.
-    fn observe(&mut self, at: Timestamp, sightings: Vec<Sighting>) -> Option<Problem> {
-        let terms = self.counted().cloned()?;
+    fn observe(&mut self, at: Timestamp, sightings: Vec<Sighting>) {
+        let Some(terms) = self.counted().cloned() else { return };
         let metrics = &self.brief.analysis.metrics;
         let asked = |sighting: &&Sighting| metrics.get(sighting.metric).is_some_and(|metric| terms.asks(metric));
         let unseen = sightings.iter().filter(asked).find_map(|sighting| match &sighting.seen {
@@ -324,7 +355,7 @@ impl Run {
             Seen::Nothing(why) | Seen::Unanswered(why) => Some((sighting, why)),
         });
         self.blind = if unseen.is_some() { self.blind.saturating_add(1) } else { 0 };
-        let problem = unseen.filter(|_| self.blind >= 2).map(|(sighting, why)| {
+        self.unseen = unseen.filter(|_| self.blind >= 2).map(|(sighting, why)| {
             let name = metrics.get(sighting.metric).map_or("", |metric| metric.name.as_str());
             let message = format!("metric {name} has no value: {why}; the query is {}", sighting.query);
             Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
@@ -337,7 +368,6 @@ impl Run {
         }
         let seen: Vec<(usize, Seen)> = sightings.into_iter().map(|sighting| (sighting.metric, sighting.seen)).collect();
         self.evidence.observe(metrics, &terms, at, &seen);
-        problem
     }
 
     /// From raw series to evidence.
@@ -401,7 +431,7 @@ impl Run {
             evidence: self.evidence.clone(),
             judgement,
             ready: metrics.is_empty() || (self.found.is_some() && self.calibrated),
-            problem: self.problem.clone(),
+            problem: self.problem.clone().or_else(|| self.unseen.clone()),
             canary_in_window: self.canary_in_window,
         }
     }

@@ -12,7 +12,7 @@ use crate::observe::{Arm, Brief};
 use crate::plan::MetricKind;
 use crate::plan::promql::{Placeholder, Query};
 
-/// All queries of one look together take at most so long: what is compared does not wait for them.
+/// All queries of one look together take at most so long, and half a window: the next window is asked for in time.
 const BUDGET: Duration = Duration::from_secs(10);
 /// A longer query is shown as the user wrote it: status is small.
 const LONGEST_SHOWN: usize = 1000;
@@ -30,7 +30,7 @@ pub(super) struct Sighting {
 
 /// Asks for every threshold at `at`, one after the other. While a canary pod warms up nothing is asked, as nothing is counted.
 pub(super) async fn sightings(prometheus: &Prometheus, brief: &Brief, interval: Duration, at: Timestamp, clock: &Clock) -> Vec<Sighting> {
-    let end = clock.elapsed() + BUDGET.min(interval);
+    let end = clock.elapsed() + BUDGET.min(interval / 2);
     let mut all = Vec::new();
     if warming(brief, at) {
         return all;
