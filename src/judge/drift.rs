@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budget;
 use super::columns::{Layout, Row};
-use super::dispersion::{Spread, UNKNOWN, running};
+use super::dispersion::{Spread, running};
 use super::distance::{Matched, kolmogorov_smirnov, pass_radius, pooled_z, total_variation};
 use super::kernel::{Margin, Pair, fail_bets, fall_bets};
 use super::mixture::{CAP, ETA, Mixture, PlugIn};
@@ -90,8 +90,8 @@ pub struct Drift {
     rate_pods: Vec<f64>,
     /// Pods' margin of a set.
     set_pods: f64,
-    /// First dispersion, for each step with two arms.
-    pub phi0: Vec<f64>,
+    /// First dispersion.
+    pub phi0: f64,
     /// Running dispersion of each column.
     spreads: Vec<Spread>,
     /// Limit that rolls back.
@@ -119,8 +119,8 @@ pub struct Start {
     pub watched: Vec<usize>,
     /// Pods' margin of each column.
     pub pods: Vec<f64>,
-    /// First dispersion of each step.
-    pub phi0: Vec<f64>,
+    /// First dispersion.
+    pub phi0: f64,
     /// The metric's part of the planned-horizon budget; 0 where the plan is open-ended.
     pub alpha: f64,
 }
@@ -158,14 +158,13 @@ impl Drift {
         (self.x.get(column).copied().unwrap_or(0.0) + 0.5) / (self.n + 1.0)
     }
 
-    /// Dispersion at a step: classes weigh as in Pearson's chi-square.
-    pub fn phi(&self, step: usize, layout: &Layout) -> f64 {
-        let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(UNKNOWN);
+    /// Dispersion: classes weigh as in Pearson's chi-square.
+    pub fn phi(&self, layout: &Layout) -> f64 {
         let weight = |at: usize| if matches!(layout, Layout::Classes(_)) { 1.0 - self.rate(at) } else { 1.0 };
         let used = || self.spreads.iter().enumerate().filter(|(_, spread)| spread.count > 0.0);
         let (squares, weights) = used().fold((0.0, 0.0), |(s, w), (at, spread)| (s + weight(at) * spread.squares, w + weight(at)));
         let count = used().map(|(_, spread)| spread.count).fold(0.0, f64::max);
-        if weights <= 0.0 { running(phi0, 0.0, 0.0) } else { running(phi0, squares / weights, count) }
+        if weights <= 0.0 { running(self.phi0, 0.0, 0.0) } else { running(self.phi0, squares / weights, count) }
     }
 
     /// Events of the learnt set in both arms, and stable's predicted share of it; `None`: no bet.
@@ -203,11 +202,10 @@ impl Drift {
 
     /// Adds one window: bets on what was learnt before, then learns. One without both arms is a part of the plan that has gone by.
     pub fn add(&mut self, gamma: f64, layout: &Layout, a: &Row, b: &Row, rest: &Rest<'_>, limits: (Limit, Limit)) {
-        let step = rest.step;
-        let phi = self.phi(step, layout);
+        let phi = self.phi(layout);
         let tau = limits.1.tau + self.set_pods;
         let (pair_of_set, p) = self.set(layout, a, b, tau).unwrap_or_default();
-        let ahead = rest.with(|step| self.phi(step, layout));
+        let ahead = rest.with(phi);
         let margin = Margin { r: 1.0, d: tau };
         self.rho = upwards(budget::look(self.rho, pair_of_set, margin, phi, p.clamp(1e-7, 0.97), &ahead, rest.per_window));
         if a.n <= 0.0 || b.n <= 0.0 {
@@ -228,12 +226,12 @@ impl Drift {
         }
         (self.hold, self.rollback) = sides;
         self.held = self.held || self.hold.value() >= HOLD_AT;
-        self.learn(a, b, step);
+        self.learn(a, b);
     }
 
-    fn learn(&mut self, a: &Row, b: &Row, step: usize) {
+    fn learn(&mut self, a: &Row, b: &Row) {
         let weight = a.n * b.n / (a.n + b.n);
-        let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(1.0);
+        let phi0 = self.phi0;
         let keep = 0.5f64.powf(1.0 / PlugIn::HALF_LIFE);
         let columns = self.learnt.iter_mut().zip(&mut self.spreads).zip(&mut self.x).zip(a.x.iter().zip(&b.x));
         for (((learnt, spread), x), (xa, xb)) in columns {
@@ -297,14 +295,14 @@ mod tests {
     fn drift(past: &[f64], watched: Vec<usize>) -> Drift {
         let past = Row { n: past.iter().sum(), x: past.to_vec() };
         let pods = vec![0.0; past.x.len()];
-        Drift::new(Start { past, windows: 20.0, watched, pods, phi0: vec![1.0], alpha: 0.0 })
+        Drift::new(Start { past, windows: 20.0, watched, pods, phi0: 1.0, alpha: 0.0 })
     }
 
     fn row(x: &[f64]) -> Row {
         Row { n: x.iter().sum(), x: x.to_vec() }
     }
 
-    const REST: Rest<'static> = Rest { step: 0, ahead: &[], per_window: 1000.0 };
+    const REST: Rest<'static> = Rest { ahead: &[], per_window: 1000.0 };
     const LIMITS: fn() -> (Limit, Limit) = || (Limit::hold(0.05), Limit::rollback(0.15));
 
     #[test]
@@ -356,7 +354,7 @@ mod tests {
             windows: 20.0,
             watched: vec![],
             pods: vec![0.0; 3],
-            phi0: vec![1.0],
+            phi0: 1.0,
             alpha: 0.0,
         });
         for look in 0..20 {
