@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::Row;
 use super::distance::wilson;
 use super::kernel::one_arm_bets;
-use super::mixture::{CAP, ETA, GAMMA_FIRST, GAMMA_LOOKS, Mixture};
+use super::mixture::{CAP, ETA, GAMMA_FIRST, Mixture};
 use super::proportions::{Proportions, share_above};
 use super::tidy;
 
@@ -75,7 +75,7 @@ impl Bake {
         let others = f64::from(self.planned.saturating_sub(1).max(1));
         let gamma = match self.looks {
             0 => GAMMA_FIRST,
-            look if look < self.planned => GAMMA_LOOKS / others,
+            look if look < self.planned => (1.0 - GAMMA_FIRST) / others,
             _ => 0.0,
         };
         self.looks += 1;

@@ -212,11 +212,13 @@ impl Drift {
             return;
         }
         let mut sides = (std::mem::replace(&mut self.hold, Side::new(0)), std::mem::replace(&mut self.rollback, Side::new(0)));
-        for (side, limit) in [(&mut sides.0, limits.0), (&mut sides.1, limits.1)] {
+        for (side, limit) in [(&mut sides.0, limits.0), (&mut sides.1, limits.1)].into_iter().skip(usize::from(self.held)) {
             let tau = limit.tau + self.set_pods;
             let margin = Margin { r: 1.0, d: tau };
-            let bets = self.set(layout, a, b, tau).map_or(vec![0.0; ETA.len()], |(pair, p)| fail_bets(pair, p, margin, &ETA));
-            side.set.add(gamma, bets, phi, CAP);
+            match self.set(layout, a, b, tau) {
+                Some((pair, p)) => side.set.add(gamma, fail_bets(pair, p, margin, &ETA), phi, CAP),
+                None => side.set.add(gamma, [0.0; ETA.len()], phi, CAP),
+            }
             for ((mixtures, column), pods) in side.rates.iter_mut().zip(&self.watched).zip(&self.rate_pods) {
                 let (pair, p) = (pair(a, b, *column), self.rate(*column));
                 let margin = Margin { d: limit.rate.d + pods, ..limit.rate };
@@ -262,11 +264,21 @@ pub fn distance_by_chance(layout: &Layout, seen: &Matched, phi: f64) -> f64 {
     if precision <= 0.0 {
         return 0.0;
     }
-    let deviations = seen.stable().into_iter().map(|p| (p * (1.0 - p) * phi / precision).max(0.0).sqrt());
+    let deviation = (phi / precision).sqrt();
     match layout {
-        Layout::Bounds(_) => 1.2 * deviations.fold(0.0, f64::max),
-        _ => 0.5 * deviations.sum::<f64>() * (2.0 / std::f64::consts::PI).sqrt(),
+        Layout::Bounds(_) => chance_of_bounds(seen.stable().into_iter(), deviation),
+        _ => chance_of_classes(seen.stable().into_iter(), deviation),
     }
+}
+
+/// Expected largest gap of two distribution functions, of which these shares are above the bounds.
+pub fn chance_of_bounds(shares: impl Iterator<Item = f64>, deviation: f64) -> f64 {
+    1.2 * deviation * shares.map(|p| (p * (1.0 - p)).max(0.0).sqrt()).fold(0.0, f64::max)
+}
+
+/// Expected total variation of two samples of classes with these shares.
+pub fn chance_of_classes(shares: impl Iterator<Item = f64>, deviation: f64) -> f64 {
+    0.5 * (2.0 / std::f64::consts::PI).sqrt() * deviation * shares.map(|p| (p * (1.0 - p)).max(0.0).sqrt()).sum::<f64>()
 }
 
 /// Number of cells in the upper bound of the distance. A histogram's limit is crossed at one bound, and that bound alone must prove
@@ -280,7 +292,12 @@ pub fn cells(layout: &Layout) -> f64 {
 
 /// Upper bound of the distance in this step, and what it must not exceed.
 pub fn upper_bound(layout: &Layout, seen: &Matched, planned: f64, phi: f64) -> f64 {
-    (distance(layout, seen) + pass_radius(seen.precision(), planned, cells(layout), phi, 1.0 / super::proportions::PASS_AT)).min(1.0)
+    (distance(layout, seen) + radius(layout, seen.precision(), planned, phi)).min(1.0)
+}
+
+/// What is added to a distance for its upper bound.
+pub fn radius(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
+    pass_radius(precision, planned, cells(layout), phi, 1.0 / super::proportions::PASS_AT)
 }
 
 /// What the upper bound must not exceed, for a step that opens the way to `next_weight`.

@@ -9,7 +9,7 @@ use super::dispersion::{BLOCKS, ENOUGH_WINDOWS, Table, UNKNOWN, pod_margin};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
-use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn};
+use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn, gamma_unplanned};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
 use super::{Context, StepTerms, tidy};
 use crate::counts::{Counts, History};
@@ -29,6 +29,7 @@ pub struct Looks {
     begun: bool,
     starts: u32,
     others: u32,
+    unplanned: u32,
     /// Windows of the present step so far.
     in_step: u32,
     fresh_step: bool,
@@ -41,8 +42,8 @@ impl Looks {
         self.fresh_step = self.begun && further;
     }
 
-    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .18 by the other planned ones.
-    /// `plan` are the windows of each step.
+    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .14 by the other planned ones,
+    /// .04 by those beyond the plan. `plan` are the windows of each step.
     fn gamma(&mut self, plan: &[u32], planned: u32) -> f64 {
         let starts = u32::try_from(plan.len()).unwrap_or(u32::MAX).saturating_sub(1);
         let others = plan.iter().sum::<u32>().saturating_sub(starts + 1);
@@ -55,7 +56,8 @@ impl Looks {
             return if self.starts <= starts { GAMMA_STARTS / f64::from(starts) } else { 0.0 };
         }
         if self.in_step > planned || self.others >= others {
-            return 0.0;
+            self.unplanned = self.unplanned.saturating_add(1);
+            return gamma_unplanned(self.unplanned);
         }
         self.others += 1;
         GAMMA_LOOKS / f64::from(others)
