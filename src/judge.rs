@@ -12,7 +12,7 @@ use crate::plan::{Metric, MetricKind};
 
 mod bake;
 pub mod budget;
-mod columns;
+pub mod columns;
 pub mod dispersion;
 pub mod distance;
 mod drift;
@@ -206,11 +206,9 @@ impl Evidence {
         for (_, windows) in self.plan.iter_mut().filter(|(weight, _)| *weight == step.weight) {
             *windows = step.planned_windows; // a hold may be edited on the way
         }
-        self.with_context(|context, states| {
-            for (state, metric) in states.iter_mut().zip(metrics) {
-                state.begin_step(metric, step, further, context);
-            }
-        });
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            state.begin_step(metric, step, further);
+        }
     }
 
     /// A person promoted past the limit that holds: that difference is accepted for this rollout. The limit that rolls back stands.

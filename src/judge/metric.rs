@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::bake::{self, Bake};
 use super::budget;
 use super::columns::{Layout, Row, select};
-use super::dispersion::{ENOUGH_WINDOWS, Table, UNKNOWN, pod_margin};
+use super::dispersion::{BLOCKS, ENOUGH_WINDOWS, Table, UNKNOWN, pod_margin};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
-use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn};
+use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn, gamma_unplanned};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
 use super::threshold::Threshold;
 use super::{Context, StepTerms, tidy};
@@ -31,6 +31,7 @@ pub struct Looks {
     begun: bool,
     starts: u32,
     others: u32,
+    unplanned: u32,
     /// Windows of the present step so far.
     in_step: u32,
     fresh_step: bool,
@@ -43,8 +44,8 @@ impl Looks {
         self.fresh_step = self.begun && further;
     }
 
-    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .18 by the other planned ones.
-    /// `plan` are the windows of each step.
+    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .14 by the other planned ones,
+    /// .04 by those beyond the plan. `plan` are the windows of each step.
     fn gamma(&mut self, plan: &[u32], planned: u32) -> f64 {
         let starts = u32::try_from(plan.len()).unwrap_or(u32::MAX).saturating_sub(1);
         let others = plan.iter().sum::<u32>().saturating_sub(starts + 1);
@@ -57,7 +58,8 @@ impl Looks {
             return if self.starts <= starts { GAMMA_STARTS / f64::from(starts) } else { 0.0 };
         }
         if self.in_step > planned || self.others >= others {
-            return 0.0;
+            self.unplanned = self.unplanned.saturating_add(1);
+            return gamma_unplanned(self.unplanned);
         }
         self.others += 1;
         GAMMA_LOOKS / f64::from(others)
@@ -187,12 +189,12 @@ impl MetricState {
         rows.iter().for_each(|row| past.add(row));
         let Some(mut layout) = self.layout.clone().filter(|_| past.n > 0.0) else { return };
         let shares: Vec<f64> = past.x.iter().map(|x| x / past.n).collect();
-        let tables: Vec<Table> = match by_pod {
-            Some(pods) => context.steps.iter().map(|(weight, _)| Table::of_pods(pods, *weight)).collect(),
-            None => vec![Table::of_time(&rows)],
+        let table = match by_pod {
+            Some(pods) => Table::of_pods(pods, &BLOCKS, &layout),
+            None => Table::of_time(&rows, &BLOCKS, &layout),
         };
         let least = if rows.len() < ENOUGH_WINDOWS { UNKNOWN } else { 0.0 };
-        let column_phi = |column: usize| tables.iter().map(|table| rounded(table.column(column).max(least))).collect::<Vec<f64>>();
+        let column_phi = |column: usize| rounded(table.column(column).max(least));
         let pods = |column: usize| match by_pod {
             Some(windows) => {
                 let pods = windows.first().map_or(0, Vec::len);
@@ -203,7 +205,7 @@ impl MetricState {
                         .fold((0.0, 0.0), |s, row| (s.0 + row.n, s.1 + row.x.get(column).copied().unwrap_or(0.0)))
                 };
                 let (n, x): (Vec<f64>, Vec<f64>) = (0..pods).map(total).filter(|(n, _)| *n > 0.0).unzip();
-                pod_margin(&n, &x, tables.first().map_or(1.0, |table| table.column(column)), f64::from(context.canary_pods)).margin
+                pod_margin(&n, &x, table.column(column), f64::from(context.canary_pods)).margin
             }
             None if context.by_pod || context.canary_pods >= 3 => 0.0,
             None => 2.0 * UNSEEN_PODS * shares.get(column).copied().unwrap_or(0.0) * (2.0 / f64::from(context.canary_pods.max(1))).sqrt(),
@@ -211,7 +213,7 @@ impl MetricState {
         let windows = rows.len() as f64;
         self.processes = Some(match &metric.kind {
             MetricKind::Drift { .. } => {
-                let whole: Vec<f64> = tables.iter().map(|table| rounded(table.whole(&layout).max(least))).collect();
+                let whole = rounded(table.whole.max(least));
                 let watched = self.watched_classes(&layout, &shares, context);
                 // The default for pods that cannot be told apart is about speed and errors: pods of one model give the same answers.
                 let pods = (0..layout.columns()).map(|at| if by_pod.is_some() { pods(at) } else { 0.0 }).collect();
@@ -263,12 +265,7 @@ impl MetricState {
         match &mut self.processes {
             Some(Processes::Drift(drift)) => drift.narrow(columns),
             Some(Processes::Shares(shares)) => {
-                let most: Vec<f64> = shares
-                    .tracks
-                    .iter()
-                    .map(|t| t.phi0.clone())
-                    .reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect())
-                    .unwrap_or_default();
+                let most = shares.tracks.iter().map(|t| t.phi0).fold(0.0, f64::max);
                 let kept = |(column, weight): (usize, f64)| {
                     let old = columns.get(column).and_then(|old| shares.tracks.iter().find(|track| track.column == *old));
                     let fresh = || {
@@ -276,7 +273,7 @@ impl MetricState {
                         let n = self.recent.n.max(1.0);
                         let past = Row { n, x: self.s0.iter().map(|s| s * n).collect() };
                         let d = shares.tracks.iter().map(|t| t.d).fold(0.0, f64::max);
-                        Track { s0: share, ..track(column, weight, &past, 1.0, Margin { r: 1.0, d }, most.clone()) }
+                        Track { s0: share, ..track(column, weight, &past, 1.0, Margin { r: 1.0, d }, most) }
                     };
                     old.map_or_else(fresh, |track| Track { column, weight, ..track.clone() })
                 };
@@ -288,7 +285,7 @@ impl MetricState {
     }
 
     /// Begins a step: counts and pass side anew; at 100 % freezes what the canary is compared with.
-    pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool, context: &Context<'_>) {
+    pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool) {
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         (self.windows, self.missing) = (0, 0);
         self.threshold.iter_mut().for_each(Threshold::begin_step);
@@ -299,7 +296,7 @@ impl MetricState {
         } else if let Some(Processes::Shares(shares)) = &self.processes
             && self.bake.is_none()
         {
-            self.bake = Bake::new(shares, self.bounds(), &self.recent, context.steps.len().saturating_sub(1), step.planned_windows);
+            self.bake = Bake::new(shares, self.bounds(), &self.recent, step.planned_windows);
         }
     }
 
@@ -334,7 +331,7 @@ impl MetricState {
         if both {
             self.seen.add(a.n, &a.x, b.n, &b.x);
             self.windows += 1;
-            self.watch_catastrophe(metric, &a, &b, context.step);
+            self.watch_catastrophe(metric, &a, &b);
         }
         if !self.frozen() {
             if a.n > 0.0 {
@@ -352,7 +349,7 @@ impl MetricState {
         let plan: Vec<u32> = self.judged(context).map(|(_, _, windows)| windows).collect();
         let gamma = if both { self.looks.gamma(&plan, step.planned_windows) } else { 0.0 };
         let ahead = self.ahead(step.planned_windows, context);
-        let rest = Rest { step: context.step, ahead: &ahead, per_window: self.per_window() };
+        let rest = Rest { ahead: &ahead, per_window: self.per_window() };
         match (&mut self.processes, &self.layout) {
             (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
             (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, limits(&metric.kind)),
@@ -366,12 +363,12 @@ impl MetricState {
         context.steps.iter().enumerate().filter_map(judged)
     }
 
-    /// What the plan still shows of this metric: index, canary's share and windows of each step. The rest of the present step is counted by
+    /// What the plan still shows of this metric: canary's share and windows of each step. The rest of the present step is counted by
     /// `planned`, which an edit may have changed.
-    pub fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(usize, f64, f64)> {
+    pub fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(f64, f64)> {
         let rest = |(at, weight, windows): (usize, f64, u32)| {
             let windows = if at == context.step { planned.saturating_sub(self.looks.in_step) } else { windows };
-            (at >= context.step && windows > 0).then_some((at, weight, f64::from(windows)))
+            (at >= context.step && windows > 0).then_some((weight, f64::from(windows)))
         };
         self.judged(context).filter_map(rest).collect()
     }
@@ -427,13 +424,13 @@ impl MetricState {
     }
 
     /// The rule that ends a catastrophe at once, errors only; it is in force during calibration too, with a wide margin.
-    fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row, step: usize) {
+    fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row) {
         if !metric.kind.is_events() {
             return;
         }
         let (p, margin, phi) = match &self.processes {
             Some(Processes::Shares(shares)) => match shares.tracks.first() {
-                Some(track) => (track.stable.rate(), track.fail_margin(), track.phi(step)),
+                Some(track) => (track.stable.rate(), track.fail_margin(), track.phi()),
                 None => return,
             },
             _ => {
@@ -471,7 +468,7 @@ pub fn limits(kind: &MetricKind) -> (Limit, Limit) {
     (Limit::hold(hold), Limit::rollback(rollback))
 }
 
-fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: Vec<f64>) -> Track {
+fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: f64) -> Track {
     let x = past.x.get(column).copied().unwrap_or(0.0);
     Track {
         column,
