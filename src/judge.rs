@@ -17,6 +17,7 @@ pub mod dispersion;
 pub mod distance;
 mod drift;
 mod forecast;
+pub mod incident;
 pub mod kernel;
 mod metric;
 pub mod mixture;
@@ -88,6 +89,9 @@ pub struct Evidence {
     failed: bool,
     /// A person accepted what the limit that holds found.
     hold_accepted: bool,
+    /// Incidents that hit stable too.
+    #[serde(default)]
+    incidents: incident::Watch,
 }
 
 /// What the evidence says at one look.
@@ -114,6 +118,9 @@ pub struct Judgement {
     pub exposure: Exposure,
     /// Why the plan cannot be decided at this traffic, with the numbers and the change that would do.
     pub infeasible: Option<String>,
+    /// An incident that hits stable too: nothing passes meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub incident: Option<incident::Incident>,
 }
 
 /// What the parts must know of the whole.
@@ -168,6 +175,7 @@ impl Evidence {
             until: None,
             failed: false,
             hold_accepted: false,
+            incidents: incident::Watch::default(),
         }
     }
 
@@ -200,6 +208,7 @@ impl Evidence {
         let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight);
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
+        self.incidents.begin_step(further);
         if self.plan.is_empty() && step.weight < 1.0 {
             self.plan.push((step.weight, step.planned_windows));
         }
@@ -229,6 +238,16 @@ impl Evidence {
         self.expose(metrics, window);
         let (value, limit) = (self.fail_evidence(step), Self::fail_at(step));
         self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe && !state.advisory);
+        if step.weight < 1.0 && self.watch_stable(metrics, step, window.end) {
+            self.begin_step(metrics, step);
+        }
+    }
+
+    /// Whether an incident that hit both arms is over with this window: the pass side starts anew then.
+    fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) -> bool {
+        let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
+        let watched: Vec<_> = judged.flat_map(|(state, metric)| incident::watched(state, metric)).collect();
+        self.incidents.add(&watched, self.windows, end)
     }
 
     /// Takes what the looks at the thresholds' queries gave at this time: index of the metric, and what was seen.
@@ -341,7 +360,7 @@ impl Evidence {
         let proved = !asked || (gating().next().is_some() && gating().all(|answer| answer.evidence.verdict == Verdict::Pass));
         let verdict = match () {
             () if self.failed => Verdict::Fail,
-            () if step.weight >= 1.0 || hold_limit || !proved => Verdict::Inconclusive,
+            () if step.weight >= 1.0 || hold_limit || !proved || self.incidents.present.is_some() => Verdict::Inconclusive,
             () => Verdict::Pass,
         };
         let no_harm = !self.failed
@@ -361,6 +380,7 @@ impl Evidence {
             step_requests: self.step_requests,
             exposure: self.counted(metrics),
             infeasible,
+            incident: self.incidents.present.clone().filter(|_| step.weight < 1.0),
         }
     }
 

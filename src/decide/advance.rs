@@ -155,6 +155,9 @@ impl Pass<'_> {
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
             return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, problem.0, problem.1));
         }
+        if let Some(incident) = self.incident() {
+            return self.in_incident(run, step, &incident);
+        }
         let windows = if judged { look.as_ref().map_or(0, |look| look.judgement.windows) } else { self.seen.passes };
         if held < hold || windows < HOLD_WINDOWS {
             if hold > held {

@@ -94,10 +94,16 @@ impl Pass<'_> {
     fn lowered(&mut self, reason: &str, claim: &Claim) {
         let (name, split) = (self.command_line("status"), self.words_of_route());
         let unavailable = reason == reason::CANARY_UNAVAILABLE;
+        let back = reason == reason::GLOBAL_INCIDENT;
         let again = matches!(reason, reason::CANARY_CHANGED | reason::PLAN_CHANGED | reason::SETTLING);
         if let Some(run) = &mut self.state.run {
             reopen(run, claim, self.now);
             run.intent = None;
+            if back {
+                // The step of that weight is the present one again, and must be passed again.
+                run.step = run.plan.steps.iter().position(|step| Some(&step.name) == claim.step.as_ref()).or(run.step);
+                (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
+            }
             if unavailable {
                 run.unavailable = Some(Unavailable { since: self.now });
                 run.losses = run.losses.saturating_add(1);
@@ -105,6 +111,7 @@ impl Pass<'_> {
         }
         let message = match reason {
             reason::CANARY_UNAVAILABLE => format!("the canary has no ready endpoint: its traffic is at stable ({split})"),
+            reason::GLOBAL_INCIDENT => format!("stable degraded right after the raise: the canary went back by one step ({split})"),
             reason::SHARE_RAISED => format!("somebody raised the canary's share: it was lowered again ({split})"),
             reason::PLAN_CHANGED => format!("the plan was edited: traffic is at stable, the rollout starts again ({split})"),
             _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),

@@ -484,6 +484,7 @@ fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, p
         rho: budget::SPENT,
         pass: Mixture::new(3),
         spread: super::dispersion::Spread::default(),
+        own: super::incident::Own::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use super::budget::{self, Ahead};
 use super::columns::Row;
 use super::dispersion::Spread;
 use super::distance::pooled_z;
+use super::incident::Own;
 use super::kernel::{Margin, Pair, fail_bets, pass_bets};
 use super::mixture::{CAP, ETA, Mixture, PASS_CAP, PlugIn};
 use super::tidy;
@@ -59,6 +60,9 @@ pub struct Track {
     pub pass: Mixture,
     /// Running dispersion.
     pub spread: Spread,
+    /// Stable against its own past.
+    #[serde(default)]
+    pub own: Own,
 }
 
 fn spent() -> f64 {
@@ -110,6 +114,7 @@ impl Track {
     /// Adds one window: bets first, then what is learnt from it.
     fn add(&mut self, gamma: f64, pair: Pair, rest: &Rest<'_>) {
         let (p, phi) = (self.stable.rate(), self.phi());
+        self.own.add(pair.n_a, pair.x_a, self.s0, phi);
         let ahead = rest.with(phi);
         self.rho = upwards(budget::look(self.rho, pair, self.fail_margin(), phi, self.stable.planned_rate(), &ahead, rest.per_window));
         if pair.n_a <= 0.0 || pair.n_b <= 0.0 {

@@ -84,7 +84,7 @@ fn counted(state: &MetricState) -> String {
 }
 
 /// What is counted where there are no bounds.
-fn subject(metric: &Metric) -> &str {
+pub fn subject(metric: &Metric) -> &str {
     if matches!(metric.kind, MetricKind::Ratio { .. }) { &metric.name } else { "errors" }
 }
 
