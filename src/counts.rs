@@ -45,6 +45,10 @@ pub enum Counts {
     Classes(BTreeMap<String, u64>),
 }
 
+/// Key in a [`Sample`] of all requests of the mesh and the errors among them, where no metric counts them: by them exposure is counted. No
+/// metric has an empty name.
+pub const REQUESTS: &str = "";
+
 /// What one arm (or one pod) did in one window: metric name to counts. A metric that could not be read is absent.
 pub type Sample = BTreeMap<String, Counts>;
 

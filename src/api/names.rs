@@ -57,6 +57,8 @@ pub mod reason {
     pub const REFUSED: &str = "Refused";
     /// Fewer ready canary endpoints than the weight needs.
     pub const CANARY_CAPACITY: &str = "CanaryCapacity";
+    /// An edit of the manifest was taken over.
+    pub const PLAN_ADOPTED: &str = "PlanAdopted";
     /// The canary has no ready endpoint.
     pub const CANARY_UNAVAILABLE: &str = "CanaryUnavailable";
     /// Stable has no ready endpoint, so traffic is not moved there.

@@ -103,8 +103,16 @@ impl Tracker {
         }
         let counted = self.anchor.as_ref().map(|anchor| {
             warm(scope, anchor.at)?;
-            let of = snapshot.groups.keys().map(|key| self.delta(anchor, key, &snapshot, scope)).collect::<Result<Vec<_>, _>>()?;
-            Ok(Deltas { start: anchor.at, end: at, of: of.into_iter().flatten().collect() })
+            let mut of = Vec::new();
+            let mut unknown = BTreeSet::new();
+            for key in snapshot.groups.keys() {
+                match self.delta(anchor, key, &snapshot, scope) {
+                    Err(_) if scope.aside.contains(&key.family) => drop(unknown.insert(key.family)),
+                    delta => of.extend(delta?),
+                }
+            }
+            of.retain(|delta: &Delta| !unknown.contains(&delta.family));
+            Ok(Deltas { start: anchor.at, end: at, of })
         });
         self.keep(snapshot, at);
         match counted {
@@ -142,7 +150,7 @@ impl Tracker {
             }
         }
         let mut counted: BTreeMap<(&str, Family), &Target> = BTreeMap::new();
-        for (key, group) in &snapshot.groups {
+        for (key, group) in snapshot.groups.iter().filter(|(key, _)| !scope.aside.contains(&key.family)) {
             let Some(read) = snapshot.read.get(&key.target).filter(|read| advanced(&key.target, read)) else { continue };
             if self.anchor.is_none()
                 && self.not_before.is_some_and(|since| read.newest < since)

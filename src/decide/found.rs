@@ -9,6 +9,9 @@ use crate::state::{Run, Unavailable};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+/// A claim may be ahead of status by the writes that status has not seen yet: never by so many.
+const EPOCH_LEAP: i64 = 1000;
+
 impl Pass<'_> {
     /// Takes over what the route's annotation says beyond the state. It cannot end a pass.
     pub(super) fn adopt(&mut self) {
@@ -18,6 +21,10 @@ impl Pass<'_> {
             Holder::Us => {}
             Holder::Gone => return self.inherit(&claim),
             Holder::Nobody | Holder::Other(_) => return,
+        }
+        // What is so far ahead was not written by a controller with this state.
+        if claim.epoch > self.state.epoch.saturating_add(EPOCH_LEAP) {
+            return;
         }
         let latched = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch));
         let binds = latched.filter(|latch| self.state.run.as_ref().is_some_and(|run| run.canary.revision == latch.revision));
@@ -67,7 +74,7 @@ impl Pass<'_> {
         self.end(latch.outcome, &latch.reason, message);
     }
 
-    fn refuse(&mut self, latch: &Latch) {
+    pub(super) fn refuse(&mut self, latch: &Latch) {
         self.state.refused.retain(|refused| refused.revision != latch.revision);
         self.state.refused.insert(
             0,
@@ -119,7 +126,7 @@ impl Pass<'_> {
         if intent.restores {
             run.stopped = stopped; // the step goes on: its deadline does not start anew
         } else {
-            (run.deadline_told, run.hold_told) = (None, false);
+            (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
         }
         run.exposed.get_or_insert(now);
     }
@@ -142,4 +149,5 @@ fn reopen(run: &mut Run, claim: &Claim, now: jiff::Timestamp) {
     run.key_epoch = claim.epoch;
     run.since = Some(now);
     run.stopped = 0.0;
+    run.standing = run.standing.map(|_| now);
 }

@@ -132,7 +132,7 @@ fn usual_latency() -> Vec<f64> {
 fn reach(metric: &Metric, ahead: &[Ahead], n: f64, errors: f64, alpha: f64) -> Reach {
     let kind = &metric.kind;
     let (found_by_end, smallest_found) = match kind {
-        MetricKind::ErrorRate { .. } => {
+        MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. } => {
             let (margin, rho) = (fail_margin(kind, &[], &[errors], 0), budget::start(alpha));
             (found(rho, ahead, n, (errors, doubled(errors, margin)), margin), smallest(rho, ahead, n, errors, margin))
         }
@@ -153,10 +153,11 @@ fn reach(metric: &Metric, ahead: &[Ahead], n: f64, errors: f64, alpha: f64) -> R
             let worse = p + (2.0 * rollback).clamp(0.02, 0.7);
             (found(rho, ahead, n, (p, worse), margin), smallest(rho, ahead, n, p, margin).map(|p_b| p_b - p))
         }
+        MetricKind::Threshold { .. } => (0.0, None),
     };
     let words = match (kind, smallest_found) {
-        (_, None) => "nothing".to_owned(),
-        (MetricKind::ErrorRate { .. }, Some(p_b)) => format!("from {}", say::percent(p_b)),
+        (_, None) | (MetricKind::Threshold { .. }, _) => "nothing".to_owned(),
+        (MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. }, Some(p_b)) => format!("from {}", say::percent(p_b)),
         (MetricKind::Latency { .. }, Some(stretch)) => format!("{} slower", say::percent(stretch)),
         (MetricKind::Drift { .. }, Some(distance)) => format!("from {distance:.3}"),
     };
@@ -175,7 +176,7 @@ fn step_windows(
 ) -> (Option<Option<f64>>, Option<f64>) {
     let n = (requests * (1.0 - step.weight), requests * step.weight);
     match kind {
-        MetricKind::ErrorRate { .. } => {
+        MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. } => {
             let fail = fail_margin(kind, &[], &[errors], 0);
             let pass = Margin { r: 1.0, d: pass_margin(kind, &[], &[errors], 0, step.next_weight) };
             let seen = windows_to_fail(n, errors, doubled(errors, fail), fail, PLANNED_PHI, weight, fail_at);
@@ -213,6 +214,7 @@ fn step_windows(
             let seen = windows_to_fail(n, 0.25, 0.25 + (2.0 * rollback).clamp(0.02, 0.7), fail, PLANNED_PHI, 0.5 * weight, fail_at);
             (Some(windows_to_bound(each, 0.0, limit, bound)), seen)
         }
+        MetricKind::Threshold { .. } => (None, Some(0.0)),
     }
 }
 
@@ -285,7 +287,7 @@ pub fn forecast_plan(
 
 fn reaches(metrics: &[Metric], steps: &[StepTerms], n: f64, errors: f64) -> Vec<Reach> {
     let ahead = |metric: &Metric| -> Vec<Ahead> {
-        let judged = steps.iter().filter(|step| step.weight < 1.0 && !step.without.contains(&metric.name));
+        let judged = steps.iter().filter(|step| step.weight < 1.0 && step.asks(metric) && !metric.kind.is_threshold());
         judged.map(|step| Ahead { windows: f64::from(step.planned_windows), weight: step.weight, phi: PLANNED_PHI }).collect()
     };
     let gating: Vec<(&Metric, Vec<Ahead>)> =
@@ -295,7 +297,7 @@ fn reaches(metrics: &[Metric], steps: &[StepTerms], n: f64, errors: f64) -> Vec<
 }
 
 fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rps: f64, errors: f64) -> StepForecast {
-    let gating: Vec<&Metric> = metrics.iter().filter(|metric| !step.without.contains(&metric.name)).collect();
+    let gating: Vec<&Metric> = metrics.iter().filter(|metric| step.asks(metric) && !metric.kind.is_threshold()).collect();
     let mut forecast = StepForecast { minutes_to_pass: Some(0.0), minutes_to_detect: Some(0.0), slowest: None };
     if step.weight >= 1.0 {
         return StepForecast { minutes_to_detect: None, ..forecast };
@@ -329,9 +331,9 @@ mod tests {
     fn metrics() -> Vec<Metric> {
         let source = DriftSource::Counter { metric: "m".into(), class: "class".into() };
         vec![
-            Metric { name: "errors".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } },
-            Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } },
-            Metric { name: "drift".into(), kind: MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 } },
+            Metric::new("errors", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
+            Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
+            Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 }),
         ]
     }
 

@@ -11,7 +11,9 @@ use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
 use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn, gamma_unplanned};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
+use super::threshold::Threshold;
 use super::{Context, StepTerms, tidy};
+use crate::api::ThresholdAction;
 use crate::counts::{Counts, History};
 use crate::plan::{Metric, MetricKind};
 
@@ -112,12 +114,23 @@ pub struct MetricState {
     /// At 100 %.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bake: Option<Bake>,
+    /// It is shown and decides nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub advisory: bool,
+    /// Of a threshold, all there is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub threshold: Option<Threshold>,
 }
 
 impl MetricState {
     /// Nothing seen yet.
-    pub fn new() -> Self {
-        Self { gates: true, ..Self::default() }
+    pub fn new(metric: &Metric) -> Self {
+        Self { gates: Self::may_gate(metric), advisory: !metric.gate, ..Self::default() }
+    }
+
+    /// A threshold has no part in the merge: it has no error rate to share.
+    pub fn may_gate(metric: &Metric) -> bool {
+        metric.gate && !metric.kind.is_threshold()
     }
 
     /// Margins are frozen.
@@ -274,6 +287,7 @@ impl MetricState {
     pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool) {
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         (self.windows, self.missing) = (0, 0);
+        self.threshold.iter_mut().for_each(Threshold::begin_step);
         self.looks.step(further);
         self.begin_pass(metric, step);
         if step.weight < 1.0 {
@@ -410,7 +424,7 @@ impl MetricState {
 
     /// The rule that ends a catastrophe at once, errors only; it is in force during calibration too, with a wide margin.
     fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row) {
-        if !matches!(metric.kind, MetricKind::ErrorRate { .. }) {
+        if !metric.kind.is_events() {
             return;
         }
         let (p, margin, phi) = match &self.processes {
@@ -439,9 +453,11 @@ impl MetricState {
         }
     }
 
-    /// Whether the limit that holds was crossed.
-    pub fn held(&self) -> bool {
-        matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held)
+    /// Whether a limit that holds was crossed. At 100 % nothing is compared any more.
+    pub fn holds(&self, metric: &Metric, step: &StepTerms) -> bool {
+        let drifted = matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held) && step.weight < 1.0;
+        let broken = self.threshold.as_ref().is_some_and(|threshold| threshold.broke(&metric.kind, ThresholdAction::Hold));
+        !self.advisory && (drifted || broken)
     }
 }
 

@@ -243,12 +243,14 @@ fn stretched(bounds: &[f64], s0: &[f64], column: usize, stretch: f64) -> f64 {
 /// Relative and absolute fail margin of a column, without the pods' part.
 pub fn fail_margin(kind: &MetricKind, bounds: &[f64], s0: &[f64], column: usize) -> Margin {
     match kind {
-        MetricKind::ErrorRate { relative, absolute, .. } => Margin { r: relative.max(1.0), d: absolute.max(0.0) },
+        MetricKind::ErrorRate { relative, absolute, .. } | MetricKind::Ratio { relative, absolute, .. } => {
+            Margin { r: relative.max(1.0), d: absolute.max(0.0) }
+        }
         MetricKind::Latency { stretch, .. } => {
             // The least margin guards against an empty bucket below the bound, where any stretch moves nothing.
             Margin { r: 1.0, d: stretched(bounds, s0, column, stretch.max(0.0)).max(LEAST_FAIL * stretch.max(0.0)) }
         }
-        MetricKind::Drift { .. } => Margin { r: 1.0, d: 0.0 },
+        MetricKind::Drift { .. } | MetricKind::Threshold { .. } => Margin { r: 1.0, d: 0.0 },
     }
 }
 
@@ -257,12 +259,12 @@ pub fn pass_margin(kind: &MetricKind, bounds: &[f64], s0: &[f64], column: usize,
     let next = next_weight.clamp(0.01, 1.0);
     let share = s0.get(column).copied().unwrap_or(0.0);
     match kind {
-        MetricKind::ErrorRate { pass, .. } => (pass.max(share) / next).min(WIDEST_PASS),
+        MetricKind::ErrorRate { pass, .. } | MetricKind::Ratio { pass, .. } => (pass.max(share) / next).min(WIDEST_PASS),
         MetricKind::Latency { pass, .. } => {
             let least = (LEAST_PASS / next).min(WIDEST_PASS);
             stretched(bounds, s0, column, (pass / next).min(WIDEST_STRETCH)).max(least)
         }
-        MetricKind::Drift { .. } => 0.0,
+        MetricKind::Drift { .. } | MetricKind::Threshold { .. } => 0.0,
     }
 }
 

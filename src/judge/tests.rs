@@ -12,9 +12,9 @@ use crate::plan::DriftSource;
 fn metrics() -> Vec<Metric> {
     let source = DriftSource::Counter { metric: "class_total".into(), class: "class".into() };
     vec![
-        Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } },
-        Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } },
-        Metric { name: "drift".into(), kind: MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 } },
+        Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
+        Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
+        Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 }),
     ]
 }
 

@@ -28,20 +28,7 @@ const ALPHA: f64 = 0.05;
 /// What `state` says at this step.
 pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> Answer {
     let bare = |reason: EvidenceReason, message: String| Answer {
-        evidence: MetricEvidence {
-            metric: metric.name.clone(),
-            verdict: Verdict::Inconclusive,
-            reason: Some(reason),
-            message,
-            stable: None,
-            canary: None,
-            effect: None,
-            limit: None,
-            fail_evidence: None,
-            fail_at: None,
-            forecast: None,
-            query: None,
-        },
+        evidence: MetricEvidence::new(&metric.name, Verdict::Inconclusive, Some(reason), message),
         gates: !step.without.contains(&metric.name),
         within: false,
         windows_to_pass: None,
@@ -69,7 +56,7 @@ pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &
             bare(EvidenceReason::NoData, format!("{name}: no window with both arms counted in this step yet"))
         }
         (Some(Processes::Shares(shares)), _) => {
-            shares_answer(state, shares, step, context, bare(EvidenceReason::NotEnoughData, String::new()))
+            shares_answer(state, shares, subject(metric), step, context, bare(EvidenceReason::NotEnoughData, String::new()))
         }
         (Some(Processes::Drift(drift)), _) => {
             drift_answer(state, drift, metric, step, context, bare(EvidenceReason::NotEnoughData, String::new()))
@@ -96,7 +83,12 @@ fn counted(state: &MetricState) -> String {
     format!("n {} / {}", say::count(state.seen.n_b), say::count(state.seen.n_a))
 }
 
-fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, context: &Context<'_>, bare: Answer) -> Answer {
+/// What is counted where there are no bounds.
+fn subject(metric: &Metric) -> &str {
+    if matches!(metric.kind, MetricKind::Ratio { .. }) { &metric.name } else { "errors" }
+}
+
+fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: &StepTerms, context: &Context<'_>, bare: Answer) -> Answer {
     let (a, b) = (state.seen.stable(), state.seen.canary());
     let at = |values: &[f64], column: usize| values.get(column).copied().unwrap_or(0.0);
     let alpha = state.alpha(context);
@@ -107,7 +99,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
     let limit = track.fail_margin().at(p_a);
     let latency = !state.bounds().is_empty();
     let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
-    let subject = if latency { format!("requests above {} ms", bound(track)) } else { "errors".to_owned() };
+    let subject = if latency { format!("requests above {} ms", bound(track)) } else { events.to_owned() };
     let mut message =
         format!("{subject} {} against {} (limit {}), {}", say::percent(p_b), say::percent(p_a), say::percent(limit), counted(state));
     let (low, high) = state.seen.difference_interval(p_a, p_b, phi, ALPHA);
@@ -299,7 +291,7 @@ fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl 
     let guard = bake.guards.iter().max_by(|x, y| x.fail.value().total_cmp(&y.fail.value()));
     let Some(guard) = guard else { return bare(EvidenceReason::Bake, format!("{}: nothing to compare at 100 %", metric.name)) };
     let share = bake.seen.x.get(guard.column).copied().unwrap_or(0.0) / n;
-    let subject = state.bounds().get(guard.column).map_or("errors".to_owned(), |bound| format!("requests above {bound} ms"));
+    let subject = state.bounds().get(guard.column).map_or(subject(metric).to_owned(), |bound| format!("requests above {bound} ms"));
     let message = format!(
         "{subject} {} against {} before the switch (limit {}), n {} / {}",
         say::percent(share),

@@ -91,11 +91,11 @@ pub struct World {
 }
 
 pub fn errors() -> Metric {
-    Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } }
+    Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })
 }
 
 pub fn latency() -> Metric {
-    Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } }
+    Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 })
 }
 
 fn source() -> DriftSource {
@@ -103,15 +103,15 @@ fn source() -> DriftSource {
 }
 
 pub fn drift() -> Metric {
-    Metric { name: "drift".into(), kind: MetricKind::Drift { source: source(), hold: 0.05, rollback: 0.15, pass: 0.10 } }
+    Metric::new("drift", MetricKind::Drift { source: source(), hold: 0.05, rollback: 0.15, pass: 0.10 })
 }
 
 /// The three metrics with fail margins of nothing.
 pub fn strict() -> Vec<Metric> {
     vec![
-        Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.0, absolute: 0.0, pass: 0.002 } },
-        Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.0, pass: 0.10 } },
-        Metric { name: "drift".into(), kind: MetricKind::Drift { source: source(), hold: 0.05, rollback: 0.0, pass: 0.10 } },
+        Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.0, absolute: 0.0, pass: 0.002 }),
+        Metric::new("latency", MetricKind::Latency { stretch: 0.0, pass: 0.10 }),
+        Metric::new("drift", MetricKind::Drift { source: source(), hold: 0.05, rollback: 0.0, pass: 0.10 }),
     ]
 }
 

@@ -24,7 +24,7 @@ async fn half_way(seed: u64) -> Stage {
     stage
 }
 
-async fn annotate(stage: &Stage, verb: &str) {
+pub async fn annotate(stage: &Stage, verb: &str) {
     let api: Api<Rollout> = Api::default_namespaced(stage.world.client());
     let rollout = stage.world.rollout().unwrap();
     let epoch = rollout.status.as_ref().unwrap().epoch;
