@@ -8,9 +8,9 @@ use super::tidy;
 
 /// Lengths of blocks, in windows, over which noise is looked for.
 pub const BLOCKS: [usize; 4] = [1, 4, 12, 30];
-/// Fewer windows of history than this: dispersion is taken as at least [`UNKNOWN`].
-pub const ENOUGH_WINDOWS: usize = 120;
-/// Dispersion when too little is known.
+/// So many windows of history are enough.
+const ENOUGH_WINDOWS: f64 = 120.0;
+/// Dispersion of windows that are not known.
 pub const UNKNOWN: f64 = 5.0;
 /// Pseudo-observations of independence in the A/A table.
 const PRIOR: f64 = 10.0;
@@ -132,6 +132,12 @@ pub fn pod_margin(n: &[f64], x: &[f64], phi: f64, canary_pods: f64) -> PodMargin
     PodMargin { q, s_pod, margin: 2.0 * s_pod * (1.0 / canary_pods.max(1.0) + 1.0 / pods).sqrt() }
 }
 
+/// The first dispersion when the table has seen so many windows: what is missing of [`ENOUGH_WINDOWS`] counts as [`UNKNOWN`].
+pub fn from_history(phi: f64, windows: usize) -> f64 {
+    let known = (windows as f64 / ENOUGH_WINDOWS).min(1.0);
+    (known * phi + (1.0 - known) * UNKNOWN).max(phi)
+}
+
 /// Running estimate: z of past windows, each by the root of its own first estimate; centred, so that a true effect does not inflate it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
@@ -188,6 +194,12 @@ mod tests {
         let squares: Vec<f64> = squares.collect();
         let mean = squares.iter().sum::<f64>() / squares.len() as f64;
         assert!((Table::of_pods(&[window], &[1], &Layout::Events).column(0) - prior(mean)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn windows_that_are_missing_count_as_noisy_ones() {
+        assert_eq!([0, 20, 60, 120, 1440].map(|windows| from_history(1.04, windows)), [5.0, 4.34, 3.02, 1.04, 1.04]);
+        assert_eq!(from_history(8.0, 60), 8.0, "a table that says more is believed");
     }
 
     #[test]

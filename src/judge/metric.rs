@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::bake::{self, Bake};
 use super::budget;
 use super::columns::{Layout, Row, select};
-use super::dispersion::{BLOCKS, ENOUGH_WINDOWS, Table, UNKNOWN, pod_margin};
+use super::dispersion::{BLOCKS, Table, UNKNOWN, from_history, pod_margin};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
@@ -193,8 +193,7 @@ impl MetricState {
             Some(pods) => Table::of_pods(pods, &BLOCKS, &layout),
             None => Table::of_time(&rows, &BLOCKS, &layout),
         };
-        let least = if rows.len() < ENOUGH_WINDOWS { UNKNOWN } else { 0.0 };
-        let column_phi = |column: usize| rounded(table.column(column).max(least));
+        let column_phi = |column: usize| rounded(from_history(table.column(column), rows.len()));
         let pods = |column: usize| match by_pod {
             Some(windows) => {
                 let pods = windows.first().map_or(0, Vec::len);
@@ -213,7 +212,7 @@ impl MetricState {
         let windows = rows.len() as f64;
         self.processes = Some(match &metric.kind {
             MetricKind::Drift { .. } => {
-                let whole = rounded(table.whole.max(least));
+                let whole = rounded(from_history(table.whole, rows.len()));
                 let watched = self.watched_classes(&layout, &shares, context);
                 // The default for pods that cannot be told apart is about speed and errors: pods of one model give the same answers.
                 let pods = (0..layout.columns()).map(|at| if by_pod.is_some() { pods(at) } else { 0.0 }).collect();
