@@ -12,6 +12,6 @@ pub use spec::{
     RolloutSpec, StepSpec, Strategy, ThresholdAction, ThresholdSpec, Traffic,
 };
 pub use status::{
-    Actor, ArmValue, DecisionRecord, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, OutboxEntry, Outcome, Phase,
-    RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict, Version,
+    Actor, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, Noise,
+    OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict, Version,
 };

@@ -16,11 +16,13 @@ pub mod columns;
 pub mod dispersion;
 pub mod distance;
 mod drift;
+mod effect;
 mod forecast;
 pub mod incident;
 pub mod kernel;
 mod metric;
 pub mod mixture;
+mod past;
 mod proportions;
 mod say;
 mod threshold;
@@ -28,6 +30,7 @@ mod verdict;
 
 pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 use metric::MetricState;
+pub use past::{Past, recent_windows};
 pub use threshold::Seen;
 
 /// Where the merged fail evidence fails the rollout: 1/alpha_f, alpha_f = 0.08.
@@ -182,8 +185,13 @@ impl Evidence {
     /// Freezes margins, watched bounds and dispersion from stable's past. With too little history it is left open, and the first 20
     /// windows of the rollout do it; until then neither side accrues.
     pub fn calibrate(&mut self, metrics: &[Metric], history: &History, steps: &[StepTerms], canary_pods: u32) {
+        self.calibrate_by(metrics, &Past::new(metrics, history), steps, canary_pods);
+    }
+
+    /// The same, from a past that was put together piece by piece.
+    pub fn calibrate_by(&mut self, metrics: &[Metric], past: &Past, steps: &[StepTerms], canary_pods: u32) {
         self.plan = steps.iter().filter(|step| step.weight < 1.0).map(|step| (step.weight, step.planned_windows)).collect();
-        (self.canary_pods, self.by_pod) = (canary_pods, history.by_pod);
+        (self.canary_pods, self.by_pod) = (canary_pods, past.by_pod);
         let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
         for (state, metric) in self.metrics.iter_mut().zip(metrics) {
             let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
@@ -191,8 +199,8 @@ impl Evidence {
             state.gates = MetricState::may_gate(metric) && (two_arms().next().is_none() || state.left_out.len() < self.plan.len());
         }
         self.with_context(|context, states| {
-            for (state, metric) in states.iter_mut().zip(metrics) {
-                state.calibrate(metric, history, context);
+            for (index, (state, metric)) in states.iter_mut().zip(metrics).enumerate() {
+                state.calibrate(metric, past.metrics.get(index).and_then(Option::as_ref), context);
             }
         });
     }
@@ -389,6 +397,7 @@ impl Evidence {
             MetricKind::Threshold { .. } => threshold::answer(state.threshold.as_ref(), metric, step),
             _ => verdict::answer(state, metric, step, context),
         };
+        effect::shortened(&mut answer.evidence);
         if state.advisory {
             (answer.gates, answer.evidence.advisory) = (false, true);
             // Alone, it has nothing to share the error budget with.

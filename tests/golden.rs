@@ -9,7 +9,8 @@ use haldane::judge::budget::{self, Ahead, Excess};
 use haldane::judge::columns::{Layout, Row};
 use haldane::judge::dispersion::{Table, pod_margin, running};
 use haldane::judge::distance::{
-    Matched, chi_square, distance_half_width, kl_ball_radius, kolmogorov_smirnov, pooled_z, shares, total_variation, wilson,
+    Matched, chi_square, distance_half_width, jensen_shannon, kl_ball_radius, kolmogorov_smirnov, pooled_z, psi, psi_bias, psi_corrected,
+    shares, total_variation, wilson,
 };
 use haldane::judge::kernel::{Margin, Pair, log_e, project};
 use haldane::judge::mixture::{PlugIn, Process, e_process, merged_log_e};
@@ -17,10 +18,12 @@ use serde_json::{Value, json};
 use statrs::distribution::{ChiSquared, ContinuousCDF, Normal};
 
 /// Beginnings of `fn` that the product does not use, and why.
-const NOT_USED: [(&str, &str); 24] = [
-    ("psi", "not shown: total variation is, with its interval"),
-    ("P(psi_hat", "not shown"),
-    ("js_distance", "not shown"),
+const NOT_USED: [(&str, &str); 26] = [
+    ("psi_evidently", "another tool's floors"),
+    ("psi_sd", "the distance is shown with what chance alone would show"),
+    ("psi critical value", "nothing gates on it"),
+    ("P(psi_hat", "nothing gates on it"),
+    ("js_distance_natural", "shown in base 2"),
     ("js(base 2)", "not shown"),
     ("wasserstein1", "not shown: scores are told as the largest gap of their distributions"),
     ("hellinger", "not shown"),
@@ -186,6 +189,11 @@ fn evaluate(name: &str, input: &Value) -> Option<Value> {
                 "tv_pooled": total_variation(&shares(&pooled.0), &shares(&pooled.1)),
             })
         }
+        "psi" | "psi (symmetric in a,b)" => json!(psi(&both().0, &both().1, 0.0)),
+        "psi_smoothed(k=0.5 added to every count)" => json!(psi(&both().0, &both().1, get("k"))),
+        "psi_bias" => json!(psi_bias(&both().0, &both().1, 0.0)),
+        "psi_corrected = max(0, psi - psi_bias)" => json!(psi_corrected(&both().0, &both().1, 0.0, 1.0)),
+        "js_distance_base2" => json!(jensen_shannon(&shares(&both().0), &shares(&both().1))),
         "total_variation" => json!(total_variation(&shares(&both().0), &shares(&both().1))),
         "ks_on_bins" => json!(kolmogorov_smirnov(&shares(&both().0), &shares(&both().1))),
         "wilson_interval" => {

@@ -283,6 +283,12 @@ pub struct MetricEvidence {
     /// The difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
+    /// Of drift: distances that people know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distances: Option<Distances>,
+    /// How noisy stable is against itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
     /// The limit whose crossing fails, in the unit of the effect; of a threshold the limit itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
@@ -312,6 +318,8 @@ impl MetricEvidence {
             stable: None,
             canary: None,
             effect: None,
+            distances: None,
+            noise: None,
             limit: None,
             fail_evidence: None,
             fail_at: None,
@@ -357,9 +365,49 @@ pub struct ArmValue {
     pub text: String,
     /// Requests counted; of a threshold the looks in this step.
     pub n: i64,
+    /// Of latency: p50, p95 and p99.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub quantiles: Vec<Quantile>,
 }
 
-/// A difference with its confidence bounds.
+/// The bucket of a histogram that a quantile is in. Nothing is interpolated.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quantile {
+    /// 0.5, 0.95 or 0.99.
+    pub quantile: f64,
+    /// It is greater than this bound, ms; absent: the first bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<f64>,
+    /// It is at most this bound, ms; absent: above the last bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<f64>,
+}
+
+/// Distances between the canary's and stable's distribution, stable's weighted as the canary's windows were.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Distances {
+    /// How many of all answers would have to change class, 0 to 1. Of scores: bin.
+    pub total_variation: f64,
+    /// Jensen-Shannon distance, base 2, 0 to 1.
+    pub jensen_shannon: f64,
+    /// Population stability index without the part that comes from the size of the samples.
+    pub psi: f64,
+}
+
+/// How noisy stable is against itself (v1 against v1).
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Noise {
+    /// Windows of stable that this comes from. With fewer than 120 the dispersion is taken as at least 5.
+    pub windows: i32,
+    /// Variance of stable's counts, as a multiple of that of independent requests: evidence counts so many times less.
+    pub dispersion: f64,
+}
+
+/// A difference with its confidence bounds, which hold at all looks of the step.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Effect {
@@ -371,6 +419,9 @@ pub struct Effect {
     /// Upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
+    /// Size of the difference that two samples of stable as large as these would show by chance (v1 against v1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_chance: Option<f64>,
     /// In words, with the unit.
     pub text: String,
 }

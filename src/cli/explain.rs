@@ -82,6 +82,10 @@ fn why(metric: &MetricEvidence) -> String {
         let limit = metric.limit.map_or_else(String::new, |limit| format!(", limit {limit}"));
         text += &row("", &format!("effect {}{limit}", effect.text));
     }
+    if let Some(noise) = &metric.noise {
+        let words = format!("{} times that of independent requests, from {} windows of stable", noise.dispersion, noise.windows);
+        text += &row("", &format!("noise {words}"));
+    }
     if let (Some(evidence), Some(at)) = (metric.fail_evidence, metric.fail_at) {
         text += &row("", &format!("evidence of harm {evidence:.2}, rolls back at {at:.1}"));
     }

@@ -9,7 +9,7 @@ use super::tidy;
 /// Lengths of blocks, in windows, over which noise is looked for.
 pub const BLOCKS: [usize; 4] = [1, 4, 12, 30];
 /// So many windows of history are enough.
-const ENOUGH_WINDOWS: f64 = 120.0;
+pub const ENOUGH_WINDOWS: usize = 120;
 /// Dispersion of windows that are not known.
 pub const UNKNOWN: f64 = 5.0;
 /// Pseudo-observations of independence in the A/A table.
@@ -134,7 +134,7 @@ pub fn pod_margin(n: &[f64], x: &[f64], phi: f64, canary_pods: f64) -> PodMargin
 
 /// The first dispersion when the table has seen so many windows: what is missing of [`ENOUGH_WINDOWS`] counts as [`UNKNOWN`].
 pub fn from_history(phi: f64, windows: usize) -> f64 {
-    let known = (windows as f64 / ENOUGH_WINDOWS).min(1.0);
+    let known = (windows as f64 / ENOUGH_WINDOWS as f64).min(1.0);
     (known * phi + (1.0 - known) * UNKNOWN).max(phi)
 }
 

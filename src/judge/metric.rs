@@ -5,16 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::bake::{self, Bake};
 use super::budget;
 use super::columns::{Layout, Row, select};
-use super::dispersion::{BLOCKS, Table, UNKNOWN, from_history, pod_margin};
+use super::dispersion::{UNKNOWN, pod_margin};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
 use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn, gamma_unplanned};
+use super::past::{MetricPast, Noise, sum};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
 use super::threshold::Threshold;
 use super::{Context, StepTerms, tidy};
 use crate::api::ThresholdAction;
-use crate::counts::{Counts, History};
+use crate::counts::Counts;
 use crate::plan::{Metric, MetricKind};
 
 /// Windows of stable that freeze margins and dispersion.
@@ -114,6 +115,9 @@ pub struct MetricState {
     /// At 100 %.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bake: Option<Bake>,
+    /// Windows of stable that its dispersion comes from.
+    #[serde(default)]
+    pub history: u32,
     /// It is shown and decides nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub advisory: bool,
@@ -149,62 +153,34 @@ impl MetricState {
     }
 
     /// Takes stable's past in, and freezes if it is enough.
-    pub fn calibrate(&mut self, metric: &Metric, history: &History, context: &Context<'_>) {
-        if self.frozen() {
-            return;
-        }
-        let samples = || history.windows.iter().flat_map(|window| window.values()).filter_map(|sample| sample.get(&metric.name));
-        let Some(layout) = Layout::of(samples()) else { return };
-        let pods: std::collections::BTreeSet<&String> = history.windows.iter().flat_map(|window| window.keys()).collect();
-        let columns = layout.columns();
-        let empty = || Row { n: 0.0, x: vec![0.0; columns] };
-        let row = |sample: Option<&crate::counts::Sample>| {
-            sample.and_then(|s| s.get(&metric.name)).and_then(|c| layout.row(c)).unwrap_or_else(empty)
-        };
-        let mut by_pod: Vec<Vec<Row>> =
-            history.windows.iter().map(|window| pods.iter().map(|pod| row(window.get(*pod))).collect()).collect();
-        by_pod.retain(|window| window.iter().any(|row| row.n > 0.0));
-        let sum = |rows: &[Row]| {
-            rows.iter().fold(empty(), |mut sum, row| {
-                sum.add(row);
-                sum
-            })
-        };
-        self.pending = by_pod.iter().map(|window| sum(window)).collect();
+    pub fn calibrate(&mut self, metric: &Metric, past: Option<&MetricPast>, context: &Context<'_>) {
+        let Some(past) = past.filter(|_| !self.frozen()) else { return };
+        self.pending = past.recent.iter().map(|window| sum(window.iter())).collect();
         let kept = self.pending.len().saturating_sub(bake::WINDOWS as usize);
-        self.recent = self.pending.get(kept..).map(sum).unwrap_or_default();
-        self.layout = Some(layout);
+        self.recent = self.pending.get(kept..).map(|rows| sum(rows.iter())).unwrap_or_default();
+        self.layout = Some(past.layout.clone());
         self.traffic = PlugIn::seeded(self.pending.len() as f64, self.pending.iter().map(|row| row.n).sum(), self.pending.len() as f64);
         if self.pending.len() >= CALIBRATION {
-            self.freeze(metric, Some(&by_pod).filter(|_| context.by_pod && pods.len() > 1), context);
+            self.freeze(metric, &past.noise(), Some(&past.recent).filter(|_| past.split), context);
         } else {
             self.pending.truncate(CALIBRATION - 1);
         }
     }
 
     /// Freezes margins, watched columns and dispersion from `pending`; `by_pod` are the same windows pod by pod.
-    fn freeze(&mut self, metric: &Metric, by_pod: Option<&Vec<Vec<Row>>>, context: &Context<'_>) {
+    fn freeze(&mut self, metric: &Metric, noise: &Noise, by_pod: Option<&Vec<Vec<Row>>>, context: &Context<'_>) {
         let rows = std::mem::take(&mut self.pending);
-        let mut past = Row::default();
-        rows.iter().for_each(|row| past.add(row));
+        let past = sum(rows.iter());
         let Some(mut layout) = self.layout.clone().filter(|_| past.n > 0.0) else { return };
         let shares: Vec<f64> = past.x.iter().map(|x| x / past.n).collect();
-        let table = match by_pod {
-            Some(pods) => Table::of_pods(pods, &BLOCKS, &layout),
-            None => Table::of_time(&rows, &BLOCKS, &layout),
-        };
-        let column_phi = |column: usize| rounded(from_history(table.column(column), rows.len()));
+        self.history = u32::try_from(noise.windows).unwrap_or(u32::MAX);
         let pods = |column: usize| match by_pod {
             Some(windows) => {
                 let pods = windows.first().map_or(0, Vec::len);
-                let total = |pod: usize| {
-                    windows
-                        .iter()
-                        .filter_map(|window| window.get(pod))
-                        .fold((0.0, 0.0), |s, row| (s.0 + row.n, s.1 + row.x.get(column).copied().unwrap_or(0.0)))
-                };
-                let (n, x): (Vec<f64>, Vec<f64>) = (0..pods).map(total).filter(|(n, _)| *n > 0.0).unzip();
-                pod_margin(&n, &x, table.column(column), f64::from(context.canary_pods)).margin
+                let total = |pod: usize| sum(windows.iter().filter_map(|window| window.get(pod)));
+                let of = |row: Row| (row.n, row.x.get(column).copied().unwrap_or(0.0));
+                let (n, x): (Vec<f64>, Vec<f64>) = (0..pods).map(total).map(of).filter(|(n, _)| *n > 0.0).unzip();
+                pod_margin(&n, &x, noise.measured(column), f64::from(context.canary_pods)).margin
             }
             None if context.by_pod || context.canary_pods >= 3 => 0.0,
             None => 2.0 * UNSEEN_PODS * shares.get(column).copied().unwrap_or(0.0) * (2.0 / f64::from(context.canary_pods.max(1))).sqrt(),
@@ -212,19 +188,18 @@ impl MetricState {
         let windows = rows.len() as f64;
         self.processes = Some(match &metric.kind {
             MetricKind::Drift { .. } => {
-                let whole = rounded(from_history(table.whole, rows.len()));
                 let watched = self.watched_classes(&layout, &shares, context);
                 // The default for pods that cannot be told apart is about speed and errors: pods of one model give the same answers.
                 let pods = (0..layout.columns()).map(|at| if by_pod.is_some() { pods(at) } else { 0.0 }).collect();
-                let alpha = self.alpha(context);
-                Processes::Drift(Box::new(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0: whole, alpha })))
+                let (phi0, alpha) = (noise.whole(), self.alpha(context));
+                Processes::Drift(Box::new(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0, alpha })))
             }
             kind => {
                 let bounds = if let Layout::Bounds(bounds) = &layout { bounds.clone() } else { Vec::new() };
                 let columns = if bounds.is_empty() { vec![(0, 1.0)] } else { brackets(&shares) };
                 let track = |(column, weight): &(usize, f64)| {
                     let margin = fail_margin(kind, &bounds, &shares, *column);
-                    track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, column_phi(*column))
+                    track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, noise.column(*column))
                 };
                 let mut shares = Proportions { tracks: columns.iter().map(track).collect() };
                 shares.start_budget(self.alpha(context));
@@ -336,8 +311,9 @@ impl MetricState {
             if a.n > 0.0 {
                 self.pending.push(a);
             }
-            if self.pending.len() >= CALIBRATION {
-                self.freeze(metric, None, context);
+            if let Some(layout) = self.layout.as_ref().filter(|_| self.pending.len() >= CALIBRATION) {
+                let noise = Noise::of_rows(layout, &self.pending);
+                self.freeze(metric, &noise, None, context);
             }
             return;
         }
@@ -485,9 +461,4 @@ fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, p
         spread: super::dispersion::Spread::default(),
         own: super::incident::Own::default(),
     }
-}
-
-/// Four digits are enough for a dispersion, and keep the checkpoint small.
-fn rounded(phi: f64) -> f64 {
-    (phi * 1e3).round() / 1e3
 }

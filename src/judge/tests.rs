@@ -87,6 +87,33 @@ fn messages_carry_the_numbers() {
 }
 
 #[test]
+fn effects_are_there_as_numbers() {
+    let mut evidence = calibrated();
+    let shifted = [("cat", 0.4), ("dog", 0.5), ("bird", 0.1)];
+    for k in 0..3 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.01, 0.05, &shifted)));
+    }
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let errors = found(&judgement, "errorRate");
+    let effect = errors.effect.as_ref().unwrap();
+    assert!(effect.low.unwrap() < 0.009 && effect.high.unwrap() > 0.009 && effect.by_chance.unwrap() > 0.0, "{effect:?}");
+    assert_eq!(effect.text, "+0.90 points (95 %: +0.27 to +1.85; v1 against v1: 0.05)");
+    let n = |metric: &MetricEvidence| (metric.stable.as_ref().unwrap().n, metric.canary.as_ref().unwrap().n);
+    let latency = found(&judgement, "latency");
+    for arm in [&latency.stable, &latency.canary] {
+        let quantiles: Vec<_> = arm.as_ref().unwrap().quantiles.iter().map(|q| (q.quantile, q.above, q.up_to)).collect();
+        assert_eq!(quantiles, [(0.5, Some(50.0), Some(100.0)), (0.95, Some(100.0), Some(250.0)), (0.99, Some(250.0), Some(500.0))]);
+    }
+    let drift = found(&judgement, "drift");
+    let distances = drift.distances.as_ref().unwrap();
+    assert_eq!(distances.total_variation, 0.2);
+    assert!((distances.jensen_shannon - 0.179).abs() < 0.01 && (distances.psi - 0.18).abs() < 0.02, "{distances:?}");
+    assert!(drift.effect.as_ref().unwrap().text.contains("; v1 against v1: 0.01"), "{:?}", drift.effect);
+    assert_eq!([n(errors), n(latency), n(drift)], [(57_000, 3_000); 3]);
+    assert_eq!(errors.noise.as_ref().unwrap().windows, 120);
+}
+
+#[test]
 fn a_drift_that_rolls_back_does_not_speak_of_the_limit_that_holds() {
     let mut evidence = calibrated();
     let shifted = [("cat", 0.1), ("dog", 0.8), ("bird", 0.1)];

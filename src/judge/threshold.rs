@@ -112,7 +112,8 @@ pub fn answer(state: Option<&Threshold>, metric: &Metric, step: &StepTerms) -> A
         };
     };
     let mut evidence = MetricEvidence::new(&metric.name, verdict, reason, message);
-    evidence.canary = value.map(|value| ArmValue { value: Some(value), text: say::number(value), n: i64::from(state.looks) });
+    evidence.canary =
+        value.map(|value| ArmValue { value: Some(value), text: say::number(value), n: i64::from(state.looks), quantiles: Vec::new() });
     evidence.limit = crossed.map(|(limit, _)| limit).or(*max).or(*min);
     Answer { evidence, gates: asked, within: value.is_some() && crossed.is_none() && state.broken.is_none(), windows_to_pass: Some(0.0) }
 }

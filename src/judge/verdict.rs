@@ -1,13 +1,14 @@
 //! What the evidence about one metric says, in numbers and in words.
 
 use super::budget::{PART, found, smallest};
-use super::columns::Layout;
+use super::columns::{Layout, Row};
+use super::dispersion::ENOUGH_WINDOWS;
 use super::drift::{self, Drift};
 use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail, windows_to_pass};
 use super::metric::{CALIBRATION, MetricState, Processes, limits};
 use super::proportions::{PASS_AT, Proportions, Rest, Track, bracket, share_above, value_exceeded};
-use super::{Context, StepTerms, bake, say};
-use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Verdict};
+use super::{Context, StepTerms, bake, effect, say};
+use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Verdict};
 use crate::plan::{DriftSource, Metric, MetricKind};
 
 /// One metric's answer, and what the whole asks of it.
@@ -68,6 +69,11 @@ pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &
             (found.evidence.verdict, found.evidence.reason) = (Verdict::Inconclusive, Some(EvidenceReason::NoData));
         }
     }
+    let history = usize::try_from(state.history).unwrap_or(usize::MAX);
+    if let Some(noise) = found.evidence.noise.as_ref().filter(|_| history < ENOUGH_WINDOWS) {
+        let words = format!("judged with {history} of {ENOUGH_WINDOWS} windows of history: evidence counts 1/{:.0}", noise.dispersion);
+        found.evidence.message = format!("{}; {words}", found.evidence.message);
+    }
     if state.catastrophe {
         (found.evidence.verdict, found.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
     }
@@ -105,21 +111,29 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let (low, high) = state.seen.difference_interval(p_a, p_b, phi, ALPHA);
     let value = p_b - p_a;
     let what = if latency { format!(" of requests above {} ms", bound(track)) } else { String::new() };
+    let chance = effect::chance(p_a, state.seen.precision(), phi);
     let effect = Effect {
         value,
         low: Some(low),
         high: Some(high),
-        text: format!("{} points{what} (95 %: {} to {})", say::points(value), say::points(low), say::points(high)),
+        by_chance: Some(chance),
+        text: format!(
+            "{} points{what} (95 %: {} to {}; v1 against v1: {:.2})",
+            say::points(value),
+            say::points(low),
+            say::points(high),
+            100.0 * chance
+        ),
     };
     let arm = |shares: &[f64], n: f64| {
         if !latency {
             let share = at(shares, track.column);
-            return ArmValue { value: Some(share), text: say::percent(share), n: whole(n) };
+            return ArmValue { value: Some(share), text: say::percent(share), n: whole(n), quantiles: Vec::new() };
         }
         let quantile = |level: f64| bracket(state.bounds(), shares, level);
         let text =
             [("p50", 0.5), ("p95", 0.05), ("p99", 0.01)].map(|(name, level)| format!("{name} {}", say::bucket(quantile(level), " ms")));
-        ArmValue { value: quantile(0.01).1, text: text.join(", "), n: whole(n) }
+        ArmValue { value: quantile(0.01).1, text: text.join(", "), n: whole(n), quantiles: effect::quantiles(state.bounds(), shares) }
     };
     let (stable, canary) = (arm(&a, state.seen.n_a), arm(&b, state.seen.n_b));
     if latency {
@@ -176,6 +190,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
             stable: Some(stable),
             canary: Some(canary),
             effect: Some(effect),
+            noise: Some(noise(state, phi)),
             limit: Some(limit - p_a),
             fail_evidence: Some(shares.fail_evidence(alpha)),
             fail_at: Some(super::FAIL_AT),
@@ -222,7 +237,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
             Layout::Bounds(bounds) => format!("above {} {}", bounds.get(*at).copied().unwrap_or(0.0), say::percent(*share)),
             Layout::Events => say::percent(*share),
         });
-        ArmValue { value: None, text: text.collect::<Vec<_>>().join(", "), n: whole(n) }
+        ArmValue { value: None, text: text.collect::<Vec<_>>().join(", "), n: whole(n), quantiles: Vec::new() }
     };
     // The ball of Pinsker is for the classes; for a histogram one bound alone.
     let counts = |shares: &[f64], n: f64| match layout {
@@ -231,6 +246,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     };
     let half = super::distance::distance_half_width(&counts(&a, state.seen.stable_effective()), &counts(&b, state.seen.n_b), ALPHA, phi);
     let (low, high) = ((distance - half).max(0.0), (distance + half).min(1.0));
+    let distances = effect::distances(layout, &state.seen, phi);
     let passed = upper <= pass_limit;
     let windows = if passed {
         Some(0.0)
@@ -274,8 +290,14 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
                 value: distance,
                 low: Some(low),
                 high: Some(high),
-                text: format!("{name} {distance:.3} (95 %: {low:.3} to {high:.3})"),
+                by_chance: Some(chance),
+                text: format!(
+                    "{name} {distance:.3} (95 %: {low:.3} to {high:.3}; v1 against v1: {chance:.3}), Jensen-Shannon {:.3}, PSI {:.3}",
+                    distances.jensen_shannon, distances.psi
+                ),
             }),
+            distances: Some(distances),
+            noise: Some(noise(state, phi)),
             limit: Some(*rollback),
             fail_evidence: Some(drift.harm(alpha)),
             fail_at: Some(super::FAIL_AT),
@@ -302,14 +324,24 @@ fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl 
     );
     let mut found = bare(EvidenceReason::Bake, message);
     found.within = share <= guard.limit;
-    found.evidence.stable = Some(ArmValue { value: Some(guard.before), text: say::percent(guard.before), n: whole(bake.before) });
-    found.evidence.canary = Some(ArmValue { value: Some(share), text: say::percent(share), n: whole(n) });
+    let arm = |share: f64, of: &Row| {
+        let above: Vec<f64> = of.x.iter().map(|x| x / of.n.max(1.0)).collect();
+        let quantiles = if state.bounds().is_empty() { Vec::new() } else { effect::quantiles(state.bounds(), &above) };
+        ArmValue { value: Some(share), text: say::percent(share), n: whole(of.n), quantiles }
+    };
+    found.evidence.stable = Some(arm(guard.before, &state.recent));
+    found.evidence.canary = Some(arm(share, &bake.seen));
     let value = share - guard.before;
-    found.evidence.effect = Some(Effect { value, low: None, high: None, text: format!("{} points", say::points(value)) });
+    found.evidence.effect = Some(Effect { value, low: None, high: None, by_chance: None, text: format!("{} points", say::points(value)) });
     found.evidence.limit = Some(guard.limit - guard.before);
     found.evidence.fail_evidence = Some(bake.fail_evidence());
     found.evidence.fail_at = Some(bake::FAIL_AT);
     found
+}
+
+/// How noisy stable is against itself.
+fn noise(state: &MetricState, phi: f64) -> Noise {
+    Noise { windows: i32::try_from(state.history).unwrap_or(i32::MAX), dispersion: (phi * 1e3).round() / 1e3 }
 }
 
 /// Requests of stable and canary that a window is expected to show.

@@ -19,7 +19,7 @@ const TITLE_MAX: usize = 200;
 pub struct Text {
     /// `Rolled back: ml/fraud v3 (7d9c4b6f5) at 5 %`.
     pub title: String,
-    /// Label and line, in the order in which they are shown: What, Why, Also, Impact, Action, Next, By. Those without content are absent.
+    /// Label and line, in the order in which they are shown: What, Why, Effect, Also, Impact, Action, Next, By. Those without content are absent.
     pub lines: Vec<(&'static str, String)>,
     severity: Severity,
 }
@@ -53,6 +53,7 @@ impl Text {
             }
             None => line("Why", record.message.clone()),
         }
+        line("Effect", deciding.map(effect).unwrap_or_default());
         line("Also", others.iter().map(|m| metric_line(m)).collect::<Vec<_>>().join(" · "));
         line("Impact", record.exposure.as_ref().map(impact).unwrap_or_default());
         line("Action", action(record));
@@ -97,6 +98,7 @@ impl Text {
         for (label, text) in &self.lines {
             note.push_str(match *label {
                 "Why" | "What" => ". ",
+                "Effect" => "; ",
                 "Also" => "; also ",
                 "Impact" => ". Impact: ",
                 "Action" => ". Done: ",
@@ -165,6 +167,11 @@ fn metric_line(metric: &MetricEvidence) -> String {
     } else {
         format!("{}: {}{verdict}", metric.metric, metric.message)
     }
+}
+
+/// The difference that decided, with its interval.
+fn effect(metric: &MetricEvidence) -> String {
+    metric.effect.as_ref().map_or_else(String::new, |effect| effect.text.clone())
 }
 
 fn impact(exposure: &Exposure) -> String {

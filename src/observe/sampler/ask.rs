@@ -27,8 +27,13 @@ pub(super) fn series_name(source: &DriftSource) -> String {
 pub(super) enum Who {
     /// Both arms, all their pods.
     Both,
-    /// Stable alone, these pods.
-    Stable(Vec<String>),
+    /// Stable alone.
+    Stable {
+        /// These pods.
+        pods: Vec<String>,
+        /// Buckets of request durations, as they are written; none named: all.
+        bounds: Vec<String>,
+    },
 }
 
 impl Found {
@@ -40,7 +45,7 @@ impl Found {
         }
         match who {
             Who::Both => selector.any_of(self.label, [&self.stable, &self.canary]),
-            Who::Stable(pods) => {
+            Who::Stable { pods, .. } => {
                 let selector = selector.is(self.label, &self.stable)?;
                 if self.by_pod && self.named { selector.any_of("pod", pods) } else { Ok(selector) }
             }
@@ -51,7 +56,7 @@ impl Found {
     fn families(&self, brief: &Brief, who: &Who) -> Result<Vec<(Family, Selector)>, BadName> {
         let pods: Vec<&str> = match who {
             Who::Both => names(&brief.stable).chain(names(&brief.canary)).collect(),
-            Who::Stable(pods) => pods.iter().map(String::as_str).collect(),
+            Who::Stable { pods, .. } => pods.iter().map(String::as_str).collect(),
         };
         let mut all = Vec::new();
         if matches!(who, Who::Both) && self.has_up && !pods.is_empty() {
@@ -59,7 +64,12 @@ impl Found {
         }
         all.push((Family::Requests, self.mesh(REQUESTS, brief, who)?));
         if brief.analysis.metrics.iter().any(|metric| matches!(metric.kind, MetricKind::Latency { .. })) {
-            all.push((Family::Latency, self.mesh(LATENCY, brief, who)?));
+            let all_bounds = self.mesh(LATENCY, brief, who)?;
+            let selector = match who {
+                Who::Stable { bounds, .. } if !bounds.is_empty() => all_bounds.any_of("le", bounds)?,
+                _ => all_bounds,
+            };
+            all.push((Family::Latency, selector));
         }
         let own = |selector: Selector| selector.is("namespace", &brief.namespace)?.any_of("pod", &pods);
         for (index, metric) in brief.analysis.metrics.iter().enumerate().filter(|_| !pods.is_empty()) {

@@ -9,8 +9,8 @@ use super::preflight::{Found, Trouble, preflight};
 use super::thresholds::{Sighting, shown, sightings};
 use crate::api::names::reason;
 use crate::clock::Clock;
-use crate::counts::{Dropped, History, Outcome, Reading, ShareFault, Shares, Side, Tracker};
-use crate::judge::{Evidence, Seen, StepTerms};
+use crate::counts::{Dropped, Outcome, Reading, ShareFault, Shares, Side, Tracker};
+use crate::judge::{Evidence, Past, Seen, StepTerms};
 use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::observe::{Arm, Brief, Look, Problem, StepKey};
 use crate::plan::MetricKind;
@@ -35,7 +35,7 @@ pub(super) enum Job {
 /// What came back.
 pub(super) enum Answer {
     Preflight(Result<Found, Trouble>),
-    Calibrate(Result<History, QueryError>),
+    Calibrate(Result<Past, QueryError>),
     Look(Timestamp, Result<Reading, QueryError>),
     Own(Timestamp, Vec<Sighting>),
 }
@@ -294,9 +294,9 @@ impl Run {
             }
             Answer::Preflight(Err(Trouble::Query(error))) | Answer::Calibrate(Err(error)) => Some(self.unanswered(&error)),
             Answer::Preflight(Err(Trouble::Found(problem))) => Some(problem),
-            Answer::Calibrate(Ok(history)) => {
+            Answer::Calibrate(Ok(past)) => {
                 self.evidence.interval_seconds = self.interval(prometheus).as_secs_f64();
-                self.evidence.calibrate(&self.brief.analysis.metrics, &history, &self.brief.steps, ready(&self.brief.canary));
+                self.evidence.calibrate_by(&self.brief.analysis.metrics, &past, &self.brief.steps, ready(&self.brief.canary));
                 self.calibrated = true;
                 self.problem = None;
                 None

@@ -9,8 +9,8 @@ fn of(subset: &str, revision: &str) -> Option<Version> {
 
 fn metric(name: &str, verdict: Verdict, message: &str) -> MetricEvidence {
     MetricEvidence {
-        stable: Some(ArmValue { value: Some(0.02), text: "0.02".into(), n: 2_204 }),
-        canary: Some(ArmValue { value: Some(0.31), text: "0.31".into(), n: 118 }),
+        stable: Some(ArmValue { value: Some(0.02), text: "0.02".into(), n: 2_204, quantiles: Vec::new() }),
+        canary: Some(ArmValue { value: Some(0.31), text: "0.31".into(), n: 118, quantiles: Vec::new() }),
         limit: Some(0.15),
         ..MetricEvidence::new(name, verdict, None, message.into())
     }
