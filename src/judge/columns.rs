@@ -73,7 +73,9 @@ impl Layout {
                 (Counts::Histogram { bounds, .. }, None) => {
                     layout = Some(Self::Bounds(bounds.iter().copied().filter(|b| b.is_finite()).collect()))
                 }
-                (Counts::Histogram { bounds, .. }, Some(Self::Bounds(kept))) => kept.retain(|u| bounds.iter().any(|b| same(*b, *u))),
+                (Counts::Histogram { bounds, .. }, Some(Self::Bounds(kept))) if kept != bounds => {
+                    kept.retain(|u| bounds.iter().any(|b| same(*b, *u)))
+                }
                 (Counts::Classes(map), _) => {
                     layout = Some(Self::Classes(Vec::new()));
                     for (name, count) in map.iter().filter(|(name, _)| name.len() <= LONGEST_NAME) {
@@ -106,8 +108,11 @@ impl Layout {
         match (self, counts) {
             (Self::Events, Counts::Events { total, bad }) => Some(Row { n: *total as f64, x: vec![(*bad).min(*total) as f64] }),
             (Self::Bounds(kept), Counts::Histogram { bounds, above, total }) => {
-                let at = |u: &f64| bounds.iter().zip(above).find(|(b, _)| same(**b, *u)).map(|(_, above)| (*above).min(*total) as f64);
-                let mut x = kept.iter().map(at).collect::<Option<Vec<f64>>>()?;
+                let count = |above: &u64| (*above).min(*total) as f64;
+                let at = |u: &f64| bounds.iter().zip(above).find(|(b, _)| same(**b, *u)).map(|(_, above)| count(above));
+                // Nearly always the bounds are the very same.
+                let mut x =
+                    if kept == bounds { above.iter().map(count).collect() } else { kept.iter().map(at).collect::<Option<Vec<f64>>>()? };
                 // The monotone envelope: a bucket read an instant later must not look like a negative one.
                 let mut least = f64::INFINITY;
                 for x in &mut x {
