@@ -108,7 +108,7 @@ fn effects_are_there_as_numbers() {
     let distances = drift.distances.as_ref().unwrap();
     assert_eq!(distances.total_variation, 0.2);
     assert!((distances.jensen_shannon - 0.179).abs() < 0.01 && (distances.psi - 0.18).abs() < 0.02, "{distances:?}");
-    assert!(drift.effect.as_ref().unwrap().text.contains("; v1 against v1: 0.01"), "{:?}", drift.effect);
+    assert!(drift.effect.as_ref().unwrap().text.contains("; v1 against v1: 0.009)"), "{:?}", drift.effect);
     assert_eq!([n(errors), n(latency), n(drift)], [(57_000, 3_000); 3]);
     assert_eq!(errors.noise.as_ref().unwrap().windows, 120);
 }
