@@ -8,10 +8,10 @@ mod spec;
 mod status;
 
 pub use spec::{
-    Analysis, CanaryStrategy, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, OnInconclusive, Rollout,
-    RolloutSpec, StepSpec, Strategy, Traffic,
+    Analysis, CanaryStrategy, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, OnInconclusive, RatioSpec, Rollout,
+    RolloutSpec, StepSpec, Strategy, ThresholdAction, ThresholdSpec, Traffic,
 };
 pub use status::{
     Actor, ArmValue, DecisionRecord, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, OutboxEntry, Outcome, Phase,
-    RefusedRevision, RolloutStatus, StepStatus, Verdict, Version,
+    RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict, Version,
 };

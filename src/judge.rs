@@ -6,25 +6,29 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{EvidenceReason, Exposure, MetricEvidence, Verdict};
-use crate::counts::{Counts, History, Window};
+use crate::api::{EvidenceReason, Exposure, MetricEvidence, ThresholdAction, Verdict};
+use crate::counts::{Counts, History, REQUESTS, Window};
 use crate::plan::{Metric, MetricKind};
 
 mod bake;
-mod columns;
+pub mod budget;
+pub mod columns;
 pub mod dispersion;
 pub mod distance;
 mod drift;
 mod forecast;
+pub mod incident;
 pub mod kernel;
 mod metric;
 pub mod mixture;
 mod proportions;
 mod say;
+mod threshold;
 mod verdict;
 
-pub use forecast::{PlanForecast, StepForecast, forecast_plan};
+pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 use metric::MetricState;
+pub use threshold::Seen;
 
 /// Where the merged fail evidence fails the rollout: 1/alpha_f, alpha_f = 0.08.
 pub const FAIL_AT: f64 = 12.5;
@@ -48,6 +52,13 @@ pub struct StepTerms {
     pub planned_windows: u32,
     /// Names of metrics that do not gate this step.
     pub without: Vec<String>,
+}
+
+impl StepTerms {
+    /// Whether a metric has a say in this step.
+    pub fn asks(&self, metric: &Metric) -> bool {
+        metric.gate && !self.without.contains(&metric.name)
+    }
 }
 
 /// All evidence of one rollout: a value that goes into the checkpoint as it is.
@@ -78,6 +89,9 @@ pub struct Evidence {
     failed: bool,
     /// A person accepted what the limit that holds found.
     hold_accepted: bool,
+    /// Incidents that hit stable too.
+    #[serde(default)]
+    incidents: incident::Watch,
 }
 
 /// What the evidence says at one look.
@@ -104,6 +118,9 @@ pub struct Judgement {
     pub exposure: Exposure,
     /// Why the plan cannot be decided at this traffic, with the numbers and the change that would do.
     pub infeasible: Option<String>,
+    /// An incident that hits stable too: nothing passes meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub incident: Option<incident::Incident>,
 }
 
 /// What the parts must know of the whole.
@@ -112,7 +129,9 @@ pub(crate) struct Context<'a> {
     pub(crate) steps: &'a [(f64, u32)],
     /// Which of them is the present one.
     pub(crate) step: usize,
-    /// Its terms.
+    /// A metric's part in the merge.
+    pub(crate) part: f64,
+    /// Terms of the present step.
     pub(crate) present: Option<&'a StepTerms>,
     /// Canary pods at the start.
     pub(crate) canary_pods: u32,
@@ -146,7 +165,7 @@ impl Evidence {
             canary_pods: 0,
             by_pod: false,
             present: None,
-            metrics: metrics.iter().map(|_| MetricState::new()).collect(),
+            metrics: metrics.iter().map(MetricState::new).collect(),
             windows: 0,
             step_requests: 0,
             canary_requests: 0,
@@ -156,6 +175,7 @@ impl Evidence {
             until: None,
             failed: false,
             hold_accepted: false,
+            incidents: incident::Watch::default(),
         }
     }
 
@@ -164,10 +184,14 @@ impl Evidence {
     pub fn calibrate(&mut self, metrics: &[Metric], history: &History, steps: &[StepTerms], canary_pods: u32) {
         self.plan = steps.iter().filter(|step| step.weight < 1.0).map(|step| (step.weight, step.planned_windows)).collect();
         (self.canary_pods, self.by_pod) = (canary_pods, history.by_pod);
+        let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
+            state.left_out = left_out.map(|(at, _)| at).collect();
+            state.gates = MetricState::may_gate(metric) && (two_arms().next().is_none() || state.left_out.len() < self.plan.len());
+        }
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
-                let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
-                state.gates = two_arms().next().is_none() || two_arms().any(|step| !step.without.contains(&metric.name));
                 state.calibrate(metric, history, context);
             }
         });
@@ -184,14 +208,16 @@ impl Evidence {
         let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight);
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
+        self.incidents.begin_step(further);
         if self.plan.is_empty() && step.weight < 1.0 {
             self.plan.push((step.weight, step.planned_windows));
         }
-        self.with_context(|context, states| {
-            for (state, metric) in states.iter_mut().zip(metrics) {
-                state.begin_step(metric, step, further, context);
-            }
-        });
+        for (_, windows) in self.plan.iter_mut().filter(|(weight, _)| *weight == step.weight) {
+            *windows = step.planned_windows; // a hold may be edited on the way
+        }
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            state.begin_step(metric, step, further);
+        }
     }
 
     /// A person promoted past the limit that holds: that difference is accepted for this rollout. The limit that rolls back stands.
@@ -211,7 +237,30 @@ impl Evidence {
         });
         self.expose(metrics, window);
         let (value, limit) = (self.fail_evidence(step), Self::fail_at(step));
-        self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe);
+        self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe && !state.advisory);
+        if step.weight < 1.0 && self.watch_stable(metrics, step, window.end) {
+            self.begin_step(metrics, step);
+        }
+    }
+
+    /// Whether an incident that hit both arms is over with this window: the pass side starts anew then.
+    fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) -> bool {
+        let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
+        let watched: Vec<_> = judged.flat_map(|(state, metric)| incident::watched(state, metric)).collect();
+        self.incidents.add(&watched, self.windows, end)
+    }
+
+    /// Takes what the looks at the thresholds' queries gave at this time: index of the metric, and what was seen.
+    pub fn observe(&mut self, metrics: &[Metric], step: &StepTerms, at: Timestamp, seen: &[(usize, Seen)]) {
+        for (index, seen) in seen {
+            let Some((state, metric)) = self.metrics.get_mut(*index).zip(metrics.get(*index)) else { continue };
+            if step.without.contains(&metric.name) {
+                continue;
+            }
+            let threshold = state.threshold.get_or_insert_default();
+            threshold.see(&metric.kind, at, seen, self.interval_seconds);
+            self.failed = self.failed || (metric.gate && threshold.broke(&metric.kind, ThresholdAction::Rollback));
+        }
     }
 
     /// Counts requests over the whole rollout.
@@ -220,20 +269,23 @@ impl Evidence {
             Counts::Events { total, .. } | Counts::Histogram { total, .. } => *total,
             Counts::Classes(map) => map.values().sum(),
         };
-        // Requests are those of the error rate where there is one; else the most that any metric counted.
-        let errors = metrics.iter().find(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. })).map(|metric| &metric.name);
-        let requests = |sample: &crate::counts::Sample| match errors.and_then(|name| sample.get(name)) {
+        // Requests are those of the mesh; where they are not given, the most that any metric counted.
+        let errors = metrics.iter().find(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
+        let errors = errors.map_or(REQUESTS, |metric| metric.name.as_str());
+        let requests = |sample: &crate::counts::Sample| match sample.get(errors) {
             Some(counts) => total(counts),
             None => sample.values().map(total).max().unwrap_or(0),
         };
-        if !window.canary.is_empty() {
+        // Where nothing is compared a window is one all the same.
+        let compared = || metrics.iter().filter(|metric| !metric.kind.is_threshold());
+        if compared().any(|metric| window.canary.contains_key(&metric.name)) || compared().next().is_none() {
             self.windows += 1;
         }
         let canary = requests(&window.canary);
         self.step_requests += canary;
         self.canary_requests += canary;
         self.stable_requests += requests(&window.stable);
-        if let Some(Counts::Events { bad, .. }) = errors.and_then(|name| window.canary.get(name)) {
+        if let Some(Counts::Events { bad, .. }) = window.canary.get(errors) {
             self.canary_errors += bad;
         }
         self.since = self.since.or(Some(window.start));
@@ -247,18 +299,30 @@ impl Evidence {
     /// The merge over the metrics (statistics 2d): a weighted mean, valid however they depend on each other.
     fn fail_evidence(&self, step: &StepTerms) -> f64 {
         let values: Vec<f64> = if step.weight >= 1.0 {
-            self.metrics.iter().filter_map(|state| state.bake.as_ref()).map(bake::Bake::fail_evidence).collect()
+            self.metrics
+                .iter()
+                .filter(|state| !state.advisory)
+                .filter_map(|state| state.bake.as_ref())
+                .map(bake::Bake::fail_evidence)
+                .collect()
         } else {
-            self.metrics.iter().filter(|state| state.gates).map(MetricState::fail_evidence).collect()
+            let context = self.context();
+            self.metrics.iter().filter(|state| state.gates).map(|state| state.fail_evidence(&context)).collect()
         };
         if values.is_empty() { 1.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
     }
 
     fn with_context<R>(&mut self, f: impl FnOnce(&Context<'_>, &mut [MetricState]) -> R) -> R {
+        let part = self.part();
         let mut states = std::mem::take(&mut self.metrics);
-        let result = f(&self.context(), &mut states);
+        let result = f(&Context { part, ..self.context() }, &mut states);
         self.metrics = states;
         result
+    }
+
+    /// A metric's part in the merge.
+    fn part(&self) -> f64 {
+        1.0 / self.metrics.iter().filter(|state| state.gates).count().max(1) as f64
     }
 
     fn context(&self) -> Context<'_> {
@@ -267,6 +331,7 @@ impl Evidence {
         Context {
             steps: &self.plan,
             step: nearest.map_or(0, |(at, _)| at),
+            part: self.part(),
             present: self.present.as_ref(),
             canary_pods: self.canary_pods,
             by_pod: self.by_pod,
@@ -279,29 +344,29 @@ impl Evidence {
     /// What it says now.
     pub fn judge(&self, metrics: &[Metric], step: &StepTerms) -> Judgement {
         let context = self.context();
-        let part = 1.0 / self.metrics.iter().filter(|state| state.gates).count().max(1) as f64;
-        let mut answers: Vec<verdict::Answer> =
-            self.metrics.iter().zip(metrics).map(|(state, metric)| verdict::answer(state, metric, step, &context, part)).collect();
+        let answer = |(state, metric): (&MetricState, &Metric)| self.answer(state, metric, step, &context);
+        let mut answers: Vec<verdict::Answer> = self.metrics.iter().zip(metrics).map(answer).collect();
         let merged = self.fail_evidence(step);
-        if self.failed && !self.metrics.iter().any(|state| state.catastrophe) {
+        let deciding = |answer: &verdict::Answer| !answer.evidence.advisory;
+        if self.failed && !answers.iter().any(|answer| deciding(answer) && answer.evidence.verdict == Verdict::Fail) {
             let value = |answer: &verdict::Answer| answer.evidence.fail_evidence.unwrap_or(0.0);
-            if let Some(worst) = answers.iter_mut().max_by(|a, b| value(a).total_cmp(&value(b))) {
+            if let Some(worst) = answers.iter_mut().filter(|answer| deciding(answer)).max_by(|a, b| value(a).total_cmp(&value(b))) {
                 (worst.evidence.verdict, worst.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
             }
         }
-        let hold_limit = !self.hold_accepted && self.metrics.iter().any(MetricState::held);
-        let asked = metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        let hold_limit = !self.hold_accepted && self.metrics.iter().zip(metrics).any(|(state, metric)| state.holds(metric, step));
+        let asked = metrics.iter().any(|metric| step.asks(metric));
         let gating = || answers.iter().filter(|answer| answer.gates);
         let proved = !asked || (gating().next().is_some() && gating().all(|answer| answer.evidence.verdict == Verdict::Pass));
         let verdict = match () {
             () if self.failed => Verdict::Fail,
-            () if step.weight >= 1.0 || hold_limit || !proved => Verdict::Inconclusive,
+            () if step.weight >= 1.0 || hold_limit || !proved || self.incidents.present.is_some() => Verdict::Inconclusive,
             () => Verdict::Pass,
         };
         let no_harm = !self.failed
             && merged < NO_HARM
             && self.step_requests >= NO_HARM_REQUESTS
-            && answers.iter().zip(metrics).filter(|(_, metric)| !step.without.contains(&metric.name)).all(|(answer, _)| answer.within);
+            && answers.iter().zip(metrics).filter(|(_, metric)| step.asks(metric)).all(|(answer, _)| answer.within);
         let infeasible = self.infeasible(step, &answers, &context);
         answers.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
         Judgement {
@@ -313,12 +378,33 @@ impl Evidence {
             no_harm,
             windows: self.windows,
             step_requests: self.step_requests,
-            exposure: self.exposure(metrics),
+            exposure: self.counted(metrics),
             infeasible,
+            incident: self.incidents.present.clone().filter(|_| step.weight < 1.0),
         }
     }
 
-    fn exposure(&self, metrics: &[Metric]) -> Exposure {
+    fn answer(&self, state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> verdict::Answer {
+        let mut answer = match &metric.kind {
+            MetricKind::Threshold { .. } => threshold::answer(state.threshold.as_ref(), metric, step),
+            _ => verdict::answer(state, metric, step, context),
+        };
+        if state.advisory {
+            (answer.gates, answer.evidence.advisory) = (false, true);
+            // Alone, it has nothing to share the error budget with.
+            if answer.evidence.fail_evidence.zip(answer.evidence.fail_at).is_some_and(|(value, limit)| value >= limit) {
+                (answer.evidence.verdict, answer.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
+            }
+        }
+        answer
+    }
+
+    /// Who was touched so far; `None` before the first window.
+    pub fn exposure(&self, metrics: &[Metric]) -> Option<Exposure> {
+        self.since.map(|_| self.counted(metrics))
+    }
+
+    fn counted(&self, metrics: &[Metric]) -> Exposure {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let errors = metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
         Exposure {
@@ -367,6 +453,7 @@ impl Evidence {
 /// The deciding metric first: what failed, what holds, what is missing, what passed; among equals the one with more fail evidence.
 fn rank(answer: &verdict::Answer) -> f64 {
     let class = match (answer.evidence.verdict, answer.evidence.reason) {
+        _ if answer.evidence.advisory => 5.0,
         (Verdict::Fail, _) => 0.0,
         (_, Some(EvidenceReason::HoldLimit)) => 1.0,
         (_, Some(EvidenceReason::NotGating)) => 4.0,

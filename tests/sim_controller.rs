@@ -7,5 +7,7 @@ mod crashes;
 mod outages;
 #[path = "sim_controller/outcomes.rs"]
 mod outcomes;
+#[path = "sim_controller/own.rs"]
+mod own;
 #[path = "sim_controller/stage.rs"]
 mod stage;

@@ -54,6 +54,9 @@ pub struct RolloutStatus {
     /// Id of the last command handled, by verb.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub handled: BTreeMap<String, String>,
+    /// Commands that were refused, by verb, the newest of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, RejectedCommand>,
     /// Alerts not delivered yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -210,6 +213,20 @@ pub enum Outcome {
     CommandRefused,
     /// A refused revision may be tried again.
     Retried,
+    /// An edit of the manifest was taken over, or counts from the next rollout.
+    Edited,
+}
+
+/// A command that was not run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedCommand {
+    /// Its id.
+    pub id: String,
+    /// Why, in words.
+    pub message: String,
+    /// When.
+    pub at: Time,
 }
 
 /// Who said so.
@@ -254,6 +271,9 @@ pub struct MetricEvidence {
     pub reason: Option<EvidenceReason>,
     /// In words, with numbers: `errors 1.02 % against 0.11 % (limit 0.17 %), n 3,120 / 59,204`.
     pub message: String,
+    /// True: it is shown and decides nothing (`gate: false`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub advisory: bool,
     /// Stable's side, over the same windows, weighted as the canary's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<ArmValue>,
@@ -263,7 +283,7 @@ pub struct MetricEvidence {
     /// The difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
-    /// The limit whose crossing fails, in the unit of the effect.
+    /// The limit whose crossing fails, in the unit of the effect; of a threshold the limit itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
     /// Fail evidence: 1 is none; the rollout fails when the weighted mean over the metrics reaches `failAt`.
@@ -278,6 +298,27 @@ pub struct MetricEvidence {
     /// A query to paste into Prometheus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+}
+
+impl MetricEvidence {
+    /// A verdict in words, without numbers yet.
+    pub fn new(metric: &str, verdict: Verdict, reason: Option<EvidenceReason>, message: String) -> Self {
+        Self {
+            metric: metric.to_owned(),
+            verdict,
+            reason,
+            message,
+            advisory: false,
+            stable: None,
+            canary: None,
+            effect: None,
+            limit: None,
+            fail_evidence: None,
+            fail_at: None,
+            forecast: None,
+            query: None,
+        }
+    }
 }
 
 /// Why a metric is where it is.
@@ -299,6 +340,10 @@ pub enum EvidenceReason {
     NotComparable,
     /// At 100 % there is no stable arm; compared with stable before the switch.
     Bake,
+    /// The query of a threshold gave no single finite number.
+    NoValue,
+    /// Beyond a threshold's limit, but not for long enough.
+    Beyond,
 }
 
 /// One arm's value.
@@ -310,7 +355,7 @@ pub struct ArmValue {
     pub value: Option<f64>,
     /// The value in words: `0.11 %`, `p99 in (250, 500] ms`.
     pub text: String,
-    /// Requests counted.
+    /// Requests counted; of a threshold the looks in this step.
     pub n: i64,
 }
 
@@ -340,6 +385,13 @@ pub struct Forecast {
     /// Minutes until twice the error rate (or the margin's regression) would be seen, from the start of the step; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes_to_detect: Option<f64>,
+    /// Probability, 0 to 1, that such a regression is found by the end of the plan; absent where the plan is open-ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by_end: Option<f64>,
+    /// Smallest regression that the rest of the plan finds with 90 %: the canary's error rate, how much slower it is (0.1: by 10 %), or the
+    /// distance of its predictions; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest_found: Option<f64>,
 }
 
 /// A revision that is not tried again by itself.

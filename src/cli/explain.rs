@@ -71,7 +71,8 @@ fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
 
 fn why(metric: &MetricEvidence) -> String {
     let reason = metric.reason.map_or_else(String::new, |reason| format!(" ({reason:?})"));
-    let mut text = row("why", &format!("{} {:?}{reason}: {}", metric.metric, metric.verdict, metric.message));
+    let shown = if metric.advisory { ", shown only" } else { "" };
+    let mut text = row("why", &format!("{} {:?}{reason}{shown}: {}", metric.metric, metric.verdict, metric.message));
     for (label, arm) in [("canary", &metric.canary), ("stable", &metric.stable)] {
         if let Some(arm) = arm {
             text += &row("", &format!("{label} {}, n {}", arm.text, arm.n));

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::Capacity,
-    plan::{Faults, Plan, span},
+    plan::{Faults, Metric, MetricKind, Plan, span},
     rehearse::{Hands, Played, Scenario, Setup, Tally, World, play, seed_of},
 };
 
@@ -125,6 +125,13 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
     {
         notes.push(format!("windows are {} as the scenario says, not {} as the manifest", span(window), span(plan.analysis.interval)));
         plan.analysis.interval = window;
+    }
+    let drawn = |metric: &Metric| !matches!(metric.kind, MetricKind::Ratio { .. } | MetricKind::Threshold { .. });
+    let (kept, left_out): (Vec<Metric>, Vec<Metric>) = std::mem::take(&mut plan.analysis.metrics).into_iter().partition(drawn);
+    plan.analysis.metrics = kept;
+    if !left_out.is_empty() {
+        let names: Vec<&str> = left_out.iter().map(|metric| metric.name.as_str()).collect();
+        notes.push(format!("{}: left out, a scenario does not say what your own metrics would show", names.join(", ")));
     }
     if plan.capacity == Capacity::Proportional {
         for (at, step) in plan.steps.iter().enumerate() {

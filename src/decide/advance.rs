@@ -8,7 +8,7 @@ use super::{
     words::{seconds, version},
 };
 use crate::api::names::reason;
-use crate::api::{Actor, Capacity, EvidenceReason, OnInconclusive, Outcome, Phase, Verdict};
+use crate::api::{Actor, Capacity, EvidenceReason, MetricEvidence, OnInconclusive, Outcome, Phase, Verdict};
 use crate::observe::Look;
 use crate::plan::Step;
 use crate::state::{Intent, Pause, Run, Stance};
@@ -38,8 +38,14 @@ impl Pass<'_> {
                 let since = *run.metrics_lost.get_or_insert(now);
                 if now.duration_since(since).as_secs_f64() >= METRICS_AWAY && !run.metrics_told {
                     run.metrics_told = true;
-                    let message = format!("{}; the weight stays at {} %, and nothing is decided without data", problem.message, run.weight);
-                    let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
+                    let (weight, exposed) = (run.weight, run.exposed.is_some());
+                    let (message, next) = if exposed {
+                        let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
+                        (format!("{}; the weight stays at {} %, and nothing is decided without data", problem.message, weight), next)
+                    } else {
+                        let next = "it starts by itself once stable can be measured".to_owned();
+                        (format!("{}; no user sees the canary before stable can be measured", problem.message), next)
+                    };
                     self.record(Outcome::Held, problem.reason, message, next, None);
                 }
             }
@@ -58,7 +64,7 @@ impl Pass<'_> {
             return None;
         }
         if let Some(message) = self.no_room(&step) {
-            return Some(self.stance(Phase::Progressing, reason::CANARY_CAPACITY, message));
+            return Some(self.held_for_room(message));
         }
         let message = format!("{} goes to {} %", self.canary_words(), step.weight);
         self.wake_in(0.05);
@@ -102,7 +108,7 @@ impl Pass<'_> {
             return self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message);
         }
         if let Some(message) = self.no_room(&step) {
-            return self.stance(Phase::Waiting, reason::CANARY_CAPACITY, message);
+            return Stance { phase: Phase::Waiting, ..self.held_for_room(message) };
         }
         if let Some(problem) = &self.seen.config_problem {
             return self.stalled(Phase::Waiting, problem.reason, problem.message.clone());
@@ -132,7 +138,7 @@ impl Pass<'_> {
     /// Back to the weight of the present step: after lost pods, or after a person's resume.
     fn restore(&mut self, run: &Run, step: &Step) -> Stance {
         if let Some(message) = self.no_room(step) {
-            return self.stance(Phase::Holding, reason::CANARY_CAPACITY, message);
+            return self.held_for_room(message);
         }
         self.intend(run.step.unwrap_or(0), None, true);
         let message = format!("{} goes back to {} %, the weight of its step", version(&run.canary), step.weight);
@@ -143,11 +149,14 @@ impl Pass<'_> {
     fn next_step(&mut self, run: &Run, step: &Step) -> Stance {
         let held = run.held(self.now).as_secs_f64();
         let hold = step.hold.as_secs_f64();
-        let judged = run.plan.analysis.metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        let judged = run.plan.analysis.metrics.iter().any(|metric| step.asks(metric));
         let last = run.coming().is_none();
         let look = self.look().cloned();
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
             return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, problem.0, problem.1));
+        }
+        if let Some(incident) = self.incident() {
+            return self.in_incident(run, step, &incident);
         }
         let windows = if judged { look.as_ref().map_or(0, |look| look.judgement.windows) } else { self.seen.passes };
         if held < hold || windows < HOLD_WINDOWS {
@@ -163,9 +172,13 @@ impl Pass<'_> {
             return self.baked(run, step, look.as_ref(), judged);
         }
         let expires = look.as_ref().and_then(|look| expiry(look, run));
-        let passed = !judged || look.as_ref().is_some_and(|look| passes(look, run.accepted));
+        let passed = !judged || look.as_ref().is_some_and(|look| passes(look, run));
         if passed && (!judged || expires.is_some_and(|expires| expires >= self.now)) {
-            return self.go_on(run, expires.filter(|_| judged), None);
+            let room = run.coming().and_then(|(_, next)| self.no_room(next));
+            return match room {
+                Some(message) => self.past_deadline(run, step).unwrap_or_else(|| self.held_for_room(message)),
+                None => self.go_on(run, expires.filter(|_| judged), None),
+            };
         }
         if let Some(stance) = self.hold_limit(run, look.as_ref()) {
             return self.past_deadline(run, step).unwrap_or(stance);
@@ -198,6 +211,13 @@ impl Pass<'_> {
 
     /// At 100 % there is no arm to compare with: the step is Baked, never passed.
     fn baked(&mut self, run: &Run, step: &Step, look: Option<&Look>, judged: bool) -> Stance {
+        if let Some(stance) = self.hold_limit(run, look) {
+            return stance;
+        }
+        if let Some(open) = look.filter(|_| judged).and_then(open_threshold) {
+            let message = format!("100 %: {}", open.message);
+            return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message));
+        }
         let requests = look.map_or(0, |look| look.judgement.step_requests);
         if judged && requests < BAKE_REQUESTS {
             return self.past_deadline(run, step).unwrap_or_else(|| {
@@ -221,10 +241,11 @@ impl Pass<'_> {
         self.state.handled.insert("promote".to_owned(), command.id.clone());
         self.unpause();
         let by = actor(command);
-        if self.look().is_some_and(|look| look.judgement.hold_limit)
-            && let Some(run) = &mut self.state.run
-        {
-            run.accepted = true;
+        let crossed: Vec<String> = self.look().into_iter().flat_map(crossed).map(|metric| metric.metric.clone()).collect();
+        if let Some(run) = &mut self.state.run {
+            // Another limit that is crossed later is told by itself.
+            run.hold_told = run.hold_told && crossed.is_empty();
+            run.accepted_limits.extend(crossed);
         }
         self.go_on(run, None, Some(by))
     }
@@ -299,9 +320,11 @@ impl Pass<'_> {
 
     /// A limit that holds was crossed: told once; a person may accept it.
     fn hold_limit(&mut self, run: &Run, look: Option<&Look>) -> Option<Stance> {
-        let look = look.filter(|look| look.judgement.hold_limit && !run.accepted)?;
-        let crossed = look.judgement.metrics.iter().find(|metric| metric.reason == Some(EvidenceReason::HoldLimit));
-        let what = crossed.map_or_else(|| "a limit that holds was crossed".to_owned(), |metric| metric.message.clone());
+        let open: Vec<String> = held(look?, run).map(|metric| metric.message.clone()).collect();
+        if open.is_empty() {
+            return None;
+        }
+        let what = open.join("; ");
         let message = format!("{what}: `{}` accepts it for this revision", self.command_line("promote"));
         if !run.hold_told {
             if let Some(run) = &mut self.state.run {
@@ -326,6 +349,16 @@ impl Pass<'_> {
             ));
         }
         None
+    }
+
+    /// The canary has too few pods for the step: told once.
+    fn held_for_room(&mut self, message: String) -> Stance {
+        if let Some(run) = self.state.run.as_mut().filter(|run| !run.room_told) {
+            run.room_told = true;
+            let next = "it goes on by itself once they are ready".to_owned();
+            self.record(Outcome::Held, reason::CANARY_CAPACITY, message.clone(), next, None);
+        }
+        self.stance(Phase::Holding, reason::CANARY_CAPACITY, message)
     }
 
     /// Why the canary has too few pods for the step, with the line that mends it.
@@ -364,15 +397,33 @@ impl Pass<'_> {
 }
 
 /// Whether a look lets the next step begin.
-fn passes(look: &Look, accepted: bool) -> bool {
-    let judgement = &look.judgement;
-    if judgement.hold_limit {
-        let fine = |metric: &crate::api::MetricEvidence| {
-            metric.verdict == Verdict::Pass || matches!(metric.reason, Some(EvidenceReason::NotGating | EvidenceReason::HoldLimit))
-        };
-        return accepted && judgement.metrics.iter().all(fine);
+fn passes(look: &Look, run: &Run) -> bool {
+    if !look.judgement.hold_limit {
+        return look.judgement.verdict == Verdict::Pass;
     }
-    judgement.verdict == Verdict::Pass
+    let fine = |metric: &MetricEvidence| {
+        metric.advisory
+            || metric.verdict == Verdict::Pass
+            || matches!(metric.reason, Some(EvidenceReason::NotGating | EvidenceReason::HoldLimit))
+    };
+    held(look, run).next().is_none() && look.judgement.metrics.iter().all(fine)
+}
+
+/// Metrics whose limit that holds was crossed.
+fn crossed(look: &Look) -> impl Iterator<Item = &MetricEvidence> {
+    let metrics = look.judgement.metrics.iter().filter(|_| look.judgement.hold_limit);
+    metrics.filter(|metric| metric.reason == Some(EvidenceReason::HoldLimit) && !metric.advisory)
+}
+
+/// Those of them that no person has accepted.
+fn held<'a>(look: &'a Look, run: &Run) -> impl Iterator<Item = &'a MetricEvidence> {
+    crossed(look).filter(|metric| !run.accepted_limits.contains(&metric.metric))
+}
+
+/// A threshold that is not within its limits, or of which that is not known.
+fn open_threshold(look: &Look) -> Option<&MetricEvidence> {
+    let open = |metric: &&MetricEvidence| matches!(metric.reason, Some(EvidenceReason::Beyond | EvidenceReason::NoValue));
+    look.judgement.metrics.iter().filter(|metric| !metric.advisory).find(open)
 }
 
 /// Until when a look may be acted on.
@@ -384,8 +435,8 @@ fn expiry(look: &Look, run: &Run) -> Option<Timestamp> {
 
 fn waiting_for(look: Option<&Look>) -> String {
     let Some(look) = look else { return "no window was counted yet".to_owned() };
-    let open =
-        look.judgement.metrics.iter().filter(|metric| metric.verdict != Verdict::Pass && metric.reason != Some(EvidenceReason::NotGating));
+    let metrics = look.judgement.metrics.iter().filter(|metric| !metric.advisory);
+    let open = metrics.filter(|metric| metric.verdict != Verdict::Pass && metric.reason != Some(EvidenceReason::NotGating));
     let open: Vec<String> = open
         .into_iter()
         .map(|metric| {
@@ -398,6 +449,6 @@ fn waiting_for(look: Option<&Look>) -> String {
 }
 
 fn passed_words(look: &Look) -> String {
-    let said: Vec<_> = look.judgement.metrics.iter().map(|metric| metric.message.clone()).collect();
+    let said: Vec<_> = look.judgement.metrics.iter().filter(|metric| !metric.advisory).map(|metric| metric.message.clone()).collect();
     if said.is_empty() { "the hold is over".to_owned() } else { said.join("; ") }
 }

@@ -32,7 +32,7 @@ impl Pass<'_> {
             Err(fault) => return self.stalled(Phase::Waiting, fault.reason(), fault.to_string()),
         };
         if let Holder::Other(other) = &self.seen.holder {
-            let message = format!("Rollout {other} has claimed route {} of {}: delete one of the two", view.key, view.virtual_service);
+            let message = self.conflict(other);
             return self.stalled(Phase::Waiting, reason::CONFLICT, message);
         }
         let stable = match self.settle_stable(view) {
@@ -170,7 +170,6 @@ impl Pass<'_> {
         }
         self.state.epoch += 1;
         let evidence = Evidence::new(&plan.analysis.metrics, plan.analysis.interval.as_secs_f64());
-        let message = format!("{} is wanted; {} serves everybody", version(&canary), version(&stable));
         self.state.run = Some(Run {
             stable_pods: self.ready(&stable.subset),
             plan,
@@ -184,22 +183,27 @@ impl Pass<'_> {
             key_epoch: self.state.epoch,
             since: None,
             stopped: 0.0,
+            standing: None,
             intent: None,
             down: None,
             pause: None,
             unavailable: None,
             losses: 0,
             lowered: Vec::new(),
-            accepted: false,
+            accepted_limits: Vec::new(),
             deadline_told: None,
             hold_told: false,
+            room_told: false,
+            edit_told: 0,
+            incident_told: None,
             metrics_lost: None,
             metrics_told: false,
             evidence: Some(evidence),
             evidence_until: None,
         });
         self.wake_in(0.05);
-        self.stance(Phase::Waiting, reason::AS_PLANNED, message)
+        // What it waits for, or its first step, is in the same write of status.
+        self.advance()
     }
 
     /// A version that was rolled back or aborted got a share from somebody: lowered at once.

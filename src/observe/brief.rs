@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Arm, Brief, StepKey, Subset};
-use crate::api::Outcome;
+use crate::api::{Outcome, Version};
 use crate::judge::{Evidence, StepTerms};
 use crate::plan::{AnalysisPlan, Plan};
 use crate::state::State;
@@ -31,14 +31,17 @@ pub fn terms(plan: &Plan) -> Vec<StepTerms> {
 
 /// What the sampler of this Rollout is told; `None`: nothing to measure.
 pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str, name: &str, now: Timestamp) -> Option<Brief> {
-    let arm = |subset: &str| subsets.get(subset).map(|subset| subset.arm.clone()).unwrap_or_default();
+    let arm = |version: &Version| {
+        let arm = subsets.get(&version.subset).map(|subset| subset.arm.clone()).unwrap_or_default();
+        Arm { subset: version.subset.clone(), revision: version.revision.clone(), ..arm }
+    };
     if let Some(run) = &state.run {
         let evidence = run.evidence.clone();
         return Some(Brief {
             evidence: evidence.unwrap_or_else(|| fresh(&run.plan.analysis)),
             steps: terms(&run.plan),
-            stable: arm(&run.stable.subset),
-            canary: arm(&run.canary.subset),
+            stable: arm(&run.stable),
+            canary: arm(&run.canary),
             since: run.since,
             resume_after: run.evidence_until,
             ..base(namespace, name, run.key(), &run.plan.analysis)?
@@ -50,8 +53,8 @@ pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str,
     }
     let key = StepKey { epoch: state.epoch, step: None, weight: 0 };
     Some(Brief {
-        stable: arm(&ended.stable.subset),
-        canary: arm(&ended.canary.subset),
+        stable: arm(&ended.stable),
+        canary: arm(&ended.canary),
         since: Some(ended.at),
         ..base(namespace, name, key, &ended.analysis)?
     })

@@ -14,6 +14,7 @@ mod ask;
 mod calibrate;
 mod preflight;
 mod run;
+mod thresholds;
 
 use run::Run;
 

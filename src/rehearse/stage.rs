@@ -63,8 +63,15 @@ impl Stage {
         });
         let subset = |name: &str, pods: u32| {
             let pod = |index: u32| ArmPod { name: format!("{name}-{index}"), created: before(at), ready_since: Some(before(at)) };
-            let arm = Arm { workload: name.to_owned(), version: Some(name.to_owned()), pods: (0..pods).map(pod).collect() };
-            (name.to_owned(), Subset { declared: true, revisions: BTreeSet::from([format!("{name}-1")]), arm })
+            let revision = format!("{name}-1");
+            let arm = Arm {
+                workload: name.to_owned(),
+                version: Some(name.to_owned()),
+                subset: name.to_owned(),
+                revision: revision.clone(),
+                pods: (0..pods).map(pod).collect(),
+            };
+            (name.to_owned(), Subset { declared: true, revisions: BTreeSet::from([revision]), arm })
         };
         let subsets = BTreeMap::from([subset(stable, stable_pods.max(1)), subset(&plan.subset, canary_pods)]);
         let wanted = plan.route.clone();

@@ -273,16 +273,17 @@ impl<'a> World<'a> {
     /// The counts as the product sees them.
     fn sample(&self, gained: Gained) -> Sample {
         let counts = |metric: &Metric| match &metric.kind {
-            MetricKind::ErrorRate { .. } => Counts::Events { total: gained.total, bad: gained.bad },
+            MetricKind::ErrorRate { .. } => Some(Counts::Events { total: gained.total, bad: gained.bad }),
             MetricKind::Latency { .. } => {
-                Counts::Histogram { bounds: self.bounds.clone(), above: gained.above.clone(), total: gained.total }
+                Some(Counts::Histogram { bounds: self.bounds.clone(), above: gained.above.clone(), total: gained.total })
             }
             MetricKind::Drift { source: DriftSource::Counter { .. }, .. } => {
-                Counts::Classes(self.names.iter().cloned().zip(gained.classes.iter().copied()).collect())
+                Some(Counts::Classes(self.names.iter().cloned().zip(gained.classes.iter().copied()).collect()))
             }
-            MetricKind::Drift { source: DriftSource::Histogram { .. }, .. } => scores(&gained.classes),
+            MetricKind::Drift { source: DriftSource::Histogram { .. }, .. } => Some(scores(&gained.classes)),
+            MetricKind::Ratio { .. } | MetricKind::Threshold { .. } => None, // the user's own: nobody can draw them
         };
-        self.metrics.iter().map(|metric| (metric.name.clone(), counts(metric))).collect()
+        self.metrics.iter().filter_map(|metric| Some((metric.name.clone(), counts(metric)?))).collect()
     }
 }
 

@@ -72,6 +72,9 @@ pub struct Original {
     pub unweighted: bool,
 }
 
+/// Epochs are counted up by one: this is a thousand changes a second for many thousand years.
+const MAX_EPOCH: i64 = 1 << 53;
+
 /// All claims of a VirtualService, by route key. Entries that cannot be read are kept as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claims {
@@ -85,9 +88,22 @@ impl Claims {
         Self { entries }
     }
 
-    /// The claim on a route.
+    /// The claim on a route. One with an epoch that nobody can have counted to is not ours: it cannot be read.
     pub fn get(&self, key: &str) -> Option<Claim> {
-        self.entries.get(key).and_then(|value| serde_json::from_value(value.clone()).ok())
+        let claim: Claim = self.entries.get(key).and_then(|value| serde_json::from_value(value.clone()).ok())?;
+        let epochs = [Some(claim.epoch), claim.latch.as_ref().map(|latch| latch.epoch)];
+        epochs.into_iter().flatten().all(|epoch| (0..MAX_EPOCH).contains(&epoch)).then_some(claim)
+    }
+
+    /// A claim whose route nobody finds any more, on entries like these, becomes this route's: the route was renamed, or got a name.
+    pub fn follow(&mut self, key: &str, present: impl Fn(&str) -> bool, serves: impl Fn(&str) -> bool) {
+        let lost = |old: &&String| !present(old) && self.get(old).is_some_and(|claim| serves(&claim.subset));
+        let mut lost = self.entries.keys().filter(lost);
+        if let (false, Some(old), None) = (self.entries.contains_key(key), lost.next().cloned(), lost.next())
+            && let Some(claim) = self.entries.remove(&old)
+        {
+            self.entries.insert(key.to_owned(), claim);
+        }
     }
 
     /// The annotation's text with this route's claim set or taken away; `None` when nothing is left.

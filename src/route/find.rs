@@ -21,6 +21,8 @@ pub struct View {
     pub name: Option<String>,
     /// It had the name in `key` when we wrote it last, and was found by our claim and its destinations.
     pub renamed: bool,
+    /// Other routes that fit as well, by name: this one was found by the claim on it.
+    pub rivals: Option<String>,
     /// Host of every destination, as written.
     pub host: String,
     /// Port of the destinations, as written.
@@ -136,13 +138,14 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     let fitting: Vec<(usize, Fitting)> = routes.iter().enumerate().filter_map(|(index, route)| Some((index, fit(route)?))).collect();
     let annotations = metadata["annotations"].as_object();
     let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
-    let claims = Claims::parse(annotation.as_deref());
-    let mut renamed = false;
+    let mut claims = Claims::parse(annotation.as_deref());
+    let keys: Vec<String> = fitting.iter().map(|(_, fitting)| fitting.key()).collect();
+    let (mut renamed, mut rivals) = (false, None);
     let chosen: Vec<_> = match wanted {
         Some(wanted) => {
             let named = routes.iter().filter(|route| route["name"] == wanted).count();
             let claimed = claims.get(wanted).filter(|_| named == 0);
-            let ours = |fitting: &Fitting| claimed.as_ref().is_some_and(|claim| fitting.entries.iter().any(|e| e.subset == claim.subset));
+            let ours = |fitting: &Fitting| claimed.as_ref().is_some_and(|claim| fitting.serves(&claim.subset));
             renamed = fitting.iter().filter(|(_, fitting)| ours(fitting)).count() == 1;
             let chosen: Vec<_> = fitting
                 .into_iter()
@@ -161,13 +164,19 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
             }
             chosen
         }
-        None => fitting,
+        None => {
+            let (ours, others): (Vec<_>, Vec<_>) = fitting.into_iter().partition(|(_, fitting)| claims.get(&fitting.key()).is_some());
+            if ours.len() == 1 && !others.is_empty() {
+                rivals = Some(names_of(&others));
+                ours
+            } else {
+                ours.into_iter().chain(others).collect()
+            }
+        }
     };
     let count = chosen.len();
     if count > 1 {
-        let names = chosen.iter().map(|(index, fitting)| fitting.name.clone().unwrap_or_else(|| format!("http[{index}] without a name")));
-        let names = names.collect::<Vec<_>>().join(", ");
-        return Err(RouteFault::Ambiguous { virtual_service: name, count, names });
+        return Err(RouteFault::Ambiguous { virtual_service: name, count, names: names_of(&chosen) });
     }
     let Some((index, fitting)) = chosen.into_iter().next() else {
         return Err(RouteFault::NoRoute(format!(
@@ -176,8 +185,9 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     };
     let key = match wanted.filter(|_| renamed) {
         Some(wanted) => wanted.to_owned(),
-        None => fitting.name.clone().unwrap_or_else(|| format!("host/{}", fitting.host)),
+        None => fitting.key(),
     };
+    claims.follow(&key, |old| keys.iter().any(|key| key == old), |subset| fitting.serves(subset));
     Ok(View {
         resource_version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
         index,
@@ -185,6 +195,7 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         key,
         name: fitting.name,
         renamed,
+        rivals,
         host: fitting.host,
         port: fitting.port,
         entries: fitting.entries,
@@ -194,6 +205,11 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         appliers: appliers(metadata),
         virtual_service: name,
     })
+}
+
+fn names_of(routes: &[(usize, Fitting)]) -> String {
+    let name = |(index, fitting): &(usize, Fitting)| fitting.name.clone().unwrap_or_else(|| format!("http[{index}] without a name"));
+    routes.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// Names of the other http, tcp and tls routes of this object that lead to one of the subsets: traffic there goes around the weights.
@@ -224,6 +240,17 @@ struct Fitting {
     host: String,
     port: Option<Value>,
     entries: Vec<Entry>,
+}
+
+impl Fitting {
+    /// What a claim on it is found by.
+    fn key(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("host/{}", self.host))
+    }
+
+    fn serves(&self, subset: &str) -> bool {
+        self.entries.iter().any(|entry| entry.subset == subset)
+    }
 }
 
 fn fit(route: &Value) -> Option<Fitting> {

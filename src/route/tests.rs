@@ -154,6 +154,40 @@ fn a_route_is_found_by_name_or_because_it_is_the_only_one() {
 }
 
 #[test]
+fn a_route_renamed_under_us_is_found_by_our_claim() {
+    let before = single();
+    let view = find(&before, None).unwrap();
+    let mut during = apply(&before, &patch(&view, &wanted(&view, 20), Fence::Version));
+    during["spec"]["http"][1]["name"] = json!("main");
+    // The spec names it: known again, and told.
+    let view = find(&during, Some("primary")).unwrap();
+    assert_eq!((view.key.as_str(), view.name.as_deref(), view.renamed), ("primary", Some("main"), true));
+    assert_eq!(view.claim.as_ref().unwrap().weight, 20);
+    let down = apply(&during, &patch(&view, &wanted(&view, 0), Fence::Identity));
+    assert_eq!(find(&down, Some("primary")).unwrap().share("v2"), 0);
+    // The spec names none: the claim goes with the route, and the next write says so.
+    let view = find(&during, None).unwrap();
+    assert_eq!((view.key.as_str(), view.renamed, view.claim.as_ref().unwrap().weight), ("main", false, 20));
+    let down = apply(&during, &patch(&view, &wanted(&view, 0), Fence::Identity));
+    let text = down["metadata"]["annotations"][crate::api::names::MANAGED].as_str().unwrap();
+    assert!(text.starts_with("{\"main\""), "{text}");
+}
+
+#[test]
+fn a_claim_is_not_taken_from_a_route_that_is_still_there() {
+    let mut object = single();
+    let mut second = object["spec"]["http"][1].clone();
+    second["name"] = json!("second");
+    object["spec"]["http"].as_array_mut().unwrap().push(second);
+    let view = find(&object, Some("primary")).unwrap();
+    let during = apply(&object, &patch(&view, &wanted(&view, 20), Fence::Version));
+    assert_eq!(find(&during, Some("second")).unwrap().claim, None);
+    let mut without = during;
+    without["spec"]["http"][1]["name"] = json!("third");
+    assert_eq!(find(&without, Some("second")).unwrap().claim, None, "its entries are not what the claim speaks of");
+}
+
+#[test]
 fn an_object_of_another_controller_is_refused() {
     let mut object = single();
     object["metadata"]["ownerReferences"] = json!([{"kind": "Route", "name": "fraud", "controller": true}]);
@@ -177,4 +211,16 @@ fn a_patch_to_what_is_there_is_empty_but_for_its_tests() {
     let view = find(&during, None).unwrap();
     let again = patch(&view, &wanted(&view, 5), Fence::Version);
     assert!(again.0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_))), "{again:?}");
+}
+
+#[test]
+fn a_claim_with_an_epoch_that_no_controller_wrote_is_no_claim() {
+    for epoch in [-1, i64::MAX, 1 << 60] {
+        let claim = json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": epoch, "subset": "v2", "revision": "x", "weight": 5}});
+        assert_eq!(super::claim::Claims::parse(Some(&claim.to_string())).get("primary"), None, "{epoch}");
+    }
+    let latch = json!({"revision": "x", "subset": "v2", "epoch": i64::MAX, "outcome": "Aborted", "reason": "Aborted", "message": ""});
+    let claim =
+        json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": 5, "subset": "v2", "revision": "x", "weight": 5, "latch": latch}});
+    assert_eq!(super::claim::Claims::parse(Some(&claim.to_string())).get("primary"), None);
 }

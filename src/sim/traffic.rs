@@ -197,6 +197,9 @@ impl Traffic {
             self.requests(index, seconds, now);
         }
         self.last = now;
+        for counters in self.pods.values_mut() {
+            counters.model.memory = self.behaviours.get(&counters.identity.version).and_then(|behaviour| behaviour.memory);
+        }
         self.scrape(database, now);
     }
 

@@ -130,6 +130,7 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Restored, _) => "Canary share restored",
         (Outcome::CommandRefused, _) => "Command refused",
         (Outcome::Retried, _) => "May be tried again",
+        (Outcome::Edited, _) => "Manifest edited",
         (Outcome::Paused, reason::APPROVAL_REQUIRED) => "Waiting for approval",
         (Outcome::Paused, reason::MANUAL_OVERRIDE) => "Paused, canary share lowered by hand",
         (Outcome::Paused, reason::CONTENDED) => "Paused, another applier writes the weights",
@@ -139,6 +140,7 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Held, reason::METRICS_UNAVAILABLE) => "Holding, metrics are missing",
         (Outcome::Held, reason::DEADLINE) => "Holding past the deadline",
         (Outcome::Held, reason::HOLD_LIMIT) => "Holding, a limit was crossed",
+        (Outcome::Held, reason::GLOBAL_INCIDENT) => "Holding, stable itself is degraded",
         (Outcome::Held, _) => "Holding",
     }
 }
@@ -146,10 +148,10 @@ fn headline(record: &DecisionRecord) -> &'static str {
 /// The metric that decided, if metrics did, and the others.
 fn split(record: &DecisionRecord) -> (Option<&MetricEvidence>, Vec<&MetricEvidence>) {
     let judged = matches!(record.reason.as_str(), reason::ANALYSIS_FAILED | reason::HOLD_LIMIT);
-    match record.why.split_first() {
-        Some((first, rest)) if judged => (Some(first), rest.iter().collect()),
-        _ => (None, record.why.iter().collect()),
-    }
+    // What decides nothing has no place in an alert.
+    let mut metrics = record.why.iter().filter(|metric| !metric.advisory);
+    let deciding = if judged { metrics.next() } else { None };
+    (deciding, metrics.collect())
 }
 
 fn metric_line(metric: &MetricEvidence) -> String {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{Exposure, Phase, RolloutSpec, Verdict};
+use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, Verdict};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
-use crate::judge::{Evidence, Judgement};
+use crate::judge::{Evidence, Judgement, incident::Incident};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
 use crate::plan::Plan;
-use crate::route::{Fence, find, patch, release};
+use crate::route::{Fence, RouteFault, View, find, patch, release};
 use crate::state::State;
 
 pub(super) struct World {
@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) refusal: Option<String>,
     pub(super) verdict: Verdict,
     pub(super) hold_limit: bool,
+    /// The metric whose limit it is.
+    pub(super) crossing: &'static str,
     pub(super) no_harm: bool,
     pub(super) windows: u32,
     pub(super) problem: Option<Problem>,
@@ -39,6 +41,9 @@ pub(super) struct World {
     /// What the records say.
     pub(super) said: Vec<String>,
     pub(super) others: Vec<(String, String)>,
+    /// The VirtualService is not there.
+    pub(super) gone: bool,
+    pub(super) incident: Option<Incident>,
 }
 
 impl World {
@@ -59,6 +64,7 @@ impl World {
             refusal: None,
             verdict: Verdict::Inconclusive,
             hold_limit: false,
+            crossing: "drift",
             no_harm: false,
             windows: 0,
             problem: None,
@@ -69,6 +75,8 @@ impl World {
             records: Vec::new(),
             said: Vec::new(),
             others: Vec::new(),
+            gone: false,
+            incident: None,
         };
         world.pods("v1", "aaa", 10, 10);
         world.pods("v2", "bbb", 5, 5);
@@ -83,7 +91,12 @@ impl World {
             created: born,
             ready_since: (index < ready).then_some(seen),
         };
-        let arm = Arm { workload: format!("fraud-{subset}"), version: Some(subset.into()), pods: (0..count).map(pod).collect() };
+        let arm = Arm {
+            workload: format!("fraud-{subset}"),
+            version: Some(subset.into()),
+            pods: (0..count).map(pod).collect(),
+            ..Arm::default()
+        };
         let revisions = (count > 0).then(|| revision.to_owned()).into_iter().collect();
         self.subsets.insert(subset.into(), Subset { declared: true, revisions, arm });
     }
@@ -108,7 +121,7 @@ impl World {
     pub(super) fn seen(&self, fresh: bool) -> Observation {
         let spec: RolloutSpec = serde_json::from_value(self.spec.clone()).unwrap();
         let plan = Plan::parse(&spec).map_err(|faults| faults.to_string());
-        let route = find(&self.route, None);
+        let route = self.find();
         let alive = |name: &str, uid: &str| self.others.iter().any(|other| other.0 == name && other.1 == uid);
         let holder = route.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, "uid", alive));
         let key = self.state.run.as_ref().map(|run| run.key());
@@ -118,7 +131,7 @@ impl World {
             evidence: Evidence::new(&[], 30.0),
             judgement: Judgement {
                 verdict: self.verdict,
-                metrics: Vec::new(),
+                metrics: self.hold_limit.then(|| crossed(self.crossing)).into_iter().collect(),
                 fail_evidence: 1.0,
                 fail_at: 12.5,
                 hold_limit: self.hold_limit,
@@ -127,6 +140,7 @@ impl World {
                 step_requests: 1000,
                 exposure: Exposure::default(),
                 infeasible: None,
+                incident: self.incident.clone(),
             },
             ready: self.problem.is_none(),
             problem: self.problem.clone(),
@@ -163,7 +177,7 @@ impl World {
     }
 
     fn perform(&mut self, decision: &Decision) {
-        let written = match (&decision.act, find(&self.route, None)) {
+        let written = match (&decision.act, self.find()) {
             (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version)),
             (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity)),
             (Act::Release { stable }, Ok(view)) => Some(release(&view, stable)),
@@ -177,8 +191,14 @@ impl World {
                 let stored = serde_json::to_value(&decision.state).unwrap();
                 let state: State = serde_json::from_value(stored).unwrap();
                 let kept = decision.state.clone();
-                self.state =
-                    State { refused: kept.refused, history: kept.history, handled: kept.handled, decision: kept.decision, ..state };
+                self.state = State {
+                    refused: kept.refused,
+                    history: kept.history,
+                    handled: kept.handled,
+                    rejected: kept.rejected,
+                    decision: kept.decision,
+                    ..state
+                };
                 self.said.extend(decision.records.iter().map(|record| record.message.clone()));
                 self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
             }
@@ -201,8 +221,16 @@ impl World {
         self.route["metadata"]["resourceVersion"] = json!((version + 1).to_string());
     }
 
+    /// The route, as the spec names it.
+    fn find(&self) -> Result<View, RouteFault> {
+        if self.gone {
+            return Err(RouteFault::NotFound("fraud".into()));
+        }
+        find(&self.route, self.spec["traffic"]["route"].as_str())
+    }
+
     pub(super) fn share(&self, subset: &str) -> u8 {
-        find(&self.route, None).map_or(0, |view| view.share(subset))
+        self.find().map_or(0, |view| view.share(subset))
     }
 
     /// Passes until nothing changes.
@@ -245,7 +273,19 @@ impl World {
         self.touch();
     }
 
+    /// As by hand, where the canary has no destination yet.
+    pub(super) fn by_hand_added(&mut self, v1: u8, v2: u8) {
+        let route = self.route["spec"]["http"][0]["route"].as_array_mut().unwrap();
+        route.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "weight": 0}));
+        self.by_hand(v1, v2);
+    }
+
     pub(super) fn phase(&mut self) -> Phase {
         self.settle().stance.phase
     }
+}
+
+/// A metric whose limit that holds was crossed.
+fn crossed(name: &str) -> MetricEvidence {
+    MetricEvidence::new(name, Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), format!("{name} is beyond its limit"))
 }

@@ -1,6 +1,6 @@
 //! Which series are asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,12 +61,15 @@ impl Found {
         if brief.analysis.metrics.iter().any(|metric| matches!(metric.kind, MetricKind::Latency { .. })) {
             all.push((Family::Latency, self.mesh(LATENCY, brief, who)?));
         }
-        for (index, metric) in brief.analysis.metrics.iter().enumerate() {
-            if let MetricKind::Drift { source, .. } = &metric.kind
-                && !pods.is_empty()
-            {
-                let selector = Selector::new(&series_name(source))?.is("namespace", &brief.namespace)?.any_of("pod", &pods)?;
-                all.push((Family::Drift(index), selector));
+        let own = |selector: Selector| selector.is("namespace", &brief.namespace)?.any_of("pod", &pods);
+        for (index, metric) in brief.analysis.metrics.iter().enumerate().filter(|_| !pods.is_empty()) {
+            match &metric.kind {
+                MetricKind::Drift { source, .. } => all.push((Family::Drift(index), own(Selector::new(&series_name(source))?)?)),
+                MetricKind::Ratio { bad, total, .. } => {
+                    all.push((Family::Total(index), own(Selector::of(total))?));
+                    all.push((Family::Bad(index), own(Selector::of(bad))?));
+                }
+                _ => {}
             }
         }
         Ok(all)
@@ -82,8 +85,17 @@ impl Found {
         at: Timestamp,
     ) -> Result<Reading, QueryError> {
         let mut reading = Reading::default();
+        let advisory = aside(brief);
         for (family, selector) in self.families(brief, who)? {
-            reading.families.push((family, prometheus.raw(&selector, seconds, at).await?));
+            let series = match prometheus.raw(&selector, seconds, at).await {
+                // A metric that decides nothing stops nothing.
+                Err(error) if advisory.contains(&family) && !matches!(error, QueryError::Unreachable(_)) => {
+                    tracing::debug!(?family, %error, "a metric that does not gate could not be read");
+                    Vec::new()
+                }
+                other => other?,
+            };
+            reading.families.push((family, series));
         }
         Ok(reading)
     }
@@ -103,6 +115,7 @@ impl Found {
             pods,
             needs_stable: brief.key.weight < 100,
             warm_up: if counted { brief.analysis.warm_up } else { Duration::ZERO },
+            aside: aside(brief),
         }
     }
 
@@ -119,10 +132,23 @@ impl Found {
                 let selector = Selector::new(&series_name(source)).and_then(|s| s.is("namespace", &brief.namespace)).ok()?;
                 (selector, format!("pod, {by}"))
             }
+            MetricKind::Ratio { bad, total, .. } => {
+                let own = |counter| Selector::of(counter).is("namespace", &brief.namespace).ok();
+                let (bad, total) = (prometheus.own(&own(bad)?).ok()?, prometheus.own(&own(total)?).ok()?);
+                return Some(format!("sum by (pod) (increase({bad}[5m])) / sum by (pod) (increase({total}[5m]))"));
+            }
+            // What was asked is shown.
+            MetricKind::Threshold { .. } => return None,
         };
         let selector = prometheus.own(&selector).ok()?;
         Some(format!("sum by ({by}) (increase({selector}[5m]))"))
     }
+}
+
+/// Families that only metrics need which decide nothing.
+fn aside(brief: &Brief) -> BTreeSet<Family> {
+    let metrics = brief.analysis.metrics.iter().enumerate().filter(|(_, metric)| !metric.gate);
+    metrics.flat_map(|(index, _)| [Family::Drift(index), Family::Bad(index), Family::Total(index)]).collect()
 }
 
 /// Names of the pods of an arm.

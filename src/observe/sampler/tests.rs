@@ -13,6 +13,8 @@ use crate::judge::{Evidence, StepTerms};
 use crate::observe::{Arm, ArmPod, StepKey};
 use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind};
 
+mod own;
+
 const SCRAPE: i64 = 100;
 
 type Value = fn(f64) -> Option<f64>;
@@ -23,6 +25,8 @@ struct World {
     series: Vec<(BTreeMap<String, String>, Value)>,
     /// What it answers with instead of data.
     broken: Mutex<Option<&'static str>>,
+    /// What `max(own{…})` gives; `None`: no answer at all.
+    own: Mutex<Option<f64>>,
     asked: Mutex<Vec<(String, i64)>>,
 }
 
@@ -30,7 +34,7 @@ impl World {
     fn new(clock: &Clock, age: i64) -> Self {
         let start = clock.now() - SignedDuration::from_secs(age);
         let start = Timestamp::from_millisecond(start.as_millisecond() / SCRAPE * SCRAPE).unwrap();
-        Self { start, series: Vec::new(), broken: Mutex::new(None), asked: Mutex::new(Vec::new()) }
+        Self { start, series: Vec::new(), broken: Mutex::new(None), own: Mutex::new(Some(1.0)), asked: Mutex::new(Vec::new()) }
     }
 
     fn add(&mut self, name: &str, labels: &[(&str, &str)], value: Value) {
@@ -138,11 +142,17 @@ async fn query(State(world): State<Arc<World>>, form: String) -> Response {
     }
     let at = (form["time"].parse::<f64>().unwrap() * 1000.0).round() as i64;
     world.asked.lock().unwrap().push((form["query"].clone(), at));
+    if form["query"].starts_with("max(own") {
+        let Some(value) = *world.own.lock().unwrap() else { return std::future::pending().await };
+        let data =
+            json!({"resultType": "vector", "result": [{"metric": {}, "value": [form["time"].parse::<f64>().unwrap(), value.to_string()]}]});
+        return Json(json!({"status": "success", "data": data})).into_response();
+    }
     Json(world.answer(&form["query"], at)).into_response()
 }
 
 fn metric(name: &str, kind: MetricKind) -> Metric {
-    Metric { name: name.into(), kind }
+    Metric::new(name, kind)
 }
 
 fn errors() -> Metric {
@@ -156,7 +166,7 @@ fn drift() -> Metric {
 
 fn arm(version: &str, pods: &[&str], since: Timestamp) -> Arm {
     let pod = |name: &&str| ArmPod { name: (*name).to_owned(), created: since, ready_since: Some(since) };
-    Arm { workload: format!("m-{version}"), version: Some(version.into()), pods: pods.iter().map(pod).collect() }
+    Arm { workload: format!("m-{version}"), version: Some(version.into()), pods: pods.iter().map(pod).collect(), ..Arm::default() }
 }
 
 fn brief(clock: &Clock, metrics: Vec<Metric>) -> Brief {

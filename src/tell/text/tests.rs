@@ -9,18 +9,10 @@ fn of(subset: &str, revision: &str) -> Option<Version> {
 
 fn metric(name: &str, verdict: Verdict, message: &str) -> MetricEvidence {
     MetricEvidence {
-        metric: name.into(),
-        verdict,
-        reason: None,
-        message: message.into(),
         stable: Some(ArmValue { value: Some(0.02), text: "0.02".into(), n: 2_204 }),
         canary: Some(ArmValue { value: Some(0.31), text: "0.31".into(), n: 118 }),
-        effect: None,
         limit: Some(0.15),
-        fail_evidence: None,
-        fail_at: None,
-        forecast: None,
-        query: None,
+        ..MetricEvidence::new(name, verdict, None, message.into())
     }
 }
 
