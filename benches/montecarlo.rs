@@ -2,7 +2,7 @@
 //!
 //! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `drift`, `stress`, `speed`) choose tables.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench, with the worlds of the tests")]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench, with the worlds of the tests")]
 
 #[path = "../tests/montecarlo/catalogue.rs"]
 mod catalogue;

@@ -152,13 +152,15 @@ fn flag(text: &str) -> Value {
     let mut fields = json!({});
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (key, value) = part.split_once('=').map_or((part, ""), |(key, value)| (key.trim(), value.trim()));
-        match key {
-            "p50" | "p99" => fields["latency"][key] = json!(value),
-            "classes" => fields[key] = value.split('/').map(number).collect(),
-            "pods" if value.contains('/') => fields[key] = value.split('/').map(number).collect(),
-            "from" => fields[key] = json!(value),
-            _ => fields[key] = number(value),
-        }
+        let list = || value.split('/').map(number).collect::<Value>();
+        let field = match key {
+            "p50" | "p99" => json!({ "latency": { key: value } }),
+            "classes" => json!({ key: list() }),
+            "pods" if value.contains('/') => json!({ key: list() }),
+            "from" => json!({ key: value }),
+            _ => json!({ key: number(value) }),
+        };
+        json_patch::merge(&mut fields, &field);
     }
     fields
 }

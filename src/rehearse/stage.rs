@@ -203,7 +203,8 @@ impl Stage {
         self.seen.commands.clear();
         let Some(run) = &self.state.run else { return false };
         let asked = run.pause.as_ref().is_some_and(|pause| pause.reason == reason::APPROVAL_REQUIRED);
-        if !asked && !(settled.at_deadline && self.hands == Hands::PromoteAtDeadline) {
+        let overdue = settled.at_deadline && self.hands == Hands::PromoteAtDeadline;
+        if !asked && !overdue {
             return false;
         }
         self.answers += 1;

@@ -27,7 +27,7 @@ pub(super) fn scenario(text: &str, rps: Option<&str>, stable: &[String], canary:
     };
     if file.is_object() {
         if let Some(rps) = rps {
-            file["rps"] = rps.split(',').map(number).collect();
+            json_patch::merge(&mut file, &json!({ "rps": rps.split(',').map(number).collect::<Value>() }));
         }
         for (side, texts) in [("stable", stable), ("canary", canary)] {
             for text in texts {
