@@ -14,6 +14,7 @@ use crate::observe::{Arm, ArmPod, StepKey};
 use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind};
 
 mod own;
+mod past;
 
 const SCRAPE: i64 = 100;
 
@@ -22,6 +23,8 @@ type Value = fn(f64) -> Option<f64>;
 /// A Prometheus that knows the two shapes of query and scrapes each target ten times a second.
 struct World {
     start: Timestamp,
+    /// Milliseconds between two scrapes.
+    scrape: i64,
     series: Vec<(BTreeMap<String, String>, Value)>,
     /// What it answers with instead of data.
     broken: Mutex<Option<&'static str>>,
@@ -34,7 +37,14 @@ impl World {
     fn new(clock: &Clock, age: i64) -> Self {
         let start = clock.now() - SignedDuration::from_secs(age);
         let start = Timestamp::from_millisecond(start.as_millisecond() / SCRAPE * SCRAPE).unwrap();
-        Self { start, series: Vec::new(), broken: Mutex::new(None), own: Mutex::new(Some(1.0)), asked: Mutex::new(Vec::new()) }
+        Self {
+            start,
+            scrape: SCRAPE,
+            series: Vec::new(),
+            broken: Mutex::new(None),
+            own: Mutex::new(Some(1.0)),
+            asked: Mutex::new(Vec::new()),
+        }
     }
 
     fn add(&mut self, name: &str, labels: &[(&str, &str)], value: Value) {
@@ -80,9 +90,9 @@ impl World {
     }
 
     fn samples(&self, value: Value, from: i64, to: i64) -> Vec<(f64, String)> {
-        let first = from.div_euclid(SCRAPE) + 1;
-        (first..=to.div_euclid(SCRAPE))
-            .map(|k| k * SCRAPE)
+        let first = from.div_euclid(self.scrape) + 1;
+        (first..=to.div_euclid(self.scrape))
+            .map(|k| k * self.scrape)
             .filter_map(|ms| {
                 let age = (ms - self.start.as_millisecond()) as f64 / 1000.0;
                 (age >= 0.0).then(|| value(age)).flatten().map(|v| (ms as f64 / 1000.0, v.floor().to_string()))
@@ -117,6 +127,7 @@ impl World {
     }
 
     async fn serve(self) -> (Arc<Self>, Arc<Prometheus>) {
+        let scrape = self.scrape;
         let world = Arc::new(self);
         let app = Router::new().route("/api/v1/query", post(query)).with_state(world.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -124,7 +135,7 @@ impl World {
         tokio::spawn(async move { axum::serve(listener, app).await });
         let provider = Provider {
             url,
-            scrape_interval: Some("100ms".parse().unwrap()),
+            scrape_interval: Some(format!("{scrape}ms").parse().unwrap()),
             lag: Some("50ms".parse().unwrap()),
             labels: BTreeMap::new(),
             bearer_token_file: None,
