@@ -18,7 +18,7 @@ pub use history::{chosen, past};
 pub use series::{Series, Target, pod_of};
 pub use share::{ShareFault, Shares};
 pub use snapshot::{Family, Pod, Reading, Scope, Side};
-pub use tracker::{Delta, Deltas, Outcome, Tracker};
+pub use tracker::{Delta, Deltas, Outcome, Tracker, gain};
 pub use window::is_error;
 
 /// Counts of one metric of one arm (or one pod) in one window.

@@ -20,6 +20,7 @@ mod edit;
 mod ended;
 mod found;
 mod idle;
+mod incident;
 mod moved;
 mod words;
 

@@ -12,12 +12,13 @@ use crate::plan::{Metric, MetricKind};
 
 mod bake;
 pub mod budget;
-mod columns;
+pub mod columns;
 pub mod dispersion;
 pub mod distance;
 mod drift;
 mod effect;
 mod forecast;
+pub mod incident;
 pub mod kernel;
 mod metric;
 pub mod mixture;
@@ -91,6 +92,9 @@ pub struct Evidence {
     failed: bool,
     /// A person accepted what the limit that holds found.
     hold_accepted: bool,
+    /// Incidents that hit stable too.
+    #[serde(default)]
+    incidents: incident::Watch,
 }
 
 /// What the evidence says at one look.
@@ -117,6 +121,9 @@ pub struct Judgement {
     pub exposure: Exposure,
     /// Why the plan cannot be decided at this traffic, with the numbers and the change that would do.
     pub infeasible: Option<String>,
+    /// An incident that hits stable too: nothing passes meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub incident: Option<incident::Incident>,
 }
 
 /// What the parts must know of the whole.
@@ -171,6 +178,7 @@ impl Evidence {
             until: None,
             failed: false,
             hold_accepted: false,
+            incidents: incident::Watch::default(),
         }
     }
 
@@ -188,8 +196,7 @@ impl Evidence {
         for (state, metric) in self.metrics.iter_mut().zip(metrics) {
             let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
             state.left_out = left_out.map(|(at, _)| at).collect();
-            let ever = two_arms().next().is_none() || state.left_out.len() < self.plan.len();
-            state.gates = ever && MetricState::new(metric).gates;
+            state.gates = MetricState::may_gate(metric) && (two_arms().next().is_none() || state.left_out.len() < self.plan.len());
         }
         self.with_context(|context, states| {
             for (index, (state, metric)) in states.iter_mut().zip(metrics).enumerate() {
@@ -209,17 +216,16 @@ impl Evidence {
         let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight);
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
+        self.incidents.begin_step(further);
         if self.plan.is_empty() && step.weight < 1.0 {
             self.plan.push((step.weight, step.planned_windows));
         }
         for (_, windows) in self.plan.iter_mut().filter(|(weight, _)| *weight == step.weight) {
             *windows = step.planned_windows; // a hold may be edited on the way
         }
-        self.with_context(|context, states| {
-            for (state, metric) in states.iter_mut().zip(metrics) {
-                state.begin_step(metric, step, further, context);
-            }
-        });
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            state.begin_step(metric, step, further);
+        }
     }
 
     /// A person promoted past the limit that holds: that difference is accepted for this rollout. The limit that rolls back stands.
@@ -240,6 +246,16 @@ impl Evidence {
         self.expose(metrics, window);
         let (value, limit) = (self.fail_evidence(step), Self::fail_at(step));
         self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe && !state.advisory);
+        if step.weight < 1.0 && self.watch_stable(metrics, step, window.end) {
+            self.begin_step(metrics, step);
+        }
+    }
+
+    /// Whether an incident that hit both arms is over with this window: the pass side starts anew then.
+    fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) -> bool {
+        let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
+        let watched: Vec<_> = judged.flat_map(|(state, metric)| incident::watched(state, metric)).collect();
+        self.incidents.add(&watched, self.windows, end)
     }
 
     /// Takes what the looks at the thresholds' queries gave at this time: index of the metric, and what was seen.
@@ -352,7 +368,7 @@ impl Evidence {
         let proved = !asked || (gating().next().is_some() && gating().all(|answer| answer.evidence.verdict == Verdict::Pass));
         let verdict = match () {
             () if self.failed => Verdict::Fail,
-            () if step.weight >= 1.0 || hold_limit || !proved => Verdict::Inconclusive,
+            () if step.weight >= 1.0 || hold_limit || !proved || self.incidents.present.is_some() => Verdict::Inconclusive,
             () => Verdict::Pass,
         };
         let no_harm = !self.failed
@@ -372,6 +388,7 @@ impl Evidence {
             step_requests: self.step_requests,
             exposure: self.counted(metrics),
             infeasible,
+            incident: self.incidents.present.clone().filter(|_| step.weight < 1.0),
         }
     }
 

@@ -257,13 +257,13 @@ async fn mutate(
                 memory.refusal = Some(message);
                 return Ok(true);
             }
-            Err(ActError::Refused(message).into())
+            // On the way down the next try is a second away, as the decision says, however many there were.
+            if down { Ok(false) } else { Err(ActError::Refused(message).into()) }
         }
-        Err(error @ (ActError::Timeout(_) | ActError::Trouble(_))) if down && memory.refusal.is_none() => {
+        Err(error @ (ActError::Timeout(_) | ActError::Trouble(_))) if down => {
             // A webhook that hangs answers as late as this: the decision must not wait for it.
             tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = error.to_string(), "the route was not written");
-            memory.refusal = Some(error.to_string());
-            Ok(true)
+            Ok(memory.refusal.replace(error.to_string()).is_none())
         }
         Err(ActError::Stale(what)) => {
             memory.doubt();

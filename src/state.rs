@@ -112,6 +112,9 @@ pub struct Run {
     /// Generation of the spec whose changes that count from the next rollout were told.
     #[serde(default)]
     pub edit_told: i64,
+    /// Since when the incident is there that was told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_told: Option<Timestamp>,
     /// Since when there are no metrics.
     pub metrics_lost: Option<Timestamp>,
     /// That was told.

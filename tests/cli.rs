@@ -159,6 +159,24 @@ async fn a_command_is_not_taken_for_the_one_that_was_refused_beside_it() {
 }
 
 #[tokio::test]
+async fn a_command_that_another_one_replaced_is_not_waited_for() {
+    let world = World::new("Progressing", None).await;
+    let other = json!({"haldane.dev/abort": "{\"id\": \"somebody else's\"}"});
+    let rollout = world.api.rollout.clone();
+    tokio::spawn(async move {
+        for _ in 0..200 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let mut rollout = rollout.lock().unwrap();
+            if !rollout["metadata"]["annotations"].is_null() {
+                rollout["metadata"]["annotations"] = other.clone();
+            }
+        }
+    });
+    let (code, stdout, _) = world.run("abort fraud --reason bad --wait 20s").await;
+    assert!(code == 8 && stdout.contains("abort replaced"), "{code} {stdout}");
+}
+
+#[tokio::test]
 async fn status_says_what_a_waiting_rollout_waits_for_and_says_it_once() {
     let world = World::new("Waiting", None).await;
     let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-02T03:04:05Z"});

@@ -97,6 +97,8 @@ pub mod reason {
     pub const BYPASS: &str = "Bypass";
     /// The canary sees less than its share.
     pub const SHARE_MISMATCH: &str = "ShareMismatch";
+    /// Stable itself is degraded: an incident that hits both versions.
+    pub const GLOBAL_INCIDENT: &str = "GlobalIncident";
     /// Not enough data to decide.
     pub const NOT_ENOUGH_DATA: &str = "NotEnoughData";
     /// A limit that holds was crossed (drift).

@@ -93,11 +93,10 @@ pub(super) async fn run(ask: &Ask<'_>, cluster: &Cluster, output: &Output) -> Re
     if ask.wait.is_zero() {
         return answered(ask, &id, &written, Answer::NotAwaited, output);
     }
-    let waiting = handled(ask, &id, cluster);
+    let waiting = handled(ask, &id, &value, cluster);
     match tokio::time::timeout(ask.wait, waiting).await {
-        Ok(rollout) => {
-            let rollout = rollout?;
-            let answer = Answer::of(ask.verb, &id, &rollout);
+        Ok(waited) => {
+            let (rollout, answer) = waited?;
             answered(ask, &id, &rollout, answer, output)
         }
         Err(_) => answered(ask, &id, &written, Answer::None, output),
@@ -159,14 +158,18 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
     }
 }
 
-/// The object once the controller has handled the command.
-async fn handled(ask: &Ask<'_>, id: &str, cluster: &Cluster) -> Result<Rollout, Failure> {
+/// The object once the controller has handled the command, or somebody has written another one over it.
+async fn handled(ask: &Ask<'_>, id: &str, value: &str, cluster: &Cluster) -> Result<(Rollout, Answer), Failure> {
     loop {
         match cluster.get(ask.name).await {
             Ok(rollout) => {
                 let handled = rollout.status.as_ref().and_then(|status| status.handled.get(ask.verb.name()));
                 if handled.is_some_and(|handled| handled == id) {
-                    return Ok(rollout);
+                    let answer = Answer::of(ask.verb, id, &rollout);
+                    return Ok((rollout, answer));
+                }
+                if rollout.annotations().get(&ask.verb.key()).is_none_or(|there| there != value) {
+                    return Ok((rollout, Answer::Replaced));
                 }
             }
             // Written is written: a server that is away for a moment does not change that.
@@ -182,6 +185,8 @@ async fn handled(ask: &Ask<'_>, id: &str, cluster: &Cluster) -> Result<Rollout, 
 enum Answer {
     Accepted,
     Refused,
+    /// Another command of this verb was written over it.
+    Replaced,
     /// Not within the time.
     None,
     NotAwaited,
@@ -207,6 +212,7 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
         Answer::Accepted => (Exit::Reached, Tone::Good, "accepted"),
         Answer::NotAwaited => (Exit::Reached, Tone::Plain, "written"),
         Answer::Refused => (Exit::Conflict, Tone::Bad, "refused"),
+        Answer::Replaced => (Exit::Conflict, Tone::Bad, "replaced: somebody gave the same command in the same moment, theirs is looked at"),
         Answer::None => (Exit::TimedOut, Tone::Waiting, "written, not answered yet"),
     };
     let value = json!({
@@ -217,6 +223,7 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
         "answer": match answer {
             Answer::Accepted => "accepted",
             Answer::Refused => "refused",
+            Answer::Replaced => "replaced",
             Answer::None => "none",
             Answer::NotAwaited => "notAwaited",
         },

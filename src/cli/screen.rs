@@ -84,8 +84,8 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 pub(super) fn status(rollout: &Rollout, now: Timestamp, output: &Output) -> String {
     let empty = RolloutStatus::default();
     let status = rollout.status.as_ref().unwrap_or(&empty);
-    // Before a rollout has begun, status still speaks of the one before.
-    let canary = status.canary.as_ref().filter(|_| status.phase != Some(Phase::Waiting));
+    // Where nothing is rolled out, status still speaks of the last one.
+    let canary = status.canary.as_ref().filter(|_| !matches!(status.phase, Some(Phase::Waiting | Phase::Idle)));
     let canary = canary.map_or(&rollout.spec.canary.subset, |canary| &canary.subset);
     let versions = match &status.stable {
         Some(stable) if &stable.subset != canary => format!("{} -> {canary}", stable.subset),

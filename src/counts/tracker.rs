@@ -209,11 +209,7 @@ impl Tracker {
         };
         let mut gained = zero();
         for (_, row) in group.rows.iter().filter(|(time, _)| after.is_none_or(|after| *time > after)) {
-            // One bucket that went down means that the process began anew: then all of them did.
-            let reset = row.iter().zip(&last).any(|(now, before)| now < before);
-            for ((gain, now), before) in gained.iter_mut().zip(row).zip(&last) {
-                *gain += if reset { *now } else { now - before };
-            }
+            gained.iter_mut().zip(gain(&last, row)).for_each(|(sum, more)| *sum += more);
             last.clone_from(row);
         }
         let counts = whole_counts(gained);
@@ -271,6 +267,13 @@ fn longer(from: Timestamp, to: Timestamp, most: Duration) -> bool {
 
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// What a counter, or each bucket of a histogram, gained between two samples. One bucket that went down means that the process began anew:
+/// then all of them did.
+pub fn gain<'a>(before: &'a [f64], now: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+    let reset = now.iter().zip(before).any(|(now, before)| now < before);
+    now.iter().zip(before).map(move |(now, before)| if reset { *now } else { now - before })
 }
 
 /// Counters are whole numbers; what arithmetic left over is rounded away.

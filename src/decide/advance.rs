@@ -38,8 +38,14 @@ impl Pass<'_> {
                 let since = *run.metrics_lost.get_or_insert(now);
                 if now.duration_since(since).as_secs_f64() >= METRICS_AWAY && !run.metrics_told {
                     run.metrics_told = true;
-                    let message = format!("{}; the weight stays at {} %, and nothing is decided without data", problem.message, run.weight);
-                    let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
+                    let (weight, exposed) = (run.weight, run.exposed.is_some());
+                    let (message, next) = if exposed {
+                        let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
+                        (format!("{}; the weight stays at {} %, and nothing is decided without data", problem.message, weight), next)
+                    } else {
+                        let next = "it starts by itself once stable can be measured".to_owned();
+                        (format!("{}; no user sees the canary before stable can be measured", problem.message), next)
+                    };
                     self.record(Outcome::Held, problem.reason, message, next, None);
                 }
             }
@@ -148,6 +154,9 @@ impl Pass<'_> {
         let look = self.look().cloned();
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
             return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, problem.0, problem.1));
+        }
+        if let Some(incident) = self.incident() {
+            return self.in_incident(run, step, &incident);
         }
         let windows = if judged { look.as_ref().map_or(0, |look| look.judgement.windows) } else { self.seen.passes };
         if held < hold || windows < HOLD_WINDOWS {

@@ -17,22 +17,14 @@ impl Pass<'_> {
             let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
             return Some(self.stalled(if exposed { Phase::Holding } else { Phase::Waiting }, reason::CONFLICT, message));
         }
-        if let Ok(view) = &self.seen.route
-            && view.renamed
-        {
-            let now = view.name.as_deref().unwrap_or("a route without a name");
-            let message = format!(
-                "http route {} was renamed to {now}: nothing advances; name it {} again, or set spec.traffic.route (that starts again), or `{}`",
-                view.key,
-                view.key,
-                self.command_line("abort --reason TEXT")
-            );
+        if let Some((why, message)) = self.route_in_doubt() {
             // What leads down goes on.
             return self
                 .edited()
+                .or_else(|| self.moved())
                 .or_else(|| self.canary_lost())
                 .or_else(|| self.failed())
-                .or_else(|| Some(self.stalled(Phase::Holding, reason::ROUTE_NOT_FOUND, message)));
+                .or_else(|| Some(self.stalled(Phase::Holding, why, message)));
         }
         let fault = self.seen.route.as_ref().err()?;
         let message = match fault {
@@ -43,6 +35,26 @@ impl Pass<'_> {
             other => format!("{other}; the rollout holds until the route is there again"),
         };
         Some(self.stalled(Phase::Holding, fault.reason(), message))
+    }
+
+    /// The route was found by our claim alone: it is not what the manifest speaks of any more, or not it alone.
+    fn route_in_doubt(&self) -> Option<(&'static str, String)> {
+        let view = self.seen.route.as_ref().ok()?;
+        let abort = self.command_line("abort --reason TEXT");
+        if view.renamed {
+            let now = view.name.as_deref().unwrap_or("a route without a name");
+            let message = format!(
+                "http route {0} was renamed to {now}: nothing advances; name it {0} again, or set spec.traffic.route (that starts again), or `{abort}`",
+                view.key,
+            );
+            return Some((reason::ROUTE_NOT_FOUND, message));
+        }
+        let rivals = view.rivals.as_ref()?;
+        let message = format!(
+            "http routes of {} that fit beside {}: {rivals}; nothing advances; take them away, or name {} in spec.traffic.route (that starts again), or `{abort}`",
+            view.virtual_service, view.key, view.key,
+        );
+        Some((reason::ROUTE_AMBIGUOUS, message))
     }
 
     /// What an edit of the manifest does (design section 2).

@@ -195,6 +195,7 @@ impl Pass<'_> {
             hold_told: false,
             room_told: false,
             edit_told: 0,
+            incident_told: None,
             metrics_lost: None,
             metrics_told: false,
             evidence: Some(evidence),

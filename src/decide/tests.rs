@@ -1,5 +1,6 @@
 mod down;
 mod edits;
 mod hands;
+mod incident;
 mod up;
 mod world;

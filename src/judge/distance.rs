@@ -120,12 +120,25 @@ pub fn anytime_interval(x: f64, n: f64, alpha: f64, phi: f64) -> (f64, f64) {
     }
     let radius = phi * kl_ball_radius(&[x, n - x], alpha, 0.5);
     let p = (x / n).clamp(0.0, 1.0);
+    // The divergence is convex: Newton's steps come from outside, and bisection helps where they would leave the bracket.
     let edge = |mut inside: f64, mut outside: f64| {
-        for _ in 0..50 {
-            let middle = 0.5 * (inside + outside);
-            if super::kernel::divergence(p, middle) <= radius { inside = middle } else { outside = middle }
+        let mut q = 0.5 * (inside + outside);
+        for _ in 0..60 {
+            let gap = super::kernel::divergence(p, q) - radius;
+            if gap <= 0.0 {
+                inside = q
+            } else {
+                outside = q
+            }
+            let newton = q - gap * q * (1.0 - q) / (q - p);
+            let within = (newton - inside) * (newton - outside) < 0.0;
+            let next = if within { newton } else { 0.5 * (inside + outside) };
+            if (next - q).abs() <= 1e-12 {
+                break;
+            }
+            q = next;
         }
-        outside
+        q
     };
     (if p <= 0.0 { 0.0 } else { edge(p, 0.0) }, if p >= 1.0 { 1.0 } else { edge(p, 1.0) })
 }

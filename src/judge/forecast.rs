@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::StepTerms;
 use super::budget::{self, Ahead, PART, found, smallest};
-use super::drift::{pass_limit, upper_bound};
-use super::kernel::{Margin, divergence, logistic, logit, project};
+use super::columns::Layout;
+use super::drift::{chance_of_bounds, chance_of_classes, pass_limit, radius};
+use super::kernel::{Margin, at_odds, divergence, project};
 use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
 use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above, value_exceeded};
 use super::say;
@@ -35,7 +36,7 @@ pub fn windows_to_fail(n: (f64, f64), p_a: f64, p_b: f64, margin: Margin, phi: f
     let (b, p_a) = (margin.at(p_a), p_a.max(1e-6));
     let best = ETA
         .iter()
-        .map(|eta| logistic(logit(b.clamp(1e-9, 1.0 - 1e-9)) + eta))
+        .map(|eta| at_odds(b.clamp(1e-9, 1.0 - 1e-9), eta.exp()))
         .filter(|theta_b| b < 1.0 && *theta_b > b)
         .map(|theta_b| growth(n, (p_a, p_b), (p_a, theta_b), margin))
         .fold(0.0, f64::max);
@@ -202,8 +203,8 @@ fn step_windows(
         }
         MetricKind::Drift { source, rollback, pass, .. } => {
             let layout = match source {
-                DriftSource::Counter { .. } => super::columns::Layout::Classes((1..CLASSES.len()).map(|c| c.to_string()).collect()),
-                DriftSource::Histogram { .. } => super::columns::Layout::Bounds(vec![0.5]),
+                DriftSource::Counter { .. } => Layout::Classes((1..CLASSES.len()).map(|c| c.to_string()).collect()),
+                DriftSource::Histogram { .. } => Layout::Bounds(vec![0.5]),
             };
             let each = requests * step.weight * (1.0 - step.weight);
             let planned = each * f64::from(step.planned_windows);
@@ -218,16 +219,13 @@ fn step_windows(
 }
 
 /// Upper bound of the distance that a healthy canary is expected to show at a precision.
-pub fn healthy_bound(layout: &super::columns::Layout, precision: f64, planned: f64, phi: f64) -> f64 {
-    // Two equal samples whose joint precision is the one asked for.
-    let mut seen = super::distance::Matched::new(layout.columns());
-    let n = 2.0 * precision.max(1e-9);
-    let shares: Vec<f64> = match layout {
-        super::columns::Layout::Classes(_) => CLASSES.iter().map(|p| p * n).collect(),
-        _ => vec![0.5 * n; layout.columns()],
+pub fn healthy_bound(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
+    let deviation = (phi / precision.max(1e-9)).sqrt();
+    let chance = match layout {
+        Layout::Classes(_) => chance_of_classes(CLASSES.iter().copied(), deviation),
+        _ => chance_of_bounds([0.5].into_iter(), deviation),
     };
-    seen.add(n, &shares, n, &shares);
-    (super::drift::distance_by_chance(layout, &seen, phi) + upper_bound(layout, &seen, planned, phi)).min(1.0)
+    (chance + radius(layout, precision, planned, phi)).min(1.0)
 }
 
 /// Forecast of a plan at `rps` requests a second and stable's error rate. `hold_seconds` and `deadline_seconds` belong to the steps.

@@ -9,7 +9,7 @@ use super::dispersion::{UNKNOWN, pod_margin};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
-use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn};
+use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn, gamma_unplanned};
 use super::past::{MetricPast, Noise, sum};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
 use super::threshold::Threshold;
@@ -32,6 +32,7 @@ pub struct Looks {
     begun: bool,
     starts: u32,
     others: u32,
+    unplanned: u32,
     /// Windows of the present step so far.
     in_step: u32,
     fresh_step: bool,
@@ -44,8 +45,8 @@ impl Looks {
         self.fresh_step = self.begun && further;
     }
 
-    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .18 by the other planned ones.
-    /// `plan` are the windows of each step.
+    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .14 by the other planned ones,
+    /// .04 by those beyond the plan. `plan` are the windows of each step.
     fn gamma(&mut self, plan: &[u32], planned: u32) -> f64 {
         let starts = u32::try_from(plan.len()).unwrap_or(u32::MAX).saturating_sub(1);
         let others = plan.iter().sum::<u32>().saturating_sub(starts + 1);
@@ -58,7 +59,8 @@ impl Looks {
             return if self.starts <= starts { GAMMA_STARTS / f64::from(starts) } else { 0.0 };
         }
         if self.in_step > planned || self.others >= others {
-            return 0.0;
+            self.unplanned = self.unplanned.saturating_add(1);
+            return gamma_unplanned(self.unplanned);
         }
         self.others += 1;
         GAMMA_LOOKS / f64::from(others)
@@ -127,8 +129,12 @@ pub struct MetricState {
 impl MetricState {
     /// Nothing seen yet.
     pub fn new(metric: &Metric) -> Self {
-        // A threshold has no part in the merge: it has no error rate to share.
-        Self { gates: metric.gate && !metric.kind.is_threshold(), advisory: !metric.gate, ..Self::default() }
+        Self { gates: Self::may_gate(metric), advisory: !metric.gate, ..Self::default() }
+    }
+
+    /// A threshold has no part in the merge: it has no error rate to share.
+    pub fn may_gate(metric: &Metric) -> bool {
+        metric.gate && !metric.kind.is_threshold()
     }
 
     /// Margins are frozen.
@@ -155,8 +161,7 @@ impl MetricState {
         self.layout = Some(past.layout.clone());
         self.traffic = PlugIn::seeded(self.pending.len() as f64, self.pending.iter().map(|row| row.n).sum(), self.pending.len() as f64);
         if self.pending.len() >= CALIBRATION {
-            let noise = past.noise(&context.steps.iter().map(|(weight, _)| *weight).collect::<Vec<f64>>());
-            self.freeze(metric, &noise, Some(&past.recent).filter(|_| past.split), context);
+            self.freeze(metric, &past.noise(), Some(&past.recent).filter(|_| past.split), context);
         } else {
             self.pending.truncate(CALIBRATION - 1);
         }
@@ -234,12 +239,7 @@ impl MetricState {
         match &mut self.processes {
             Some(Processes::Drift(drift)) => drift.narrow(columns),
             Some(Processes::Shares(shares)) => {
-                let most: Vec<f64> = shares
-                    .tracks
-                    .iter()
-                    .map(|t| t.phi0.clone())
-                    .reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect())
-                    .unwrap_or_default();
+                let most = shares.tracks.iter().map(|t| t.phi0).fold(0.0, f64::max);
                 let kept = |(column, weight): (usize, f64)| {
                     let old = columns.get(column).and_then(|old| shares.tracks.iter().find(|track| track.column == *old));
                     let fresh = || {
@@ -247,7 +247,7 @@ impl MetricState {
                         let n = self.recent.n.max(1.0);
                         let past = Row { n, x: self.s0.iter().map(|s| s * n).collect() };
                         let d = shares.tracks.iter().map(|t| t.d).fold(0.0, f64::max);
-                        Track { s0: share, ..track(column, weight, &past, 1.0, Margin { r: 1.0, d }, most.clone()) }
+                        Track { s0: share, ..track(column, weight, &past, 1.0, Margin { r: 1.0, d }, most) }
                     };
                     old.map_or_else(fresh, |track| Track { column, weight, ..track.clone() })
                 };
@@ -259,7 +259,7 @@ impl MetricState {
     }
 
     /// Begins a step: counts and pass side anew; at 100 % freezes what the canary is compared with.
-    pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool, context: &Context<'_>) {
+    pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool) {
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         (self.windows, self.missing) = (0, 0);
         self.threshold.iter_mut().for_each(Threshold::begin_step);
@@ -270,7 +270,7 @@ impl MetricState {
         } else if let Some(Processes::Shares(shares)) = &self.processes
             && self.bake.is_none()
         {
-            self.bake = Bake::new(shares, self.bounds(), &self.recent, context.steps.len().saturating_sub(1), step.planned_windows);
+            self.bake = Bake::new(shares, self.bounds(), &self.recent, step.planned_windows);
         }
     }
 
@@ -305,7 +305,7 @@ impl MetricState {
         if both {
             self.seen.add(a.n, &a.x, b.n, &b.x);
             self.windows += 1;
-            self.watch_catastrophe(metric, &a, &b, context.step);
+            self.watch_catastrophe(metric, &a, &b);
         }
         if !self.frozen() {
             if a.n > 0.0 {
@@ -324,7 +324,7 @@ impl MetricState {
         let plan: Vec<u32> = self.judged(context).map(|(_, _, windows)| windows).collect();
         let gamma = if both { self.looks.gamma(&plan, step.planned_windows) } else { 0.0 };
         let ahead = self.ahead(step.planned_windows, context);
-        let rest = Rest { step: context.step, ahead: &ahead, per_window: self.per_window() };
+        let rest = Rest { ahead: &ahead, per_window: self.per_window() };
         match (&mut self.processes, &self.layout) {
             (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
             (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, limits(&metric.kind)),
@@ -338,12 +338,12 @@ impl MetricState {
         context.steps.iter().enumerate().filter_map(judged)
     }
 
-    /// What the plan still shows of this metric: index, canary's share and windows of each step. The rest of the present step is counted by
+    /// What the plan still shows of this metric: canary's share and windows of each step. The rest of the present step is counted by
     /// `planned`, which an edit may have changed.
-    pub fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(usize, f64, f64)> {
+    pub fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(f64, f64)> {
         let rest = |(at, weight, windows): (usize, f64, u32)| {
             let windows = if at == context.step { planned.saturating_sub(self.looks.in_step) } else { windows };
-            (at >= context.step && windows > 0).then_some((at, weight, f64::from(windows)))
+            (at >= context.step && windows > 0).then_some((weight, f64::from(windows)))
         };
         self.judged(context).filter_map(rest).collect()
     }
@@ -399,13 +399,13 @@ impl MetricState {
     }
 
     /// The rule that ends a catastrophe at once, errors only; it is in force during calibration too, with a wide margin.
-    fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row, step: usize) {
+    fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row) {
         if !metric.kind.is_events() {
             return;
         }
         let (p, margin, phi) = match &self.processes {
             Some(Processes::Shares(shares)) => match shares.tracks.first() {
-                Some(track) => (track.stable.rate(), track.fail_margin(), track.phi(step)),
+                Some(track) => (track.stable.rate(), track.fail_margin(), track.phi()),
                 None => return,
             },
             _ => {
@@ -443,7 +443,7 @@ pub fn limits(kind: &MetricKind) -> (Limit, Limit) {
     (Limit::hold(hold), Limit::rollback(rollback))
 }
 
-fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: Vec<f64>) -> Track {
+fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: f64) -> Track {
     let x = past.x.get(column).copied().unwrap_or(0.0);
     Track {
         column,
@@ -459,5 +459,6 @@ fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, p
         rho: budget::SPENT,
         pass: Mixture::new(3),
         spread: super::dispersion::Spread::default(),
+        own: super::incident::Own::default(),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::columns::{Layout, Row, select};
-use super::dispersion::{ENOUGH_WINDOWS, Table, UNKNOWN};
+use super::dispersion::{BLOCKS, ENOUGH_WINDOWS, Table, UNKNOWN, from_history};
 use super::proportions::brackets;
 use crate::counts::{Counts, History, Sample};
 use crate::plan::{Metric, MetricKind};
@@ -107,24 +107,23 @@ impl MetricPast {
         }
     }
 
-    /// How noisy stable is against itself when so large a share of it is taken for the canary, for each share.
-    pub(crate) fn noise(&self, weights: &[f64]) -> Noise {
+    /// How noisy stable is against itself.
+    pub(crate) fn noise(&self) -> Noise {
         let narrowed = |window: &Vec<Row>| window.iter().map(|row| Row { n: row.n, x: select(&row.x, &self.columns) }).collect();
         let windows: Vec<Vec<Row>> = self.older.iter().cloned().chain(self.recent.iter().map(narrowed)).collect();
-        let tables = if self.split {
-            Table::of_pods(&windows, weights)
+        let table = if self.split {
+            Table::of_pods(&windows, &BLOCKS, &self.narrow)
         } else {
-            vec![Table::of_time(&windows.iter().map(|window| sum(window.iter())).collect::<Vec<Row>>())]
+            Table::of_time(&windows.iter().map(|window| sum(window.iter())).collect::<Vec<Row>>(), &BLOCKS, &self.narrow)
         };
-        Noise { tables, columns: self.columns.clone(), layout: self.narrow.clone(), windows: windows.len() }
+        Noise { table, columns: self.columns.clone(), windows: windows.len() }
     }
 }
 
-/// A/A comparisons of stable: one table for each step, or one for all.
+/// Stable against itself.
 pub(crate) struct Noise {
-    tables: Vec<Table>,
+    table: Table,
     columns: Vec<usize>,
-    layout: Layout,
     /// Windows that it comes from.
     pub(crate) windows: usize,
 }
@@ -132,31 +131,28 @@ pub(crate) struct Noise {
 impl Noise {
     /// From windows of stable in the rollout itself.
     pub(crate) fn of_rows(layout: &Layout, rows: &[Row]) -> Self {
-        let columns = (0..layout.columns()).collect();
-        Self { tables: vec![Table::of_time(rows)], columns, layout: layout.clone(), windows: rows.len() }
+        Self { table: Table::of_time(rows, &BLOCKS, layout), columns: (0..layout.columns()).collect(), windows: rows.len() }
     }
 
-    /// Dispersion of a column as measured, at the first step.
+    /// Dispersion of a column as measured.
     pub(crate) fn measured(&self, column: usize) -> f64 {
         let at = self.columns.iter().position(|other| *other == column);
-        self.tables.first().zip(at).map_or(UNKNOWN, |(table, at)| table.column(at))
+        at.map_or(UNKNOWN, |at| self.table.column(at))
     }
 
-    /// First dispersion of a column, for each step; with too few windows at least what is assumed then.
-    pub(crate) fn column(&self, column: usize) -> Vec<f64> {
-        let at = self.columns.iter().position(|other| *other == column);
-        self.tables.iter().map(|table| self.assumed(at.map_or(UNKNOWN, |at| table.column(at)))).collect()
+    /// First dispersion of a column: windows that are missing count as noisy ones.
+    pub(crate) fn column(&self, column: usize) -> f64 {
+        self.assumed(self.measured(column))
     }
 
     /// The same of all columns together.
-    pub(crate) fn whole(&self) -> Vec<f64> {
-        self.tables.iter().map(|table| self.assumed(table.whole(&self.layout))).collect()
+    pub(crate) fn whole(&self) -> f64 {
+        self.assumed(self.table.whole)
     }
 
     /// Four digits are enough for a dispersion, and keep the checkpoint small.
     fn assumed(&self, phi: f64) -> f64 {
-        let phi = if self.windows < ENOUGH_WINDOWS { phi.max(UNKNOWN) } else { phi };
-        (phi * 1e3).round() / 1e3
+        (from_history(phi, self.windows) * 1e3).round() / 1e3
     }
 }
 

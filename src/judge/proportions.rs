@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::{self, Ahead};
 use super::columns::Row;
-use super::dispersion::{Spread, UNKNOWN};
+use super::dispersion::Spread;
 use super::distance::pooled_z;
+use super::incident::Own;
 use super::kernel::{Margin, Pair, fail_bets, pass_bets};
 use super::mixture::{CAP, ETA, Mixture, PASS_CAP, PlugIn};
 use super::tidy;
@@ -46,8 +47,8 @@ pub struct Track {
     pub pass_d: f64,
     /// Whether it takes part in the pass of the present step.
     pub proves: bool,
-    /// First dispersion, for each step with two arms.
-    pub phi0: Vec<f64>,
+    /// First dispersion.
+    pub phi0: f64,
     /// Stable's rate as predicted.
     pub stable: PlugIn,
     /// Evidence that the canary is worse.
@@ -59,6 +60,9 @@ pub struct Track {
     pub pass: Mixture,
     /// Running dispersion.
     pub spread: Spread,
+    /// Stable against its own past.
+    #[serde(default)]
+    pub own: Own,
 }
 
 fn spent() -> f64 {
@@ -68,18 +72,16 @@ fn spent() -> f64 {
 /// The rest of the plan, as a look needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rest<'a> {
-    /// Index of the present step with two arms.
-    pub step: usize,
-    /// Index, canary's share, and windows still to come of each step.
-    pub ahead: &'a [(usize, f64, f64)],
+    /// Canary's share, and windows still to come, of each step.
+    pub ahead: &'a [(f64, f64)],
     /// Requests of both arms in a window.
     pub per_window: f64,
 }
 
 impl Rest<'_> {
-    /// With the dispersion of each step.
-    pub fn with(&self, phi: impl Fn(usize) -> f64) -> Vec<Ahead> {
-        self.ahead.iter().map(|(step, weight, windows)| Ahead { windows: *windows, weight: *weight, phi: phi(*step) }).collect()
+    /// With its dispersion.
+    pub fn with(&self, phi: f64) -> Vec<Ahead> {
+        self.ahead.iter().map(|(weight, windows)| Ahead { windows: *windows, weight: *weight, phi }).collect()
     }
 }
 
@@ -94,10 +96,9 @@ impl Track {
         Margin { r: 1.0, d: self.pass_d }
     }
 
-    /// Dispersion at a step.
-    pub fn phi(&self, step: usize) -> f64 {
-        let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(UNKNOWN);
-        self.spread.phi(phi0)
+    /// Dispersion.
+    pub fn phi(&self) -> f64 {
+        self.spread.phi(self.phi0)
     }
 
     /// Both halves of the evidence that the canary is worse, as a part of the metric's: `alpha` is the metric's part of the budget, 0 where
@@ -112,9 +113,9 @@ impl Track {
 
     /// Adds one window: bets first, then what is learnt from it.
     fn add(&mut self, gamma: f64, pair: Pair, rest: &Rest<'_>) {
-        let step = rest.step;
-        let (p, phi) = (self.stable.rate(), self.phi(step));
-        let ahead = rest.with(|step| self.phi(step));
+        let (p, phi) = (self.stable.rate(), self.phi());
+        self.own.add(pair.n_a, pair.x_a, self.s0, phi);
+        let ahead = rest.with(phi);
         self.rho = upwards(budget::look(self.rho, pair, self.fail_margin(), phi, self.stable.planned_rate(), &ahead, rest.per_window));
         if pair.n_a <= 0.0 || pair.n_b <= 0.0 {
             return;
@@ -125,8 +126,7 @@ impl Track {
         }
         self.stable.add(pair.n_a, pair.x_a, PlugIn::HALF_LIFE);
         if let Some(z) = pooled_z(pair.n_a, pair.x_a, pair.n_b, pair.x_b) {
-            let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(1.0);
-            self.spread.add(z, phi0);
+            self.spread.add(z, self.phi0);
         }
     }
 }

@@ -90,7 +90,7 @@ fn counted(state: &MetricState) -> String {
 }
 
 /// What is counted where there are no bounds.
-fn subject(metric: &Metric) -> &str {
+pub fn subject(metric: &Metric) -> &str {
     if matches!(metric.kind, MetricKind::Ratio { .. }) { &metric.name } else { "errors" }
 }
 
@@ -101,7 +101,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let worst = shares.tracks.iter().max_by(|x, y| x.harm(alpha).total_cmp(&y.harm(alpha)));
     let slowest = shares.tracks.iter().filter(|t| t.proves).min_by(|x, y| x.pass.value().total_cmp(&y.pass.value()));
     let Some(track) = worst.filter(|t| t.harm(alpha) > 2.0 * t.weight).or(slowest).or(worst) else { return bare };
-    let (p_a, p_b, phi) = (at(&a, track.column), at(&b, track.column), track.phi(context.step));
+    let (p_a, p_b, phi) = (at(&a, track.column), at(&b, track.column), track.phi());
     let limit = track.fail_margin().at(p_a);
     let latency = !state.bounds().is_empty();
     let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
@@ -146,7 +146,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
         message = format!("{message}; above {} ms cannot be proved at {rps:.0} requests a second in this step", left_out.join(", "));
     }
     let n = expected(state, step);
-    let to_pass = |t: &Track| windows_to_pass(n, t.stable.rate(), t.pass_margin(), t.phi(context.step), t.pass.log_value());
+    let to_pass = |t: &Track| windows_to_pass(n, t.stable.rate(), t.pass_margin(), t.phi(), t.pass.log_value());
     let windows = if shares.pass_evidence().is_some_and(|e| e >= PASS_AT) {
         Some(0.0)
     } else {
@@ -157,14 +157,13 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
         if latency { share_above(state.bounds(), &state.s0, bound(t) / (1.0 + SLOWER)).max(p) } else { doubled(p, t.fail_margin()) }
     };
     let part = open_part(alpha, context);
-    let to_fail =
-        |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(context.step), part * t.weight, super::FAIL_AT);
+    let to_fail = |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight, super::FAIL_AT);
     let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
     let ahead = state.ahead(step.planned_windows, context);
-    let rest = Rest { step: context.step, ahead: &ahead, per_window: state.per_window() };
-    let by_end = |t: &Track| found(t.rho, &rest.with(|step| t.phi(step)), rest.per_window, (t.stable.rate(), worse(t)), t.fail_margin());
+    let rest = Rest { ahead: &ahead, per_window: state.per_window() };
+    let by_end = |t: &Track| found(t.rho, &rest.with(t.phi()), rest.per_window, (t.stable.rate(), worse(t)), t.fail_margin());
     let least = |t: &Track| {
-        let p_b = smallest(t.rho, &rest.with(|step| t.phi(step)), rest.per_window, t.stable.rate(), t.fail_margin())?;
+        let p_b = smallest(t.rho, &rest.with(t.phi()), rest.per_window, t.stable.rate(), t.fail_margin())?;
         // A bound that so many exceed: the canary is slower by the ratio of the bound and the value that so many exceed in stable.
         if latency { Some(bound(t) / value_exceeded(state.bounds(), &state.s0, p_b)? - 1.0) } else { Some(p_b) }
     };
@@ -205,7 +204,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let alpha = state.alpha(context);
     let (Some(layout), MetricKind::Drift { source, rollback, pass, .. }) = (&state.layout, &metric.kind) else { return bare };
     let (hold_limit, _) = limits(&metric.kind);
-    let phi = drift.phi(context.step, layout);
+    let phi = drift.phi(layout);
     let distance = drift::distance(layout, &state.seen);
     let chance = drift::distance_by_chance(layout, &state.seen, phi);
     let each = state.per_window() * step.weight * (1.0 - step.weight);
@@ -260,7 +259,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let part = open_part(alpha, context);
     let detect = windows_to_fail(expected(state, step), p, worse, margin, phi, 0.5 * part, super::FAIL_AT);
     let ahead = state.ahead(step.planned_windows, context);
-    let ahead = Rest { step: context.step, ahead: &ahead, per_window: state.per_window() }.with(|step| drift.phi(step, layout));
+    let ahead = Rest { ahead: &ahead, per_window: state.per_window() }.with(phi);
     let reach = Reach {
         found: found(drift.rho, &ahead, state.per_window(), (p, worse), margin),
         smallest: smallest(drift.rho, &ahead, state.per_window(), p, margin).map(|p_b| p_b - p),

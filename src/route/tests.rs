@@ -212,3 +212,15 @@ fn a_patch_to_what_is_there_is_empty_but_for_its_tests() {
     let again = patch(&view, &wanted(&view, 5), Fence::Version);
     assert!(again.0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_))), "{again:?}");
 }
+
+#[test]
+fn a_claim_with_an_epoch_that_no_controller_wrote_is_no_claim() {
+    for epoch in [-1, i64::MAX, 1 << 60] {
+        let claim = json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": epoch, "subset": "v2", "revision": "x", "weight": 5}});
+        assert_eq!(super::claim::Claims::parse(Some(&claim.to_string())).get("primary"), None, "{epoch}");
+    }
+    let latch = json!({"revision": "x", "subset": "v2", "epoch": i64::MAX, "outcome": "Aborted", "reason": "Aborted", "message": ""});
+    let claim =
+        json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": 5, "subset": "v2", "revision": "x", "weight": 5, "latch": latch}});
+    assert_eq!(super::claim::Claims::parse(Some(&claim.to_string())).get("primary"), None);
+}

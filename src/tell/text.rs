@@ -142,6 +142,7 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Held, reason::METRICS_UNAVAILABLE) => "Holding, metrics are missing",
         (Outcome::Held, reason::DEADLINE) => "Holding past the deadline",
         (Outcome::Held, reason::HOLD_LIMIT) => "Holding, a limit was crossed",
+        (Outcome::Held, reason::GLOBAL_INCIDENT) => "Holding, stable itself is degraded",
         (Outcome::Held, _) => "Holding",
     }
 }

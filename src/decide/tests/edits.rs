@@ -223,3 +223,24 @@ fn an_edit_that_counts_from_the_next_rollout_alone_is_told_once() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("analysis.interval"), "{told:?}");
 }
+
+#[test]
+fn a_second_route_that_fits_in_the_middle_holds_and_keeps_nobody_from_going_back() {
+    let mut world = World::new();
+    world.reach(20);
+    let second = json!({"name": "second", "route": [{"destination": {"host": "fraud", "subset": "v1"}}]});
+    world.route["spec"]["http"].as_array_mut().unwrap().push(second);
+    world.touch();
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(120).stance;
+    assert_eq!((stance.reason, stance.stalled, world.share("v2")), (reason::ROUTE_AMBIGUOUS, true, 20));
+    assert!(
+        stance.message.contains("second") && stance.message.contains("`haldane abort --reason TEXT fraud -n ml`"),
+        "{}",
+        stance.message
+    );
+    world.say(Verb::Abort, "1");
+    world.settle();
+    assert_eq!(world.share("v2"), 0);
+    assert!(world.records.contains(&(Outcome::Aborted, "Aborted".into())));
+}

@@ -160,3 +160,19 @@ fn an_abort_of_a_rollout_that_lost_the_route_leaves_the_other_one_alone() {
     world.by_hand(100, 0);
     assert_eq!(world.settle().stance.reason, "Refused", "what was aborted does not start by itself");
 }
+
+#[test]
+fn an_epoch_far_ahead_of_ours_is_not_taken_over_and_an_abort_still_works() {
+    let mut world = World::new();
+    world.reach(20);
+    let epoch = world.state.epoch;
+    for far in [(1_i64 << 53) - 1, i64::MAX] {
+        let claim = json!({"primary": {"rollout": "fraud", "uid": "uid", "epoch": far, "subset": "v2", "revision": "bbb", "weight": 20}});
+        world.route["metadata"]["annotations"]["haldane.dev/managed"] = json!(claim.to_string());
+        world.touch();
+        world.settle();
+        assert_eq!(world.state.epoch, epoch);
+    }
+    world.say(Verb::Abort, "1");
+    assert_eq!((world.phase(), world.share("v2")), (Phase::Aborted, 0));
+}

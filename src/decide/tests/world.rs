@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, Verdict};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
-use crate::judge::{Evidence, Judgement};
+use crate::judge::{Evidence, Judgement, incident::Incident};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
 use crate::plan::Plan;
 use crate::route::{Fence, RouteFault, View, find, patch, release};
@@ -43,6 +43,7 @@ pub(super) struct World {
     pub(super) others: Vec<(String, String)>,
     /// The VirtualService is not there.
     pub(super) gone: bool,
+    pub(super) incident: Option<Incident>,
 }
 
 impl World {
@@ -75,6 +76,7 @@ impl World {
             said: Vec::new(),
             others: Vec::new(),
             gone: false,
+            incident: None,
         };
         world.pods("v1", "aaa", 10, 10);
         world.pods("v2", "bbb", 5, 5);
@@ -138,6 +140,7 @@ impl World {
                 step_requests: 1000,
                 exposure: Exposure::default(),
                 infeasible: None,
+                incident: self.incident.clone(),
             },
             ready: self.problem.is_none(),
             problem: self.problem.clone(),
