@@ -190,3 +190,16 @@ fn numbers_and_spans_are_for_people() {
     assert_eq!(["0", "999", "1,000", "59,204", "-1,234,567"], [0, 999, 1_000, 59_204, -1_234_567].map(grouped).as_ref());
     assert_eq!(["0s", "47s", "7m12s", "1h00m", "26h03m", "0s"], [0, 47, 432, 3_600, 93_780, -5].map(span).as_ref());
 }
+
+#[test]
+fn the_difference_that_decided_is_told_and_what_decides_nothing_is_not() {
+    let mut record = error_rollback();
+    let text = "+10.1 points (95 %: +8.70 to +11.5; v1 against v1: 0.05)".to_owned();
+    record.why[0].effect = Some(crate::api::Effect { value: 0.101, low: None, high: None, by_chance: None, text });
+    record.why.push(MetricEvidence { advisory: true, ..metric("scores", Verdict::Fail, "Kolmogorov-Smirnov distance 0.4") });
+    let plain = Text::of("ml", "fraud", &record).plain();
+    assert!(plain.contains("\nEffect   +10.1 points (95 %: +8.70 to +11.5; v1 against v1: 0.05)\n"), "{plain}");
+    assert!(!plain.contains("Kolmogorov"), "{plain}");
+    let note = Text::of("ml", "fraud", &record).note();
+    assert!(note.contains("; +10.1 points (95 %"), "{note}");
+}
