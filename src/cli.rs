@@ -88,7 +88,7 @@ enum Verb {
     Resume(ask::AskArgs),
     /// Check manifests, offline: syntax, fields, rules; with --rps, the traffic
     Lint(lint::LintArgs),
-    /// Play a plan on simulated traffic: how often it would catch this canary, and how soon
+    /// Play a plan on simulated or recorded traffic: how often it would roll back, how soon
     Rehearse(rehearse::RehearseArgs),
     /// Print the CustomResourceDefinition
     Crd,
@@ -123,7 +123,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
         Verb::Controller(args) => return controller::run(args, &cli.global, environment).await,
         Verb::Demo(args) => return demo::run(args, clock, output).await,
         Verb::Lint(args) => return lint::run(args, output),
-        Verb::Rehearse(args) => return rehearse::run(args, output),
+        Verb::Rehearse(args) => return rehearse::run(args, cli.global.namespace.as_deref(), clock, output).await,
         Verb::Crd => return crd::run(output),
         Verb::Version => return version::run(output),
         Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,

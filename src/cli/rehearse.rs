@@ -1,5 +1,6 @@
 //! `haldane rehearse`: a plan on simulated traffic, in virtual time, many times over.
 
+mod backtest;
 mod crew;
 mod plot;
 mod text;
@@ -18,8 +19,9 @@ use super::{
 };
 use crate::{
     api::Capacity,
+    clock::Clock,
     plan::{Faults, Metric, MetricKind, Plan, span},
-    rehearse::{Hands, Played, Scenario, Setup, Tally, World, play, seed_of},
+    rehearse::{Hands, Played, Scenario, Setup, Tally, World, can_draw, play, seed_of},
 };
 
 pub use crew::all_of;
@@ -47,23 +49,30 @@ pub(super) struct RehearseArgs {
     /// Seed: the same seed gives the same result
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    backtest: backtest::BacktestArgs,
 }
 
 /// The Rollout of a manifest.
 struct Manifest {
+    /// As it is written there.
+    namespace: Option<String>,
     summary: String,
     plan: Plan,
 }
 
-pub(super) fn run(args: &RehearseArgs, output: &Output) -> Result<Exit, Failure> {
+pub(super) async fn run(args: &RehearseArgs, namespace: Option<&str>, clock: Clock, output: &Output) -> Result<Exit, Failure> {
     let manifest = manifest(args)?;
+    if args.backtest.asked() {
+        return backtest::run(args, &manifest, namespace, clock, output).await;
+    }
     let scenario = scenario(args)?;
     let (setup, notes) = setup(&manifest.plan, &scenario);
     let mut items = Vec::new();
     let mut shown = None;
     for rps in &scenario.rps {
         let one = |run: usize, watch: bool| rehearse(&setup, &scenario, *rps, seed_of(args.seed, run as u64), watch);
-        let mut bar = Bar::new(output, args.runs as usize, *rps);
+        let mut bar = Bar::new(output, args.runs as usize, format!("{rps} requests a second"));
         let played = all_of(args.runs as usize, |run| one(run, false), |done| bar.show(done));
         bar.clear();
         items.push(Tally::of(*rps, args.seed, &played));
@@ -98,7 +107,7 @@ fn manifest(args: &RehearseArgs) -> Result<Manifest, Failure> {
         return Err(Failure::new(Exit::Usage, message, "give a file with exactly one Rollout"));
     };
     match plan {
-        Some(plan) => Ok(Manifest { summary: report.plan.unwrap_or_default(), plan }),
+        Some(plan) => Ok(Manifest { namespace: report.namespace, summary: report.plan.unwrap_or_default(), plan }),
         None => Err(Failure::new(Exit::Usage, report.text().trim_end(), "")),
     }
 }
@@ -126,13 +135,7 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
         notes.push(format!("windows are {} as the scenario says, not {} as the manifest", span(window), span(plan.analysis.interval)));
         plan.analysis.interval = window;
     }
-    let drawn = |metric: &Metric| !matches!(metric.kind, MetricKind::Ratio { .. } | MetricKind::Threshold { .. });
-    let (kept, left_out): (Vec<Metric>, Vec<Metric>) = std::mem::take(&mut plan.analysis.metrics).into_iter().partition(drawn);
-    plan.analysis.metrics = kept;
-    if !left_out.is_empty() {
-        let names: Vec<&str> = left_out.iter().map(|metric| metric.name.as_str()).collect();
-        notes.push(format!("{}: left out, a scenario does not say what your own metrics would show", names.join(", ")));
-    }
+    notes.extend(leave_out(&mut plan, can_draw, "a scenario does not say what your own metrics would show"));
     if plan.capacity == Capacity::Proportional {
         for (at, step) in plan.steps.iter().enumerate() {
             let need = (u32::from(step.weight) * scenario.stable_pods).div_ceil(200).max(1);
@@ -153,19 +156,28 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
     (Setup { plan, interval, stable_pods, canary_pods, hands: Hands::Approve }, notes)
 }
 
+/// Takes metrics out of the plan, and says which and why.
+fn leave_out(plan: &mut Plan, kept: impl Fn(&MetricKind) -> bool, why: &str) -> Option<String> {
+    let (kept, left_out): (Vec<Metric>, Vec<Metric>) =
+        std::mem::take(&mut plan.analysis.metrics).into_iter().partition(|metric| kept(&metric.kind));
+    plan.analysis.metrics = kept;
+    let names: Vec<&str> = left_out.iter().map(|metric| metric.name.as_str()).collect();
+    (!names.is_empty()).then(|| format!("{}: left out, {why}", names.join(", ")))
+}
+
 /// How far it is, on a terminal.
 struct Bar {
     live: bool,
     all: usize,
-    rps: f64,
+    what: String,
     drawn: bool,
 }
 
 impl Bar {
     const WIDTH: usize = 40;
 
-    fn new(output: &Output, all: usize, rps: f64) -> Self {
-        Self { live: output.format() == Format::Text && io::stderr().is_terminal(), all, rps, drawn: false }
+    fn new(output: &Output, all: usize, what: String) -> Self {
+        Self { live: output.format() == Format::Text && io::stderr().is_terminal(), all, what, drawn: false }
     }
 
     fn show(&mut self, done: usize) {
@@ -173,7 +185,7 @@ impl Bar {
             let full = Self::WIDTH * done / self.all.max(1);
             let bar = format!("{}{}", "#".repeat(full), ".".repeat(Self::WIDTH - full.min(Self::WIDTH)));
             // Whoever closed stderr does not want it.
-            let _ = write!(io::stderr(), "\r{} requests a second [{bar}] {done}/{}\u{1b}[K", self.rps, self.all);
+            let _ = write!(io::stderr(), "\r{} [{bar}] {done}/{}\u{1b}[K", self.what, self.all);
             self.drawn = true;
         }
     }

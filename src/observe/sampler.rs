@@ -13,6 +13,7 @@ use crate::observe::{Brief, Look};
 mod ask;
 mod calibrate;
 mod preflight;
+pub mod record;
 mod run;
 mod thresholds;
 

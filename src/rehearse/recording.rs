@@ -81,6 +81,22 @@ impl Recording {
         self.history.windows.len()
     }
 
+    /// Requests a second: what the metric that counted most of them counted.
+    pub fn rps(&self) -> f64 {
+        let total = |counts: &Counts| match counts {
+            Counts::Events { total, .. } | Counts::Histogram { total, .. } => *total,
+            Counts::Classes(classes) => classes.values().sum(),
+        };
+        let samples = self.history.windows.iter().flat_map(BTreeMap::values);
+        let requests: u64 = samples.map(|sample| sample.values().map(total).max().unwrap_or(0)).sum();
+        requests as f64 / (self.windows() as f64 * self.history.interval_seconds).max(1e-9)
+    }
+
+    /// Length of a window in seconds.
+    pub fn interval(&self) -> f64 {
+        self.history.interval_seconds
+    }
+
     /// Pods that stand for the canary in a step with this share: as near to it as whole pods are, at least one, and below 1 not all.
     pub fn canary_pods(&self, share: f64) -> usize {
         let pods = self.pods.len();

@@ -19,6 +19,14 @@ use crate::sim::traffic::counters::LATENCY_BOUNDS;
 /// The upper 1 % quantile of the standard normal distribution.
 const Z99: f64 = 2.326_347_874_040_841;
 
+/// Whether a world can draw what this metric counts: nobody knows what metrics of the user's own would show.
+pub fn can_draw(kind: &MetricKind) -> bool {
+    match kind {
+        MetricKind::ErrorRate { .. } | MetricKind::Latency { .. } | MetricKind::Drift { .. } => true,
+        MetricKind::Ratio { .. } | MetricKind::Threshold { .. } => false,
+    }
+}
+
 /// A pod: what is peculiar to it.
 #[derive(Clone, Debug)]
 struct Pod {
@@ -281,7 +289,7 @@ impl<'a> World<'a> {
                 Some(Counts::Classes(self.names.iter().cloned().zip(gained.classes.iter().copied()).collect()))
             }
             MetricKind::Drift { source: DriftSource::Histogram { .. }, .. } => Some(scores(&gained.classes)),
-            MetricKind::Ratio { .. } | MetricKind::Threshold { .. } => None, // the user's own: nobody can draw them
+            MetricKind::Ratio { .. } | MetricKind::Threshold { .. } => None, // [`can_draw`]
         };
         self.metrics.iter().filter_map(|metric| Some((metric.name.clone(), counts(metric)?))).collect()
     }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::{
     cli::{
         output::{Output, Tone},
         screen,
     },
-    plan::span,
-    rehearse::{Behaviour, Incident, Noise, Played, Scenario, Setup, Tally},
+    plan::{Plan, Step, span},
+    rehearse::{Behaviour, Incident, Noise, Played, Recording, Scenario, Setup, Tally},
 };
 
 /// What is rehearsed.
@@ -30,6 +32,26 @@ pub(super) fn head(summary: &str, setup: &Setup, scenario: &Scenario) -> String 
     let windows = Duration::try_from_secs_f64(setup.interval).unwrap_or_default();
     let history = Duration::try_from_secs_f64(scenario.history).unwrap_or_default();
     text + &screen::row("counts", &format!("windows of {}, {} of stable before the start", span(windows), span(history)))
+}
+
+/// What is played on.
+pub(super) fn recorded(
+    summary: &str,
+    workload: &str,
+    namespace: &str,
+    (from, to): (Timestamp, Timestamp),
+    recording: &Recording,
+    plan: &Plan,
+) -> String {
+    let windows = Duration::try_from_secs_f64(recording.interval()).unwrap_or_default();
+    let whole = |time: Timestamp| time.round(jiff::Unit::Second).unwrap_or(time);
+    let pods = recording.pods().len();
+    let mut text = screen::row("plan", summary);
+    let what = format!("{workload} in {namespace}, {pods} pods, {} windows of {}", recording.windows(), span(windows));
+    text += &screen::row("recorded", &format!("{what}, {} to {}", whole(from), whole(to)));
+    let share = |step: &Step| format!("{} at {} %", recording.canary_pods(f64::from(step.weight) / 100.0), step.weight);
+    let split: Vec<String> = plan.steps.iter().map(share).collect();
+    text + &screen::row("canary", &format!("pods of {workload} by chance: {}", split.join(", ")))
 }
 
 /// The result at one level of traffic.

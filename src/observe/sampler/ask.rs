@@ -11,7 +11,7 @@ use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
 use crate::observe::{Arm, Brief};
 use crate::plan::{DriftSource, MetricKind};
 
-const REQUESTS: &str = "istio_requests_total";
+pub(super) const REQUESTS: &str = "istio_requests_total";
 const LATENCY: &str = "istio_request_duration_milliseconds_bucket";
 
 /// Name of the series of a model's own metric.
