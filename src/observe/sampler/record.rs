@@ -110,7 +110,7 @@ pub async fn record(prometheus: &Prometheus, wanted: &Wanted<'_>, mut progress: 
     let pods = chosen(names(&brief.stable), PODS);
     let mut scope = found.scope(&brief, false);
     scope.pods.retain(|name, _| pods.contains(name));
-    let who = Who::Stable(pods);
+    let who = Who::Stable { pods, bounds: Vec::new() };
     let stretch = (prometheus.scrape_interval() * SCRAPES).clamp(Duration::from_secs(60), STRETCH);
     let mut each = ((stretch.as_secs_f64() / interval.as_secs_f64()) as u32).max(1);
     let (mut left, mut end) = (windows, wanted.to);
