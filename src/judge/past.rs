@@ -254,7 +254,7 @@ mod tests {
     fn too_little_history_is_said_with_what_it_costs() {
         let found = judged(&past(windows(34, |_| 10, &BOUNDS)));
         let message = &errors(&found).message;
-        assert!(message.ends_with("judged with 34 of 120 windows of history: evidence counts 1/6"), "{message}");
+        assert!(message.ends_with("judged with 34 of 120 windows of history: evidence counts 1/4"), "{message}");
         assert_eq!((found.verdict, errors(&found).noise.as_ref().unwrap().windows), (Verdict::Inconclusive, 34));
     }
 

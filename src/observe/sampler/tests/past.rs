@@ -103,7 +103,7 @@ async fn what_there_is_must_do_and_is_said() {
     let counted = windows(&judgement)[0];
     assert!((33..=36).contains(&counted), "{counted}");
     for metric in &judgement.metrics {
-        let words = format!("judged with {counted} of 120 windows of history: evidence counts 1/6");
+        let words = format!("judged with {counted} of 120 windows of history: evidence counts 1/4");
         assert!(metric.message.ends_with(&words), "{}", metric.message);
     }
 }
