@@ -72,7 +72,7 @@ mod tests {
 
     /// A checkpoint of so many bytes, and as many alerts as the ring holds.
     fn full(checkpoint: usize) -> RolloutStatus {
-        let records = |at: usize| if at % 5 == 0 { drift_rollback() } else { held(reason::DEADLINE) };
+        let records = |at: usize| if at.is_multiple_of(5) { drift_rollback() } else { held(reason::DEADLINE) };
         let waiting = (0..20).map(|at| {
             let mut record = records(at);
             record.why = drift_rollback().why;
