@@ -204,7 +204,7 @@ impl Fleet {
         let (log, name) = (self.api.faults().log(), name(index));
         let own = |record: &&Record| record.verb == Verb::Patch && record.name == name;
         let by_us = |record: &&Record| record.user_agent.is_empty() && record.resource.starts_with("rollouts");
-        let said = log.iter().filter(own).filter(by_us).next_back()?;
+        let said = log.iter().filter(own).rfind(by_us)?;
         let patch = log.iter().filter(own).find(|record| record.resource.starts_with("virtualservices") && record.number > said.number)?;
         Some((said.at, patch.at))
     }
