@@ -20,6 +20,7 @@ mod effect;
 mod forecast;
 pub mod incident;
 pub mod kernel;
+mod looks;
 mod metric;
 pub mod mixture;
 mod past;
@@ -95,6 +96,9 @@ pub struct Evidence {
     /// Incidents that hit stable too.
     #[serde(default)]
     incidents: incident::Watch,
+    /// The canary's share is 0 until an incident is over.
+    #[serde(default)]
+    resting: bool,
 }
 
 /// What the evidence says at one look.
@@ -146,6 +150,8 @@ pub(crate) struct Context<'a> {
     pub(crate) hold_accepted: bool,
     /// The rollout has failed already: what holds is no longer of interest.
     pub(crate) failed: bool,
+    /// An incident hits stable too: what is counted now proves nothing.
+    pub(crate) frozen: bool,
 }
 
 /// A number that JSON gives back unchanged: at most 15 digits, 9 after the point.
@@ -179,6 +185,7 @@ impl Evidence {
             failed: false,
             hold_accepted: false,
             incidents: incident::Watch::default(),
+            resting: false,
         }
     }
 
@@ -217,6 +224,9 @@ impl Evidence {
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
         self.incidents.begin_step(further);
+        if step.weight >= 1.0 {
+            self.incidents.present = None; // stable has no traffic of its own any more
+        }
         if self.plan.is_empty() && step.weight < 1.0 {
             self.plan.push((step.weight, step.planned_windows));
         }
@@ -238,24 +248,21 @@ impl Evidence {
         if self.present.is_none() {
             self.begin_step(metrics, step);
         }
+        if std::mem::take(&mut self.resting) {
+            self.incidents.begin_step(true); // the way back up is a raise too
+        }
+        let frozen = self.in_incident();
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
                 state.add(metric, step, window.stable.get(&metric.name), window.canary.get(&metric.name), context);
             }
         });
-        self.expose(metrics, window);
+        self.expose(metrics, window, frozen);
         let (value, limit) = (self.fail_evidence(step), Self::fail_at(step));
         self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe && !state.advisory);
-        if step.weight < 1.0 && self.watch_stable(metrics, step, window.end) {
-            self.begin_step(metrics, step);
+        if step.weight < 1.0 {
+            self.watch_stable(metrics, step, window.end);
         }
-    }
-
-    /// Whether an incident that hit both arms is over with this window: the pass side starts anew then.
-    fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) -> bool {
-        let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
-        let watched: Vec<_> = judged.flat_map(|(state, metric)| incident::watched(state, metric)).collect();
-        self.incidents.add(&watched, self.windows, end)
     }
 
     /// Takes what the looks at the thresholds' queries gave at this time: index of the metric, and what was seen.
@@ -272,7 +279,7 @@ impl Evidence {
     }
 
     /// Counts requests over the whole rollout.
-    fn expose(&mut self, metrics: &[Metric], window: &Window) {
+    fn expose(&mut self, metrics: &[Metric], window: &Window, frozen: bool) {
         let total = |counts: &Counts| match counts {
             Counts::Events { total, .. } | Counts::Histogram { total, .. } => *total,
             Counts::Classes(map) => map.values().sum(),
@@ -286,11 +293,12 @@ impl Evidence {
         };
         // Where nothing is compared a window is one all the same.
         let compared = || metrics.iter().filter(|metric| !metric.kind.is_threshold());
-        if compared().any(|metric| window.canary.contains_key(&metric.name)) || compared().next().is_none() {
-            self.windows += 1;
-        }
+        let used = compared().any(|metric| window.canary.contains_key(&metric.name)) || compared().next().is_none();
         let canary = requests(&window.canary);
-        self.step_requests += canary;
+        if !frozen {
+            self.windows += u32::from(used);
+            self.step_requests += canary;
+        }
         self.canary_requests += canary;
         self.stable_requests += requests(&window.stable);
         if let Some(Counts::Events { bad, .. }) = window.canary.get(errors) {
@@ -346,6 +354,7 @@ impl Evidence {
             interval_seconds: self.interval_seconds,
             hold_accepted: self.hold_accepted,
             failed: self.failed,
+            frozen: self.in_incident(),
         }
     }
 
@@ -372,6 +381,7 @@ impl Evidence {
             () => Verdict::Pass,
         };
         let no_harm = !self.failed
+            && !self.in_incident()
             && merged < NO_HARM
             && self.step_requests >= NO_HARM_REQUESTS
             && answers.iter().zip(metrics).filter(|(_, metric)| step.asks(metric)).all(|(answer, _)| answer.within);

@@ -1,6 +1,6 @@
 mod down;
 mod edits;
 mod hands;
-mod incident;
+mod incidents;
 mod up;
 mod world;

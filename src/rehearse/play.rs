@@ -217,17 +217,22 @@ impl<'a> Sampler<'a> {
             return true;
         }
         let start = end - self.setup.interval;
-        let Some([stable, canary]) = windows(start, end, step, terms.weight) else { return false };
+        let weight = f64::from(run.weight) / 100.0;
+        let Some([stable, canary]) = windows(start, end, step, weight) else { return false };
         let window = Window {
             start: time(start),
             end: time(end),
-            weight: terms.weight,
+            weight,
             stable,
             canary,
             stable_pods: self.setup.stable_pods,
             canary_pods: self.setup.canary_pods,
         };
-        self.evidence.add(metrics, &terms, &window);
+        if run.weight == 0 {
+            self.evidence.rest(metrics, &terms, &window);
+        } else {
+            self.evidence.add(metrics, &terms, &window);
+        }
         self.counted += 1;
         self.windows += 1;
         self.window_end = Some(end);

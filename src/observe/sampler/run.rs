@@ -154,6 +154,12 @@ impl Run {
         (self.since.is_some() && (terms.weight * 100.0 - f64::from(self.brief.key.weight)).abs() < 0.5).then_some(terms)
     }
 
+    /// The step whose canary has no share until an incident of both versions is over.
+    fn resting(&self) -> Option<&StepTerms> {
+        let terms = self.brief.steps.get(self.brief.key.step?)?;
+        (self.brief.key.weight == 0 && self.since.is_some() && self.evidence.in_incident()).then_some(terms)
+    }
+
     pub(super) fn forget_provider(&mut self) {
         self.found = None;
         self.told = false;
@@ -374,7 +380,8 @@ impl Run {
     fn count(&mut self, reading: &Reading, at: Timestamp) {
         let Some(found) = &self.found else { return };
         let terms = self.counted().cloned();
-        let outcome = self.tracker.look(reading, &found.scope(&self.brief, terms.is_some()), at);
+        let resting = self.resting().cloned();
+        let outcome = self.tracker.look(reading, &found.scope(&self.brief, terms.is_some() || resting.is_some()), at);
         tracing::debug!(namespace = self.brief.namespace, rollout = self.brief.name, %at, counted = terms.is_some(), ?outcome, "look");
         let deltas = match outcome {
             Outcome::Baseline => {
@@ -393,8 +400,14 @@ impl Run {
         self.drops = 0;
         self.problem = None;
         self.canary_in_window = Some(deltas.requests(Side::Canary));
-        let (Some(terms), Some(since)) = (terms, self.since) else { return };
         let metrics = &self.brief.analysis.metrics;
+        if let Some(terms) = resting {
+            let window = deltas.window(metrics, 0.0, [ready(&self.brief.stable), ready(&self.brief.canary)]);
+            self.evidence.rest(metrics, &terms, &window);
+            self.window_end = Some(at);
+            return;
+        }
+        let (Some(terms), Some(since)) = (terms, self.since) else { return };
         let weight = f64::from(self.brief.key.weight) / 100.0;
         let window = deltas.window(metrics, weight, [ready(&self.brief.stable), ready(&self.brief.canary)]);
         self.evidence.add(metrics, &terms, &window);
