@@ -31,7 +31,7 @@ mod verdict;
 
 pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 use metric::MetricState;
-pub use past::{Past, recent_windows};
+pub use past::{Past, most_windows, recent_windows};
 pub use threshold::Seen;
 
 /// Where the merged fail evidence fails the rollout: 1/alpha_f, alpha_f = 0.08.
