@@ -1,20 +1,24 @@
 //! The tables of docs/statistics.md: `cargo bench --bench montecarlo -- --runs 1000 --found 300 --seed 1`.
 //!
-//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `drift`, `stress`, `speed`) choose tables.
+//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `drift`, `stress`, `speed`) choose tables; `--world` and
+//! `--rps` choose rows and columns of the first two.
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench, with the worlds of the tests")]
 
 #[path = "../tests/montecarlo/catalogue.rs"]
 mod catalogue;
 
+use std::collections::BTreeMap;
+
 use catalogue::*;
 use haldane::judge::forecast_plan;
 use haldane::observe::brief::terms;
 use haldane::plan::Plan;
-use haldane::rehearse::{Hands, Played};
+use haldane::rehearse::{Ending, Hands, Played};
 use serde_json::json;
 
 const RATES: [f64; 3] = [10.0, 100.0, 1000.0];
+const MARGINS: [Margins; 2] = [Margins::Zero, Margins::Default];
 
 struct Options {
     /// Rehearsals of a cell in which nothing is wrong, and of one in which something is.
@@ -22,11 +26,14 @@ struct Options {
     found: usize,
     seed: u64,
     tables: Vec<String>,
+    /// The only world, and the only rate.
+    world: Option<String>,
+    rps: Option<f64>,
 }
 
 impl Options {
     fn read() -> Self {
-        let mut options = Self { nulls: 1000, found: 300, seed: 1, tables: Vec::new() };
+        let mut options = Self { nulls: 1000, found: 300, seed: 1, tables: Vec::new(), world: None, rps: None };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             let mut number = || args.next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{arg} takes a number"));
@@ -35,11 +42,21 @@ impl Options {
                 "--runs" => options.nulls = number() as usize,
                 "--found" => options.found = number() as usize,
                 "--seed" => options.seed = number(),
+                "--rps" => options.rps = Some(number() as f64),
+                "--world" => options.world = args.next(),
                 "--bench" => {}
                 name => options.tables.push(name.to_owned()),
             }
         }
         options
+    }
+
+    fn rates(&self) -> Vec<f64> {
+        RATES.into_iter().filter(|rps| self.rps.is_none_or(|only| only == *rps)).collect()
+    }
+
+    fn plays(&self, world: &str) -> bool {
+        self.world.as_ref().is_none_or(|only| only == world)
     }
 
     fn wants(&self, table: &str) -> bool {
@@ -92,22 +109,39 @@ fn at((share, minutes): (f64, Option<f64>)) -> String {
 }
 
 /// One cell for each rate.
-fn rates(of: impl Fn(f64) -> String) -> String {
+fn rates(of: impl FnMut(f64) -> String) -> String {
     RATES.map(of).join(" / ")
+}
+
+/// A cell for each rate and each of the two sorts of limits; the same worlds for both.
+fn both(rates: &[f64], plans: &[Plan; 2], of: impl Fn(f64) -> Vec<Vec<Played>>, mut cell: impl FnMut(&[Played]) -> String) -> String {
+    let mut cells = plans.each_ref().map(|_| Vec::new());
+    for rps in rates {
+        cells.iter_mut().zip(of(*rps)).for_each(|(cells, played)| cells.push(cell(&played)));
+    }
+    cells.map(|cells| cells.join(" / ")).join(" | ")
 }
 
 fn nulls(options: &Options) {
     println!("\n### False rollbacks in %, at 10 / 100 / 1000 requests a second ({} rehearsals a cell)\n", options.nulls);
-    println!("| world | zero margin | default margins |");
-    println!("|---|---|---|");
-    let plans = [Margins::Zero, Margins::Default].map(|margins| plan("15m", "15m", metrics(margins)));
-    for (name, world) in NULLS {
-        let cells: Vec<String> = plans
-            .iter()
-            .map(|plan| rates(|rps| percent(rolled_back(&timed(plan, world, "", rps).play(options.nulls, options.seed)))))
-            .collect();
-        println!("| {name} | {} |", cells.join(" | "));
+    println!("| world | zero margin | default margins | which metric |");
+    println!("|---|---|---|---|");
+    let plans = MARGINS.map(|margins| plan("15m", "15m", metrics(margins)));
+    for (name, world) in NULLS.into_iter().filter(|(name, _)| options.plays(name)) {
+        let mut by: BTreeMap<String, usize> = BTreeMap::new();
+        let of = |rps| timed(&plans[0], world, "", rps).play_each(&plans.each_ref(), options.nulls, options.seed);
+        let cells = both(&options.rates(), &plans, of, |played| {
+            played.iter().filter(|one| one.ending == Ending::RolledBack).for_each(|one| *by.entry(blamed(one)).or_default() += 1);
+            percent(rolled_back(played))
+        });
+        let by: Vec<String> = by.iter().map(|(metric, count)| format!("{metric} {count}")).collect();
+        println!("| {name} | {cells} | {} |", by.join(", "));
     }
+}
+
+/// What rolled a rehearsal back.
+fn blamed(played: &Played) -> String {
+    played.by.clone().unwrap_or_default()
 }
 
 fn regressions(options: &Options) {
@@ -117,15 +151,11 @@ fn regressions(options: &Options) {
     );
     println!("| regression | zero margin | default margins |");
     println!("|---|---|---|");
-    let plans = [Margins::Zero, Margins::Default].map(|margins| plan("15m", "15m", metrics(margins)));
-    for one in &REGRESSIONS {
-        let cells: Vec<String> = plans
-            .iter()
-            .map(|plan| {
-                rates(|rps| at(found(&timed(plan, one.world, one.canary, rps).play(options.found, options.seed), one.metric, 45.0)))
-            })
-            .collect();
-        println!("| {} | {} |", one.name, cells.join(" | "));
+    let plans = MARGINS.map(|margins| plan("15m", "15m", metrics(margins)));
+    for one in REGRESSIONS.iter().filter(|one| options.plays(one.name)) {
+        let of = |rps| timed(&plans[0], one.world, one.canary, rps).play_each(&plans.each_ref(), options.found, options.seed);
+        let cells = both(&options.rates(), &plans, of, |played| at(found(played, one.metric, 45.0)));
+        println!("| {} | {cells} |", one.name);
     }
 }
 
@@ -195,10 +225,11 @@ fn stress(options: &Options) {
     let plans =
         [json!([{"errorRate": {"relative": 1, "absolute": 0}}]), json!([{"errorRate": {}}])].map(|metrics| plan("15m", "15m", metrics));
     let line = |name: &str, world: &str| {
-        let null = |plan| rates(|rps| percent(rolled_back(&timed(plan, world, "", rps).play(options.nulls, options.seed))));
+        let of = |rps| timed(&plans[0], world, "", rps).play_each(&plans.each_ref(), options.nulls, options.seed);
+        let nulls = both(&RATES, &plans, of, |played| percent(rolled_back(played)));
         let twice =
             rates(|rps| at(found(&timed(&plans[1], world, "errors=0.01", rps).play(options.found, options.seed), "errorRate", 45.0)));
-        println!("| {name} | {} | {} | {twice} |", null(&plans[0]), null(&plans[1]));
+        println!("| {name} | {nulls} | {twice} |");
     };
     line("no noise", "stable: {errors: 0.005}");
     for time in ["5m", "25m"] {

@@ -72,8 +72,8 @@ enum Arm {
     Canary,
 }
 
-/// A world: both arms of one rehearsal.
-#[derive(Debug)]
+/// A world: both arms of one rehearsal. A copy goes on as this one would.
+#[derive(Clone, Debug)]
 pub struct World<'a> {
     scenario: &'a Scenario,
     metrics: &'a [Metric],

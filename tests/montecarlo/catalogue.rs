@@ -106,24 +106,37 @@ pub struct Cell<'a> {
 impl Cell<'_> {
     /// `runs` rehearsals, on all cores.
     pub fn play(&self, runs: usize, seed: u64) -> Vec<Played> {
+        self.play_each(&[self.plan], runs, seed).pop().unwrap()
+    }
+
+    /// The same worlds under several plans of the same steps and metrics, which may differ in their limits: the rehearsals of each.
+    pub fn play_each(&self, plans: &[&Plan], runs: usize, seed: u64) -> Vec<Vec<Played>> {
         let canary: Vec<String> = if self.canary.is_empty() { Vec::new() } else { vec![self.canary.to_owned()] };
         let scenario = Scenario { history: self.hours * 3600.0, ..Scenario::read(self.world, None, &[], &canary).unwrap() };
         let interval = self.plan.analysis.interval.as_secs_f64();
-        let setup = Setup {
-            plan: self.plan.clone(),
-            interval,
-            stable_pods: scenario.stable_pods,
-            canary_pods: scenario.canary_pods(0),
-            hands: self.hands,
+        let one = |run: usize| -> Vec<Played> {
+            let mut before = World::new(&scenario, &self.plan.analysis.metrics, self.rps, interval, seed_of(seed, run as u64));
+            let history = before.history();
+            let play = |plan: &&Plan| {
+                let setup = Setup {
+                    plan: (*plan).clone(),
+                    interval,
+                    stable_pods: scenario.stable_pods,
+                    canary_pods: scenario.canary_pods(0),
+                    hands: self.hands,
+                };
+                let mut world = before.clone();
+                let mut windows =
+                    |start: f64, end: f64, step: usize, weight: f64| Some(world.window(start, end, weight, scenario.canary_pods(step)));
+                play(&setup, &history, &mut windows, false)
+            };
+            plans.iter().map(play).collect()
         };
-        let one = |run: usize| {
-            let mut world = World::new(&scenario, &self.plan.analysis.metrics, self.rps, interval, seed_of(seed, run as u64));
-            let history = world.history();
-            let mut windows =
-                |start: f64, end: f64, step: usize, weight: f64| Some(world.window(start, end, weight, scenario.canary_pods(step)));
-            play(&setup, &history, &mut windows, false)
-        };
-        all_of(runs, one, |_| {})
+        let mut each: Vec<Vec<Played>> = plans.iter().map(|_| Vec::with_capacity(runs)).collect();
+        for played in all_of(runs, one, |_| {}) {
+            each.iter_mut().zip(played).for_each(|(of_plan, one)| of_plan.push(one));
+        }
+        each
     }
 }
 
