@@ -20,6 +20,7 @@ mod effect;
 mod forecast;
 pub mod incident;
 pub mod kernel;
+mod late;
 mod looks;
 mod metric;
 pub mod mixture;
@@ -30,6 +31,7 @@ mod threshold;
 mod verdict;
 
 pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
+pub use late::{Late, Slowest};
 use metric::MetricState;
 pub use past::{Past, most_windows, recent_windows};
 pub use threshold::Seen;
@@ -40,9 +42,6 @@ pub const FAIL_AT: f64 = 12.5;
 const NO_HARM: f64 = 2.0;
 /// Canary requests without which nothing is said about harm.
 const NO_HARM_REQUESTS: u64 = 200;
-/// A step that takes more than this many times its hold, and more than an hour, is told to be infeasible.
-const MOST_HOLDS: f64 = 12.0;
-const MOST_MINUTES: f64 = 60.0;
 
 /// What the judge must know of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,8 +122,8 @@ pub struct Judgement {
     pub step_requests: u64,
     /// Requests counted over the whole rollout.
     pub exposure: Exposure,
-    /// Why the plan cannot be decided at this traffic, with the numbers and the change that would do.
-    pub infeasible: Option<String>,
+    /// What a healthy canary would still wait for in this step; `None`: for nothing.
+    pub slowest: Option<Slowest>,
     /// An incident that hits stable too: nothing passes meanwhile.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incident: Option<incident::Incident>,
@@ -385,7 +384,7 @@ impl Evidence {
             && merged < NO_HARM
             && self.step_requests >= NO_HARM_REQUESTS
             && answers.iter().zip(metrics).filter(|(_, metric)| step.asks(metric)).all(|(answer, _)| answer.within);
-        let infeasible = self.infeasible(step, &answers, &context);
+        let slowest = self.slowest(step, &answers);
         answers.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
         Judgement {
             verdict,
@@ -397,7 +396,7 @@ impl Evidence {
             windows: self.windows,
             step_requests: self.step_requests,
             exposure: self.counted(metrics),
-            infeasible,
+            slowest,
             incident: self.incidents.present.clone().filter(|_| step.weight < 1.0),
         }
     }
@@ -434,38 +433,31 @@ impl Evidence {
         }
     }
 
-    /// Why this step cannot be decided in a time that is near its hold.
-    fn infeasible(&self, step: &StepTerms, answers: &[verdict::Answer], context: &Context<'_>) -> Option<String> {
+    /// The metric that a healthy canary would wait for in this step, and how long.
+    fn slowest(&self, step: &StepTerms, answers: &[verdict::Answer]) -> Option<Slowest> {
         let minutes = |windows: f64| windows * self.interval_seconds / 60.0;
-        let most = MOST_MINUTES.max(MOST_HOLDS * minutes(f64::from(step.planned_windows)));
-        if step.weight >= 1.0 || self.failed {
-            return None;
-        }
-        let late = |(answer, state): &(&verdict::Answer, &MetricState)| {
-            answer.gates && state.frozen() && state.windows > 0 && answer.windows_to_pass.is_none_or(|windows| minutes(windows) > most)
+        let waits = |(answer, state): &(&verdict::Answer, &MetricState)| {
+            answer.gates && state.frozen() && state.windows > 0 && answer.windows_to_pass != Some(0.0)
         };
-        let (answer, state) = answers.iter().zip(&self.metrics).find(late)?;
-        let rps = state.per_window() / self.interval_seconds.max(1e-9);
-        let need = answer
-            .windows_to_pass
-            .map_or("would never pass".to_owned(), |windows| format!("needs about {} more", say::minutes(minutes(windows))));
-        // Precision grows with w (1 - w): the weight that would be quick enough, up to one half.
-        let wanted = answer.windows_to_pass.map(|windows| context.present.map_or(step.weight, |s| s.weight) * minutes(windows) / most);
-        let mend = match wanted.filter(|weight| *weight <= 0.5) {
-            Some(weight) => {
-                let percent = (100.0 * weight / 5.0).ceil() * 5.0;
-                format!(
-                    "a weight of {percent:.0} % or a deadline of {} would do",
-                    say::minutes(1.3 * answer.windows_to_pass.map_or(most, minutes))
-                )
-            }
-            None => "a larger first weight, more traffic, or `without` for this metric would do".to_owned(),
-        };
-        Some(format!(
-            "{} at {:.0} % of {rps:.1} requests a second {need} in this step; {mend}",
-            answer.evidence.metric,
-            100.0 * step.weight
-        ))
+        let more = |answer: &verdict::Answer| answer.windows_to_pass.unwrap_or(f64::INFINITY);
+        let waiting = answers.iter().zip(&self.metrics).filter(waits).max_by(|(a, _), (b, _)| more(a).total_cmp(&more(b)));
+        let (answer, state) = waiting.filter(|_| step.weight < 1.0 && !self.failed)?;
+        Some(Slowest {
+            metric: answer.evidence.metric.clone(),
+            weight: step.weight,
+            rps: state.per_window() / self.interval_seconds.max(1e-9),
+            shown: minutes(f64::from(state.windows)),
+            minutes: answer.windows_to_pass.map(minutes),
+        })
+    }
+
+    /// Requests a second that stable gets, and the share of them that fails, as they were before the rollout; `None`: not known.
+    pub fn usual(&self, metrics: &[Metric]) -> Option<(f64, f64)> {
+        let known = || self.metrics.iter().zip(metrics).filter(|(state, _)| state.frozen());
+        let most = known().map(|(state, _)| state.per_window()).max_by(f64::total_cmp)?;
+        let errors = known().find(|(_, metric)| matches!(metric.kind, MetricKind::ErrorRate { .. }));
+        let errors = errors.and_then(|(state, _)| state.s0.first()).copied().unwrap_or(0.0);
+        Some((most / self.interval_seconds.max(1e-9), errors))
     }
 }
 

@@ -7,6 +7,7 @@ use super::budget::{self, Ahead, PART, found, smallest};
 use super::columns::Layout;
 use super::drift::{chance_of_bounds, chance_of_classes, pass_limit, radius};
 use super::kernel::{Margin, PASS_BETS, at_odds, divergence, project};
+use super::late::Late;
 use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
 use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above, value_exceeded};
 use super::say;
@@ -91,8 +92,9 @@ pub struct PlanForecast {
     pub steps: Vec<StepForecast>,
     /// One for each metric that gates a step with two arms.
     pub reach: Vec<Reach>,
-    /// Why the plan cannot be decided at this traffic, with the change that would do.
-    pub infeasible: Option<String>,
+    /// The first step whose deadline is shorter than what a healthy canary needs, or if there is none, whose hold is; with the change that
+    /// would do.
+    pub late: Option<Late>,
 }
 
 /// What of one metric is found by the end of the plan.
@@ -247,43 +249,77 @@ pub fn forecast_plan(
             forecast.minutes_to_pass = Some(hold / 60.0);
         }
     }
-    let limits = || steps.iter().zip(deadline_seconds.iter().map(|seconds| seconds / 60.0));
-    let late = found
-        .iter()
-        .zip(limits())
-        .find(|(forecast, (step, limit))| step.weight < 1.0 && forecast.minutes_to_pass.is_none_or(|m| m > *limit));
-    let infeasible = late.map(|(forecast, (step, limit))| {
+    let plan = Whole { metrics, steps, interval_seconds, rps, errors: baseline_error_rate, found: &found };
+    let late = plan.late(deadline_seconds, "deadline").map(Late::Deadline).or_else(|| plan.late(hold_seconds, "hold").map(Late::Hold));
+    PlanForecast { reach: reaches(metrics, steps, rps * interval_seconds, baseline_error_rate), late, steps: found }
+}
+
+/// A plan with its forecast.
+struct Whole<'a> {
+    metrics: &'a [Metric],
+    steps: &'a [StepTerms],
+    interval_seconds: f64,
+    rps: f64,
+    errors: f64,
+    found: &'a [StepForecast],
+}
+
+impl Whole<'_> {
+    fn minutes_to_pass(&self, step: &StepTerms) -> Option<f64> {
+        forecast_step(self.metrics, step, self.interval_seconds, self.rps, self.errors).minutes_to_pass
+    }
+
+    /// The first step for which its limit is too short, in words, with what would do.
+    fn late(&self, limit_seconds: &[f64], name: &str) -> Option<String> {
+        let limits = || self.steps.iter().zip(limit_seconds.iter().map(|seconds| seconds / 60.0));
+        let two_arms = || self.found.iter().zip(limits()).filter(|(_, (step, _))| step.weight < 1.0);
+        let (forecast, (step, limit)) = two_arms().find(|(found, (_, limit))| found.minutes_to_pass.is_none_or(|m| m > *limit))?;
         let need = forecast.minutes_to_pass.map_or("would never pass".to_owned(), |m| format!("needs about {}", say::minutes(m)));
         let slowest = forecast.slowest.as_deref().unwrap_or("the analysis");
         let better = [0.10, 0.20, 0.30, 0.50].into_iter().filter(|weight| *weight > step.weight).find(|weight| {
-            let mut later: Vec<StepTerms> = steps.iter().filter(|s| s.weight > *weight || s.weight >= 1.0).cloned().collect();
-            later.insert(0, StepTerms { weight: *weight, next_weight: later.first().map_or(1.0, |s| s.weight), ..step.clone() });
-            later
-                .iter()
-                .filter(|s| s.weight < 1.0)
-                .all(|s| forecast_step(metrics, s, interval_seconds, rps, baseline_error_rate).minutes_to_pass.is_some_and(|m| m <= limit))
+            let mut later: Vec<(StepTerms, f64)> = limits().map(|(s, limit)| (s.clone(), limit)).collect();
+            later.retain(|(s, _)| s.weight > *weight || s.weight >= 1.0);
+            let next_weight = later.first().map_or(1.0, |(s, _)| s.weight);
+            later.insert(0, (StepTerms { weight: *weight, next_weight, ..step.clone() }, limit));
+            later.iter().filter(|(s, _)| s.weight < 1.0).all(|(s, limit)| self.minutes_to_pass(s).is_some_and(|m| m <= *limit))
         });
-        let longest = found
-            .iter()
-            .zip(steps)
-            .filter(|(_, s)| s.weight < 1.0)
-            .map(|(f, _)| f.minutes_to_pass)
-            .try_fold(0.0f64, |most, m| m.map(|m| most.max(m)));
-        let mut mends: Vec<String> = Vec::new();
-        mends.extend(better.map(|weight| format!("a first weight of {:.0} %", 100.0 * weight)));
-        mends.extend(longest.map(|m| format!("a deadline of {}", say::minutes(1.3 * m))));
+        let longer = if name == "hold" { self.longer_hold() } else { self.longest().map(|m| 1.3 * m) };
+        let mut mends: Vec<String> = better.map(|weight| format!("a weight of {:.0} % in its place", 100.0 * weight)).into_iter().collect();
+        mends.extend(longer.map(|minutes| format!("a {name} of {}", say::minutes(minutes.ceil()))));
         let mend = if mends.is_empty() {
             "more traffic, or a longer hold with fewer metrics, is what would do".to_owned()
         } else {
             format!("{} would do", mends.join(" or "))
         };
-        format!(
-            "at {rps} requests a second the step at {:.0} % {need} for {slowest}, and its deadline is {}; {mend}",
+        Some(format!(
+            "at {} requests a second the step at {:.0} % {need} for {slowest}, and its {name} is {}; {mend}",
+            self.rps,
             100.0 * step.weight,
             say::minutes(limit)
-        )
-    });
-    PlanForecast { steps: found, reach: reaches(metrics, steps, rps * interval_seconds, baseline_error_rate), infeasible }
+        ))
+    }
+
+    /// Minutes of the slowest step; `None`: one never passes.
+    fn longest(&self) -> Option<f64> {
+        let two_arms = self.found.iter().zip(self.steps).filter(|(_, step)| step.weight < 1.0);
+        two_arms.map(|(found, _)| found.minutes_to_pass).try_fold(0.0f64, |most, m| m.map(|m| most.max(m)))
+    }
+
+    /// A hold within which every step would be proved. A longer hold shows more, so that more of the latency must be proved in it: this is
+    /// tried until it fits.
+    fn longer_hold(&self) -> Option<f64> {
+        let mut hold = self.longest()?;
+        for _ in 0..20 {
+            let windows = (60.0 * hold / self.interval_seconds).ceil().clamp(1.0, 1e6) as u32;
+            let with = |step: &StepTerms| self.minutes_to_pass(&StepTerms { planned_windows: windows, ..step.clone() });
+            let need = self.steps.iter().filter(|step| step.weight < 1.0).map(with).try_fold(0.0f64, |most, m| m.map(|m| most.max(m)))?;
+            if need <= hold {
+                return Some(hold);
+            }
+            hold = need.max(1.1 * hold);
+        }
+        None
+    }
 }
 
 fn reaches(metrics: &[Metric], steps: &[StepTerms], n: f64, errors: f64) -> Vec<Reach> {
@@ -355,15 +391,36 @@ mod tests {
     #[test]
     fn a_plan_at_good_traffic_is_decided_within_the_holds() {
         let plan = forecast_plan(&metrics(), &steps(), 30.0, 100.0, &[300.0; 4], &[3600.0; 4], 0.001);
-        assert_eq!(plan.infeasible, None);
+        assert_eq!(plan.late, None);
         assert!(plan.steps.iter().all(|step| step.minutes_to_pass.is_some_and(|m| m <= 10.0)), "{plan:?}");
     }
 
     #[test]
     fn a_plan_at_one_request_a_second_is_told_to_be_impossible_with_a_mend() {
         let plan = forecast_plan(&metrics(), &steps(), 30.0, 1.0, &[300.0; 4], &[3600.0; 4], 0.005);
-        let text = plan.infeasible.unwrap();
+        let Some(Late::Deadline(text)) = plan.late else { panic!("{plan:?}") };
         assert!(text.contains("1 requests a second") && text.contains("would do"), "{text}");
+    }
+
+    #[test]
+    fn a_hold_shorter_than_the_forecast_is_told_and_what_would_do_does() {
+        let plan = |steps: &[StepTerms], hold: f64| forecast_plan(&metrics(), steps, 30.0, 10.0, &[hold; 4], &[7200.0; 4], 0.001);
+        let found = plan(&steps(), 300.0);
+        let Some(Late::Hold(text)) = found.late else { panic!("{found:?}") };
+        assert!(text.starts_with("at 10 requests a second the step at 5 % needs about ") && text.contains("its hold is 5 min; "), "{text}");
+        let minutes: f64 = text.split("a hold of ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+        let longer: Vec<StepTerms> =
+            steps().into_iter().map(|step| StepTerms { planned_windows: (2.0 * minutes) as u32, ..step }).collect();
+        assert_eq!(plan(&longer, 60.0 * minutes).late, None, "{text}");
+        assert!(plan(&steps(), 60.0).late.is_some());
+    }
+
+    #[test]
+    fn a_deadline_shorter_than_the_forecast_is_told_and_what_would_do_does() {
+        let plan = |deadline: f64| forecast_plan(&metrics(), &steps(), 30.0, 10.0, &[300.0; 4], &[deadline; 4], 0.001);
+        let Some(Late::Deadline(text)) = plan(600.0).late else { panic!("{:?}", plan(600.0)) };
+        let minutes: f64 = text.split("a deadline of ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+        assert!(!matches!(plan(60.0 * minutes).late, Some(Late::Deadline(_))), "{text}");
     }
 
     #[test]

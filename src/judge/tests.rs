@@ -161,6 +161,33 @@ fn a_healthy_canary_passes_and_shows_no_harm() {
 }
 
 #[test]
+fn a_pass_says_what_was_proved_and_a_failure_which_limit_was_crossed() {
+    // Three times stable's errors are within what 5 % of the users may risk, and the pass margin here is 0.2 points by 0.2.
+    let terms = StepTerms { next_weight: 0.2, ..step(0.05) };
+    let mut evidence = calibrated();
+    evidence.begin_step(&metrics(), &terms);
+    for k in 0..6 {
+        evidence.add(&metrics(), &terms, &window(k, usual(19_000), sample(1_000, 0.002, 0.05, &CLASSES)));
+    }
+    let judgement = evidence.judge(&metrics(), &terms);
+    assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
+    let message = |judgement: &Judgement, name: &str| found(judgement, name).message.clone();
+    assert_eq!(message(&judgement, "errorRate"), "errors 0.20 % against 0.10 % (proved to be below 1.10 %), n 6,000 / 114,000");
+    let latency = message(&judgement, "latency");
+    assert!(latency.starts_with("requests above 50 ms 90.0 % against 90.0 % (proved to be below 9"), "{latency}");
+    let drift = message(&judgement, "drift");
+    assert!(drift.starts_with("total variation 0.000 (proved to be below 0.500; v1 against v1: 0.0"), "{drift}");
+    for k in 6..20 {
+        evidence.add(&metrics(), &terms, &window(k, usual(19_000), sample(1_000, 0.05, 0.05, &CLASSES)));
+    }
+    let judgement = evidence.judge(&metrics(), &terms);
+    assert_eq!(judgement.verdict, Verdict::Fail);
+    for metric in &judgement.metrics {
+        assert!(!metric.message.contains("proved"), "{}", metric.message);
+    }
+}
+
+#[test]
 fn without_history_it_says_how_far_calibration_is_and_neither_side_accrues() {
     let mut evidence = Evidence::new(&metrics(), 30.0);
     evidence.calibrate(&metrics(), &History::default(), &[step(0.05)], 3);
@@ -289,8 +316,22 @@ fn a_bound_that_cannot_be_proved_is_named() {
 fn too_little_traffic_is_told_with_the_numbers() {
     let arm = |n: u64| sample(n, 0.001, 0.04, &CLASSES);
     let judgement = at_traffic(arm(190), arm(10));
-    let text = judgement.infeasible.unwrap();
-    assert!(text.contains("at 5 % of 6.7 requests a second") && text.contains("would do"), "{text}");
+    let slowest = judgement.slowest.unwrap();
+    let Some(Late::Deadline(text)) = slowest.late(0.5, 5.0, 30.0) else { panic!("{slowest:?}") };
+    assert!(text.contains("at 5 % of 6.7 requests a second") && text.ends_with("would be enough"), "{text}");
+    assert_eq!(slowest.late(0.5, 1e6, 1e6), None);
+}
+
+#[test]
+fn a_canary_that_has_passed_waits_for_nothing() {
+    let mut evidence = calibrated();
+    let add = |evidence: &mut Evidence, k| evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), usual(1_000)));
+    add(&mut evidence, 0);
+    let slowest = evidence.judge(&metrics(), &step(0.05)).slowest.unwrap();
+    assert!(slowest.minutes.unwrap() > 0.0 && slowest.shown == 0.5 && (slowest.rps - 20_000.0 / 30.0).abs() < 1.0, "{slowest:?}");
+    (1..40).for_each(|k| add(&mut evidence, k));
+    assert_eq!(evidence.judge(&metrics(), &step(0.05)).slowest, None);
+    assert_eq!(evidence.usual(&metrics()).map(|(_, errors)| errors), Some(0.001));
 }
 
 #[test]

@@ -106,8 +106,15 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let latency = !state.bounds().is_empty();
     let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
     let subject = if latency { format!("requests above {} ms", bound(track)) } else { events.to_owned() };
-    let mut message =
-        format!("{subject} {} against {} (limit {}), {}", say::percent(p_b), say::percent(p_a), say::percent(limit), counted(state));
+    // What a pass has proved is the pass margin of this step; the limit of the fail side would look odd beside an estimate beyond it.
+    let passed = shares.pass_evidence().is_some_and(|e| e >= PASS_AT);
+    let harmed = context.failed || shares.fail_evidence(alpha) >= super::FAIL_AT;
+    let against = if passed && track.proves && !harmed {
+        format!("proved to be below {}", say::percent(track.pass_margin().at(p_a)))
+    } else {
+        format!("limit {}", say::percent(limit))
+    };
+    let mut message = format!("{subject} {} against {} ({against}), {}", say::percent(p_b), say::percent(p_a), counted(state));
     let (low, high) = state.seen.difference_interval(p_a, p_b, phi, ALPHA);
     let value = p_b - p_a;
     let what = if latency { format!(" of requests above {} ms", bound(track)) } else { String::new() };
@@ -147,7 +154,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     }
     let n = expected(state, step);
     let to_pass = |t: &Track| windows_to_pass(n, t.stable.rate(), t.pass_margin(), t.phi(), t.pass.log_value());
-    let windows = if shares.pass_evidence().is_some_and(|e| e >= PASS_AT) {
+    let windows = if passed {
         Some(0.0)
     } else {
         shares.tracks.iter().filter(|t| t.proves).map(to_pass).try_fold(0.0f64, |most, w| w.map(|w| most.max(w)))
@@ -212,7 +219,10 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let upper = drift::upper_bound(layout, &state.seen, planned, phi);
     let pass_limit = drift::pass_limit(*pass, step.next_weight);
     let name = if matches!(source, DriftSource::Counter { .. }) { "total variation" } else { "Kolmogorov-Smirnov distance" };
-    let mut message = format!("{name} {distance:.3} (limit {rollback}; v1 against v1: {chance:.3}), {}", counted(state));
+    let passed = upper <= pass_limit;
+    let harmed = context.failed || drift.held || drift.harm(alpha) >= super::FAIL_AT;
+    let against = if passed && !harmed { format!("proved to be below {pass_limit:.3}") } else { format!("limit {rollback}") };
+    let mut message = format!("{name} {distance:.3} ({against}; v1 against v1: {chance:.3}), {}", counted(state));
     let (a, b) = (state.seen.stable(), state.seen.canary());
     let named = |at: usize| {
         let label = match layout {
@@ -247,7 +257,6 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let half = super::distance::distance_half_width(&counts(&a, state.seen.stable_effective()), &counts(&b, state.seen.n_b), ALPHA, phi);
     let (low, high) = ((distance - half).max(0.0), (distance + half).min(1.0));
     let distances = effect::distances(layout, &state.seen, phi);
-    let passed = upper <= pass_limit;
     let windows = if passed {
         Some(0.0)
     } else {

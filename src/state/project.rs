@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{State, is_running};
+use super::{Run, State, is_running};
 use crate::api::names::{condition, reason};
 use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus, Verdict};
-use crate::observe::{Look, Observation};
+use crate::judge::{Late, Slowest, StepTerms, forecast_plan};
+use crate::observe::{Look, Observation, brief::terms};
 
 /// Where a rollout stands: what the phase and the conditions are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,8 +103,9 @@ fn conditions(
         } else if look.is_some() {
             rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, "every metric returns data".to_owned()));
         }
-        match look.and_then(|look| look.judgement.infeasible.clone()) {
-            Some(text) => rows.push((condition::FEASIBLE, false, reason::TRAFFIC_TOO_LOW, text)),
+        match look.and_then(|look| late(run, look, now)) {
+            Some(Late::Deadline(words)) => rows.push((condition::FEASIBLE, false, reason::TRAFFIC_TOO_LOW, words)),
+            Some(Late::Hold(words)) => rows.push((condition::FEASIBLE, true, reason::AS_PLANNED, words)),
             None if look.is_some_and(|look| look.problem.is_none() && look.judgement.windows > 0) => {
                 rows.push((condition::FEASIBLE, true, reason::AS_PLANNED, "the traffic is enough for the plan".to_owned()));
             }
@@ -135,6 +137,28 @@ fn conditions(
         }
     }
     made
+}
+
+/// Which step the traffic is not enough for: the present one by what it has shown, later ones by the forecast. A deadline comes before a hold.
+fn late(run: &Run, look: &Look, now: Timestamp) -> Option<Late> {
+    let step = run.present();
+    let short = |slowest: &Slowest| {
+        let step = step?;
+        slowest.late(run.spent(now) / 60.0, step.hold.as_secs_f64() / 60.0, step.deadline.as_secs_f64() / 60.0)
+    };
+    let present = look.judgement.slowest.as_ref().and_then(short);
+    let (metrics, from) = (&run.plan.analysis.metrics, run.step.map_or(0, |step| step + 1));
+    let later = |(rps, errors): (f64, f64)| {
+        let rest = || run.plan.steps.iter().skip(from);
+        let terms: Vec<StepTerms> = terms(&run.plan).into_iter().skip(from).collect();
+        let (holds, deadlines): (Vec<f64>, Vec<f64>) = rest().map(|step| (step.hold.as_secs_f64(), step.deadline.as_secs_f64())).unzip();
+        forecast_plan(metrics, &terms, run.plan.analysis.interval.as_secs_f64(), rps, &holds, &deadlines, errors).late
+    };
+    let later = look.evidence.usual(metrics).and_then(later);
+    match (present, later) {
+        (Some(Late::Hold(_)), Some(Late::Deadline(words))) => Some(Late::Deadline(words)),
+        (present, later) => present.or(later),
+    }
 }
 
 /// Whether two statuses say the same. Left out is what rides on the next write: numbers and verdict, which change at every look, and,

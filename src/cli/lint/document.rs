@@ -128,7 +128,7 @@ fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) -> 
         report.outlook = None;
         found = None;
     }
-    if let Some(words) = report.outlook.as_ref().and_then(|outlook| outlook.infeasible.clone()) {
+    if let Some(words) = report.outlook.as_ref().and_then(|outlook| outlook.late.clone()) {
         report.warnings.push(Fault::new("spec.strategy", words, ""));
     }
     found

@@ -22,9 +22,9 @@ pub struct Outlook {
     pub steps: Vec<StepOutlook>,
     /// What of each metric is found by the end of the plan.
     pub reach: Vec<Reach>,
-    /// Why the plan cannot be decided at this traffic, with the change that would do.
+    /// Which step is too short at this traffic, by its deadline or else by its hold, with the change that would do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub infeasible: Option<String>,
+    pub late: Option<String>,
 }
 
 /// What can be proved and seen in one step.
@@ -65,7 +65,7 @@ pub(super) fn outlook(plan: &Plan, rps: f64, error_rate: f64) -> Option<Outlook>
         minutes_to_detect: found.minutes_to_detect,
         slowest: found.slowest,
     });
-    Some(Outlook { rps, error_rate, steps: steps.collect(), reach: found.reach, infeasible: found.infeasible })
+    Some(Outlook { rps, error_rate, steps: steps.collect(), reach: found.reach, late: found.late.map(|late| late.words().to_owned()) })
 }
 
 impl Outlook {

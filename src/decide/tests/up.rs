@@ -5,8 +5,10 @@ use serde_json::json;
 use super::world::World;
 use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
+use crate::judge::Slowest;
 use crate::observe::Problem;
 use crate::plan::Plan;
+use crate::state::{Stance, project};
 
 #[test]
 fn a_healthy_canary_goes_5_20_50_100_and_is_promoted() {
@@ -294,4 +296,28 @@ fn without_room_nothing_is_told_as_advanced_and_a_person_is_asked_once() {
     world.pods("v2", "bbb", 3, 3);
     world.wait(1);
     assert_eq!(world.share("v2"), 50);
+}
+
+#[test]
+fn feasible_looks_at_the_deadline_and_at_the_hold_of_the_step() {
+    let mut world = World::new(); // hold 1 min, deadline 10 min
+    world.reach(5);
+    let mut feasible = |minutes: Option<f64>| {
+        world.slowest =
+            minutes.map(|more| Slowest { metric: "errorRate".into(), weight: 0.05, rps: 40.0, shown: 0.5, minutes: Some(more) });
+        let stance =
+            Stance { phase: world.phase(), reason: "", message: String::new(), stalled: false, traffic: (true, "", String::new()) };
+        let status = project(&world.state, &stance, &world.seen(false), Vec::new(), None, world.now);
+        let found = status.conditions.into_iter().find(|condition| condition.type_ == "Feasible").unwrap();
+        (found.status, found.reason, found.message)
+    };
+    let as_planned = |words: &str| ("True".to_owned(), "AsPlanned".to_owned(), words.to_owned());
+    assert_eq!(feasible(None), as_planned("the traffic is enough for the plan"));
+    assert_eq!(feasible(Some(0.5)), as_planned("the traffic is enough for the plan"));
+    let (status, reason, message) = feasible(Some(5.0));
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "AsPlanned"));
+    assert!(message.contains("later than the hold of 60 s: the weight waits for the proof"), "{message}");
+    let (status, reason, message) = feasible(Some(30.0));
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "TrafficTooLow"));
+    assert!(message.contains("needs about 30 min more, beyond the deadline of 10 min; a weight of "), "{message}");
 }

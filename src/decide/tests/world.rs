@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, Verdict};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
-use crate::judge::{Evidence, Judgement, incident::Incident};
+use crate::judge::{Evidence, Judgement, Slowest, incident::Incident};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
 use crate::plan::Plan;
 use crate::route::{Fence, RouteFault, View, find, patch, release};
@@ -30,6 +30,8 @@ pub(super) struct World {
     pub(super) crossing: &'static str,
     pub(super) no_harm: bool,
     pub(super) incident: Option<Incident>,
+    /// What a healthy canary would wait for.
+    pub(super) slowest: Option<Slowest>,
     /// No look has come yet.
     pub(super) blind: bool,
     pub(super) windows: u32,
@@ -69,6 +71,7 @@ impl World {
             crossing: "drift",
             no_harm: false,
             incident: None,
+            slowest: None,
             blind: false,
             windows: 0,
             problem: None,
@@ -142,7 +145,7 @@ impl World {
                 windows: self.windows,
                 step_requests: 1000,
                 exposure: Exposure::default(),
-                infeasible: None,
+                slowest: self.slowest.clone(),
                 incident: self.incident.clone(),
             },
             ready: self.problem.is_none(),
