@@ -1,7 +1,7 @@
 //! The tables of docs/statistics.md: `cargo bench --bench montecarlo -- --runs 1000 --found 300 --seed 1`.
 //!
 //! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `drift`, `stress`, `speed`) choose tables; `--world` and
-//! `--rps` choose rows and columns of the first two.
+//! `--rps` choose rows and columns; `--hours` is how long stable's traffic is watched before the rollout (12).
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench, with the worlds of the tests")]
 
@@ -29,11 +29,13 @@ struct Options {
     /// The only world, and the only rate.
     world: Option<String>,
     rps: Option<f64>,
+    /// Hours of stable traffic before the rollout.
+    hours: f64,
 }
 
 impl Options {
     fn read() -> Self {
-        let mut options = Self { nulls: 1000, found: 300, seed: 1, tables: Vec::new(), world: None, rps: None };
+        let mut options = Self { nulls: 1000, found: 300, seed: 1, tables: Vec::new(), world: None, rps: None, hours: 12.0 };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             let mut number = || args.next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{arg} takes a number"));
@@ -43,6 +45,7 @@ impl Options {
                 "--found" => options.found = number() as usize,
                 "--seed" => options.seed = number(),
                 "--rps" => options.rps = Some(number() as f64),
+                "--hours" => options.hours = number() as f64,
                 "--world" => options.world = args.next(),
                 "--bench" => {}
                 name => options.tables.push(name.to_owned()),
@@ -90,14 +93,14 @@ fn main() {
 fn speed(options: &Options) {
     let plan = plan("15m", "15m", metrics(Margins::Default));
     let clock = haldane::clock::Clock::system();
-    let played = timed(&plan, NULLS[0].1, "", 100.0).play(options.nulls, options.seed);
+    let played = timed(&plan, NULLS[0].1, "", 100.0, options.hours).play(options.nulls, options.seed);
     let (runs, seconds) = (played.len(), clock.elapsed().as_secs_f64());
     println!("\n### Speed\n\n{runs} rehearsals of an hour at 100 requests a second with 12 h of history: {seconds:.1} s");
 }
 
-/// Every step takes its hold, whether it was proved or not; 12 h of history.
-fn timed<'a>(plan: &'a Plan, world: &'a str, canary: &'a str, rps: f64) -> Cell<'a> {
-    Cell { plan, world, canary, rps, hours: 12.0, hands: Hands::PromoteAtDeadline }
+/// Every step takes its hold, whether it was proved or not.
+fn timed<'a>(plan: &'a Plan, world: &'a str, canary: &'a str, rps: f64, hours: f64) -> Cell<'a> {
+    Cell { plan, world, canary, rps, hours, hands: Hands::PromoteAtDeadline }
 }
 
 fn percent(share: f64) -> String {
@@ -129,7 +132,7 @@ fn nulls(options: &Options) {
     let plans = MARGINS.map(|margins| plan("15m", "15m", metrics(margins)));
     for (name, world) in NULLS.into_iter().filter(|(name, _)| options.plays(name)) {
         let mut by: BTreeMap<String, usize> = BTreeMap::new();
-        let of = |rps| timed(&plans[0], world, "", rps).play_each(&plans.each_ref(), options.nulls, options.seed);
+        let of = |rps| timed(&plans[0], world, "", rps, options.hours).play_each(&plans.each_ref(), options.nulls, options.seed);
         let cells = both(&options.rates(), &plans, of, |played| {
             played.iter().filter(|one| one.ending == Ending::RolledBack).for_each(|one| *by.entry(blamed(one)).or_default() += 1);
             percent(rolled_back(played))
@@ -153,7 +156,7 @@ fn regressions(options: &Options) {
     println!("|---|---|---|");
     let plans = MARGINS.map(|margins| plan("15m", "15m", metrics(margins)));
     for one in REGRESSIONS.iter().filter(|one| options.plays(one.name)) {
-        let of = |rps| timed(&plans[0], one.world, one.canary, rps).play_each(&plans.each_ref(), options.found, options.seed);
+        let of = |rps| timed(&plans[0], one.world, one.canary, rps, options.hours).play_each(&plans.each_ref(), options.found, options.seed);
         let cells = both(&options.rates(), &plans, of, |played| at(found(played, one.metric, 45.0)));
         println!("| {} | {cells} |", one.name);
     }
@@ -162,19 +165,33 @@ fn regressions(options: &Options) {
 /// Healthy canaries with the default limits, hold 5 min, deadline 1 h.
 fn healthy(options: &Options) {
     println!(
-        "\n### Healthy canaries: promoted % @ median minutes; held by a limit %; rolled back % ({} rehearsals a cell)\n",
+        "\n### Healthy canaries ({} rehearsals a cell): promoted % @ median minutes until 100 % (three holds are 15); holds alone % / with at most a minute more %; held by a limit %; rolled back %\n",
         options.found
     );
     println!("| requests a second | forecast, minutes | quiet 0.1 % | quiet 1 % | bursty 0.1 % | bursty 1 % |");
     println!("|---|---|---|---|---|---|");
     let plan = plan("5m", "1h", metrics(Margins::Default));
-    for rps in [1.0, 5.0, 10.0, 50.0, 100.0, 500.0] {
+    let bake = plan.steps.last().map_or(0.0, |step| step.hold.as_secs_f64() / 60.0);
+    let holds: f64 = plan.steps.iter().map(|step| step.hold.as_secs_f64() / 60.0).sum();
+    for rps in [1.0, 5.0, 10.0, 50.0, 100.0, 500.0].into_iter().filter(|rps| options.rps.is_none_or(|only| only == *rps)) {
         let cells: Vec<String> = [NULLS[0], NULLS[2], NULLS[3], NULLS[4]]
             .iter()
             .map(|(_, world)| {
-                let cell = Cell { plan: &plan, world, canary: "", rps, hours: 12.0, hands: Hands::Approve };
+                let cell = Cell { plan: &plan, world, canary: "", rps, hours: options.hours, hands: Hands::Approve };
                 let played = cell.play(options.found, options.seed);
-                format!("{}; {}; {}", at(promoted(&played)), percent(held_by_limit(&played)), percent(rolled_back(&played)))
+                let (share, minutes) = promoted(&played);
+                let within = |more: f64| {
+                    let quick = |one: &&Played| one.ending == Ending::Promoted && one.minutes <= holds + more + 1e-6;
+                    percent(played.iter().filter(quick).count() as f64 / played.len().max(1) as f64)
+                };
+                format!(
+                    "{}; {} / {}; {}; {}",
+                    at((share, minutes.map(|minutes| minutes - bake))),
+                    within(0.0),
+                    within(1.0),
+                    percent(held_by_limit(&played)),
+                    percent(rolled_back(&played))
+                )
             })
             .collect();
         println!("| {rps} | {} | {} |", forecast(&plan, rps), cells.join(" | "));
@@ -198,10 +215,12 @@ fn drift(options: &Options) {
     );
     println!("| world | quiet | bursty |");
     println!("|---|---|---|");
-    let plan = plan("15m", "15m", metrics(Margins::Default));
+    // Drift alone: the limit that holds has an error rate of its own.
+    let drift = json!({"counter": "model_prediction_class_total", "class": "class"});
+    let plan = plan("15m", "15m", json!([{ "drift": drift }]));
     let cell = |world: &str| {
         rates(|rps| {
-            let played: Vec<Played> = timed(&plan, world, "", rps).play(options.nulls, options.seed);
+            let played: Vec<Played> = timed(&plan, world, "", rps, options.hours).play(options.nulls, options.seed);
             format!("{}; {}", percent(held_by_limit(&played)), percent(rolled_back(&played)))
         })
     };
@@ -225,10 +244,10 @@ fn stress(options: &Options) {
     let plans =
         [json!([{"errorRate": {"relative": 1, "absolute": 0}}]), json!([{"errorRate": {}}])].map(|metrics| plan("15m", "15m", metrics));
     let line = |name: &str, world: &str| {
-        let of = |rps| timed(&plans[0], world, "", rps).play_each(&plans.each_ref(), options.nulls, options.seed);
+        let of = |rps| timed(&plans[0], world, "", rps, options.hours).play_each(&plans.each_ref(), options.nulls, options.seed);
         let nulls = both(&RATES, &plans, of, |played| percent(rolled_back(played)));
         let twice =
-            rates(|rps| at(found(&timed(&plans[1], world, "errors=0.01", rps).play(options.found, options.seed), "errorRate", 45.0)));
+            rates(|rps| at(found(&timed(&plans[1], world, "errors=0.01", rps, options.hours).play(options.found, options.seed), "errorRate", 45.0)));
         println!("| {name} | {nulls} | {twice} |");
     };
     line("no noise", "stable: {errors: 0.005}");

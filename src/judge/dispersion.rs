@@ -175,6 +175,10 @@ pub fn running(phi0: f64, squares: f64, count: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+    use rand_distr::{Distribution, Geometric, Poisson};
+
     use super::*;
 
     fn row(n: f64, x: f64) -> Row {
@@ -194,6 +198,31 @@ mod tests {
         let squares: Vec<f64> = squares.collect();
         let mean = squares.iter().sum::<f64>() / squares.len() as f64;
         assert!((Table::of_pods(&[window], &[1], &Layout::Events).column(0) - prior(mean)).abs() < 1e-12);
+    }
+
+    /// Three errors of a pod in a window, in bursts of three on average: five times the variance of single errors. Where a window shows but
+    /// few bursts the table reads a tenth less; the reserve of the running estimate makes up for it.
+    #[test]
+    fn bursts_of_rare_errors_are_found_in_pods_and_are_as_large_between_the_arms() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut burst = |pods: f64| {
+            let bursts = Poisson::new(pods).unwrap().sample(&mut rng) as u64;
+            (0..bursts).map(|_| 1.0 + Geometric::new(1.0 / 3.0).unwrap().sample(&mut rng) as f64).sum::<f64>()
+        };
+        let window: Vec<Vec<Row>> = (0..1440).map(|_| (0..10).map(|_| row(3000.0, burst(1.0))).collect()).collect();
+        for windows in [120, 1440] {
+            let found = Table::of_pods(&window[..windows], &BLOCKS, &Layout::Events).column(0);
+            assert!((4.2..5.8).contains(&found), "{found} from {windows} windows");
+        }
+        for weight in [0.05, 0.2, 0.5] {
+            let z = (0..4000).filter_map(|_| {
+                let (a, b) = (burst(10.0 * (1.0 - weight)), burst(10.0 * weight));
+                crate::judge::distance::pooled_z(30_000.0 * (1.0 - weight), a, 30_000.0 * weight, b)
+            });
+            let squares: Vec<f64> = z.map(|z| z * z).collect();
+            let found = squares.iter().sum::<f64>() / squares.len() as f64;
+            assert!((4.2..5.2).contains(&found), "{found} at {weight}");
+        }
     }
 
     #[test]
