@@ -104,15 +104,17 @@ struct RawRule {
     spec: Value,
 }
 
+// Of a custom resource nothing is certain: what is not as it should be is not there, and hinders no other object.
 impl From<RawRule> for Rule {
     fn from(raw: RawRule) -> Self {
-        let text = |value: &Value| -> Box<str> { value.as_str().unwrap_or_default().into() };
+        let text = |value: &Value, key: &str| -> Box<str> { value.get(key).and_then(Value::as_str).unwrap_or_default().into() };
         let labels = |subset: &Value| -> Labels {
-            let labels = subset["labels"].as_object().into_iter().flatten();
+            let labels = subset.get("labels").and_then(Value::as_object).into_iter().flatten();
             labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect()
         };
-        let subsets = raw.spec["subsets"].as_array().into_iter().flatten().map(|subset| (text(&subset["name"]), labels(subset))).collect();
-        Self { metadata: bare(raw.metadata), host: text(&raw.spec["host"]), subsets }
+        let subsets = raw.spec.get("subsets").and_then(Value::as_array).into_iter().flatten();
+        let subsets = subsets.map(|subset| (text(subset, "name"), labels(subset))).collect();
+        Self { metadata: bare(raw.metadata), host: text(&raw.spec, "host"), subsets }
     }
 }
 
@@ -274,6 +276,16 @@ mod tests {
         assert_eq!((&*slice.service, &*slice.pods), ("fraud", &[("a".into(), false), ("b".into(), true)][..]));
         let empty: Slice = serde_json::from_value(json!({"metadata": {"name": "fraud-y"}, "endpoints": null})).unwrap();
         assert!(empty.pods.is_empty());
+    }
+
+    #[test]
+    fn of_a_rule_that_is_not_as_it_should_be_the_rest_stays() {
+        let spec = json!({"host": "fraud", "subsets": [{"name": "v1"}, {"name": "v2", "labels": {"version": "v2", "odd": 7}}, "odd"]});
+        let rule: Rule = serde_json::from_value(json!({"metadata": {"name": "fraud"}, "spec": spec})).unwrap();
+        assert_eq!(rule.subset("v1"), Some(&Labels::default()));
+        assert_eq!(rule.subset("v2").map(|labels| labels.iter().collect::<Vec<_>>()), Some(vec![("version", "v2")]));
+        assert!(rule.subset("v3").is_none());
+        assert!(serde_json::from_value::<Rule>(json!({"metadata": {"name": "empty"}})).unwrap().host.is_empty());
     }
 
     #[test]

@@ -153,7 +153,7 @@ async fn query(State(world): State<Arc<World>>, form: String) -> Response {
     }
     let Some(time) = form.get("time") else {
         assert_eq!(form["query"], "vector(time())");
-        let now = Timestamp::now().as_millisecond() as f64 / 1000.0;
+        let now = Clock::system().now().as_millisecond() as f64 / 1000.0;
         let result = json!([{"metric": {}, "value": [now, now.to_string()]}]);
         return Json(json!({"status": "success", "data": {"resultType": "vector", "result": result}})).into_response();
     };
