@@ -59,8 +59,14 @@ type Candidate<'a> = (&'static str, &'a str, &'a str);
 /// Clocks that differ by more than this are not corrected but told: other times, of pods and of people, cannot be trusted either.
 const MOST_SKEW: Duration = Duration::from_secs(300);
 
+/// [`preflight`] of a Prometheus that goes on being asked, from now on in its own time.
+pub(super) async fn live(prometheus: &Prometheus, brief: &Brief, seconds: u64, at: Timestamp, clock: &Clock) -> Result<Found, Trouble> {
+    same_time(prometheus, brief, clock).await?;
+    preflight(prometheus, brief, seconds, at).await
+}
+
 /// Lets `prometheus` be asked in its own time; an error where the clocks are too far apart.
-pub(super) async fn same_time(prometheus: &Prometheus, brief: &Brief, clock: &Clock) -> Result<(), Trouble> {
+async fn same_time(prometheus: &Prometheus, brief: &Brief, clock: &Clock) -> Result<(), Trouble> {
     let ahead = prometheus.read_clock(clock).await?;
     let apart = Duration::from_secs(ahead.unsigned_abs().as_secs_f64().round() as u64);
     if apart <= MOST_SKEW {
