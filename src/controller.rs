@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::observe::cluster::Caches;
 use crate::observe::kept;
 use crate::observe::providers::Providers;
-use crate::reconcile::{Context, reconcile, retry};
+use crate::reconcile::{Context, Memories, reconcile, retry};
 use crate::server;
 use crate::tell::{Courier, Teller, event::Events};
 
@@ -114,19 +114,19 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
     let caches =
         Caches { rollouts: rollouts.clone(), virtual_services, destination_rules, slices, pods, virtual_service: virtual_service.clone() };
 
-    let providers = Providers::default();
-    let context = Arc::new(Context::new(
+    let context = Arc::new(Context {
         client,
-        caches.clone(),
-        leader.clone(),
+        caches: caches.clone(),
+        leader: leader.clone(),
         clock,
-        config.clone(),
-        providers,
+        config: config.clone(),
+        providers: Providers::default(),
         teller,
         events,
-        metrics.clone(),
-        wake.clone(),
-    ));
+        metrics: metrics.clone(),
+        wake: wake.clone(),
+        memories: Memories::default(),
+    });
 
     // Caches beside the Rollouts: each change asks for a pass of the Rollouts that it may concern.
     let asks = Asks { rollouts: rollouts.clone(), slices: caches.slices.clone(), wake: wake.clone() };
