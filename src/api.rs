@@ -6,12 +6,13 @@
 pub mod names;
 mod spec;
 mod status;
+mod strategy;
 
-pub use spec::{
-    Analysis, CanaryStrategy, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, OnInconclusive, Rollout,
-    RolloutSpec, StepSpec, Strategy, Traffic,
-};
+pub use spec::{Analysis, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, Rollout, RolloutSpec, Traffic};
 pub use status::{
     Actor, ArmValue, DecisionRecord, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, OutboxEntry, Outcome, Phase,
     RefusedRevision, RolloutStatus, StepStatus, Verdict, Version,
+};
+pub use strategy::{
+    AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,
 };

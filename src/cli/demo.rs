@@ -265,7 +265,7 @@ mod tests {
     fn the_manifest_of_the_demo_has_no_fault() {
         let rollout: Rollout = serde_yaml::from_str(MANIFEST).unwrap();
         let plan = Plan::parse(&rollout.spec).unwrap();
-        assert_eq!(plan.steps.iter().map(|s| s.weight).collect::<Vec<_>>(), [5, 20, 50, 100]);
+        assert_eq!(plan.steps.iter().map(|s| s.split.weight).collect::<Vec<_>>(), [5, 20, 50, 100]);
         assert_eq!(plan.analysis.metrics.len(), 3);
     }
 }

@@ -60,12 +60,12 @@ impl Pass<'_> {
         if let Some(message) = self.no_room(&step) {
             return Some(self.stance(Phase::Progressing, reason::CANARY_CAPACITY, message));
         }
-        let message = format!("{} goes to {} %", self.canary_words(), step.weight);
+        let message = format!("{} goes to {} %", self.canary_words(), step.split.weight);
         self.wake_in(0.05);
         if !self.seen.finalizer {
             self.act = Act::AddFinalizer;
         } else {
-            self.act = Act::Raise(self.wanted(step.weight, intent.epoch, Some(step.name.clone()), None));
+            self.act = Act::Raise(self.wanted(step.split.weight, intent.epoch, Some(step.name.clone()), None));
         }
         Some(self.stance(Phase::Progressing, reason::AS_PLANNED, message))
     }
@@ -88,7 +88,7 @@ impl Pass<'_> {
         }
         match run.present().cloned() {
             None => self.first_step(&run),
-            Some(step) if run.weight < step.weight => self.restore(&run, &step),
+            Some(step) if run.weight < step.split.weight => self.restore(&run, &step),
             Some(step) => self.next_step(&run, &step),
         }
     }
@@ -121,7 +121,7 @@ impl Pass<'_> {
             return self.ask(run, &step);
         }
         self.intend(0, None, false);
-        let mut message = format!("{} starts at {} %, compared with {}", version(&run.canary), step.weight, version(&run.stable));
+        let mut message = format!("{} starts at {} %, compared with {}", version(&run.canary), step.split.weight, version(&run.stable));
         if let Some(manager) = self.seen.route.as_ref().ok().and_then(|view| view.gitops()) {
             message.push_str(&format!("; {manager} applies spec.http as well: it must ignore the weights (docs/gitops.md)"));
         }
@@ -135,7 +135,7 @@ impl Pass<'_> {
             return self.stance(Phase::Holding, reason::CANARY_CAPACITY, message);
         }
         self.intend(run.step.unwrap_or(0), None, true);
-        let message = format!("{} goes back to {} %, the weight of its step", version(&run.canary), step.weight);
+        let message = format!("{} goes back to {} %, the weight of its step", version(&run.canary), step.split.weight);
         self.record(Outcome::Restored, reason::AS_PLANNED, message.clone(), "the step goes on".to_owned(), None);
         self.stance(Phase::Progressing, reason::AS_PLANNED, message)
     }
@@ -156,7 +156,7 @@ impl Pass<'_> {
             } else if !judged {
                 self.wake_in(0.2);
             }
-            let message = format!("{} % for {} of {}, {windows} windows counted", step.weight, seconds(held), seconds(hold));
+            let message = format!("{} % for {} of {}, {windows} windows counted", step.split.weight, seconds(held), seconds(hold));
             return self.hold_limit(run, look.as_ref()).unwrap_or_else(|| self.stance(Phase::Progressing, reason::HOLD_TIME, message));
         }
         if last {
@@ -171,7 +171,7 @@ impl Pass<'_> {
             return self.past_deadline(run, step).unwrap_or(stance);
         }
         self.past_deadline(run, step).unwrap_or_else(|| {
-            let message = format!("{} %: {}", step.weight, waiting_for(look.as_ref()));
+            let message = format!("{} %: {}", step.split.weight, waiting_for(look.as_ref()));
             self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message)
         })
     }
@@ -184,14 +184,14 @@ impl Pass<'_> {
         if next.approval && by.is_none() {
             return self.ask(run, &next);
         }
-        let from = run.present().map_or_else(|| "start".to_owned(), |step| format!("{} %", step.weight));
+        let from = run.present().map_or_else(|| "start".to_owned(), |step| format!("{} %", step.split.weight));
         let why = match &by {
             Some(by) => format!("by {}", by.name),
             None => self.look().map_or_else(|| "the hold is over".to_owned(), passed_words),
         };
         let outcome = if run.step.is_none() { Outcome::Started } else { Outcome::Advanced };
         self.intend(index, expires, false);
-        let message = format!("{} goes from {from} to {} %: {why}", version(&run.canary), next.weight);
+        let message = format!("{} goes from {from} to {} %: {why}", version(&run.canary), next.split.weight);
         self.record(outcome, reason::AS_PLANNED, message.clone(), self.what_comes(run, index), by);
         self.stance(Phase::Progressing, reason::AS_PLANNED, message)
     }
@@ -230,8 +230,12 @@ impl Pass<'_> {
     }
 
     fn ask(&mut self, run: &Run, next: &Step) -> Stance {
-        let message =
-            format!("step {} ({} %) asks for a person: {}", next.name, next.weight, self.look().map_or_else(String::new, passed_words));
+        let message = format!(
+            "step {} ({} %) asks for a person: {}",
+            next.name,
+            next.split.weight,
+            self.look().map_or_else(String::new, passed_words)
+        );
         let now = self.now;
         if let Some(run) = &mut self.state.run {
             run.pause = Some(Pause { reason: reason::APPROVAL_REQUIRED.to_owned(), message: message.clone(), since: now, by: None });
@@ -261,7 +265,7 @@ impl Pass<'_> {
         }
         let look = self.look().cloned();
         let because = waiting_for(look.as_ref());
-        let over = format!("{} % for {}, past its deadline of {}", step.weight, seconds(spent), seconds(deadline));
+        let over = format!("{} % for {}, past its deadline of {}", step.split.weight, seconds(spent), seconds(deadline));
         match step.on_inconclusive {
             OnInconclusive::Rollback => {
                 let message = format!("{over}, and onInconclusive is Rollback: {because}");
@@ -334,7 +338,7 @@ impl Pass<'_> {
         let ready = self.ready(&run.canary.subset);
         let need = match run.plan.capacity {
             Capacity::Any => 1,
-            Capacity::Proportional => (u32::from(step.weight) * run.stable_pods).div_ceil(200).max(1),
+            Capacity::Proportional => (u32::from(step.split.weight) * run.stable_pods).div_ceil(200).max(1),
         };
         if ready >= need {
             return None;
@@ -343,7 +347,7 @@ impl Pass<'_> {
         let workload = workload.unwrap_or_else(|| run.canary.subset.clone());
         Some(format!(
             "{} % needs {need} ready pods of {}, {ready} are: kubectl -n {} scale deployment {workload} --replicas={need}",
-            step.weight, run.canary.subset, self.seen.namespace
+            step.split.weight, run.canary.subset, self.seen.namespace
         ))
     }
 
@@ -356,7 +360,7 @@ impl Pass<'_> {
         };
         format!(
             "{} % for at least {}; {what}; {} must keep all of its pods",
-            step.weight,
+            step.split.weight,
             seconds(step.hold.as_secs_f64()),
             run.stable.subset
         )

@@ -7,26 +7,45 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Arm, Brief, StepKey, Subset};
 use crate::api::Outcome;
 use crate::judge::{Evidence, StepTerms};
-use crate::plan::{AnalysisPlan, Plan};
+use crate::plan::{AnalysisPlan, Plan, Split};
 use crate::state::State;
 
 /// For so long after a rollout its canary's traffic is watched until it has gone.
 const DRAIN: SignedDuration = SignedDuration::from_mins(10);
 
+/// Share of the users that a match is taken for before any is seen, 0 to 1.
+const COHORT: f64 = 0.05;
+
 /// Terms of every step of a plan.
 pub fn terms(plan: &Plan) -> Vec<StepTerms> {
     let interval = plan.analysis.interval.as_secs_f64().max(0.001);
-    let share = |weight: u8| f64::from(weight) / 100.0;
     plan.steps
         .iter()
         .enumerate()
         .map(|(index, step)| StepTerms {
-            weight: share(step.weight),
-            next_weight: plan.steps.get(index + 1).map_or(1.0, |next| share(next.weight)),
+            weight: counted(&step.split),
+            next_weight: opens_to(plan, index),
             planned_windows: (step.hold.as_secs_f64() / interval).ceil().clamp(1.0, 1e6) as u32,
             without: step.without.clone(),
         })
         .collect()
+}
+
+fn share(percent: u8) -> f64 {
+    f64::from(percent) / 100.0
+}
+
+/// Canary's share of all requests that are counted in a step, copies among them.
+fn counted(split: &Split) -> f64 {
+    let cohort = if split.matches.is_empty() { 0.0 } else { COHORT };
+    let (users, copies) = (cohort + (1.0 - cohort) * share(split.weight), share(split.mirror));
+    (users + copies) / (1.0 + copies)
+}
+
+/// The weight that a Pass of a step opens the way to: the next one there is, 1 if none comes after (statistics 2j).
+fn opens_to(plan: &Plan, index: usize) -> f64 {
+    let later = plan.steps.iter().skip(index + 1).map(|step| step.split.weight);
+    later.into_iter().find(|weight| *weight > 0).map_or(1.0, share)
 }
 
 /// What the sampler of this Rollout is told; `None`: nothing to measure.

@@ -39,9 +39,11 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
             warn("onInconclusive has nothing to decide: there are no metrics".into(), "leave it out".into());
         }
     }
-    if let [step] = plan.steps.as_slice() {
+    if let [step] = plan.steps.as_slice()
+        && plan.promotes()
+    {
         let message = format!("all users see the canary at once, at step {}: there is nothing to compare it with", step.name);
-        warnings.push(Fault::new("spec.strategy", message, "put a smaller weight before it"));
+        warnings.push(Fault::new("spec.strategy", message, "put a smaller weight, a match or a mirror before it"));
     }
     if !judged {
         let message = "is empty: the canary is not compared with anything, the holds alone decide";
@@ -75,5 +77,5 @@ pub(super) fn summary(plan: &Plan) -> String {
 
 fn word(step: &Step) -> String {
     let approval = if step.approval { " (approval first)" } else { "" };
-    format!("{} %{approval}", step.weight)
+    format!("{}{approval}", step.split.words())
 }
