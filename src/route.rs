@@ -6,11 +6,16 @@
 
 mod claim;
 mod find;
+mod mirror;
+mod own;
 mod patch;
 
-pub use claim::{Claim, Latch, Original};
-pub use find::{Entry, RouteFault, View, find, other_routes};
+pub use claim::{Claim, Latch, Original, Written};
+pub use find::{Entry, OwnState, RouteFault, View, find, other_routes};
+pub use own::{MatchConflict, Own};
 pub use patch::{Fence, Wanted, patch, release};
 
+#[cfg(test)]
+mod frame_tests;
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ pub async fn raise(desk: &Desk, rollout: &Rollout, view: &View, wanted: &Wanted)
     if now.entries != view.entries || now.claim != view.claim || now.index != view.index {
         return Err(ActError::Stale("the VirtualService".to_owned()));
     }
-    match write(desk, view, route::patch(&now, wanted, Fence::Version)).await {
+    match write(desk, view, patch(&now, wanted, Fence::Version)?).await {
         // 422 is a failed test as well as a refusal: only a look tells.
         Err(ActError::Refused(message)) => {
             let after = read(desk, &view.virtual_service).await?;
@@ -52,7 +52,7 @@ pub async fn raise(desk: &Desk, rollout: &Rollout, view: &View, wanted: &Wanted)
 /// # Errors
 /// `Stale` when a newer controller wrote meanwhile, `Refused` when a webhook says no.
 pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, ActError> {
-    match write(desk, view, route::patch(view, wanted, Fence::Identity)).await {
+    match write(desk, view, patch(view, wanted, Fence::Identity)?).await {
         Err(ActError::Refused(message)) => {
             let object = read(desk, &view.virtual_service).await?;
             let now = find(&object, view)?;
@@ -65,7 +65,7 @@ pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, A
             if now.entries == view.entries && now.index == view.index && now.resource_version == view.resource_version {
                 return Err(ActError::Refused(message));
             }
-            write(desk, &now, route::patch(&now, wanted, Fence::Identity)).await
+            write(desk, &now, patch(&now, wanted, Fence::Identity)?).await
         }
         other => other,
     }
@@ -76,16 +76,21 @@ pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, A
 /// # Errors
 /// As [`lower`].
 pub async fn release(desk: &Desk, view: &View, stable: &str) -> Result<Value, ActError> {
-    match write(desk, view, route::release(view, stable)).await {
+    match write(desk, view, route::release(view, stable, None)).await {
         Err(ActError::Refused(message)) => {
             let now = find(&read(desk, &view.virtual_service).await?, view)?;
             if now.resource_version == view.resource_version {
                 return Err(ActError::Refused(message));
             }
-            write(desk, &now, route::release(&now, stable)).await
+            write(desk, &now, route::release(&now, stable, None)).await
         }
         other => other,
     }
+}
+
+/// A match that cannot be joined any more is something that changed meanwhile.
+fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<json_patch::Patch, ActError> {
+    route::patch(view, wanted, fence).map_err(|conflict| ActError::Stale(conflict.to_string()))
 }
 
 fn find(object: &Value, view: &View) -> Result<View, ActError> {

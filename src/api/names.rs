@@ -39,6 +39,8 @@ pub mod reason {
     pub const ROUTE_NOT_FOUND: &str = "RouteNotFound";
     /// More than one http route fits and the spec names none.
     pub const ROUTE_AMBIGUOUS: &str = "RouteAmbiguous";
+    /// The route leaves it to another VirtualService where its requests go.
+    pub const ROUTE_DELEGATED: &str = "RouteDelegated";
     /// Another controller owns the VirtualService.
     pub const OWNED_BY_OTHER: &str = "OwnedByAnotherController";
     /// The subset is in no DestinationRule.

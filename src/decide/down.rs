@@ -5,6 +5,7 @@ use crate::api::names::reason;
 use crate::api::{Actor, Outcome, Phase, Verdict};
 use crate::command::Command;
 use crate::observe::Look;
+use crate::plan::Share;
 use crate::route::{Claim, Latch, RouteFault, Wanted};
 use crate::state::{Down, Stance};
 
@@ -222,6 +223,7 @@ impl Pass<'_> {
         Wanted {
             stable: run.map(|run| run.stable.subset.clone()).unwrap_or_default(),
             canary: subset.clone(),
+            matches: Vec::new(),
             claim: Claim {
                 rollout: self.seen.name.clone(),
                 uid: self.seen.uid.clone(),
@@ -229,7 +231,8 @@ impl Pass<'_> {
                 subset,
                 revision,
                 step,
-                weight,
+                share: Share::weight(weight),
+                own: None,
                 lowered: None,
                 latch: latch.or(kept),
                 original: found.map(|claim| claim.original).unwrap_or_default(),

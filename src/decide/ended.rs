@@ -75,7 +75,7 @@ impl Pass<'_> {
             );
             return self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message);
         }
-        let nothing_left = release(view, &stable).0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_)));
+        let nothing_left = release(view, &stable, None).0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_)));
         self.act = if nothing_left { Act::DropFinalizer } else { Act::Release { stable } };
         self.stance(Phase::RollingBack, reason::AS_PLANNED, "being deleted: the route goes back to its original shape")
     }

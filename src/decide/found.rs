@@ -33,7 +33,7 @@ impl Pass<'_> {
         }
         let share = view.share(&claim.subset);
         let arrived = self.state.run.as_ref().and_then(|run| run.intent.as_ref()).is_some_and(|intent| intent.epoch == claim.epoch);
-        if arrived && share == claim.weight {
+        if arrived && share == claim.share.weight {
             self.raised(&claim);
         }
     }
@@ -137,7 +137,7 @@ impl Pass<'_> {
 
 /// The weight of a claim is what is programmed now; counts of another weight end here.
 fn reopen(run: &mut Run, claim: &Claim, now: jiff::Timestamp) {
-    run.weight = claim.weight;
+    run.weight = claim.share.weight;
     run.read_back = claim.epoch;
     run.key_epoch = claim.epoch;
     run.since = Some(now);

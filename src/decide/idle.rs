@@ -5,7 +5,7 @@ use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Version};
 use crate::judge::Evidence;
 use crate::observe::{Holder, Subset};
-use crate::plan::Plan;
+use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
 use crate::state::{Run, Stance};
 
@@ -226,14 +226,14 @@ impl Pass<'_> {
         }
         let claim = Claim {
             epoch: self.state.epoch + 1,
-            weight: 0,
+            share: Share::NONE,
             step: None,
             lowered: Some(reason::SHARE_RAISED.to_owned()),
             subset: latch.subset.clone(),
             revision: latch.revision.clone(),
             ..claim.clone()
         };
-        self.act = Act::Lower(Wanted { stable: stable.subset.clone(), canary: latch.subset.clone(), claim });
+        self.act = Act::Lower(Wanted { stable: stable.subset.clone(), canary: latch.subset.clone(), matches: Vec::new(), claim });
         self.wake_in(0.05);
         Some(self.stalled(phase_of(latch.outcome), reason::SHARE_RAISED, message))
     }

@@ -23,7 +23,7 @@ impl Pass<'_> {
             return Some(self.stance(Phase::Progressing, reason::AS_PLANNED, "the cache is behind: the route is read again"));
         }
         let said = match ours {
-            Some(claim) if !old => claim.weight,
+            Some(claim) if !old => claim.share.weight,
             _ => run.weight,
         };
         if share > said {

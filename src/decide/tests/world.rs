@@ -164,9 +164,9 @@ impl World {
 
     fn perform(&mut self, decision: &Decision) {
         let written = match (&decision.act, self.find()) {
-            (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version)),
-            (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity)),
-            (Act::Release { stable }, Ok(view)) => Some(release(&view, stable)),
+            (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version).unwrap()),
+            (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity).unwrap()),
+            (Act::Release { stable }, Ok(view)) => Some(release(&view, stable, None)),
             _ => None,
         };
         match &decision.act {
