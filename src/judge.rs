@@ -323,6 +323,7 @@ impl Evidence {
         let errors = metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
         Exposure {
             canary_requests: whole(self.canary_requests),
+            mirrored_requests: None,
             stable_requests: whole(self.stable_requests),
             canary_errors: errors.then(|| whole(self.canary_errors)),
             seconds: self.since.zip(self.until).map_or(0, |(since, until)| until.as_second() - since.as_second()),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RefusedCommand};
 use crate::judge::{Evidence, Judgement, StepTerms};
-use crate::plan::{AnalysisPlan, Plan};
+use crate::plan::{AnalysisPlan, Plan, Share};
 use crate::route::{RouteFault, View};
 
 /// Everything that a decision is made of, beside the state.
@@ -131,8 +131,9 @@ pub struct StepKey {
     pub epoch: i64,
     /// Index of the step; `None` before the first (preflight) and after the last word (drain).
     pub step: Option<usize>,
-    /// Canary's programmed share in percent.
-    pub weight: u8,
+    /// What the canary gets, as programmed.
+    #[serde(flatten)]
+    pub share: Share,
 }
 
 /// The pods of one arm.

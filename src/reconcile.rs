@@ -220,7 +220,7 @@ async fn mutate(
     let answer = match &decision.act {
         Act::Raise(wanted) => act::raise(desk, rollout, view, wanted).await,
         Act::Lower(wanted) => act::lower(desk, view, wanted).await,
-        Act::Release { stable } => act::release(desk, view, stable).await,
+        Act::Release { stable, canary } => act::release(desk, view, stable, canary.as_deref()).await,
         Act::AddFinalizer => {
             memory.rollout = Some(act::add_finalizer(desk, rollout).await?);
             return Ok(true);

@@ -11,9 +11,14 @@ mod own;
 mod patch;
 
 pub use claim::{Claim, Latch, Original, Written};
-pub use find::{Entry, OwnState, RouteFault, View, find, other_routes};
+pub use find::{Entry, OwnRoute, RouteFault, View, find, other_routes};
 pub use own::{MatchConflict, Own};
 pub use patch::{Fence, Wanted, patch, release};
+
+/// What is at a JSON pointer; null where nothing is.
+fn at<'v>(value: &'v serde_json::Value, pointer: &str) -> &'v serde_json::Value {
+    value.pointer(pointer).unwrap_or(&serde_json::Value::Null)
+}
 
 #[cfg(test)]
 mod frame_tests;

@@ -34,7 +34,7 @@ pub async fn raise(desk: &Desk, rollout: &Rollout, view: &View, wanted: &Wanted)
     }
     let object = read(desk, &view.virtual_service).await?;
     let now = find(&object, view)?;
-    if now.entries != view.entries || now.claim != view.claim || now.index != view.index {
+    if !now.same_split(view) || now.claim != view.claim {
         return Err(ActError::Stale("the VirtualService".to_owned()));
     }
     match write(desk, view, patch(&now, wanted, Fence::Version)?).await {
@@ -62,7 +62,7 @@ pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, A
             if now.claim != view.claim {
                 return Err(ActError::Stale("our annotation changed".to_owned()));
             }
-            if now.entries == view.entries && now.index == view.index && now.resource_version == view.resource_version {
+            if now.same_split(view) && now.resource_version == view.resource_version {
                 return Err(ActError::Refused(message));
             }
             write(desk, &now, patch(&now, wanted, Fence::Identity)?).await
@@ -75,14 +75,14 @@ pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, A
 ///
 /// # Errors
 /// As [`lower`].
-pub async fn release(desk: &Desk, view: &View, stable: &str) -> Result<Value, ActError> {
-    match write(desk, view, route::release(view, stable, None)).await {
+pub async fn release(desk: &Desk, view: &View, stable: &str, canary: Option<&str>) -> Result<Value, ActError> {
+    match write(desk, view, route::release(view, stable, canary)).await {
         Err(ActError::Refused(message)) => {
             let now = find(&read(desk, &view.virtual_service).await?, view)?;
             if now.resource_version == view.resource_version {
                 return Err(ActError::Refused(message));
             }
-            write(desk, &now, route::release(&now, stable, None)).await
+            write(desk, &now, route::release(&now, stable, canary)).await
         }
         other => other,
     }

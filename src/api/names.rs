@@ -117,6 +117,16 @@ pub mod reason {
     pub const PLAN_CHANGED: &str = "PlanChanged";
     /// The canary's pods changed in the middle.
     pub const CANARY_CHANGED: &str = "CanaryChanged";
+    /// A person took a promotion back.
+    pub const AFTER_PROMOTION: &str = "RolledBackAfterPromotion";
+    /// The last step has passed, and the canary was not to become stable.
+    pub const PASSED: &str = "Passed";
+    /// A route above takes every request.
+    pub const ROUTE_UNREACHABLE: &str = "RouteUnreachable";
+    /// A step's match cannot be joined with the route's own.
+    pub const MATCH_CONFLICT: &str = "MatchConflict";
+    /// The route has a mirror of its own that stands in the way of ours.
+    pub const MIRROR_CONFLICT: &str = "MirrorConflict";
     /// All is well.
     pub const AS_PLANNED: &str = "AsPlanned";
 }

@@ -1,9 +1,8 @@
 //! Nothing is rolled out: what is stable, whether something new is wanted, whether it may start.
 
-use super::{Act, Pass, down::phase_of, words::version};
+use super::{Act, Pass, down::phase_of, room::unwritable, words::version};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Version};
-use crate::judge::Evidence;
 use crate::observe::{Holder, Subset};
 use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
@@ -39,7 +38,7 @@ impl Pass<'_> {
             Ok(stable) => stable,
             Err(stance) => return *stance,
         };
-        if view.share(&stable.subset) != 100 || view.sum() != 100 {
+        if view.share(&stable.subset) != 100 || view.sum() != 100 || !view.own.is_empty() {
             return self.drifted(view, &stable);
         }
         self.state.drift_told = None;
@@ -50,9 +49,16 @@ impl Pass<'_> {
                 .as_ref()
                 .filter(|ended| ended.outcome == Outcome::Promoted && ended.canary.subset == stable.subset)
             {
-                Some(ended) => self.stance(Phase::Promoted, reason::AS_PLANNED, ended.message.clone()),
+                Some(ended) => {
+                    let message = ended.message.clone();
+                    let message = self.needed_until().map_or(message.clone(), |until| format!("{message}; {until}"));
+                    self.stance(Phase::Promoted, reason::AS_PLANNED, message)
+                }
                 None => self.stance(Phase::Idle, reason::AS_PLANNED, format!("{} serves everybody", version(&stable))),
             };
+        }
+        if let Some(message) = self.passed_before(plan) {
+            return self.stance(Phase::Passed, reason::PASSED, message);
         }
         let canary = match self.startable(plan, view, &stable) {
             Ok(canary) => canary,
@@ -107,6 +113,15 @@ impl Pass<'_> {
         }
     }
 
+    /// What is wanted has passed already, and nothing of it is new: neither the pods, nor the plan.
+    fn passed_before(&self, plan: &Plan) -> Option<String> {
+        let ended = self.state.ended.as_ref().filter(|ended| ended.outcome == Outcome::Passed && ended.canary.subset == plan.subset)?;
+        let same_plan = ended.plan.as_ref().is_some_and(|old| old.edit(plan, 0).restart.is_empty());
+        let seen = self.seen.subsets.get(&plan.subset);
+        let same_pods = seen.is_none_or(|seen| seen.revisions.is_empty() || seen.revision() == Some(ended.canary.revision.as_str()));
+        (same_plan && same_pods).then(|| ended.message.clone())
+    }
+
     /// The canary's version, if nothing stands in the way of a start.
     fn startable(&mut self, plan: &Plan, view: &View, stable: &Version) -> Result<Version, Box<Stance>> {
         let subset = &plan.subset;
@@ -147,6 +162,26 @@ impl Pass<'_> {
             );
             return no(self.stalled(Phase::Waiting, reason::ROUTE_AMBIGUOUS, message));
         }
+        if let Some(above) = &view.above {
+            let message = format!(
+                "http route {above} of {} stands above route {} and takes every request, so that no weight has an effect: give it a match, or \
+                 put it below",
+                view.virtual_service, view.key
+            );
+            return no(self.stalled(Phase::Waiting, reason::ROUTE_UNREACHABLE, message));
+        }
+        if !view.found(subset).is_none() {
+            let message = format!(
+                "route {} of {} gives {subset} something already ({}): take it away, haldane mirrors by itself where a step asks for it",
+                view.key,
+                view.virtual_service,
+                view.words()
+            );
+            return no(self.stalled(Phase::Waiting, reason::MIRROR_CONFLICT, message));
+        }
+        if let Some((why, message)) = unwritable(view, subset, &plan.steps) {
+            return no(self.stalled(Phase::Waiting, why, message));
+        }
         match seen.revision() {
             Some(_) if seen.ready() == 0 => {
                 let message = format!("{subset} has {} pods, none is ready", seen.arm.pods.len());
@@ -169,35 +204,9 @@ impl Pass<'_> {
             return self.stance(Phase::Waiting, reason::AS_PLANNED, format!("{} is next", version(&canary)));
         }
         self.state.epoch += 1;
-        let evidence = Evidence::new(&plan.analysis.metrics, plan.analysis.interval.as_secs_f64());
         let message = format!("{} is wanted; {} serves everybody", version(&canary), version(&stable));
-        self.state.run = Some(Run {
-            stable_pods: self.ready(&stable.subset),
-            plan,
-            stable,
-            canary,
-            started: self.now,
-            exposed: None,
-            step: None,
-            weight: 0,
-            read_back: 0,
-            key_epoch: self.state.epoch,
-            since: None,
-            stopped: 0.0,
-            intent: None,
-            down: None,
-            pause: None,
-            unavailable: None,
-            losses: 0,
-            lowered: Vec::new(),
-            accepted: false,
-            deadline_told: None,
-            hold_told: false,
-            metrics_lost: None,
-            metrics_told: false,
-            evidence: Some(evidence),
-            evidence_until: None,
-        });
+        let stable_pods = self.ready(&stable.subset);
+        self.state.run = Some(Run { stable_pods, ..Run::new(plan, stable, canary, self.now, self.state.epoch) });
         self.wake_in(0.05);
         self.stance(Phase::Waiting, reason::AS_PLANNED, message)
     }
@@ -212,15 +221,18 @@ impl Pass<'_> {
         let latch = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch))?;
         let stable = self.state.stable.as_ref()?;
         let behind = self.seen.subsets.get(&latch.subset).map(|subset| &subset.revisions)?;
-        let share = view.share(&latch.subset);
-        if share == 0 || stable.subset == latch.subset || !(behind.is_empty() || behind.contains(&latch.revision)) {
+        let found = view.found(&latch.subset);
+        if found.is_none() || stable.subset == latch.subset || !(behind.is_empty() || behind.contains(&latch.revision)) {
             return None;
         }
         let message = format!(
-            "somebody gave {} % to {}, which is refused ({}): it goes back to {}",
-            share, latch.subset, latch.message, stable.subset
+            "somebody gave {} to {}, which is refused ({}): it goes back to {}",
+            found.words(),
+            latch.subset,
+            latch.message,
+            stable.subset
         );
-        if self.ready(&stable.subset) == 0 && self.ready(&latch.subset) > 0 {
+        if found.reaches_users() && self.ready(&stable.subset) == 0 && self.ready(&latch.subset) > 0 {
             self.wake_in(1.0);
             return Some(self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message));
         }
@@ -259,9 +271,9 @@ impl Pass<'_> {
 
     /// Whether the last canary's traffic has gone from the proxies: told, never awaited.
     fn draining(&mut self, stance: Stance) -> Stance {
-        let Some(ended) =
-            self.state.ended.as_mut().filter(|ended| ended.outcome != Outcome::Promoted && !ended.analysis.metrics.is_empty())
-        else {
+        let Some(ended) = self.state.ended.as_mut().filter(|ended| {
+            ended.outcome != Outcome::Promoted && ended.plan.as_ref().is_some_and(|plan| !plan.analysis.metrics.is_empty())
+        }) else {
             return stance;
         };
         let newer = self.seen.look.as_ref().filter(|look| look.window_end.is_some_and(|end| end > ended.at));

@@ -1,5 +1,7 @@
 mod down;
 mod edits;
 mod hands;
+mod kinds;
+mod undo;
 mod up;
 mod world;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Arm, Brief, StepKey, Subset};
 use crate::api::Outcome;
 use crate::judge::{Evidence, StepTerms};
-use crate::plan::{AnalysisPlan, Plan, Split};
+use crate::plan::{AnalysisPlan, Plan, Share, Split};
 use crate::state::State;
 
 /// For so long after a rollout its canary's traffic is watched until it has gone.
@@ -67,12 +67,12 @@ pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str,
     if now.duration_since(ended.at) > DRAIN {
         return None;
     }
-    let key = StepKey { epoch: state.epoch, step: None, weight: 0 };
+    let key = StepKey { epoch: state.epoch, step: None, share: Share::NONE };
     Some(Brief {
         stable: arm(&ended.stable.subset),
         canary: arm(&ended.canary.subset),
         since: Some(ended.at),
-        ..base(namespace, name, key, &ended.analysis)?
+        ..base(namespace, name, key, &ended.plan.as_ref()?.analysis)?
     })
 }
 

@@ -61,16 +61,16 @@ pub struct Latch {
     pub subset: String,
     /// Epoch of the decision.
     pub epoch: i64,
-    /// RolledBack or Aborted.
+    /// RolledBack, Failed or Aborted.
     pub outcome: Outcome,
     /// A reason constant.
     pub reason: String,
     /// In words, bounded.
     pub message: String,
-    /// Who, for an abort.
+    /// Who, for a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
-    /// Id of the command, for an abort.
+    /// Id of the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{
+    at,
     claim::{Claim, Claims},
     own::{self, MatchConflict, Own},
 };
@@ -137,21 +138,36 @@ impl View {
         Share { weight: self.share(subset), mirror: self.mirrored(subset), matched: self.own.iter().any(leads) }
     }
 
-    /// Whether our own route is as somebody else left it, and as it must be for these matches; nothing if there is none.
+    /// How our own route stands towards what it must be for these matches.
     ///
     /// # Errors
     /// When the matches cannot be joined with the route's own.
-    pub fn own_as_wanted(&self, canary: &str, matches: &[Match]) -> Result<Option<OwnState>, MatchConflict> {
+    pub fn own_route(&self, canary: &str, matches: &[Match]) -> Result<OwnRoute, MatchConflict> {
         let wanted = own::wanted(self, &self.own_name(), canary, matches)?;
-        let Some(own) = self.own.first() else { return Ok(None) };
-        let written = self.claim.as_ref().and_then(|claim| claim.own.as_ref()).is_some_and(|written| written.print == own.print());
-        Ok(Some(OwnState { as_written: written, as_wanted: own.raw == wanted && own.index < self.index && self.own.len() == 1 }))
+        let Some(own) = self.own.iter().find(|own| own.index < self.index && own.leads_to(canary)) else { return Ok(OwnRoute::Absent) };
+        if own.raw == wanted && self.own.len() == 1 {
+            return Ok(OwnRoute::AsWanted);
+        }
+        let claimed = self.claim.as_ref().and_then(|claim| claim.own.as_ref());
+        if claimed.is_some_and(|written| written.print == own.print()) && self.own.len() == 1 {
+            return Ok(OwnRoute::Old);
+        }
+        let asked = |route: &Value| route["match"].as_array().cloned().unwrap_or_default();
+        let (there, wanted) = (asked(&own.raw), asked(&wanted));
+        let fewer = !there.is_empty() && there.len() < wanted.len() && there.iter().all(|one| wanted.contains(one));
+        Ok(if fewer && self.own.len() == 1 { OwnRoute::Narrower } else { OwnRoute::Changed })
     }
 
     /// Name of our own route: the one that our claim says, else the one that we would write.
     pub(super) fn own_name(&self) -> String {
         let claimed = self.claim.as_ref().and_then(|claim| claim.own.as_ref()).map(|written| written.name.clone());
         claimed.unwrap_or_else(|| own::name(&self.key))
+    }
+
+    /// Whether two looks show the same destinations, weights, copies and route of ours, at the same places.
+    pub fn same_split(&self, other: &Self) -> bool {
+        let list = |view: &Self| view.raw.get("mirrors").cloned();
+        self.index == other.index && self.entries == other.entries && self.own == other.own && list(self) == list(other)
     }
 
     /// The one subset that has everything, if one has.
@@ -168,9 +184,9 @@ impl View {
     pub fn words(&self) -> String {
         let weights = self.entries.iter().map(|entry| format!("{} {} %", entry.subset, entry.weight));
         let mut parts: Vec<String> = weights.collect();
-        let destinations = self.own.iter().flat_map(|own| own.raw["route"].as_array().into_iter().flatten());
-        parts.extend(destinations.filter_map(|entry| entry["destination"]["subset"].as_str()).map(|subset| format!("match to {subset}")));
-        for entry in self.raw["mirrors"].as_array().into_iter().flatten() {
+        let destinations = self.own.iter().flat_map(|own| at(&own.raw, "/route").as_array().into_iter().flatten());
+        parts.extend(destinations.filter_map(|entry| at(entry, "/destination/subset").as_str()).map(|subset| format!("match to {subset}")));
+        for entry in at(&self.raw, "/mirrors").as_array().into_iter().flatten() {
             let destination = &entry["destination"];
             if let Some(subset) = destination["subset"].as_str().filter(|subset| self.is_of(destination, subset)) {
                 parts.push(format!("mirror of {} % to {subset}", self.mirrored(subset)));
@@ -182,11 +198,17 @@ impl View {
 
 /// How our own route is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnState {
-    /// Nobody changed it since we wrote it.
-    pub as_written: bool,
-    /// It is what it must be now.
-    pub as_wanted: bool,
+pub enum OwnRoute {
+    /// Not there, or nothing reaches the canary by it.
+    Absent,
+    /// As it must be.
+    AsWanted,
+    /// As we wrote it; the route that it is a copy of has changed since.
+    Old,
+    /// Somebody took matches out of it.
+    Narrower,
+    /// Somebody made something else of it.
+    Changed,
 }
 
 /// Finds the route that a Rollout manages. A route fits when all of its destinations have one host and a subset each.
@@ -305,8 +327,8 @@ pub fn other_routes(virtual_service: &Value, managed: &View, subsets: &[&str]) -
 }
 
 fn delegated_by(virtual_service: &str, route: &Value) -> RouteFault {
-    let name = route["delegate"]["name"].as_str().unwrap_or("?");
-    let delegate = route["delegate"]["namespace"].as_str().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
+    let name = at(route, "/delegate/name").as_str().unwrap_or("?");
+    let delegate = at(route, "/delegate/namespace").as_str().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
     let route = route["name"].as_str().unwrap_or("without a name").to_owned();
     RouteFault::Delegated { virtual_service: virtual_service.to_owned(), route, delegate }
 }

@@ -94,8 +94,7 @@ fn there_and_back(before: &Value, managed: &str, shares: &[(Share, usize)]) -> R
         prop_assert_eq!(view.claim.as_ref().unwrap().share, share);
         prop_assert_eq!(without_ours(&now, before, managed), without_ours(before, before, managed), "outside our leaves");
         if share.matched {
-            let state = view.own_as_wanted(CANARY, &wanted.matches).unwrap();
-            prop_assert_eq!(state, Some(OwnState { as_written: true, as_wanted: true }));
+            prop_assert_eq!(view.own_route(CANARY, &wanted.matches), Ok(OwnRoute::AsWanted));
         }
         let again = patch(&view, &Wanted { claim: view.claim.clone().unwrap(), ..wanted }, Fence::Version).unwrap();
         prop_assert!(again.0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_))), "written twice: {:?}", again);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::find::View;
+use super::{at, find::View};
 
 /// Fields of a route with one mirror, in place of `mirrors`. Istio refuses a route that has both.
 pub(super) const SINGLE: [&str; 4] = ["mirror", "mirrorPercentage", "mirrorPercent", "mirror_percent"];
@@ -26,7 +26,7 @@ impl View {
 
     /// Entries of `mirrors` that lead to a subset: index and percent.
     pub(super) fn mirrors_of(&self, subset: &str) -> impl Iterator<Item = (usize, u8)> {
-        let entries = self.raw["mirrors"].as_array().into_iter().flatten().enumerate();
+        let entries = at(&self.raw, "/mirrors").as_array().into_iter().flatten().enumerate();
         entries.filter(move |(_, entry)| self.is_of(&entry["destination"], subset)).map(|(index, entry)| (index, percent(entry)))
     }
 
@@ -45,7 +45,7 @@ impl View {
 
     /// Whether the route has `mirror`, beside which Istio takes no `mirrors`.
     pub fn has_single_mirror(&self) -> bool {
-        !self.raw["mirror"].is_null()
+        !at(&self.raw, "/mirror").is_null()
     }
 
     /// Our entry.

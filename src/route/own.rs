@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::find::View;
+use super::{at, find::View};
 use crate::api::{Match, names::GROUP};
 
 /// Our route as found.
@@ -31,9 +31,9 @@ pub struct MatchConflict {
 impl Own {
     /// Whether anything goes from it to a subset.
     pub fn leads_to(&self, subset: &str) -> bool {
-        let destinations = self.raw["route"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let destinations = at(&self.raw, "/route").as_array().map(Vec::as_slice).unwrap_or_default();
         let single = destinations.len() == 1;
-        destinations.iter().any(|entry| entry["destination"]["subset"] == subset && (single || entry["weight"].as_u64().unwrap_or(0) > 0))
+        destinations.iter().any(|entry| at(entry, "/destination/subset") == subset && (single || entry["weight"].as_u64().unwrap_or(0) > 0))
     }
 
     /// What it was when it was written, in 16 hex digits (FNV-1a of its JSON, whose keys are sorted).
@@ -66,7 +66,7 @@ pub(super) fn wanted(view: &View, name: &str, canary: &str, matches: &[Match]) -
     let mut route = view.raw.as_object().cloned().unwrap_or_default();
     route.insert("name".to_owned(), json!(name));
     route.insert("match".to_owned(), Value::Array(join(&view.raw, matches)?));
-    let entry = view.raw["route"].as_array().into_iter().flatten().find(|entry| entry["destination"]["subset"] == canary);
+    let entry = at(&view.raw, "/route").as_array().into_iter().flatten().find(|entry| at(entry, "/destination/subset") == canary);
     let mut entry = entry.cloned().unwrap_or_else(|| json!({ "destination": view.destination(canary) }));
     if let Some(entry) = entry.as_object_mut() {
         entry.insert("weight".to_owned(), json!(100));
@@ -91,7 +91,7 @@ pub(super) fn wanted(view: &View, name: &str, canary: &str, matches: &[Match]) -
 fn join(route: &Value, ours: &[Match]) -> Result<Vec<Value>, MatchConflict> {
     let all = [json!({})];
     let theirs = route["match"].as_array().filter(|list| !list.is_empty()).map_or(all.as_slice(), Vec::as_slice);
-    let rewrites = !route["rewrite"]["uri"].is_null();
+    let rewrites = !at(route, "/rewrite/uri").is_null();
     let mut joined = Vec::with_capacity(theirs.len() * ours.len());
     for (index, theirs) in theirs.iter().enumerate() {
         for ours in ours {
@@ -107,7 +107,7 @@ fn both(theirs: &Value, ours: &Match, rewrites: bool) -> Result<Value, String> {
     let mut joined: Map<String, Value> = theirs.as_object().cloned().unwrap_or_default();
     let ours = serde_json::to_value(ours).unwrap_or_default();
     for (field, what) in [("headers", "header"), ("queryParams", "query parameter")] {
-        for (name, text) in ours[field].as_object().into_iter().flatten() {
+        for (name, text) in ours.get(field).and_then(Value::as_object).into_iter().flatten() {
             let fields = joined.entry(field).or_insert_with(|| json!({}));
             match fields.get(name) {
                 Some(there) if there != text => return Err(format!("{what} {name}")),

@@ -7,6 +7,7 @@ use json_patch::{
 use serde_json::{Value, json};
 
 use super::{
+    at,
     claim::{Claim, Original, Written},
     find::{Entry, View},
     own::{self, MatchConflict},
@@ -49,6 +50,7 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
         false => None,
     };
     let mut ops = tests(view, fence);
+    let mut made = 0;
     let mut added: Vec<String> =
         claim.original.added.iter().filter(|subset| view.entries.iter().any(|e| e.subset == **subset)).cloned().collect();
     // Entries of ours that serve nobody any more; from the end, so that indices stay.
@@ -64,6 +66,7 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
         if !kept.iter().any(|entry| entry.subset == *subset) && (share > 0 || *subset == wanted.canary && weight > 0) {
             ops.push(add(pointer(view, &["route", "-"]), json!({ "destination": view.destination(subset), "weight": share })));
             added.push(subset.clone());
+            made += 1;
         }
     }
     for (index, entry) in kept.iter().enumerate() {
@@ -74,7 +77,9 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
         } else {
             0
         };
-        if !entry.weighted || entry.weight != share {
+        // A single destination has everything, with or without its weight.
+        let alone = kept.len() + made == 1 && share == 100;
+        if (!entry.weighted && !alone) || entry.weight != share {
             ops.push(add(pointer(view, &["route", &index.to_string(), "weight"]), json!(share)));
             claim.original.unweighted |= !entry.weighted && entry.subset == wanted.stable;
         }
@@ -100,9 +105,9 @@ fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, op
     }
     found.extend(before.into_iter().flat_map(|subset| view.mirrors_of(subset)));
     found.sort_unstable();
-    let list = view.raw["mirrors"].as_array();
+    let list = at(&view.raw, "/mirrors").as_array();
     let identity = |index: usize| {
-        let subset = list.and_then(|list| list.get(index)).map(|entry| entry["destination"]["subset"].clone()).unwrap_or_default();
+        let subset = list.and_then(|list| list.get(index)).map(|entry| at(entry, "/destination/subset").clone()).unwrap_or_default();
         test(pointer(view, &["mirrors", &index.to_string(), "destination", "subset"]), subset)
     };
     if let Some((index, there)) = kept

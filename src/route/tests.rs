@@ -329,18 +329,23 @@ fn a_match_route_below_the_managed_one_or_to_another_version_gives_the_canary_no
 fn our_route_follows_the_one_that_it_is_a_copy_of() {
     let (_, mut object) = everything();
     let matches = with_everything(&find(&object, None).unwrap()).matches;
-    let state = |object: &Value| find(object, None).unwrap().own_as_wanted("v2", &matches).unwrap().unwrap();
-    assert_eq!(state(&object), OwnState { as_written: true, as_wanted: true });
+    let state = |object: &Value| find(object, None).unwrap().own_route("v2", &matches).unwrap();
+    assert_eq!(state(&object), OwnRoute::AsWanted);
     object["spec"]["http"][2]["timeout"] = json!("9s");
     object["spec"]["http"][2]["match"] = json!([{"uri": {"prefix": "/api"}}, {"uri": {"prefix": "/web"}}]);
-    assert_eq!(state(&object), OwnState { as_written: true, as_wanted: false }, "the copy is old, nobody touched it");
+    assert_eq!(state(&object), OwnRoute::Old, "the copy is old, nobody touched it");
     let view = find(&object, None).unwrap();
     let after = apply(&object, &patched(&view, &with_everything(&view), Fence::Identity));
     let own = &after["spec"]["http"][1];
     assert_eq!((own["timeout"].as_str(), own["match"].as_array().unwrap().len()), (Some("9s"), 2));
     assert_eq!(own["match"][1], json!({"uri": {"prefix": "/web"}, "headers": {"x-user-group": {"exact": "beta"}}}));
+    let mut narrower = after.clone();
+    narrower["spec"]["http"][1]["match"].as_array_mut().unwrap().pop();
+    assert_eq!(state(&narrower), OwnRoute::Narrower);
     object["spec"]["http"][1]["match"] = json!([{"uri": {"prefix": "/"}}]);
-    assert_eq!(state(&object), OwnState { as_written: false, as_wanted: false }, "somebody changed ours");
+    assert_eq!(state(&object), OwnRoute::Changed);
+    object["spec"]["http"].as_array_mut().unwrap().remove(1);
+    assert_eq!(state(&object), OwnRoute::Absent);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::judge::{Evidence, Judgement};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
-use crate::plan::Plan;
+use crate::plan::{Plan, Share};
 use crate::route::{Fence, RouteFault, View, find, patch, release};
 use crate::state::State;
 
@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) passes: u32,
     /// Weights that the canary had, in order.
     pub(super) weights: Vec<u8>,
+    /// All that the canary had, in order.
+    pub(super) shares: Vec<Share>,
     /// Writes to the route.
     pub(super) writes: u32,
     pub(super) records: Vec<(crate::api::Outcome, String)>,
@@ -65,6 +67,7 @@ impl World {
             config_problem: None,
             passes: 0,
             weights: vec![0],
+            shares: vec![Share::NONE],
             writes: 0,
             records: Vec::new(),
             said: Vec::new(),
@@ -166,7 +169,7 @@ impl World {
         let written = match (&decision.act, self.find()) {
             (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version).unwrap()),
             (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity).unwrap()),
-            (Act::Release { stable }, Ok(view)) => Some(release(&view, stable, None)),
+            (Act::Release { stable, canary }, Ok(view)) => Some(release(&view, stable, canary.as_deref())),
             _ => None,
         };
         match &decision.act {
@@ -189,9 +192,12 @@ impl World {
             self.touch();
             self.writes += 1;
         }
-        let share = self.share("v2");
-        if self.weights.last() != Some(&share) {
-            self.weights.push(share);
+        let found = self.found("v2");
+        if self.weights.last() != Some(&found.weight) {
+            self.weights.push(found.weight);
+        }
+        if self.shares.last() != Some(&found) {
+            self.shares.push(found);
         }
     }
 
@@ -208,6 +214,10 @@ impl World {
 
     pub(super) fn share(&self, subset: &str) -> u8 {
         self.find().map_or(0, |view| view.share(subset))
+    }
+
+    pub(super) fn found(&self, subset: &str) -> Share {
+        self.find().map_or(Share::NONE, |view| view.found(subset))
     }
 
     /// Passes until nothing changes.
@@ -242,9 +252,30 @@ impl World {
         panic!("{weight} % was never reached: {:?}", self.weights);
     }
 
+    /// Until the canary has this, with every look a Pass.
+    pub(super) fn reach_share(&mut self, share: Share) {
+        self.verdict = Verdict::Pass;
+        self.windows = 9;
+        self.settle();
+        for _ in 0..20 {
+            if self.found("v2") == share {
+                self.verdict = Verdict::Inconclusive;
+                return;
+            }
+            self.wait(61);
+        }
+        panic!("{share:?} was never reached: {:?}", self.shares);
+    }
+
+    /// The managed route.
+    pub(super) fn managed(&mut self) -> &mut Value {
+        let index = self.find().unwrap().index;
+        &mut self.route["spec"]["http"][index]
+    }
+
     /// Somebody sets the weights by hand.
     pub(super) fn by_hand(&mut self, v1: u8, v2: u8) {
-        for entry in self.route["spec"]["http"][0]["route"].as_array_mut().unwrap() {
+        for entry in self.managed()["route"].as_array_mut().unwrap() {
             entry["weight"] = if entry["destination"]["subset"] == "v1" { json!(v1) } else { json!(v2) };
         }
         self.touch();

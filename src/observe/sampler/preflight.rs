@@ -138,7 +138,7 @@ async fn separating<'a>(
     }
     for (label, one, two) in &usable {
         // Once it has traffic the canary may be all there is.
-        let values: &[&str] = if brief.key.weight > 0 { &[one, two] } else { &[one] };
+        let values: &[&str] = if !brief.key.share.is_none() { &[one, two] } else { &[one] };
         let selector = requests_where(&brief.namespace, label, values).map_err(QueryError::from)?;
         let by = ["reporter", "job", "instance", "pod", "destination_canonical_service"];
         let rows = prometheus.groups(&selector, &by, at).await?;
@@ -212,7 +212,7 @@ async fn own_metric(
 
 /// Pods to ask about: stable's, and the canary's too once it has traffic.
 fn asked(brief: &Brief) -> impl Iterator<Item = &str> {
-    names(&brief.stable).chain(names(&brief.canary).filter(|_| brief.key.weight > 0))
+    names(&brief.stable).chain(names(&brief.canary).filter(|_| !brief.key.share.is_none()))
 }
 
 /// Every pod is counted by one target.

@@ -99,7 +99,7 @@ impl Run {
     /// Takes over a newer brief. Evidence is ours; what changes is the step, its begin, and the pods.
     pub(super) fn adopt(&mut self, brief: Brief, now: Timestamp) {
         let (old, new) = (self.brief.key, brief.key);
-        let moved = old.weight != new.weight || !same_second(self.brief.since, brief.since);
+        let moved = old.share != new.share || !same_second(self.brief.since, brief.since);
         let stepped = (old.epoch, old.step) != (new.epoch, new.step);
         if self.brief.analysis != brief.analysis {
             self.forget_provider();
@@ -135,7 +135,7 @@ impl Run {
     /// The step whose evidence the present windows are, if they are any step's.
     fn counted(&self) -> Option<&StepTerms> {
         let terms = self.brief.steps.get(self.brief.key.step?)?;
-        (self.since.is_some() && (terms.weight * 100.0 - f64::from(self.brief.key.weight)).abs() < 0.5).then_some(terms)
+        (self.since.is_some() && (terms.weight * 100.0 - f64::from(self.brief.key.share.weight)).abs() < 0.5).then_some(terms)
     }
 
     pub(super) fn forget_provider(&mut self) {
@@ -323,7 +323,7 @@ impl Run {
         self.canary_in_window = Some(deltas.requests(Side::Canary));
         let (Some(terms), Some(since)) = (terms, self.since) else { return };
         let metrics = &self.brief.analysis.metrics;
-        let weight = f64::from(self.brief.key.weight) / 100.0;
+        let weight = f64::from(self.brief.key.share.weight) / 100.0;
         let window = deltas.window(metrics, weight, [ready(&self.brief.stable), ready(&self.brief.canary)]);
         self.evidence.add(metrics, &terms, &window);
         self.window_end = Some(at);

@@ -11,7 +11,7 @@ use crate::api::names::reason;
 use crate::config::Provider;
 use crate::judge::{Evidence, StepTerms};
 use crate::observe::{Arm, ArmPod, StepKey};
-use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind};
+use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind, Share};
 
 const SCRAPE: i64 = 100;
 
@@ -171,7 +171,7 @@ fn brief(clock: &Clock, metrics: Vec<Metric>) -> Brief {
     Brief {
         namespace: "ml".into(),
         name: "m".into(),
-        key: StepKey { epoch: 1, step: None, weight: 0 },
+        key: StepKey { epoch: 1, step: None, share: Share::NONE },
         analysis,
         steps: steps.to_vec(),
         stable: arm("v1", &["v1-a"], old),
@@ -204,7 +204,7 @@ fn healthy(clock: &Clock, age: i64) -> World {
 }
 
 fn step(mut brief: Brief, step: usize, weight: u8, since: Timestamp) -> Brief {
-    brief.key = StepKey { epoch: 2 + step as i64, step: Some(step), weight };
+    brief.key = StepKey { epoch: 2 + step as i64, step: Some(step), share: Share::weight(weight) };
     brief.since = Some(since);
     brief
 }

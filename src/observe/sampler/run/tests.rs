@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::Provider;
-use crate::plan::{AnalysisPlan, Metric, MetricKind};
+use crate::plan::{AnalysisPlan, Metric, MetricKind, Share};
 
 fn prometheus() -> Prometheus {
     let url = "http://127.0.0.1:1".to_owned();
@@ -21,7 +21,7 @@ fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run 
     let brief = Brief {
         namespace: "ml".into(),
         name: "m".into(),
-        key: StepKey { epoch: 1, step: since.map(|_| 0), weight: if since.is_some() { 5 } else { 0 } },
+        key: StepKey { epoch: 1, step: since.map(|_| 0), share: Share::weight(if since.is_some() { 5 } else { 0 }) },
         steps: vec![StepTerms { weight: 0.05, next_weight: 1.0, planned_windows: 10, without: Vec::new() }],
         stable: Arm::default(),
         canary: Arm::default(),
