@@ -16,7 +16,7 @@ mod window;
 pub use dropped::Dropped;
 pub use history::{chosen, past};
 pub use series::{Series, Target, pod_of};
-pub use share::{ShareFault, Shares};
+pub use share::{Programmed, ShareFault, Shares};
 pub use snapshot::{Family, Pod, Reading, Scope, Side};
 pub use tracker::{Delta, Deltas, Outcome, Tracker};
 pub use window::is_error;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{EvidenceReason, Exposure, MetricEvidence, Verdict};
 use crate::counts::{Counts, History, Window};
-use crate::plan::{Metric, MetricKind};
+use crate::plan::{Metric, MetricKind, Share};
 
 mod bake;
 mod columns;
@@ -40,7 +40,8 @@ const MOST_MINUTES: f64 = 60.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepTerms {
-    /// Canary's share in this step, 0 to 1. At 1 there is no stable arm: the bake (statistics 2k).
+    /// Canary's part of all that is counted in this step, copies among it, 0 to 1; of a match it is a guess. At 1 there is no stable arm: the
+    /// bake (statistics 2k).
     pub weight: f64,
     /// Share that a Pass opens the way to, 0 to 1; 1 for the step before 100 % and for the last step.
     pub next_weight: f64,
@@ -48,6 +49,20 @@ pub struct StepTerms {
     pub planned_windows: u32,
     /// Names of metrics that do not gate this step.
     pub without: Vec<String>,
+    /// What the canary gets.
+    #[serde(default)]
+    pub share: Share,
+    /// Number of the kind of traffic: steps have the same one where users at random, users of a match and copies are the same. What was
+    /// counted of one kind is no evidence of another.
+    #[serde(default)]
+    pub kind: u32,
+}
+
+impl StepTerms {
+    /// Requests that are counted for one of a user: copies count too.
+    pub(crate) fn counted(&self) -> f64 {
+        1.0 + f64::from(self.share.mirror) / 100.0
+    }
 }
 
 /// All evidence of one rollout: a value that goes into the checkpoint as it is.
@@ -72,12 +87,28 @@ pub struct Evidence {
     canary_requests: u64,
     stable_requests: u64,
     canary_errors: u64,
+    /// Requests that were copies, in steps without users.
+    #[serde(default)]
+    mirrored_requests: u64,
+    /// Kinds of traffic that share the rollout's error budget.
+    #[serde(default = "one")]
+    kinds: u32,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     /// It failed once: that stands.
     failed: bool,
     /// A person accepted what the limit that holds found.
     hold_accepted: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// How many kinds of traffic are judged against a stable arm, at least one.
+fn kinds(steps: &[StepTerms]) -> u32 {
+    let kinds: std::collections::BTreeSet<u32> = steps.iter().filter(|step| step.weight < 1.0).map(|step| step.kind).collect();
+    u32::try_from(kinds.len()).unwrap_or(u32::MAX).max(1)
 }
 
 /// What the evidence says at one look.
@@ -124,6 +155,8 @@ pub(crate) struct Context<'a> {
     pub(crate) hold_accepted: bool,
     /// The rollout has failed already: what holds is no longer of interest.
     pub(crate) failed: bool,
+    /// Where fail evidence of the present kind of traffic fails the rollout.
+    pub(crate) fail_at: f64,
 }
 
 /// A number that JSON gives back unchanged: at most 15 digits, 9 after the point.
@@ -152,6 +185,8 @@ impl Evidence {
             canary_requests: 0,
             stable_requests: 0,
             canary_errors: 0,
+            mirrored_requests: 0,
+            kinds: 1,
             since: None,
             until: None,
             failed: false,
@@ -164,6 +199,7 @@ impl Evidence {
     pub fn calibrate(&mut self, metrics: &[Metric], history: &History, steps: &[StepTerms], canary_pods: u32) {
         self.plan = steps.iter().filter(|step| step.weight < 1.0).map(|step| (step.weight, step.planned_windows)).collect();
         (self.canary_pods, self.by_pod) = (canary_pods, history.by_pod);
+        self.kinds = kinds(steps);
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
                 let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
@@ -179,8 +215,12 @@ impl Evidence {
         self.metrics.is_empty() || (seen().next().is_some() && seen().all(MetricState::frozen))
     }
 
-    /// Restarts the pass side, at the begin of a step (or when a person resumes).
+    /// Restarts the pass side, at the begin of a step (or when a person resumes). Where another kind of traffic begins, the fail side
+    /// begins anew too: what copies or a cohort showed is not held against users drawn at random.
     pub fn begin_step(&mut self, metrics: &[Metric], step: &StepTerms) {
+        if self.present.as_ref().is_some_and(|present| present.kind != step.kind) {
+            self.metrics.iter_mut().for_each(MetricState::begin_kind);
+        }
         let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight);
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
@@ -209,13 +249,13 @@ impl Evidence {
                 state.add(metric, step, window.stable.get(&metric.name), window.canary.get(&metric.name), context);
             }
         });
-        self.expose(metrics, window);
-        let (value, limit) = (self.fail_evidence(step), Self::fail_at(step));
+        self.expose(metrics, step, window);
+        let (value, limit) = (self.fail_evidence(step), self.fail_at(step));
         self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe);
     }
 
     /// Counts requests over the whole rollout.
-    fn expose(&mut self, metrics: &[Metric], window: &Window) {
+    fn expose(&mut self, metrics: &[Metric], step: &StepTerms, window: &Window) {
         let total = |counts: &Counts| match counts {
             Counts::Events { total, .. } | Counts::Histogram { total, .. } => *total,
             Counts::Classes(map) => map.values().sum(),
@@ -231,17 +271,22 @@ impl Evidence {
         }
         let canary = requests(&window.canary);
         self.step_requests += canary;
-        self.canary_requests += canary;
         self.stable_requests += requests(&window.stable);
-        if let Some(Counts::Events { bad, .. }) = errors.and_then(|name| window.canary.get(name)) {
-            self.canary_errors += bad;
+        if step.share.mirror > 0 && !step.share.reaches_users() {
+            self.mirrored_requests += canary;
+        } else {
+            self.canary_requests += canary;
+            if let Some(Counts::Events { bad, .. }) = errors.and_then(|name| window.canary.get(name)) {
+                self.canary_errors += bad;
+            }
         }
         self.since = self.since.or(Some(window.start));
         self.until = Some(window.end);
     }
 
-    fn fail_at(step: &StepTerms) -> f64 {
-        if step.weight >= 1.0 { bake::FAIL_AT } else { FAIL_AT }
+    /// Kinds of traffic share the budget alike, so that all of them together stay within it.
+    fn fail_at(&self, step: &StepTerms) -> f64 {
+        if step.weight >= 1.0 { bake::FAIL_AT } else { FAIL_AT * f64::from(self.kinds) }
     }
 
     /// The merge over the metrics (statistics 2d): a weighted mean, valid however they depend on each other.
@@ -273,6 +318,7 @@ impl Evidence {
             interval_seconds: self.interval_seconds,
             hold_accepted: self.hold_accepted,
             failed: self.failed,
+            fail_at: FAIL_AT * f64::from(self.kinds),
         }
     }
 
@@ -308,7 +354,7 @@ impl Evidence {
             verdict,
             metrics: answers.into_iter().map(|answer| answer.evidence).collect(),
             fail_evidence: merged,
-            fail_at: Self::fail_at(step),
+            fail_at: self.fail_at(step),
             hold_limit,
             no_harm,
             windows: self.windows,
@@ -323,7 +369,7 @@ impl Evidence {
         let errors = metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
         Exposure {
             canary_requests: whole(self.canary_requests),
-            mirrored_requests: None,
+            mirrored_requests: (self.mirrored_requests > 0).then(|| whole(self.mirrored_requests)),
             stable_requests: whole(self.stable_requests),
             canary_errors: errors.then(|| whole(self.canary_errors)),
             seconds: self.since.zip(self.until).map_or(0, |(since, until)| until.as_second() - since.as_second()),
@@ -347,7 +393,8 @@ impl Evidence {
             .map_or("would never pass".to_owned(), |windows| format!("needs about {} more", say::minutes(minutes(windows))));
         // Precision grows with w (1 - w): the weight that would be quick enough, up to one half.
         let wanted = answer.windows_to_pass.map(|windows| context.present.map_or(step.weight, |s| s.weight) * minutes(windows) / most);
-        let mend = match wanted.filter(|weight| *weight <= 0.5) {
+        let weighted = step.share == Share::weight(step.share.weight);
+        let mend = match wanted.filter(|weight| weighted && *weight <= 0.5) {
             Some(weight) => {
                 let percent = (100.0 * weight / 5.0).ceil() * 5.0;
                 format!(
@@ -355,13 +402,11 @@ impl Evidence {
                     say::minutes(1.3 * answer.windows_to_pass.map_or(most, minutes))
                 )
             }
-            None => "a larger first weight, more traffic, or `without` for this metric would do".to_owned(),
+            None if weighted => "a larger first weight, more traffic, or `without` for this metric would do".to_owned(),
+            None => "more traffic, a longer deadline, or `without` for this metric would do".to_owned(),
         };
-        Some(format!(
-            "{} at {:.0} % of {rps:.1} requests a second {need} in this step; {mend}",
-            answer.evidence.metric,
-            100.0 * step.weight
-        ))
+        let (metric, traffic) = (&answer.evidence.metric, step.share.words());
+        Some(format!("{metric} at {traffic} of {rps:.1} requests a second {need} in this step; {mend}"))
     }
 }
 
@@ -378,5 +423,7 @@ fn rank(answer: &verdict::Answer) -> f64 {
     class - answer.evidence.fail_evidence.unwrap_or(0.0).min(1e9) * 1e-10
 }
 
+#[cfg(test)]
+mod kind_tests;
 #[cfg(test)]
 mod tests;

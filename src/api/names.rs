@@ -97,6 +97,10 @@ pub mod reason {
     pub const BYPASS: &str = "Bypass";
     /// The canary sees less than its share.
     pub const SHARE_MISMATCH: &str = "ShareMismatch";
+    /// Copies of requests are counted nowhere: the metrics are those of the senders.
+    pub const MIRROR_UNSEEN: &str = "MirrorUnseen";
+    /// Stable's traffic passes no proxy that reads requests.
+    pub const NO_PROXY: &str = "NoProxy";
     /// Not enough data to decide.
     pub const NOT_ENOUGH_DATA: &str = "NotEnoughData";
     /// A limit that holds was crossed (drift).

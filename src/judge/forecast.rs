@@ -8,7 +8,7 @@ use super::kernel::{Margin, divergence, logistic, logit, project};
 use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
 use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above};
 use super::say;
-use crate::plan::{DriftSource, Metric, MetricKind};
+use crate::plan::{DriftSource, Metric, MetricKind, Share};
 
 /// More windows than this is never.
 const NEVER: f64 = 1e6;
@@ -181,7 +181,8 @@ pub fn forecast_plan(
     deadline_seconds: &[f64],
     baseline_error_rate: f64,
 ) -> PlanForecast {
-    let of = |step: &StepTerms| forecast_step(metrics, step, interval_seconds, rps, baseline_error_rate);
+    let fail_at = super::FAIL_AT * f64::from(super::kinds(steps));
+    let of = |step: &StepTerms| forecast_step(metrics, step, interval_seconds, rps, baseline_error_rate, fail_at);
     let mut found: Vec<StepForecast> = steps.iter().map(of).collect();
     for ((forecast, step), hold) in found.iter_mut().zip(steps).zip(hold_seconds) {
         if step.weight >= 1.0 {
@@ -196,13 +197,12 @@ pub fn forecast_plan(
     let infeasible = late.map(|(forecast, (step, limit))| {
         let need = forecast.minutes_to_pass.map_or("would never pass".to_owned(), |m| format!("needs about {}", say::minutes(m)));
         let slowest = forecast.slowest.as_deref().unwrap_or("the analysis");
-        let better = [0.10, 0.20, 0.30, 0.50].into_iter().filter(|weight| *weight > step.weight).find(|weight| {
+        // How many users a match picks, or what a copy costs, is not ours to say: only weights are proposed, in place of weights.
+        let weighted = step.share == Share::weight(step.share.weight);
+        let better = [0.10, 0.20, 0.30, 0.50].into_iter().filter(|weight| weighted && *weight > step.weight).find(|weight| {
             let mut later: Vec<StepTerms> = steps.iter().filter(|s| s.weight > *weight || s.weight >= 1.0).cloned().collect();
             later.insert(0, StepTerms { weight: *weight, next_weight: later.first().map_or(1.0, |s| s.weight), ..step.clone() });
-            later
-                .iter()
-                .filter(|s| s.weight < 1.0)
-                .all(|s| forecast_step(metrics, s, interval_seconds, rps, baseline_error_rate).minutes_to_pass.is_some_and(|m| m <= limit))
+            later.iter().filter(|s| s.weight < 1.0).all(|s| of(s).minutes_to_pass.is_some_and(|m| m <= limit))
         });
         let longest = found
             .iter()
@@ -219,15 +219,15 @@ pub fn forecast_plan(
             format!("{} would do", mends.join(" or "))
         };
         format!(
-            "at {rps} requests a second the step at {:.0} % {need} for {slowest}, and its deadline is {}; {mend}",
-            100.0 * step.weight,
+            "at {rps} requests a second the step at {} {need} for {slowest}, and its deadline is {}; {mend}",
+            step.share.words(),
             say::minutes(limit)
         )
     });
     PlanForecast { steps: found, infeasible }
 }
 
-fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rps: f64, errors: f64) -> StepForecast {
+fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rps: f64, errors: f64, fail_at: f64) -> StepForecast {
     let gating: Vec<&Metric> = metrics.iter().filter(|metric| !step.without.contains(&metric.name)).collect();
     let mut forecast = StepForecast { minutes_to_pass: Some(0.0), minutes_to_detect: Some(0.0), slowest: None };
     if step.weight >= 1.0 {
@@ -236,7 +236,7 @@ fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rp
     let weight = 1.0 / gating.len().max(1) as f64;
     let minutes = |windows: f64| windows * interval_seconds / 60.0;
     for metric in gating {
-        let (pass, seen) = step_windows(&metric.kind, step, rps * interval_seconds, errors, weight, super::FAIL_AT);
+        let (pass, seen) = step_windows(&metric.kind, step, rps * interval_seconds * step.counted(), errors, weight, fail_at);
         forecast.minutes_to_detect = forecast.minutes_to_detect.zip(seen).map(|(most, w)| most.max(minutes(w)));
         let Some(pass) = pass else { continue };
         let slower = forecast.minutes_to_pass.zip(pass).is_none_or(|(most, w)| minutes(w) >= most);
@@ -255,7 +255,10 @@ mod tests {
     const STRICT: Margin = Margin { r: 1.0, d: 0.0 };
 
     fn steps() -> Vec<StepTerms> {
-        let step = |weight: f64, next_weight: f64| StepTerms { weight, next_weight, planned_windows: 10, without: Vec::new() };
+        let step = |weight: f64, next_weight: f64| {
+            let share = Share::weight((100.0 * weight).round() as u8);
+            StepTerms { weight, next_weight, planned_windows: 10, without: Vec::new(), share, kind: 0 }
+        };
         vec![step(0.05, 0.2), step(0.2, 0.5), step(0.5, 1.0), step(1.0, 1.0)]
     }
 

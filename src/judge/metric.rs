@@ -18,6 +18,8 @@ use crate::plan::{Metric, MetricKind};
 pub const CALIBRATION: usize = 20;
 /// Pods' standard deviation as a share of the rate, where pods cannot be told apart and the canary has fewer than three.
 const UNSEEN_PODS: f64 = 0.2;
+/// Windows in which the users of a match are counted: as many as a step takes at least.
+const COHORT_WINDOWS: u32 = 4;
 /// Uncapped evidence that ends a catastrophe at once.
 const CATASTROPHE: f64 = 1e6;
 
@@ -282,10 +284,33 @@ impl MetricState {
     }
 
     fn begin_pass(&mut self, metric: &Metric, step: &StepTerms) {
-        let planned = self.per_window() * step.weight * f64::from(step.planned_windows);
+        let planned = self.per_window() * step.counted() * step.weight * f64::from(step.planned_windows);
         let bounds = self.bounds().to_vec();
         if let Some(Processes::Shares(shares)) = &mut self.processes {
             shares.begin_step(&metric.kind, &bounds, &self.s0, step.next_weight, planned);
+        }
+    }
+
+    /// Another kind of traffic begins: nothing of what was learnt about the canary stays. What was frozen from stable's past does.
+    pub fn begin_kind(&mut self) {
+        match &mut self.processes {
+            Some(Processes::Shares(shares)) => shares.begin_kind(),
+            Some(Processes::Drift(drift)) => drift.begin_kind(),
+            None => {}
+        }
+        (self.looks, self.uncapped) = (Looks::default(), None);
+    }
+
+    /// The users of a match are counted in the first windows, and only then it is known which bounds they can prove: their number alone says
+    /// nothing of how they fare.
+    fn size_cohort(&mut self, step: &StepTerms) {
+        if !step.share.matched || self.windows > COHORT_WINDOWS {
+            return;
+        }
+        let planned = self.seen.n_b / f64::from(self.windows) * f64::from(step.planned_windows);
+        let bounded = !self.bounds().is_empty();
+        if let Some(Processes::Shares(shares)) = &mut self.processes {
+            shares.choose(bounded, planned);
         }
     }
 
@@ -306,13 +331,14 @@ impl MetricState {
         self.apart = false;
         self.recent.roll(&a, bake::WINDOWS);
         if a.n > 0.0 {
-            self.traffic.add(1.0, a.n + b.n, PlugIn::HALF_LIFE);
+            self.traffic.add(1.0, (a.n + b.n) / step.counted(), PlugIn::HALF_LIFE);
         }
         let both = a.n > 0.0 && b.n > 0.0;
         if both {
             self.seen.add(a.n, &a.x, b.n, &b.x);
             self.windows += 1;
             self.watch_catastrophe(metric, &a, &b, context.step);
+            self.size_cohort(step);
         }
         if !self.frozen() {
             if a.n > 0.0 {

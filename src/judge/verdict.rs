@@ -148,7 +148,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
         let p = t.stable.rate();
         let worse =
             if latency { share_above(state.bounds(), &state.s0, bound(t) / (1.0 + SLOWER)).max(p) } else { doubled(p, t.fail_margin()) };
-        windows_to_fail(n, p, worse, t.fail_margin(), t.phi(context.step), weight * t.weight, super::FAIL_AT)
+        windows_to_fail(n, p, worse, t.fail_margin(), t.phi(context.step), weight * t.weight, context.fail_at)
     };
     let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
     let (verdict, reason) = match shares.pass_evidence() {
@@ -172,7 +172,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
             effect: Some(effect),
             limit: Some(limit - p_a),
             fail_evidence: Some(shares.fail_evidence()),
-            fail_at: Some(super::FAIL_AT),
+            fail_at: Some(context.fail_at),
             forecast: Some(forecast(windows, detect, context)),
             ..bare.evidence
         },
@@ -193,7 +193,8 @@ fn drift_answer(
     let phi = drift.phi(context.step, layout);
     let distance = drift::distance(layout, &state.seen);
     let chance = drift::distance_by_chance(layout, &state.seen, phi);
-    let each = state.per_window() * step.weight * (1.0 - step.weight);
+    let (stable_each, canary_each) = expected(state, step);
+    let each = stable_each * canary_each / (stable_each + canary_each).max(1e-9);
     let planned = each * f64::from(step.planned_windows);
     let upper = drift::upper_bound(layout, &state.seen, planned, phi);
     let pass_limit = drift::pass_limit(*pass, step.next_weight);
@@ -241,12 +242,15 @@ fn drift_answer(
     let p = 0.25f64.min(1.0 - 2.0 * rollback).max(0.05);
     let margin = super::kernel::Margin { r: 1.0, d: *rollback };
     let detect =
-        windows_to_fail(expected(state, step), p, (p + 2.0 * rollback).clamp(0.07, 0.95), margin, phi, 0.5 * weight, super::FAIL_AT);
+        windows_to_fail(expected(state, step), p, (p + 2.0 * rollback).clamp(0.07, 0.95), margin, phi, 0.5 * weight, context.fail_at);
     let (verdict, reason) = match (drift.held && !context.hold_accepted && !context.failed, passed) {
         (true, _) => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit)),
         (false, true) => (Verdict::Pass, None),
         (false, false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
     };
+    if !bare.gates && step.share.matched {
+        message = format!("{message}; users were picked by a match, so it is shown and does not gate");
+    }
     if reason == Some(EvidenceReason::HoldLimit) {
         let limit = hold_limit;
         message = format!(
@@ -272,7 +276,7 @@ fn drift_answer(
             }),
             limit: Some(*rollback),
             fail_evidence: Some(drift.rollback.value()),
-            fail_at: Some(super::FAIL_AT),
+            fail_at: Some(context.fail_at),
             forecast: Some(forecast(windows, detect, context)),
             ..bare.evidence
         },
@@ -308,7 +312,12 @@ fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl 
 
 /// Requests of stable and canary that a window is expected to show.
 fn expected(state: &MetricState, step: &StepTerms) -> (f64, f64) {
-    let requests = state.per_window();
+    if step.share.matched && state.windows > 0 {
+        // How many users a match picks is known only once they are seen.
+        let windows = f64::from(state.windows);
+        return (state.seen.n_a / windows, state.seen.n_b / windows);
+    }
+    let requests = state.per_window() * step.counted();
     (requests * (1.0 - step.weight), requests * step.weight)
 }
 

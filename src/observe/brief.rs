@@ -27,8 +27,15 @@ pub fn terms(plan: &Plan) -> Vec<StepTerms> {
             next_weight: opens_to(plan, index),
             planned_windows: (step.hold.as_secs_f64() / interval).ceil().clamp(1.0, 1e6) as u32,
             without: step.without.clone(),
+            share: step.share(),
+            kind: kind(plan, &step.split),
         })
         .collect()
+}
+
+/// Number of a kind of traffic: the index of the first step that has it.
+fn kind(plan: &Plan, split: &Split) -> u32 {
+    plan.steps.iter().position(|first| first.split.same_kind(split)).and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
 }
 
 fn share(percent: u8) -> f64 {
@@ -93,4 +100,36 @@ fn base(namespace: &str, name: &str, key: StepKey, analysis: &AnalysisPlan) -> O
 
 fn fresh(analysis: &AnalysisPlan) -> Evidence {
     Evidence::new(&analysis.metrics, analysis.interval.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(strategy: Value) -> Vec<StepTerms> {
+        let spec = json!({"traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": strategy});
+        terms(&Plan::parse(&serde_json::from_value(spec).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_step_without_a_weight_opens_to_the_next_one_that_has_one() {
+        let beta = json!([{"headers": {"x-user-group": {"exact": "beta"}}}]);
+        let steps = of(json!({"steps": [
+            {"mirror": 100, "acknowledgeSideEffects": true}, {"match": beta}, {"weight": 5}, {"weight": 50}, {"weight": 100},
+        ]}));
+        assert_eq!(steps.iter().map(|step| step.next_weight).collect::<Vec<_>>(), [0.05, 0.05, 0.5, 1.0, 1.0]);
+        assert_eq!(steps.iter().map(|step| step.kind).collect::<Vec<_>>(), [0, 1, 2, 2, 2]);
+        let alone = of(json!({"shadow": {"acknowledgeSideEffects": true}}));
+        assert_eq!((alone[0].next_weight, alone[0].weight), (1.0, 0.5), "copies of everything are half of what is counted");
+        assert_eq!(of(json!({"abTest": {"match": beta, "then": "Revert"}}))[0].next_weight, 1.0);
+    }
+
+    #[test]
+    fn the_users_of_another_match_are_another_kind() {
+        let group = |name: &str| json!({"match": [{"headers": {"x-user-group": {"exact": name}}}], "name": name});
+        let steps = of(json!({"steps": [group("beta"), group("gold"), {"weight": 5}, {"weight": 100}]}));
+        assert_eq!(steps.iter().map(|step| step.kind).collect::<Vec<_>>(), [0, 1, 2, 2]);
+    }
 }

@@ -12,7 +12,7 @@ use rand_distr::{Binomial, Distribution, Poisson};
 use haldane::api::Verdict;
 use haldane::counts::{Counts, History, Sample, Window};
 use haldane::judge::{Evidence, StepTerms};
-use haldane::plan::{DriftSource, Metric, MetricKind};
+use haldane::plan::{DriftSource, Metric, MetricKind, Share};
 
 pub const BOUNDS: [f64; 14] = [0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0];
 pub const MIX: [f64; 5] = [0.50, 0.25, 0.15, 0.07, 0.03];
@@ -99,7 +99,10 @@ pub fn sample(rng: &mut SmallRng, version: &Version, mean: f64) -> Sample {
 }
 
 pub fn steps(hold: u32) -> Vec<StepTerms> {
-    let step = |weight: f64, next_weight: f64| StepTerms { weight, next_weight, planned_windows: hold, without: Vec::new() };
+    let step = |weight: f64, next_weight: f64| {
+        let share = Share::weight((100.0 * weight).round() as u8);
+        StepTerms { weight, next_weight, planned_windows: hold, without: Vec::new(), share, kind: 0 }
+    };
     vec![step(0.05, 0.2), step(0.2, 0.5), step(0.5, 1.0), step(1.0, 1.0)]
 }
 

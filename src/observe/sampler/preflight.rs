@@ -146,6 +146,9 @@ async fn separating<'a>(
             return Ok((*label, *one, *two, rows));
         }
     }
+    if let Some(trouble) = no_proxy(prometheus, brief, &usable, at).await? {
+        return Err(trouble);
+    }
     let tried: Vec<String> = usable.iter().map(|(label, value, _)| format!("{label}={value:?}")).collect();
     let message = format!(
         "no istio_requests_total of stable in namespace {} at reporter destination or source (tried {}): has stable had a request in the \
@@ -154,6 +157,31 @@ async fn separating<'a>(
         tried.join(", ")
     );
     Err(trouble(reason::METRICS_UNAVAILABLE, true, message))
+}
+
+/// Whether nothing on the way of stable's requests reads them, or only a waypoint does: the reason why there are no counts that can be used.
+async fn no_proxy(prometheus: &Prometheus, brief: &Brief, usable: &[Candidate<'_>], at: Timestamp) -> Result<Option<Trouble>, Trouble> {
+    for (label, stable, _) in usable {
+        let of = |metric: &str| Selector::new(metric).and_then(|s| s.is("destination_workload_namespace", &brief.namespace));
+        let waypoint = of("istio_requests_total").and_then(|s| s.is("reporter", "waypoint")).and_then(|s| s.is(label, stable));
+        if !prometheus.groups(&waypoint.map_err(QueryError::from)?, &["reporter"], at).await?.is_empty() {
+            let message = format!(
+                "stable ({label}={stable:?}) is counted at reporter waypoint alone (ambient mode), which is not judged by: give the model's pods \
+                 sidecars, or bring the traffic through a gateway"
+            );
+            return Ok(Some(trouble(reason::NO_PROXY, true, message)));
+        }
+        let connections = of("istio_tcp_connections_opened_total").and_then(|s| s.is(label, stable)).map_err(QueryError::from)?;
+        if !prometheus.groups(&connections, &["reporter"], at).await?.is_empty() {
+            let message = format!(
+                "stable ({label}={stable:?}) is counted in TCP connections alone: nothing on the way reads its requests, so that weights, matches \
+                 and mirrors have no effect: it takes sidecars or a gateway (in ambient mode a waypoint is not enough), and a port whose name or \
+                 appProtocol says http or grpc"
+            );
+            return Ok(Some(trouble(reason::NO_PROXY, true, message)));
+        }
+    }
+    Ok(None)
 }
 
 fn one_service(label: &str, value: &str, rows: &[Series]) -> Result<String, Trouble> {

@@ -8,10 +8,11 @@ use super::ask::Who;
 use super::preflight::{Found, Trouble, preflight};
 use crate::api::names::reason;
 use crate::clock::Clock;
-use crate::counts::{Dropped, History, Outcome, Reading, ShareFault, Shares, Side, Tracker};
+use crate::counts::{Dropped, History, Outcome, Programmed, Reading, ShareFault, Shares, Side, Tracker};
 use crate::judge::{Evidence, StepTerms};
 use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::observe::{Arm, Brief, Look, Problem, StepKey};
+use crate::plan::{Metric, MetricKind, Share};
 
 /// Windows that are asked for again after an outage or a restart.
 const MOST_BACKLOG: i64 = 120;
@@ -135,7 +136,7 @@ impl Run {
     /// The step whose evidence the present windows are, if they are any step's.
     fn counted(&self) -> Option<&StepTerms> {
         let terms = self.brief.steps.get(self.brief.key.step?)?;
-        (self.since.is_some() && (terms.weight * 100.0 - f64::from(self.brief.key.share.weight)).abs() < 0.5).then_some(terms)
+        (self.since.is_some() && terms.share == self.brief.key.share).then_some(terms)
     }
 
     pub(super) fn forget_provider(&mut self) {
@@ -323,17 +324,22 @@ impl Run {
         self.canary_in_window = Some(deltas.requests(Side::Canary));
         let (Some(terms), Some(since)) = (terms, self.since) else { return };
         let metrics = &self.brief.analysis.metrics;
-        let weight = f64::from(self.brief.key.share.weight) / 100.0;
-        let window = deltas.window(metrics, weight, [ready(&self.brief.stable), ready(&self.brief.canary)]);
+        let share = self.brief.key.share;
+        let window = deltas.window(metrics, f64::from(share.weight) / 100.0, [ready(&self.brief.stable), ready(&self.brief.canary)]);
         self.evidence.add(metrics, &terms, &window);
         self.window_end = Some(at);
         self.shares.add(deltas.requests(Side::Stable), deltas.requests(Side::Canary));
-        self.problem = self.shares.check(weight, since, at).map(|fault| self.share(&fault));
+        // Where the senders count, copies are not among the requests.
+        let seen = Share { mirror: if found.by_pod { share.mirror } else { 0 }, ..share };
+        self.problem = self.shares.check(Programmed::of(seen), since, at).map(|fault| self.share(&fault));
     }
 
     fn share(&self, fault: &ShareFault) -> Problem {
         let (reason, mend) = match fault {
             ShareFault::NoCanaryTraffic { .. } => (reason::NO_CANARY_TRAFFIC, "has the mesh taken up the weight, and is this the canary?"),
+            ShareFault::NoCohort { .. } => {
+                (reason::NO_CANARY_TRAFFIC, "does a request fit the match as it is in the route, and does it come through this route?")
+            }
             ShareFault::Above { .. } => (reason::BYPASS, "other routes, or clients outside the mesh?"),
             ShareFault::Below { .. } => (reason::SHARE_MISMATCH, "other routes to stable, or requests that never reach the canary?"),
         };
@@ -343,10 +349,28 @@ impl Run {
         Problem { reason, message: format!("{fault}{looked}: {mend}"), unavailable: false }
     }
 
+    /// Copies never appear at the sender: no step that mirrors can be judged by metrics of the mesh that only senders give. The model's own
+    /// metrics count them.
+    fn mirror_unseen(&self) -> Option<Problem> {
+        let found = self.found.as_ref().filter(|found| !found.by_pod)?;
+        let mesh = |step: &&StepTerms| {
+            let gates = |metric: &&Metric| !matches!(metric.kind, MetricKind::Drift { .. }) && !step.without.contains(&metric.name);
+            step.share.mirror > 0 && self.brief.analysis.metrics.iter().any(|metric| gates(&metric))
+        };
+        self.brief.steps.iter().skip(self.brief.key.step.unwrap_or(0)).find(mesh)?;
+        let message = format!(
+            "a step mirrors, and requests of the mesh are counted at reporter {} alone, where a copy is never seen: give the model's pods \
+             sidecars (reporter destination), or judge copies by the model's own metrics (drift) with `without` for errorRate and latency, or \
+             leave mirror out",
+            found.reporter
+        );
+        Some(Problem { reason: reason::MIRROR_UNSEEN, message, unavailable: false })
+    }
+
     /// What is known now.
     pub(super) fn look(&self) -> Look {
         let metrics = &self.brief.analysis.metrics;
-        let fallback = StepTerms { weight: 0.0, next_weight: 1.0, planned_windows: 1, without: Vec::new() };
+        let fallback = StepTerms { weight: 0.0, next_weight: 1.0, planned_windows: 1, without: Vec::new(), share: Share::NONE, kind: 0 };
         let terms = self.brief.key.step.and_then(|step| self.brief.steps.get(step)).or(self.brief.steps.first()).unwrap_or(&fallback);
         let mut judgement = self.evidence.judge(metrics, terms);
         for evidence in &mut judgement.metrics {
@@ -359,7 +383,7 @@ impl Run {
             evidence: self.evidence.clone(),
             judgement,
             ready: metrics.is_empty() || (self.found.is_some() && self.calibrated),
-            problem: self.problem.clone(),
+            problem: self.problem.clone().or_else(|| self.mirror_unseen()),
             canary_in_window: self.canary_in_window,
         }
     }
