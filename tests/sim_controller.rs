@@ -9,3 +9,5 @@ mod outages;
 mod outcomes;
 #[path = "sim_controller/stage.rs"]
 mod stage;
+#[path = "sim_controller/strategies.rs"]
+mod strategies;
