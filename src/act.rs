@@ -53,7 +53,7 @@ pub enum ActError {
     #[error("no answer from the API server within {0:?}")]
     Timeout(Duration),
     /// The request failed on the way, or the server has trouble.
-    #[error("{0}")]
+    #[error("{}", in_words(.0))]
     Trouble(#[from] kube::Error),
 }
 
@@ -85,7 +85,29 @@ pub(crate) async fn within<T>(limit: Duration, what: &str, request: impl Future<
     }
 }
 
+/// An error of the API in words: what the server said, without what it said it with.
+fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),
+        other => other.to_string(),
+    }
+}
+
 /// resourceVersion of an object as JSON.
 pub(crate) fn version_of(object: &Value) -> &str {
     object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::Status;
+
+    use super::ActError;
+
+    #[test]
+    fn what_the_server_said_is_told_as_it_said_it() {
+        let status = Status { code: 500, ..Status::failure("failed calling webhook \"validation.istio.io\"", "InternalError") };
+        let error = ActError::from(kube::Error::Api(status.boxed()));
+        assert_eq!(error.to_string(), "the API server answered 500: failed calling webhook \"validation.istio.io\"");
+    }
 }

@@ -8,10 +8,13 @@ mod spec;
 mod status;
 mod strategy;
 
-pub use spec::{Analysis, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, Rollout, RolloutSpec, Traffic};
+pub use spec::{
+    Analysis, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RatioSpec, Rollout, RolloutSpec, ThresholdAction,
+    ThresholdSpec, Traffic,
+};
 pub use status::{
-    Actor, ArmValue, DecisionRecord, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, OutboxEntry, Outcome, Phase,
-    RefusedRevision, RolloutStatus, StepStatus, Verdict, Version,
+    Actor, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, Noise,
+    OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict, Version,
 };
 pub use strategy::{
     AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,

@@ -10,6 +10,7 @@ mod explain;
 mod lint;
 mod list;
 mod output;
+mod rehearse;
 mod screen;
 mod status;
 mod version;
@@ -20,6 +21,7 @@ pub use crd::text as crd_text;
 pub use exit::{Exit, Failure};
 pub use lint::{Outlook, Report, StepOutlook, Traffic, check};
 use output::{Format, Output};
+pub use rehearse::all_of;
 
 use crate::{clock::Clock, command};
 
@@ -86,6 +88,8 @@ enum Verb {
     Resume(ask::AskArgs),
     /// Check manifests, offline: syntax, fields, rules; with --rps, the traffic
     Lint(lint::LintArgs),
+    /// Play a plan on simulated or recorded traffic: how often it would roll back, how soon
+    Rehearse(rehearse::RehearseArgs),
     /// Print the CustomResourceDefinition
     Crd,
     /// Print the version
@@ -119,6 +123,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
         Verb::Controller(args) => return controller::run(args, &cli.global, environment).await,
         Verb::Demo(args) => return demo::run(args, clock, output).await,
         Verb::Lint(args) => return lint::run(args, output),
+        Verb::Rehearse(args) => return rehearse::run(args, cli.global.namespace.as_deref(), clock, output).await,
         Verb::Crd => return crd::run(output),
         Verb::Version => return version::run(output),
         Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,

@@ -18,7 +18,7 @@ pub use history::{chosen, past};
 pub use series::{Series, Target, pod_of};
 pub use share::{Programmed, ShareFault, Shares};
 pub use snapshot::{Family, Pod, Reading, Scope, Side};
-pub use tracker::{Delta, Deltas, Outcome, Tracker};
+pub use tracker::{Delta, Deltas, Outcome, Tracker, gain};
 pub use window::is_error;
 
 /// Counts of one metric of one arm (or one pod) in one window.
@@ -44,6 +44,10 @@ pub enum Counts {
     /// A count for each class.
     Classes(BTreeMap<String, u64>),
 }
+
+/// Key in a [`Sample`] of all requests of the mesh and the errors among them, where no metric counts them: by them exposure is counted. No
+/// metric has an empty name.
+pub const REQUESTS: &str = "";
 
 /// What one arm (or one pod) did in one window: metric name to counts. A metric that could not be read is absent.
 pub type Sample = BTreeMap<String, Counts>;

@@ -22,6 +22,8 @@ mod edit;
 mod ended;
 mod found;
 mod idle;
+mod incident;
+mod look;
 mod moved;
 mod room;
 mod undo;
@@ -30,7 +32,7 @@ mod words;
 use jiff::Timestamp;
 
 use crate::api::names::reason;
-use crate::api::{DecisionRecord, Phase};
+use crate::api::{DecisionRecord, Outcome, Phase};
 use crate::command::Command;
 use crate::observe::Observation;
 use crate::route::Wanted;
@@ -134,6 +136,7 @@ impl<'a> Pass<'a> {
             return self.idle();
         }
         self.wake_in(ACTIVE_WAKE);
+        self.stand_still();
         self.keep_evidence();
         let found = self
             .aborted()
@@ -158,7 +161,8 @@ impl<'a> Pass<'a> {
             stance.traffic = traffic;
         }
         let mut state = self.state;
-        if let Some(newest) = self.records.last() {
+        // What was refused changes nothing: the newest decision stays what `explain` shows.
+        if let Some(newest) = self.records.iter().rfind(|record| record.outcome != Outcome::CommandRefused) {
             state.decision = Some(newest.clone());
         }
         Decision { state, act: self.act, stance, records: self.records, wake: self.wake }

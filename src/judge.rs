@@ -6,25 +6,32 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{EvidenceReason, Exposure, MetricEvidence, Verdict};
-use crate::counts::{Counts, History, Window};
+use crate::api::{EvidenceReason, Exposure, MetricEvidence, ThresholdAction, Verdict};
+use crate::counts::{Counts, History, REQUESTS, Window};
 use crate::plan::{Metric, MetricKind, Share};
 
 mod bake;
-mod columns;
+pub mod budget;
+pub mod columns;
 pub mod dispersion;
 pub mod distance;
 mod drift;
+mod effect;
 mod forecast;
+pub mod incident;
 pub mod kernel;
 mod metric;
 pub mod mixture;
+mod past;
 mod proportions;
 mod say;
+mod threshold;
 mod verdict;
 
-pub use forecast::{PlanForecast, StepForecast, forecast_plan};
+pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 use metric::MetricState;
+pub use past::{Past, recent_windows};
+pub use threshold::Seen;
 
 /// Where the merged fail evidence fails the rollout: 1/alpha_f, alpha_f = 0.08.
 pub const FAIL_AT: f64 = 12.5;
@@ -59,9 +66,27 @@ pub struct StepTerms {
 }
 
 impl StepTerms {
+    /// A step that gives the canary this share of the users and judges everything.
+    pub fn weighted(weight: f64, next_weight: f64, planned_windows: u32) -> Self {
+        let percent = (100.0 * weight).round().clamp(0.0, 100.0) as u8;
+        Self { weight, next_weight, planned_windows, without: Vec::new(), share: Share::weight(percent), kind: 0 }
+    }
+
+    /// Requests of stable and of the canary that are counted for one of a user.
+    pub fn split(&self) -> [f64; 2] {
+        [1.0 - self.weight, self.weight].map(|share| share * self.counted())
+    }
+
     /// Requests that are counted for one of a user: copies count too.
     pub(crate) fn counted(&self) -> f64 {
         1.0 + f64::from(self.share.mirror) / 100.0
+    }
+}
+
+impl StepTerms {
+    /// Whether a metric has a say in this step.
+    pub fn asks(&self, metric: &Metric) -> bool {
+        metric.gate && !self.without.contains(&metric.name)
     }
 }
 
@@ -71,8 +96,8 @@ impl StepTerms {
 pub struct Evidence {
     /// Length of a window in seconds.
     pub interval_seconds: f64,
-    /// Weight and planned windows of the steps with two arms.
-    plan: Vec<(f64, u32)>,
+    /// The steps with two arms.
+    plan: Vec<Planned>,
     /// Canary pods at the start.
     canary_pods: u32,
     /// Pods can be told apart.
@@ -99,6 +124,19 @@ pub struct Evidence {
     failed: bool,
     /// A person accepted what the limit that holds found.
     hold_accepted: bool,
+    /// Incidents that hit stable too.
+    #[serde(default)]
+    incidents: incident::Watch,
+}
+
+/// A planned step with two arms: canary's part of what is counted, windows, kind of traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Planned(pub(crate) f64, pub(crate) u32, #[serde(default)] pub(crate) u32);
+
+impl Planned {
+    fn of(step: &StepTerms) -> Self {
+        Self(step.weight, step.planned_windows, step.kind)
+    }
 }
 
 fn one() -> u32 {
@@ -135,15 +173,20 @@ pub struct Judgement {
     pub exposure: Exposure,
     /// Why the plan cannot be decided at this traffic, with the numbers and the change that would do.
     pub infeasible: Option<String>,
+    /// An incident that hits stable too: nothing passes meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub incident: Option<incident::Incident>,
 }
 
 /// What the parts must know of the whole.
 pub(crate) struct Context<'a> {
-    /// Weight and planned windows of the steps with two arms.
-    pub(crate) steps: &'a [(f64, u32)],
+    /// The steps with two arms.
+    pub(crate) steps: &'a [Planned],
     /// Which of them is the present one.
     pub(crate) step: usize,
-    /// Its terms.
+    /// A metric's part in the merge.
+    pub(crate) part: f64,
+    /// Terms of the present step.
     pub(crate) present: Option<&'a StepTerms>,
     /// Canary pods at the start.
     pub(crate) canary_pods: u32,
@@ -179,7 +222,7 @@ impl Evidence {
             canary_pods: 0,
             by_pod: false,
             present: None,
-            metrics: metrics.iter().map(|_| MetricState::new()).collect(),
+            metrics: metrics.iter().map(MetricState::new).collect(),
             windows: 0,
             step_requests: 0,
             canary_requests: 0,
@@ -191,20 +234,30 @@ impl Evidence {
             until: None,
             failed: false,
             hold_accepted: false,
+            incidents: incident::Watch::default(),
         }
     }
 
     /// Freezes margins, watched bounds and dispersion from stable's past. With too little history it is left open, and the first 20
     /// windows of the rollout do it; until then neither side accrues.
     pub fn calibrate(&mut self, metrics: &[Metric], history: &History, steps: &[StepTerms], canary_pods: u32) {
-        self.plan = steps.iter().filter(|step| step.weight < 1.0).map(|step| (step.weight, step.planned_windows)).collect();
-        (self.canary_pods, self.by_pod) = (canary_pods, history.by_pod);
+        self.calibrate_by(metrics, &Past::new(metrics, history), steps, canary_pods);
+    }
+
+    /// The same, from a past that was put together piece by piece.
+    pub fn calibrate_by(&mut self, metrics: &[Metric], past: &Past, steps: &[StepTerms], canary_pods: u32) {
+        self.plan = steps.iter().filter(|step| step.weight < 1.0).map(Planned::of).collect();
+        (self.canary_pods, self.by_pod) = (canary_pods, past.by_pod);
         self.kinds = kinds(steps);
+        let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
+            state.left_out = left_out.map(|(at, _)| at).collect();
+            state.gates = MetricState::may_gate(metric) && (two_arms().next().is_none() || state.left_out.len() < self.plan.len());
+        }
         self.with_context(|context, states| {
-            for (state, metric) in states.iter_mut().zip(metrics) {
-                let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
-                state.gates = two_arms().next().is_none() || two_arms().any(|step| !step.without.contains(&metric.name));
-                state.calibrate(metric, history, context);
+            for (index, (state, metric)) in states.iter_mut().zip(metrics).enumerate() {
+                state.calibrate(metric, past.metrics.get(index).and_then(Option::as_ref), context);
             }
         });
     }
@@ -218,20 +271,23 @@ impl Evidence {
     /// Restarts the pass side, at the begin of a step (or when a person resumes). Where another kind of traffic begins, the fail side
     /// begins anew too: what copies or a cohort showed is not held against users drawn at random.
     pub fn begin_step(&mut self, metrics: &[Metric], step: &StepTerms) {
-        if self.present.as_ref().is_some_and(|present| present.kind != step.kind) {
-            self.metrics.iter_mut().for_each(MetricState::begin_kind);
-        }
-        let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight);
+        let other = self.present.as_ref().is_some_and(|present| present.kind != step.kind);
+        let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight || step.kind > present.kind);
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
+        self.incidents.begin_step(further);
         if self.plan.is_empty() && step.weight < 1.0 {
-            self.plan.push((step.weight, step.planned_windows));
+            self.plan.push(Planned::of(step));
         }
-        self.with_context(|context, states| {
-            for (state, metric) in states.iter_mut().zip(metrics) {
-                state.begin_step(metric, step, further, context);
-            }
-        });
+        for Planned(_, windows, _) in self.plan.iter_mut().filter(|Planned(weight, _, kind)| (*weight, *kind) == (step.weight, step.kind)) {
+            *windows = step.planned_windows; // a hold may be edited on the way
+        }
+        if other && step.weight < 1.0 {
+            self.with_context(|context, states| states.iter_mut().for_each(|state| state.begin_kind(context)));
+        }
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            state.begin_step(metric, step, further);
+        }
     }
 
     /// A person promoted past the limit that holds: that difference is accepted for this rollout. The limit that rolls back stands.
@@ -251,7 +307,30 @@ impl Evidence {
         });
         self.expose(metrics, step, window);
         let (value, limit) = (self.fail_evidence(step), self.fail_at(step));
-        self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe);
+        self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe && !state.advisory);
+        if step.weight < 1.0 && self.watch_stable(metrics, step, window.end) {
+            self.begin_step(metrics, step);
+        }
+    }
+
+    /// Whether an incident that hit both arms is over with this window: the pass side starts anew then.
+    fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) -> bool {
+        let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
+        let watched: Vec<_> = judged.flat_map(|(state, metric)| incident::watched(state, metric)).collect();
+        self.incidents.add(&watched, self.windows, end)
+    }
+
+    /// Takes what the looks at the thresholds' queries gave at this time: index of the metric, and what was seen.
+    pub fn observe(&mut self, metrics: &[Metric], step: &StepTerms, at: Timestamp, seen: &[(usize, Seen)]) {
+        for (index, seen) in seen {
+            let Some((state, metric)) = self.metrics.get_mut(*index).zip(metrics.get(*index)) else { continue };
+            if step.without.contains(&metric.name) {
+                continue;
+            }
+            let threshold = state.threshold.get_or_insert_default();
+            threshold.see(&metric.kind, at, seen, self.interval_seconds);
+            self.failed = self.failed || (metric.gate && threshold.broke(&metric.kind, ThresholdAction::Rollback));
+        }
     }
 
     /// Counts requests over the whole rollout.
@@ -260,13 +339,16 @@ impl Evidence {
             Counts::Events { total, .. } | Counts::Histogram { total, .. } => *total,
             Counts::Classes(map) => map.values().sum(),
         };
-        // Requests are those of the error rate where there is one; else the most that any metric counted.
-        let errors = metrics.iter().find(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. })).map(|metric| &metric.name);
-        let requests = |sample: &crate::counts::Sample| match errors.and_then(|name| sample.get(name)) {
+        // Requests are those of the mesh; where they are not given, the most that any metric counted.
+        let errors = metrics.iter().find(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
+        let errors = errors.map_or(REQUESTS, |metric| metric.name.as_str());
+        let requests = |sample: &crate::counts::Sample| match sample.get(errors) {
             Some(counts) => total(counts),
             None => sample.values().map(total).max().unwrap_or(0),
         };
-        if !window.canary.is_empty() {
+        // Where nothing is compared a window is one all the same.
+        let compared = || metrics.iter().filter(|metric| !metric.kind.is_threshold());
+        if compared().any(|metric| window.canary.contains_key(&metric.name)) || compared().next().is_none() {
             self.windows += 1;
         }
         let canary = requests(&window.canary);
@@ -276,7 +358,7 @@ impl Evidence {
             self.mirrored_requests += canary;
         } else {
             self.canary_requests += canary;
-            if let Some(Counts::Events { bad, .. }) = errors.and_then(|name| window.canary.get(name)) {
+            if let Some(Counts::Events { bad, .. }) = window.canary.get(errors) {
                 self.canary_errors += bad;
             }
         }
@@ -292,26 +374,40 @@ impl Evidence {
     /// The merge over the metrics (statistics 2d): a weighted mean, valid however they depend on each other.
     fn fail_evidence(&self, step: &StepTerms) -> f64 {
         let values: Vec<f64> = if step.weight >= 1.0 {
-            self.metrics.iter().filter_map(|state| state.bake.as_ref()).map(bake::Bake::fail_evidence).collect()
+            self.metrics
+                .iter()
+                .filter(|state| !state.advisory)
+                .filter_map(|state| state.bake.as_ref())
+                .map(bake::Bake::fail_evidence)
+                .collect()
         } else {
-            self.metrics.iter().filter(|state| state.gates).map(MetricState::fail_evidence).collect()
+            let context = self.context();
+            self.metrics.iter().filter(|state| state.gates).map(|state| state.fail_evidence(&context)).collect()
         };
         if values.is_empty() { 1.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
     }
 
     fn with_context<R>(&mut self, f: impl FnOnce(&Context<'_>, &mut [MetricState]) -> R) -> R {
+        let part = self.part();
         let mut states = std::mem::take(&mut self.metrics);
-        let result = f(&self.context(), &mut states);
+        let result = f(&Context { part, ..self.context() }, &mut states);
         self.metrics = states;
         result
     }
 
+    /// A metric's part in the merge.
+    fn part(&self) -> f64 {
+        1.0 / self.metrics.iter().filter(|state| state.gates).count().max(1) as f64
+    }
+
     fn context(&self) -> Context<'_> {
-        let weight = self.present.as_ref().map_or(0.0, |step| step.weight);
-        let nearest = self.plan.iter().enumerate().min_by(|a, b| (a.1.0 - weight).abs().total_cmp(&(b.1.0 - weight).abs()));
+        let (weight, kind) = self.present.as_ref().map_or((0.0, 0), |step| (step.weight, step.kind));
+        let distance = |Planned(planned, _, of): &Planned| (*of != kind, (planned - weight).abs());
+        let nearest = self.plan.iter().map(distance).enumerate().min_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         Context {
             steps: &self.plan,
             step: nearest.map_or(0, |(at, _)| at),
+            part: self.part(),
             present: self.present.as_ref(),
             canary_pods: self.canary_pods,
             by_pod: self.by_pod,
@@ -325,29 +421,29 @@ impl Evidence {
     /// What it says now.
     pub fn judge(&self, metrics: &[Metric], step: &StepTerms) -> Judgement {
         let context = self.context();
-        let part = 1.0 / self.metrics.iter().filter(|state| state.gates).count().max(1) as f64;
-        let mut answers: Vec<verdict::Answer> =
-            self.metrics.iter().zip(metrics).map(|(state, metric)| verdict::answer(state, metric, step, &context, part)).collect();
+        let answer = |(state, metric): (&MetricState, &Metric)| self.answer(state, metric, step, &context);
+        let mut answers: Vec<verdict::Answer> = self.metrics.iter().zip(metrics).map(answer).collect();
         let merged = self.fail_evidence(step);
-        if self.failed && !self.metrics.iter().any(|state| state.catastrophe) {
+        let deciding = |answer: &verdict::Answer| !answer.evidence.advisory;
+        if self.failed && !answers.iter().any(|answer| deciding(answer) && answer.evidence.verdict == Verdict::Fail) {
             let value = |answer: &verdict::Answer| answer.evidence.fail_evidence.unwrap_or(0.0);
-            if let Some(worst) = answers.iter_mut().max_by(|a, b| value(a).total_cmp(&value(b))) {
+            if let Some(worst) = answers.iter_mut().filter(|answer| deciding(answer)).max_by(|a, b| value(a).total_cmp(&value(b))) {
                 (worst.evidence.verdict, worst.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
             }
         }
-        let hold_limit = !self.hold_accepted && self.metrics.iter().any(MetricState::held);
-        let asked = metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        let hold_limit = !self.hold_accepted && self.metrics.iter().zip(metrics).any(|(state, metric)| state.holds(metric, step));
+        let asked = metrics.iter().any(|metric| step.asks(metric));
         let gating = || answers.iter().filter(|answer| answer.gates);
         let proved = !asked || (gating().next().is_some() && gating().all(|answer| answer.evidence.verdict == Verdict::Pass));
         let verdict = match () {
             () if self.failed => Verdict::Fail,
-            () if step.weight >= 1.0 || hold_limit || !proved => Verdict::Inconclusive,
+            () if step.weight >= 1.0 || hold_limit || !proved || self.incidents.present.is_some() => Verdict::Inconclusive,
             () => Verdict::Pass,
         };
         let no_harm = !self.failed
             && merged < NO_HARM
             && self.step_requests >= NO_HARM_REQUESTS
-            && answers.iter().zip(metrics).filter(|(_, metric)| !step.without.contains(&metric.name)).all(|(answer, _)| answer.within);
+            && answers.iter().zip(metrics).filter(|(_, metric)| step.asks(metric)).all(|(answer, _)| answer.within);
         let infeasible = self.infeasible(step, &answers, &context);
         answers.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
         Judgement {
@@ -359,12 +455,34 @@ impl Evidence {
             no_harm,
             windows: self.windows,
             step_requests: self.step_requests,
-            exposure: self.exposure(metrics),
+            exposure: self.counted(metrics),
             infeasible,
+            incident: self.incidents.present.clone().filter(|_| step.weight < 1.0),
         }
     }
 
-    fn exposure(&self, metrics: &[Metric]) -> Exposure {
+    fn answer(&self, state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> verdict::Answer {
+        let mut answer = match &metric.kind {
+            MetricKind::Threshold { .. } => threshold::answer(state.threshold.as_ref(), metric, step),
+            _ => verdict::answer(state, metric, step, context),
+        };
+        effect::shortened(&mut answer.evidence);
+        if state.advisory {
+            (answer.gates, answer.evidence.advisory) = (false, true);
+            // Alone, it has nothing to share the error budget with.
+            if answer.evidence.fail_evidence.zip(answer.evidence.fail_at).is_some_and(|(value, limit)| value >= limit) {
+                (answer.evidence.verdict, answer.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
+            }
+        }
+        answer
+    }
+
+    /// Who was touched so far; `None` before the first window.
+    pub fn exposure(&self, metrics: &[Metric]) -> Option<Exposure> {
+        self.since.map(|_| self.counted(metrics))
+    }
+
+    fn counted(&self, metrics: &[Metric]) -> Exposure {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let errors = metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
         Exposure {
@@ -413,6 +531,7 @@ impl Evidence {
 /// The deciding metric first: what failed, what holds, what is missing, what passed; among equals the one with more fail evidence.
 fn rank(answer: &verdict::Answer) -> f64 {
     let class = match (answer.evidence.verdict, answer.evidence.reason) {
+        _ if answer.evidence.advisory => 5.0,
         (Verdict::Fail, _) => 0.0,
         (_, Some(EvidenceReason::HoldLimit)) => 1.0,
         (_, Some(EvidenceReason::NotGating)) => 4.0,

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod reconcile;
+pub mod rehearse;
 pub mod route;
 pub mod server;
 pub mod sim;

@@ -5,6 +5,7 @@ mod cel_tests;
 mod edit;
 mod fault;
 mod parse;
+pub mod promql;
 mod span;
 mod split;
 #[cfg(test)]
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Capacity, OnInconclusive};
+use crate::api::{Capacity, OnInconclusive, ThresholdAction};
+use promql::Counter;
 
 pub use edit::{Change, Edit};
 pub use fault::{Fault, Faults};
@@ -78,6 +80,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Canary's work in percent of stable's: a copy is work like a request. How many a match brings is not known.
+    pub fn load(&self) -> u32 {
+        (u32::from(self.split.weight) + u32::from(self.split.mirror)).min(100)
+    }
+
     /// What is there of the canary's traffic once all of this step's is.
     pub fn share(&self) -> Share {
         self.split.share()
@@ -108,6 +115,31 @@ pub struct Metric {
     pub name: String,
     /// What is counted, and its limits.
     pub kind: MetricKind,
+    /// False: it is judged and shown, and decides nothing.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub gate: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(gate: &bool) -> bool {
+    *gate
+}
+
+impl Metric {
+    /// A metric that gates.
+    pub fn new(name: impl Into<String>, kind: MetricKind) -> Self {
+        Self { name: name.into(), kind, gate: true }
+    }
+}
+
+impl Step {
+    /// Whether a metric has a say in this step.
+    pub fn asks(&self, metric: &Metric) -> bool {
+        metric.gate && !self.without.contains(&metric.name)
+    }
 }
 
 /// What is counted, and its limits (statistics 2a to 2c, 2j).
@@ -141,6 +173,45 @@ pub enum MetricKind {
         /// Pass margin, divided by the next weight.
         pass: f64,
     },
+    /// A share of two counters of the user's own, with the limits of an error rate.
+    Ratio {
+        /// Counter of what is bad.
+        bad: Counter,
+        /// Counter of all.
+        total: Counter,
+        /// At least 1.
+        relative: f64,
+        /// Share of the total.
+        absolute: f64,
+        /// Share of the total.
+        pass: f64,
+    },
+    /// The one value of a query must stay within limits. At least one of them is there.
+    Threshold {
+        /// Query with placeholders, checked.
+        query: String,
+        /// The value must not be less.
+        min: Option<f64>,
+        /// The value must not be greater.
+        max: Option<f64>,
+        /// For so long it must be beyond at every look.
+        #[serde(with = "seconds")]
+        lasting: Duration,
+        /// What then happens.
+        action: ThresholdAction,
+    },
+}
+
+impl MetricKind {
+    /// Whether it is one value against limits, without a comparison with stable.
+    pub fn is_threshold(&self) -> bool {
+        matches!(self, Self::Threshold { .. })
+    }
+
+    /// Whether it counts bad events among all.
+    pub fn is_events(&self) -> bool {
+        matches!(self, Self::ErrorRate { .. } | Self::Ratio { .. })
+    }
 }
 
 /// Where the distribution of answers comes from.

@@ -213,20 +213,20 @@ async fn mutate(
     let begun = context.clock.elapsed();
     let Ok(view) = &seen.route else {
         if decision.act == Act::DropFinalizer {
-            memory.rollout = Some(act::drop_finalizer(desk, rollout).await?);
+            memory.wrote(act::drop_finalizer(desk, rollout).await?, begun);
         }
         return Ok(true);
     };
     let answer = match &decision.act {
-        Act::Raise(wanted) => act::raise(desk, rollout, view, wanted).await,
+        Act::Raise(wanted) => act::raise(desk, rollout, memory.fresh(rollout, begun), view, wanted).await,
         Act::Lower(wanted) => act::lower(desk, view, wanted).await,
         Act::Release { stable, canary } => act::release(desk, view, stable, canary.as_deref()).await,
         Act::AddFinalizer => {
-            memory.rollout = Some(act::add_finalizer(desk, rollout).await?);
+            memory.wrote(act::add_finalizer(desk, rollout).await?, begun);
             return Ok(true);
         }
         Act::DropFinalizer => {
-            memory.rollout = Some(act::drop_finalizer(desk, rollout).await?);
+            memory.wrote(act::drop_finalizer(desk, rollout).await?, begun);
             return Ok(true);
         }
         Act::Nothing | Act::Reread => return Ok(false),
@@ -257,15 +257,16 @@ async fn mutate(
                 memory.refusal = Some(message);
                 return Ok(true);
             }
-            Err(ActError::Refused(message).into())
+            // On the way down the next try is a second away, as the decision says, however many there were.
+            if down { Ok(false) } else { Err(ActError::Refused(message).into()) }
         }
-        Err(error @ (ActError::Timeout(_) | ActError::Trouble(_))) if down && memory.refusal.is_none() => {
+        Err(error @ (ActError::Timeout(_) | ActError::Trouble(_))) if down => {
             // A webhook that hangs answers as late as this: the decision must not wait for it.
             tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = error.to_string(), "the route was not written");
-            memory.refusal = Some(error.to_string());
-            Ok(true)
+            Ok(memory.refusal.replace(error.to_string()).is_none())
         }
         Err(ActError::Stale(what)) => {
+            memory.doubt();
             reread(desk, memory, seen, rollout).await?;
             Err(ActError::Stale(what).into())
         }

@@ -1,5 +1,6 @@
 //! What a restart must know, and how it goes to and from status. Pure.
 
+mod bound;
 mod project;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::api::{Actor, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RolloutStatus, Version};
+use crate::api::{Actor, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, Version};
 use crate::judge::Evidence;
 use crate::observe::StepKey;
 use crate::plan::{Plan, Share, Step};
@@ -52,6 +53,9 @@ pub struct State {
     pub handled: BTreeMap<String, String>,
     /// In status as it is, not in the checkpoint.
     #[serde(skip)]
+    pub rejected: BTreeMap<String, RejectedCommand>,
+    /// In status as it is, not in the checkpoint.
+    #[serde(skip)]
     pub decision: Option<DecisionRecord>,
 }
 
@@ -84,6 +88,9 @@ pub struct Run {
     pub since: Option<Timestamp>,
     /// Time of the step in which its deadline stood still.
     pub stopped: f64,
+    /// Since when it stands still: a command or `spec.paused` paused it.
+    #[serde(default)]
+    pub standing: Option<Timestamp>,
     /// A raise that is decided and not read back yet.
     pub intent: Option<Intent>,
     /// A way down that is decided and could not be written yet.
@@ -96,12 +103,22 @@ pub struct Run {
     pub losses: u32,
     /// Foreign lowerings seen, newest last (at most two kept).
     pub lowered: Vec<Timestamp>,
-    /// A person promoted past a limit that holds.
-    pub accepted: bool,
+    /// Metrics whose limit that holds was crossed when a person promoted past it: that difference is accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_limits: Vec<String>,
     /// When the deadline's hold was last told.
     pub deadline_told: Option<Timestamp>,
     /// The limit that holds was told.
     pub hold_told: bool,
+    /// That the canary has too few pods was told.
+    #[serde(default)]
+    pub room_told: bool,
+    /// Generation of the spec whose changes that count from the next rollout were told.
+    #[serde(default)]
+    pub edit_told: i64,
+    /// Since when the incident is there that was told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_told: Option<Timestamp>,
     /// Since when there are no metrics.
     pub metrics_lost: Option<Timestamp>,
     /// That was told.
@@ -209,15 +226,19 @@ impl Run {
             key_epoch: epoch,
             since: None,
             stopped: 0.0,
+            standing: None,
             intent: None,
             down: None,
             pause: None,
             unavailable: None,
             losses: 0,
             lowered: Vec::new(),
-            accepted: false,
+            accepted_limits: Vec::new(),
             deadline_told: None,
             hold_told: false,
+            room_told: false,
+            edit_told: 0,
+            incident_told: None,
             metrics_lost: None,
             metrics_told: false,
             evidence: Some(evidence),
@@ -253,7 +274,7 @@ impl Run {
 
     /// How much of the step's deadline is spent: the clock stands while paused.
     pub fn spent(&self, now: Timestamp) -> f64 {
-        let standing = self.pause.as_ref().map_or(0.0, |pause| now.duration_since(pause.since).as_secs_f64().max(0.0));
+        let standing = self.standing.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
         (self.held(now).as_secs_f64() - self.stopped - standing).max(0.0)
     }
 }
@@ -303,6 +324,7 @@ pub fn restore(status: Option<&RolloutStatus>) -> Result<State, CheckpointError>
     state.refused = status.refused.clone();
     state.history = status.history.clone();
     state.handled = status.handled.clone();
+    state.rejected = status.rejected.clone();
     state.decision = status.decision.clone();
     Ok(state)
 }

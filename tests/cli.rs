@@ -45,8 +45,14 @@ impl Respond for Api {
                 let (key, value) = annotations.iter().next().unwrap();
                 let command: Value = serde_json::from_str(value.as_str().unwrap()).unwrap();
                 rollout["status"]["handled"][key.strip_prefix("haldane.dev/").unwrap()] = command["id"].clone();
-                rollout["status"]["decision"]["outcome"] = outcome.into();
-                rollout["status"]["decision"]["message"] = format!("{outcome} as the controller says").into();
+                if outcome == "CommandRefused" {
+                    let verb = key.strip_prefix("haldane.dev/").unwrap();
+                    let message = format!("{verb} was refused as the controller says");
+                    rollout["status"]["rejected"][verb] = json!({"id": command["id"], "message": message, "at": "2026-01-02T03:04:06Z"});
+                } else {
+                    rollout["status"]["decision"]["outcome"] = outcome.into();
+                    rollout["status"]["decision"]["message"] = format!("{outcome} as the controller says").into();
+                }
             }
         }
         ResponseTemplate::new(200).set_body_json(rollout.clone())
@@ -138,6 +144,76 @@ async fn a_refused_command_exits_8_and_says_why() {
     let answer: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&answer["apiVersion"], &answer["kind"]), (&json!("cli.haldane.dev/v1"), &json!("CommandAnswer")));
     assert_eq!((&answer["answer"], &answer["verb"]), (&json!("refused"), &json!("pause")));
+    assert_eq!(answer["refused"], "pause was refused as the controller says");
+    let (_, stdout, _) = world.run("status fraud").await;
+    assert!(stdout.contains("pause was refused") && stdout.contains("the hold of step 2 is not over"), "{stdout}");
+}
+
+#[tokio::test]
+async fn a_command_is_not_taken_for_the_one_that_was_refused_beside_it() {
+    let world = World::new("Progressing", Some("Aborted")).await;
+    let other = json!({"promote": {"id": "1", "message": "promote was refused", "at": "2026-01-02T03:04:06Z"}});
+    world.api.rollout.lock().unwrap()["status"]["rejected"] = other;
+    let (code, stdout, _) = world.run("abort fraud --reason bad").await;
+    assert!(code == 0 && stdout.starts_with("ml/fraud  abort accepted\n"), "{stdout}");
+}
+
+#[tokio::test]
+async fn a_command_that_another_one_replaced_is_not_waited_for() {
+    let world = World::new("Progressing", None).await;
+    let other = json!({"haldane.dev/abort": "{\"id\": \"somebody else's\"}"});
+    let rollout = world.api.rollout.clone();
+    tokio::spawn(async move {
+        for _ in 0..200 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let mut rollout = rollout.lock().unwrap();
+            if !rollout["metadata"]["annotations"].is_null() {
+                rollout["metadata"]["annotations"] = other.clone();
+            }
+        }
+    });
+    let (code, stdout, _) = world.run("abort fraud --reason bad --wait 20s").await;
+    assert!(code == 8 && stdout.contains("abort replaced"), "{code} {stdout}");
+}
+
+#[tokio::test]
+async fn status_says_what_a_waiting_rollout_waits_for_and_says_it_once() {
+    let world = World::new("Waiting", None).await;
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-02T03:04:05Z"});
+    let why = "v3 has no pods: deploy the version, it starts by itself";
+    let conditions = json!([
+        condition("Ready", "False", "NoCanaryEndpoint", why),
+        condition("Reconciling", "True", "NoCanaryEndpoint", why),
+        condition("Stalled", "False", "NoCanaryEndpoint", why),
+        condition("Paused", "False", "NoCanaryEndpoint", why),
+    ]);
+    {
+        let mut rollout = world.api.rollout.lock().unwrap();
+        rollout["status"]["conditions"] = conditions;
+        rollout["spec"]["canary"]["subset"] = json!("v3");
+    }
+    let (_, stdout, _) = world.run("status fraud").await;
+    assert!(stdout.starts_with("ml/fraud  Waiting  v1 -> v3\n"), "{stdout}");
+    assert!(stdout.contains("because   NoCanaryEndpoint: v3 has no pods"), "{stdout}");
+    {
+        let mut rollout = world.api.rollout.lock().unwrap();
+        rollout["status"]["phase"] = json!("Holding");
+        for kind in [2, 3] {
+            rollout["status"]["conditions"][kind]["status"] = json!("True");
+        }
+    }
+    let (_, stdout, _) = world.run("status fraud").await;
+    assert!(stdout.contains("because   Stalled, Paused (NoCanaryEndpoint): v3"), "{stdout}");
+    assert_eq!(stdout.matches("because").count(), 1, "{stdout}");
+}
+
+#[tokio::test]
+async fn what_to_try_next_names_the_namespace() {
+    let world = World::new("Idle", None).await;
+    let (_, _, stderr) = world.run("promote fraud -n ml").await;
+    assert!(stderr.contains("haldane status fraud -n ml"), "{stderr}");
+    let (_, _, stderr) = world.run("abort fraud -n ml --reason x --wait 1s").await;
+    assert!(stderr.contains("kubectl get events -n ml "), "{stderr}");
 }
 
 #[tokio::test]

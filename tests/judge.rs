@@ -101,6 +101,30 @@ fn a_common_incident_rolls_nobody_back() {
 }
 
 #[test]
+fn in_a_common_incident_nothing_passes_and_afterwards_the_step_is_judged_anew() {
+    let base = world(100.0, 30.0, 120, 10);
+    let mut rng = SmallRng::seed_from_u64(3);
+    let mut evidence = begin(&base, &mut rng);
+    let step = &steps(10)[0];
+    evidence.begin_step(&base.metrics, step);
+    let mut said = Vec::new();
+    for k in 0..40 {
+        let errors = if (12..20).contains(&k) { 0.1 } else { 0.001 };
+        let version = Version { errors, ..healthy() };
+        let world = World { stable: version.clone(), canary: version, ..base.clone() };
+        evidence.add(&base.metrics, step, &window(&world, &mut rng, k, 0.05));
+        let judgement = evidence.judge(&base.metrics, step);
+        assert!(judgement.incident.is_none() || judgement.verdict != Verdict::Pass);
+        said.push((judgement.incident.map(|incident| incident.after_raise), judgement.windows, judgement.verdict));
+    }
+    assert_eq!(said[11], (None, 12, Verdict::Pass));
+    let degraded: Vec<usize> = (0..40).filter(|k| said[*k].0.is_some()).collect();
+    assert_eq!(degraded, (13..24).collect::<Vec<_>>(), "two windows show it, five as before end it");
+    assert_eq!((said[13].0, said[24].1), (Some(false), 0));
+    assert_eq!(said[39].2, Verdict::Pass);
+}
+
+#[test]
 fn at_full_weight_a_canary_that_breaks_is_found_against_stable_before_the_switch() {
     let base = world(100.0, 30.0, 120, 10);
     let mut rng = SmallRng::seed_from_u64(7);

@@ -105,6 +105,38 @@ async fn warnings_wrong_types_and_numbers_that_are_none_are_errors() {
 }
 
 #[tokio::test]
+async fn a_value_is_one_finite_number_and_everything_else_is_told_apart() {
+    async fn value(body: &str) -> Result<f64, QueryError> {
+        let server = MockServer::start().await;
+        let answer = ResponseTemplate::new(200).set_body_raw(body, "application/json");
+        Mock::given(method("POST")).respond_with(answer).mount(&server).await;
+        prometheus(&server.uri()).value("max(x)", at()).await
+    }
+    let vector = |rows: &str| format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{rows}]}}}}"#);
+    let scalar = |text: &str| format!(r#"{{"status":"success","data":{{"resultType":"scalar","result":[1,"{text}"]}}}}"#);
+    assert_eq!(value(&vector(r#"{"metric":{"a":"b"},"value":[1,"38000.5"]}"#)).await, Ok(38000.5));
+    assert_eq!(value(&scalar("-2e3")).await, Ok(-2000.0));
+    assert_eq!(value(&vector("")).await, Err(QueryError::Nothing));
+    let several = vector(r#"{"metric":{"a":"b"},"value":[1,"1"]},{"metric":{"a":"c"},"value":[1,"1"]}"#);
+    assert_eq!(value(&several).await, Err(QueryError::Several(2)));
+    for bad in ["NaN", "+Inf", "-Inf"] {
+        let unnamed = Err(QueryError::NotFinite("the answer".into()));
+        assert_eq!(value(&scalar(bad)).await, unnamed);
+        assert_eq!(value(&vector(&format!(r#"{{"metric":{{}},"value":[1,"{bad}"]}}"#))).await, unnamed);
+    }
+    let wrong = |found: &str| Err(QueryError::WrongType { wanted: "scalar, or vector of one sample", found: found.into() });
+    for kind in ["matrix", "string"] {
+        assert_eq!(value(&format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":[]}}}}"#)).await, wrong(kind));
+    }
+    let warned = r#"{"status":"success","warnings":["partial"],"data":{"resultType":"scalar","result":[1,"1"]}}"#;
+    assert_eq!(value(warned).await, Err(QueryError::Warnings("partial".into())));
+    let error = r#"{"status":"error","errorType":"execution","error":"many-to-many"}"#;
+    assert_eq!(value(error).await, Err(QueryError::NotSuccess("execution: many-to-many".into())));
+    assert_eq!(value(&scalar("one")).await, Err(QueryError::Malformed("a value that is no number".into())));
+    assert_eq!(value("<html>").await, Err(QueryError::NotJson));
+}
+
+#[tokio::test]
 async fn an_answer_longer_than_16_mib_is_given_up_whether_it_says_its_length_or_not() {
     let huge = vec![b' '; 20 << 20];
     assert_eq!(answers(ResponseTemplate::new(200).set_body_raw(huge, "application/json")).await.1, QueryError::TooLarge);

@@ -7,6 +7,10 @@ mod crashes;
 mod outages;
 #[path = "sim_controller/outcomes.rs"]
 mod outcomes;
+#[path = "sim_controller/own.rs"]
+mod own;
+#[path = "sim_controller/size.rs"]
+mod size;
 #[path = "sim_controller/stage.rs"]
 mod stage;
 #[path = "sim_controller/strategies.rs"]

@@ -1,14 +1,14 @@
 //! The true controller against the simulated world.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use haldane::{
     api::{Phase, Rollout},
     clock::Clock,
     config::ConfigHandle,
     controller::{self, Options},
-    sim::{NAMESPACE, World, WorldConfig, traffic::Behaviour},
+    sim::{NAMESPACE, World, WorldConfig, apiserver::Verb, traffic::Behaviour},
 };
 use kube::Client;
 use serde_json::json;
@@ -49,25 +49,46 @@ async fn until(world: &World, what: &str, done: impl Fn(&World) -> bool) {
     panic!("waited two minutes for {what}: {:#?}", world.status());
 }
 
-/// Requests of the controller by verb and resource, watches left out.
-fn requests(world: &World) -> usize {
-    world.api().faults().counts().iter().filter(|((verb, _), _)| *verb != "watch" && *verb != "list").map(|(_, count)| count).sum()
+/// Requests of the controller by verb, resource and subresource; watches, and what is asked at the start, left out.
+fn requests(world: &World) -> BTreeMap<(&'static str, String), usize> {
+    let mut counts = BTreeMap::new();
+    for record in world.api().faults().log() {
+        if !matches!(record.verb, Verb::Watch | Verb::List | Verb::Other) {
+            let resource = record.resource.split('.').next().unwrap_or_default();
+            *counts.entry((record.verb.as_str(), format!("{resource}/{}", record.subresource))).or_insert(0) += 1;
+        }
+    }
+    counts
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_four_step_update_needs_few_requests_and_skips_nothing() {
     let world = world().await;
     let task = control(&world);
-    world.deploy("v2", Behaviour::default());
+    // A little better than stable, so that no step needs longer than its hold.
+    world.deploy("v2", Behaviour::default().with_errors(0.0005).with_latency(37.0, 165.0));
     world.apply(&rollout()).await.unwrap();
     world.api().faults().forget();
     until(&world, "the promotion", |world| world.status().phase == Some(Phase::Promoted)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let counts = world.api().faults().counts();
-    let writes = counts.iter().filter(|((verb, resource), _)| *verb == "patch" && resource.starts_with("virtualservices")).map(|(_, n)| n);
+    let mut counts = requests(&world);
     println!("requests of a four-step update: {counts:#?}");
-    assert_eq!(writes.sum::<usize>(), 4, "one write to the route for each step: {counts:?}");
-    assert!(requests(&world) <= 45, "{counts:?}");
+    // Waits for pods; waits for stable's metrics; starts; read back four times; three steps passed; promoted; the last alert delivered.
+    // On a busy machine a scrape may be missed, which is told and untold.
+    let status = counts.remove(&("patch", "rollouts/status".to_owned())).unwrap_or_default();
+    assert!((11..=14).contains(&status), "{status} writes of status");
+    let fixed = [
+        (("create", "events/"), 5),
+        (("get", "virtualservices/"), 4),
+        (("patch", "rollouts/"), 2), // the finalizer comes and goes
+        (("patch", "virtualservices/"), 4),
+    ];
+    assert_eq!(counts, fixed.map(|((verb, what), count)| ((verb, what.to_owned()), count)).into());
+    for record in world.api().faults().log().iter().filter(|record| record.subresource == "status") {
+        let status = &record.body[1]["value"];
+        let blank = status["step"]["weight"].as_i64().is_some_and(|weight| weight > 0) && status["step"]["windows"] == 0;
+        assert!(!blank || status["verdict"] == "Inconclusive", "a step has no verdict before its first look: {status:#}");
+    }
     let before = requests(&world);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(requests(&world), before, "nothing is asked at rest");

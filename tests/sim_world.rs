@@ -174,10 +174,10 @@ async fn prometheus_fails_in_the_ways_it_is_told_to() {
         Err(_) => true,
     });
     world.prometheus().set_mode(Mode::Up);
-    let refused = reqwest::Client::new().get(&url).query(&[("query", "rate(up[1m])")]).send().await.unwrap();
+    let refused = reqwest::Client::new().get(&url).query(&[("query", "deriv(up[1m])")]).send().await.unwrap();
     assert_eq!(refused.status(), 400);
     assert_eq!(refused.json::<Value>().await.unwrap()["errorType"], "bad_data");
-    assert!(world.prometheus().asked().iter().any(|a| a.query == "rate(up[1m])"));
+    assert!(world.prometheus().asked().iter().any(|a| a.query == "deriv(up[1m])"));
 
     world.set_reachable("v1", false);
     tokio::time::sleep(Duration::from_millis(2200)).await;

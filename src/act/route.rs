@@ -22,15 +22,18 @@ pub async fn read(desk: &Desk, name: &str) -> Result<Value, ActError> {
 }
 
 /// Raises the canary's share. The Rollout and the VirtualService are read anew; if either is another than the one decided on, nothing is
-/// written.
+/// written. `fresh`: the Rollout is what the server answered just now to a write that was guarded by its resourceVersion, which is a read
+/// as good as another.
 ///
 /// # Errors
 /// `Stale` with what was decided on out of date, `Refused` when a webhook says no.
-pub async fn raise(desk: &Desk, rollout: &Rollout, view: &View, wanted: &Wanted) -> Result<Value, ActError> {
-    let name = rollout.metadata.name.clone().unwrap_or_default();
-    let fresh = within(READ, "the Rollout", desk.rollouts.get(&name)).await?;
-    if fresh.metadata.resource_version != rollout.metadata.resource_version || fresh.metadata.uid != rollout.metadata.uid {
-        return Err(ActError::Stale("the Rollout".to_owned()));
+pub async fn raise(desk: &Desk, rollout: &Rollout, fresh: bool, view: &View, wanted: &Wanted) -> Result<Value, ActError> {
+    if !fresh {
+        let name = rollout.metadata.name.clone().unwrap_or_default();
+        let now = within(READ, "the Rollout", desk.rollouts.get(&name)).await?;
+        if now.metadata.resource_version != rollout.metadata.resource_version || now.metadata.uid != rollout.metadata.uid {
+            return Err(ActError::Stale("the Rollout".to_owned()));
+        }
     }
     let object = read(desk, &view.virtual_service).await?;
     let now = find(&object, view)?;

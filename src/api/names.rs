@@ -59,6 +59,8 @@ pub mod reason {
     pub const REFUSED: &str = "Refused";
     /// Fewer ready canary endpoints than the weight needs.
     pub const CANARY_CAPACITY: &str = "CanaryCapacity";
+    /// An edit of the manifest was taken over.
+    pub const PLAN_ADOPTED: &str = "PlanAdopted";
     /// The canary has no ready endpoint.
     pub const CANARY_UNAVAILABLE: &str = "CanaryUnavailable";
     /// Stable has no ready endpoint, so traffic is not moved there.
@@ -101,6 +103,8 @@ pub mod reason {
     pub const MIRROR_UNSEEN: &str = "MirrorUnseen";
     /// Stable's traffic passes no proxy that reads requests.
     pub const NO_PROXY: &str = "NoProxy";
+    /// Stable itself is degraded: an incident that hits both versions.
+    pub const GLOBAL_INCIDENT: &str = "GlobalIncident";
     /// Not enough data to decide.
     pub const NOT_ENOUGH_DATA: &str = "NotEnoughData";
     /// A limit that holds was crossed (drift).

@@ -6,6 +6,51 @@ use serde::{Deserialize, Serialize};
 
 use super::Strategy;
 
+mod own;
+
+pub use own::{RatioSpec, ThresholdAction, ThresholdSpec};
+
+/// CEL: what the metric `m` (or `n`) is called: by its name, else by its kind.
+macro_rules! called {
+    ($m:literal) => {
+        concat!(
+            "(has(",
+            $m,
+            ".name) ? ",
+            $m,
+            ".name : has(",
+            $m,
+            ".errorRate) ? 'errorRate' : has(",
+            $m,
+            ".latency) ? 'latency' : has(",
+            $m,
+            ".drift) ? 'drift' : has(",
+            $m,
+            ".ratio) ? (has(",
+            $m,
+            ".ratio.name) ? ",
+            $m,
+            ".ratio.name : 'ratio') : has(",
+            $m,
+            ".threshold) && has(",
+            $m,
+            ".threshold.name) ? ",
+            $m,
+            ".threshold.name : 'threshold')"
+        )
+    };
+}
+
+/// CEL: names of all metrics of a spec.
+const METRIC_NAMES: &str = concat!(
+    "(has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.map(m, ",
+    called!("m"),
+    ") : ['errorRate', 'latency'])"
+);
+
+/// CEL: names of the drift metrics of a spec.
+const DRIFT_NAMES: &str = "(has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.filter(m, has(m.drift)).map(m, has(m.name) ? m.name : 'drift') : [])";
+
 /// A rollout of a new model version: which route to step, which subset is wanted, how to judge it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -29,10 +74,10 @@ use super::Strategy;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.strategy.canary) && has(self.strategy.canary.without) ? self.strategy.canary.without : has(self.strategy.shadow) && has(self.strategy.shadow.without) ? self.strategy.shadow.without : has(self.strategy.abTest) && has(self.strategy.abTest.without) ? self.strategy.abTest.without : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.without) ? self.strategy.blueGreen.without : []).all(w, w in (has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.map(m, has(m.name) ? m.name : has(m.errorRate) ? 'errorRate' : has(m.latency) ? 'latency' : 'drift') : ['errorRate', 'latency']))").message("strategy: without names a metric that is not in analysis.metrics"))]
-#[x_kube(validation = Rule::new("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.without) || s.without.all(w, w in (has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.map(m, has(m.name) ? m.name : has(m.errorRate) ? 'errorRate' : has(m.latency) ? 'latency' : 'drift') : ['errorRate', 'latency'])))").message("strategy.steps: without names a metric that is not in analysis.metrics"))]
-#[x_kube(validation = Rule::new("(has(self.strategy.abTest) && has(self.strategy.abTest.with) ? self.strategy.abTest.with : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.with) ? self.strategy.blueGreen.with : []).all(w, w in (has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.filter(m, has(m.drift)).map(m, has(m.name) ? m.name : 'drift') : []))").message("strategy: with names a metric that is no drift of analysis.metrics"))]
-#[x_kube(validation = Rule::new("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.with) || s.with.all(w, w in (has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.filter(m, has(m.drift)).map(m, has(m.name) ? m.name : 'drift') : [])))").message("strategy.steps: with names a metric that is no drift of analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("(has(self.strategy.canary) && has(self.strategy.canary.without) ? self.strategy.canary.without : has(self.strategy.shadow) && has(self.strategy.shadow.without) ? self.strategy.shadow.without : has(self.strategy.abTest) && has(self.strategy.abTest.without) ? self.strategy.abTest.without : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.without) ? self.strategy.blueGreen.without : []).all(w, w in {METRIC_NAMES})")).message("strategy: without names a metric that is not in analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.without) || s.without.all(w, w in {METRIC_NAMES}))")).message("strategy.steps: without names a metric that is not in analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("(has(self.strategy.abTest) && has(self.strategy.abTest.with) ? self.strategy.abTest.with : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.with) ? self.strategy.blueGreen.with : []).all(w, w in {DRIFT_NAMES})")).message("strategy: with names a metric that is no drift of analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.with) || s.with.all(w, w in {DRIFT_NAMES}))")).message("strategy.steps: with names a metric that is no drift of analysis.metrics"))]
 pub struct RolloutSpec {
     /// The route whose weights are stepped.
     pub traffic: Traffic,
@@ -115,19 +160,23 @@ pub struct Analysis {
     /// What is compared. Default: error rate and latency. An empty list: nothing, the holds alone decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10))]
-    #[x_kube(validation = Rule::new("self.all(m, self.filter(n, (has(n.name) ? n.name : has(n.errorRate) ? 'errorRate' : has(n.latency) ? 'latency' : 'drift') == (has(m.name) ? m.name : has(m.errorRate) ? 'errorRate' : has(m.latency) ? 'latency' : 'drift')).size() == 1)").message("names of metrics must differ; a metric without a name is called by its kind"))]
+    #[x_kube(validation = Rule::new(concat!("self.all(m, self.filter(n, ", called!("n"), " == ", called!("m"), ").size() == 1)")).message("names of metrics must differ; a metric without a name is called by its kind"))]
     pub metrics: Option<Vec<MetricSpec>>,
 }
 
-/// One metric: exactly one of `errorRate`, `latency` and `drift`.
+/// One metric: exactly one of `errorRate`, `latency`, `drift`, `ratio` and `threshold`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.errorRate), has(self.latency), has(self.drift)].filter(x, x).size() == 1").message("exactly one of errorRate, latency and drift"))]
+#[x_kube(validation = Rule::new("[has(self.errorRate), has(self.latency), has(self.drift), has(self.ratio), has(self.threshold)].filter(x, x).size() == 1").message("exactly one of errorRate, latency, drift, ratio and threshold"))]
+#[x_kube(validation = Rule::new("!has(self.name) || !(has(self.ratio) && has(self.ratio.name) || has(self.threshold) && has(self.threshold.name))").message("one name is enough"))]
 pub struct MetricSpec {
-    /// Name used in `without`, in status and in messages. Default: `errorRate`, `latency` or `drift`.
+    /// Name used in `without`, in status and in messages. Default: the kind, for example `errorRate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z]([a-zA-Z0-9._-]*[a-zA-Z0-9])?$"))]
     pub name: Option<String>,
+    /// `false`: it is measured, judged and shown, and decides nothing: no part in a Pass, no rollback, no hold, no alert. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<bool>,
     /// Share of requests that fail: HTTP 5xx, and for gRPC the status codes of server faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<ErrorRateSpec>,
@@ -137,6 +186,12 @@ pub struct MetricSpec {
     /// The distribution of the model's answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftSpec>,
+    /// A share of two counters of your own, compared as errors are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<RatioSpec>,
+    /// A query of your own that must stay within limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<ThresholdSpec>,
 }
 
 /// Limits of the error rate. Fail: canary > relative x stable + absolute.

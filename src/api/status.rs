@@ -7,6 +7,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod evidence;
+
+pub use evidence::{ArmValue, Distances, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Quantile};
+
 /// What the controller says of a Rollout.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +58,9 @@ pub struct RolloutStatus {
     /// Id of the last command handled, by verb.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub handled: BTreeMap<String, String>,
+    /// Commands that were refused, by verb, the newest of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, RejectedCommand>,
     /// Alerts not delivered yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -220,6 +227,20 @@ pub enum Outcome {
     CommandRefused,
     /// A refused revision may be tried again.
     Retried,
+    /// An edit of the manifest was taken over, or counts from the next rollout.
+    Edited,
+}
+
+/// A command that was not run.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedCommand {
+    /// Its id.
+    pub id: String,
+    /// Why, in words.
+    pub message: String,
+    /// When.
+    pub at: Time,
 }
 
 /// Who said so.
@@ -252,107 +273,6 @@ pub struct Exposure {
     pub canary_errors: Option<i64>,
     /// Seconds since the canary got its first share.
     pub seconds: i64,
-}
-
-/// One metric at the newest look.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MetricEvidence {
-    /// Name of the metric.
-    pub metric: String,
-    /// What this metric says.
-    pub verdict: Verdict,
-    /// Why, where the verdict alone does not say it; one of the reason constants or a short word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<EvidenceReason>,
-    /// In words, with numbers: `errors 1.02 % against 0.11 % (limit 0.17 %), n 3,120 / 59,204`.
-    pub message: String,
-    /// Stable's side, over the same windows, weighted as the canary's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable: Option<ArmValue>,
-    /// Canary's side.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub canary: Option<ArmValue>,
-    /// The difference.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub effect: Option<Effect>,
-    /// The limit whose crossing fails, in the unit of the effect.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<f64>,
-    /// Fail evidence: 1 is none; the rollout fails when the weighted mean over the metrics reaches `failAt`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fail_evidence: Option<f64>,
-    /// Where fail evidence leads to a rollback.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fail_at: Option<f64>,
-    /// How long it will take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forecast: Option<Forecast>,
-    /// A query to paste into Prometheus.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
-}
-
-/// Why a metric is where it is.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EvidenceReason {
-    /// No window was counted yet.
-    NoData,
-    /// Margins and dispersion are not known yet.
-    Calibrating,
-    /// Counted, but not enough to say.
-    NotEnoughData,
-    /// The limit that holds was crossed.
-    HoldLimit,
-    /// The limit that rolls back was crossed.
-    FailLimit,
-    /// Nothing of this metric can be proved in this step; it does not gate it.
-    NotGating,
-    /// The two arms cannot be compared (different bounds, missing labels).
-    NotComparable,
-    /// At 100 % there is no stable arm; compared with stable before the switch.
-    Bake,
-}
-
-/// One arm's value.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ArmValue {
-    /// The value, in the unit of the metric (a ratio for errors and drift; milliseconds for latency: the upper bound of the bucket).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<f64>,
-    /// The value in words: `0.11 %`, `p99 in (250, 500] ms`.
-    pub text: String,
-    /// Requests counted.
-    pub n: i64,
-}
-
-/// A difference with its confidence bounds.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Effect {
-    /// Canary minus stable.
-    pub value: f64,
-    /// Lower bound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub low: Option<f64>,
-    /// Upper bound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub high: Option<f64>,
-    /// In words, with the unit.
-    pub text: String,
-}
-
-/// How long it will take at this weight and traffic.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Forecast {
-    /// Minutes until a healthy canary passes this step, from now; absent: never at this traffic.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minutes_to_pass: Option<f64>,
-    /// Minutes until twice the error rate (or the margin's regression) would be seen, from the start of the step; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minutes_to_detect: Option<f64>,
 }
 
 /// A revision that is not tried again by itself.

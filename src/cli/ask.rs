@@ -15,7 +15,7 @@ use super::{
     status::duration,
 };
 use crate::{
-    api::{Outcome, Phase, Rollout, RolloutStatus, names::reason},
+    api::{Phase, RejectedCommand, Rollout, RolloutStatus, names::reason},
     command::{Request, Verb, annotation},
 };
 
@@ -93,11 +93,10 @@ pub(super) async fn run(ask: &Ask<'_>, cluster: &Cluster, output: &Output) -> Re
     if ask.wait.is_zero() {
         return answered(ask, &id, &written, Answer::NotAwaited, output);
     }
-    let waiting = handled(ask, &id, cluster);
+    let waiting = handled(ask, &id, &value, cluster);
     match tokio::time::timeout(ask.wait, waiting).await {
-        Ok(rollout) => {
-            let rollout = rollout?;
-            let answer = Answer::of(&rollout);
+        Ok(waited) => {
+            let (rollout, answer) = waited?;
             answered(ask, &id, &rollout, answer, output)
         }
         Err(_) => answered(ask, &id, &written, Answer::None, output),
@@ -128,7 +127,7 @@ fn request(ask: &Ask<'_>, rollout: &Rollout, id: &str, by: Option<String>) -> Re
 
 /// What can be seen to make no sense is not written. An abort is always written: the controller may know more.
 fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<(), Failure> {
-    let name = ask.name;
+    let name = screen::argument(rollout);
     let conflict = |message: String, mend: String| Err(Failure::new(Exit::Conflict, message, mend));
     let at = || format!("{} is {}", screen::full_name(rollout), screen::phase(status));
     let active = matches!(status.phase, Some(Phase::Waiting | Phase::Progressing | Phase::Paused | Phase::Holding));
@@ -159,14 +158,18 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
     }
 }
 
-/// The object once the controller has handled the command.
-async fn handled(ask: &Ask<'_>, id: &str, cluster: &Cluster) -> Result<Rollout, Failure> {
+/// The object once the controller has handled the command, or somebody has written another one over it.
+async fn handled(ask: &Ask<'_>, id: &str, value: &str, cluster: &Cluster) -> Result<(Rollout, Answer), Failure> {
     loop {
         match cluster.get(ask.name).await {
             Ok(rollout) => {
                 let handled = rollout.status.as_ref().and_then(|status| status.handled.get(ask.verb.name()));
                 if handled.is_some_and(|handled| handled == id) {
-                    return Ok(rollout);
+                    let answer = Answer::of(ask.verb, id, &rollout);
+                    return Ok((rollout, answer));
+                }
+                if rollout.annotations().get(&ask.verb.key()).is_none_or(|there| there != value) {
+                    return Ok((rollout, Answer::Replaced));
                 }
             }
             // Written is written: a server that is away for a moment does not change that.
@@ -182,27 +185,34 @@ async fn handled(ask: &Ask<'_>, id: &str, cluster: &Cluster) -> Result<Rollout, 
 enum Answer {
     Accepted,
     Refused,
+    /// Another command of this verb was written over it.
+    Replaced,
     /// Not within the time.
     None,
     NotAwaited,
 }
 
 impl Answer {
-    fn of(rollout: &Rollout) -> Self {
-        let decision = rollout.status.as_ref().and_then(|status| status.decision.as_ref());
-        if decision.is_some_and(|decision| decision.outcome == Outcome::CommandRefused) { Self::Refused } else { Self::Accepted }
+    fn of(verb: Verb, id: &str, rollout: &Rollout) -> Self {
+        // Not the newest decision: somebody else's command may have been answered in the same moment.
+        if rejected(verb, id, rollout).is_some() { Self::Refused } else { Self::Accepted }
     }
 }
 
+fn rejected<'a>(verb: Verb, id: &str, rollout: &'a Rollout) -> Option<&'a RejectedCommand> {
+    rollout.status.as_ref()?.rejected.get(verb.name()).filter(|rejected| rejected.id == id)
+}
+
 fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: &Output) -> Result<Exit, Failure> {
-    let name = ask.name;
     let (verb, full) = (ask.verb, screen::full_name(rollout));
     let decision = rollout.status.as_ref().and_then(|status| status.decision.as_ref());
     let decision = decision.filter(|_| matches!(answer, Answer::Accepted | Answer::Refused));
+    let rejected = rejected(verb, id, rollout);
     let (exit, tone, word) = match answer {
         Answer::Accepted => (Exit::Reached, Tone::Good, "accepted"),
         Answer::NotAwaited => (Exit::Reached, Tone::Plain, "written"),
         Answer::Refused => (Exit::Conflict, Tone::Bad, "refused"),
+        Answer::Replaced => (Exit::Conflict, Tone::Bad, "replaced: somebody gave the same command in the same moment, theirs is looked at"),
         Answer::None => (Exit::TimedOut, Tone::Waiting, "written, not answered yet"),
     };
     let value = json!({
@@ -213,23 +223,32 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
         "answer": match answer {
             Answer::Accepted => "accepted",
             Answer::Refused => "refused",
+            Answer::Replaced => "replaced",
             Answer::None => "none",
             Answer::NotAwaited => "notAwaited",
         },
         "phase": rollout.status.as_ref().and_then(|status| status.phase),
+        "refused": rejected.map(|rejected| &rejected.message),
         "decision": decision,
     });
     output.data("CommandAnswer", &value, || {
         let mut text = format!("{full}  {verb} {}\n", output.paint(tone, word));
-        if let Some(decision) = decision {
+        if let Some(rejected) = rejected {
+            text += &row("", &rejected.message);
+            text += &row("next", &format!("`haldane status {}` says where it is", screen::argument(rollout)));
+        } else if let Some(decision) = decision {
             text += &row("", &decision.message);
             text += &screen::next(decision);
         }
         text
     })?;
     if answer == Answer::None {
-        let mend =
-            format!("is the controller running? `kubectl get events --field-selector involvedObject.name={name}` tells; the command stays");
+        let events = format!(
+            "kubectl get events -n {} --field-selector involvedObject.name={}",
+            rollout.namespace().unwrap_or_default(),
+            rollout.name_any()
+        );
+        let mend = format!("is the controller running? `{events}` tells; the command stays");
         output.hint(&format!("no answer within {}: {mend}", crate::plan::span(ask.wait)));
     }
     Ok(exit)

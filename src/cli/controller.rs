@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use axum::http::{HeaderValue, header};
 use clap::Args;
 use kube::{
     Client, Config,
@@ -68,6 +69,7 @@ async fn cluster(global: &Global) -> Result<Config, Box<dyn std::error::Error + 
         None if global.context.is_some() => Config::from_kubeconfig(&options).await?,
         None => Config::infer().await?,
     };
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static(concat!("haldane/", env!("CARGO_PKG_VERSION")))));
     config.default_retry = false;
     config.read_timeout = None; // watches stay open; calls are bounded in act
     config.connect_timeout = Some(std::time::Duration::from_secs(5));

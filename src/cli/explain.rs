@@ -76,7 +76,8 @@ fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
 
 fn why(metric: &MetricEvidence) -> String {
     let reason = metric.reason.map_or_else(String::new, |reason| format!(" ({reason:?})"));
-    let mut text = row("why", &format!("{} {:?}{reason}: {}", metric.metric, metric.verdict, metric.message));
+    let shown = if metric.advisory { ", shown only" } else { "" };
+    let mut text = row("why", &format!("{} {:?}{reason}{shown}: {}", metric.metric, metric.verdict, metric.message));
     for (label, arm) in [("canary", &metric.canary), ("stable", &metric.stable)] {
         if let Some(arm) = arm {
             text += &row("", &format!("{label} {}, n {}", arm.text, arm.n));
@@ -85,6 +86,10 @@ fn why(metric: &MetricEvidence) -> String {
     if let Some(effect) = &metric.effect {
         let limit = metric.limit.map_or_else(String::new, |limit| format!(", limit {limit}"));
         text += &row("", &format!("effect {}{limit}", effect.text));
+    }
+    if let Some(noise) = &metric.noise {
+        let words = format!("{} times that of independent requests, from {} windows of stable", noise.dispersion, noise.windows);
+        text += &row("", &format!("noise {words}"));
     }
     if let (Some(evidence), Some(at)) = (metric.fail_evidence, metric.fail_at) {
         text += &row("", &format!("evidence of harm {evidence:.2}, rolls back at {at:.1}"));
@@ -104,4 +109,38 @@ fn refused(status: &RolloutStatus, now: Timestamp) -> String {
         text += &row("refused", &words);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{ArmValue, Effect, Noise, Verdict};
+
+    #[test]
+    fn a_metric_is_explained_with_its_effect_its_noise_and_its_query() {
+        let arm = |text: &str, n| Some(ArmValue { value: None, text: text.into(), n, quantiles: Vec::new() });
+        let text = "+0.91 points (95 %: +0.31 to +1.90; v1 against v1: 0.05)".to_owned();
+        let metric = MetricEvidence {
+            canary: arm("1.02 %", 3_120),
+            stable: arm("0.11 %", 59_204),
+            effect: Some(Effect { value: 0.0091, low: Some(0.0031), high: Some(0.019), by_chance: Some(0.0005), text }),
+            noise: Some(Noise { windows: 1440, dispersion: 1.23 }),
+            limit: Some(0.0006),
+            query: Some("sum(x)".into()),
+            ..MetricEvidence::new("errorRate", Verdict::Fail, None, "errors 1.02 % against 0.11 %".into())
+        };
+        let wanted = "\
+why       errorRate Fail: errors 1.02 % against 0.11 %
+          canary 1.02 %, n 3120
+          stable 0.11 %, n 59204
+          effect +0.91 points (95 %: +0.31 to +1.90; v1 against v1: 0.05), limit
+          0.0006
+          noise 1.23 times that of independent requests, from 1440 windows of
+          stable
+query     sum(x)
+";
+        assert_eq!(why(&metric), wanted);
+        let shown = MetricEvidence { advisory: true, ..MetricEvidence::new("gpu", Verdict::Pass, None, "gpu 1 (at most 2)".into()) };
+        assert_eq!(why(&shown), "why       gpu Pass, shown only: gpu 1 (at most 2)\n");
+    }
 }

@@ -17,6 +17,7 @@ use super::{Exit, Failure, output::Output};
 use crate::plan::Fault;
 
 pub use document::check;
+pub(super) use document::rollouts;
 pub use forecast::{Outlook, StepOutlook};
 
 /// Longest file that is read.
@@ -81,7 +82,7 @@ pub struct Report {
 }
 
 impl Report {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let at = match (&self.namespace, &self.name) {
             (_, None) => format!("document {}", self.document),
             (None, Some(name)) => format!("Rollout {name}"),
@@ -135,7 +136,8 @@ pub(super) fn run(args: &LintArgs, output: &Output) -> Result<Exit, Failure> {
     Ok(if good { Exit::Reached } else { Exit::Usage })
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+/// The text of a file, or of standard input for `-`.
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let fault = |error: std::io::Error| {
         let mend = "give the path of a YAML file, or - for standard input";
         Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()), mend)

@@ -7,7 +7,10 @@ use kube::ResourceExt;
 
 use super::output::{Output, Tone};
 use crate::{
-    api::{DecisionRecord, MetricEvidence, Outcome, Phase, Rollout, RolloutStatus, Verdict, names::condition},
+    api::{
+        DecisionRecord, EvidenceReason, MetricEvidence, Outcome, Phase, Rollout, RolloutStatus, Verdict,
+        names::{condition, reason},
+    },
     plan::{Plan, span},
 };
 
@@ -81,10 +84,13 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 pub(super) fn status(rollout: &Rollout, now: Timestamp, output: &Output) -> String {
     let empty = RolloutStatus::default();
     let status = rollout.status.as_ref().unwrap_or(&empty);
-    let versions = match (&status.stable, &status.canary) {
-        (Some(stable), Some(canary)) if stable.subset != canary.subset => format!("{} -> {}", stable.subset, canary.subset),
-        (Some(stable), _) => stable.subset.clone(),
-        (None, _) => format!("-> {}", rollout.spec.canary.subset),
+    // Where nothing is rolled out, status still speaks of the last one.
+    let canary = status.canary.as_ref().filter(|_| !matches!(status.phase, Some(Phase::Waiting | Phase::Idle)));
+    let canary = canary.map_or(&rollout.spec.canary.subset, |canary| &canary.subset);
+    let versions = match &status.stable {
+        Some(stable) if &stable.subset != canary => format!("{} -> {canary}", stable.subset),
+        Some(stable) => stable.subset.clone(),
+        None => format!("-> {canary}"),
     };
     let word = output.paint(tone(status.phase), &phase(status));
     let mut text = format!("{}  {word}  {versions}\n", full_name(rollout));
@@ -106,7 +112,16 @@ pub(super) fn status(rollout: &Rollout, now: Timestamp, output: &Output) -> Stri
         text += &row(&outcome(decision.outcome).to_lowercase(), &format!("{at} ago: {}", decision.message));
         text += &next(decision);
     }
+    let since = status.decision.as_ref().map(|decision| decision.at.0);
+    for rejected in status.rejected.values().filter(|rejected| since.is_none_or(|since| rejected.at.0 >= since)) {
+        text += &row("refused", &format!("{} ago: {}", age(rejected.at.0, now), rejected.message));
+    }
     text
+}
+
+/// `fraud -n ml`, for a command to be pasted.
+pub(super) fn argument(rollout: &Rollout) -> String {
+    format!("{} -n {}", rollout.name_any(), rollout.namespace().unwrap_or_default())
 }
 
 /// `ml/fraud`.
@@ -144,7 +159,10 @@ pub(super) fn metrics(evidence: &[MetricEvidence]) -> String {
             Verdict::Inconclusive => "open",
             Verdict::Fail => "FAIL",
         };
-        let forecast = metric.forecast.as_ref().filter(|_| metric.verdict == Verdict::Inconclusive);
+        let forecast = metric
+            .forecast
+            .as_ref()
+            .filter(|_| metric.verdict == Verdict::Inconclusive && metric.reason != Some(EvidenceReason::NotGating));
         let more = match forecast.map(|forecast| forecast.minutes_to_pass) {
             Some(Some(minutes)) => {
                 format!("; about {} more to pass", span(Duration::from_secs_f64((minutes.clamp(0.0, 1e6) * 60.0).round())))
@@ -152,27 +170,29 @@ pub(super) fn metrics(evidence: &[MetricEvidence]) -> String {
             Some(None) => "; never passes at this traffic".into(),
             None => String::new(),
         };
-        text += &hang(&format!("{:LABEL$} {verdict:4}  {:width$}  ", "", metric.metric), &format!("{}{more}", metric.message));
+        let shown = if metric.advisory { "; shown only" } else { "" };
+        text += &hang(&format!("{:LABEL$} {verdict:4}  {:width$}  ", "", metric.metric), &format!("{}{more}{shown}", metric.message));
     }
     text
 }
 
-/// Conditions that are not as they should be.
+/// What it waits for, and conditions that are not as they should be; nothing is said twice.
 fn conditions(status: &RolloutStatus) -> String {
-    let bad = [
-        (condition::STALLED, "True"),
-        (condition::PAUSED, "True"),
-        (condition::TRAFFIC_PROGRAMMED, "False"),
-        (condition::METRICS_AVAILABLE, "False"),
-        (condition::FEASIBLE, "False"),
-    ];
-    let said = status.decision.as_ref().map_or("", |decision| decision.message.as_str());
+    let find = |kind: &str, value: &str| status.conditions.iter().find(|condition| condition.type_ == kind && condition.status == value);
+    let mut said: Vec<&str> = status.decision.iter().map(|decision| decision.message.as_str()).collect();
     let mut text = String::new();
-    for (kind, value) in bad {
-        let found = status.conditions.iter().find(|condition| condition.type_ == kind && condition.status == value);
-        if let Some(condition) = found.filter(|condition| condition.message != said) {
-            let not = if value == "False" { "not " } else { "" };
-            text += &row("because", &format!("{not}{kind} ({}): {}", condition.reason, condition.message));
+    // Ready, Reconciling, Stalled and Paused carry one text: where it stands. A hold that only takes its time is told by the bar.
+    if let Some(standing) = find(condition::READY, "False").filter(|standing| standing.reason != reason::HOLD_TIME) {
+        let kinds: Vec<&str> = [condition::STALLED, condition::PAUSED].into_iter().filter(|kind| find(kind, "True").is_some()).collect();
+        let what = if kinds.is_empty() { standing.reason.clone() } else { format!("{} ({})", kinds.join(", "), standing.reason) };
+        if !said.contains(&standing.message.as_str()) {
+            text += &row("because", &format!("{what}: {}", standing.message));
+            said.push(&standing.message);
+        }
+    }
+    for kind in [condition::TRAFFIC_PROGRAMMED, condition::METRICS_AVAILABLE, condition::FEASIBLE] {
+        if let Some(condition) = find(kind, "False").filter(|condition| !said.iter().any(|said| said.contains(&condition.message))) {
+            text += &row("because", &format!("not {kind} ({}): {}", condition.reason, condition.message));
         }
     }
     text
@@ -200,5 +220,6 @@ pub(super) fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Restored => "Restored",
         Outcome::CommandRefused => "Refused",
         Outcome::Retried => "Retried",
+        Outcome::Edited => "Edited",
     }
 }

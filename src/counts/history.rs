@@ -43,10 +43,7 @@ pub fn past(
             let mut gained = zeros.clone();
             while let Some((time, row)) = rows.next_if(|(time, _)| time <= end) {
                 if let Some(before) = last.filter(|_| time > start) {
-                    let reset = row.iter().zip(before).any(|(now, before)| now < before);
-                    for ((gain, now), before) in gained.iter_mut().zip(row).zip(before) {
-                        *gain += if reset { *now } else { now - before };
-                    }
+                    gained.iter_mut().zip(super::tracker::gain(before, row)).for_each(|(sum, more)| *sum += more);
                 }
                 last = Some(row);
             }

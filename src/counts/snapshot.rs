@@ -20,6 +20,25 @@ pub enum Family {
     Latency,
     /// The model's own metric: index in the plan's list of metrics.
     Drift(usize),
+    /// What is bad of a ratio, by the index of its metric.
+    Bad(usize),
+    /// All of a ratio.
+    Total(usize),
+}
+
+impl Family {
+    /// Index of the metric that alone needs it; `None`: the mesh's own.
+    pub fn metric(self) -> Option<usize> {
+        match self {
+            Self::Up | Self::Requests | Self::Latency => None,
+            Self::Drift(metric) | Self::Bad(metric) | Self::Total(metric) => Some(metric),
+        }
+    }
+
+    /// Whether it is a histogram by its label `le`.
+    fn has_bounds(self) -> bool {
+        matches!(self, Self::Latency | Self::Drift(_))
+    }
 }
 
 /// One of the two arms.
@@ -70,6 +89,8 @@ pub struct Scope {
     pub needs_stable: bool,
     /// Nothing of a canary pod is counted for so long after it became ready.
     pub warm_up: std::time::Duration,
+    /// Families that only metrics need which decide nothing: what is wrong with them costs no window.
+    pub aside: BTreeSet<Family>,
 }
 
 /// Raw series of one look, all asked for at the same time.
@@ -144,8 +165,8 @@ impl Snapshot {
                     Bound::At(bound) => bound,
                     Bound::Unreadable => continue,
                 };
-                let labels =
-                    series.labels.iter().filter(|(name, _)| !matches!(name.as_str(), "job" | "instance" | "le")).map(own).collect();
+                let apart = |name: &str| matches!(name, "job" | "instance") || (name == "le" && family.has_bounds());
+                let labels = series.labels.iter().filter(|(name, _)| !apart(name)).map(own).collect();
                 let pod = pod.unwrap_or_else(|| target.host()).to_owned();
                 let entry = raw.entry(GroupKey { family: *family, target, labels }).or_insert_with(|| (side, pod, Columns::new()));
                 entry.2.entry(ordered(bound)).or_default().extend(series.samples.iter().filter(|(time, _)| *time <= at).copied());
@@ -162,7 +183,7 @@ impl Snapshot {
 
 impl Scope {
     fn side(&self, family: Family, series: &Series) -> Option<Side> {
-        if let Family::Drift(_) = family {
+        if family.metric().is_some() {
             return pod_of(&series.labels).and_then(|pod| self.pods.get(pod)).map(|pod| pod.side);
         }
         match series.label(&self.label) {
@@ -197,7 +218,7 @@ enum Bound {
 
 /// The number in `le`, never its text: "1", "1.0" and "1e0" are one bound.
 fn le(family: Family, series: &Series) -> Bound {
-    match series.labels.get("le") {
+    match series.labels.get("le").filter(|_| family.has_bounds()) {
         None if family == Family::Latency => Bound::Unreadable,
         None => Bound::None,
         Some(text) => match text.parse::<f64>() {

@@ -103,8 +103,16 @@ impl Tracker {
         }
         let counted = self.anchor.as_ref().map(|anchor| {
             warm(scope, anchor.at)?;
-            let of = snapshot.groups.keys().map(|key| self.delta(anchor, key, &snapshot, scope)).collect::<Result<Vec<_>, _>>()?;
-            Ok(Deltas { start: anchor.at, end: at, of: of.into_iter().flatten().collect() })
+            let mut of = Vec::new();
+            let mut unknown = BTreeSet::new();
+            for key in snapshot.groups.keys() {
+                match self.delta(anchor, key, &snapshot, scope) {
+                    Err(_) if scope.aside.contains(&key.family) => drop(unknown.insert(key.family)),
+                    delta => of.extend(delta?),
+                }
+            }
+            of.retain(|delta: &Delta| !unknown.contains(&delta.family));
+            Ok(Deltas { start: anchor.at, end: at, of })
         });
         self.keep(snapshot, at);
         match counted {
@@ -142,7 +150,7 @@ impl Tracker {
             }
         }
         let mut counted: BTreeMap<(&str, Family), &Target> = BTreeMap::new();
-        for (key, group) in &snapshot.groups {
+        for (key, group) in snapshot.groups.iter().filter(|(key, _)| !scope.aside.contains(&key.family)) {
             let Some(read) = snapshot.read.get(&key.target).filter(|read| advanced(&key.target, read)) else { continue };
             if self.anchor.is_none()
                 && self.not_before.is_some_and(|since| read.newest < since)
@@ -201,11 +209,7 @@ impl Tracker {
         };
         let mut gained = zero();
         for (_, row) in group.rows.iter().filter(|(time, _)| after.is_none_or(|after| *time > after)) {
-            // One bucket that went down means that the process began anew: then all of them did.
-            let reset = row.iter().zip(&last).any(|(now, before)| now < before);
-            for ((gain, now), before) in gained.iter_mut().zip(row).zip(&last) {
-                *gain += if reset { *now } else { now - before };
-            }
+            gained.iter_mut().zip(gain(&last, row)).for_each(|(sum, more)| *sum += more);
             last.clone_from(row);
         }
         let counts = whole_counts(gained);
@@ -263,6 +267,13 @@ fn longer(from: Timestamp, to: Timestamp, most: Duration) -> bool {
 
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// What a counter, or each bucket of a histogram, gained between two samples. One bucket that went down means that the process began anew:
+/// then all of them did.
+pub fn gain<'a>(before: &'a [f64], now: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+    let reset = now.iter().zip(before).any(|(now, before)| now < before);
+    now.iter().zip(before).map(move |(now, before)| if reset { *now } else { now - before })
 }
 
 /// Counters are whole numbers; what arithmetic left over is rounded away.

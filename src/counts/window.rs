@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Counts, Delta, Deltas, Family, Sample, Side, Window};
+use super::{Counts, Delta, Deltas, Family, REQUESTS, Sample, Side, Window};
 use crate::plan::{DriftSource, Metric, MetricKind};
 
 /// Status codes of gRPC that are the server's fault: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE,
@@ -80,12 +80,26 @@ fn sample(metrics: &[Metric], deltas: &[&Delta]) -> Sample {
             MetricKind::Latency { .. } => histogram(&of(Family::Latency).collect::<Vec<_>>()),
             MetricKind::Drift { source: DriftSource::Histogram { .. }, .. } => histogram(&of(Family::Drift(index)).collect::<Vec<_>>()),
             MetricKind::Drift { source: DriftSource::Counter { class, .. }, .. } => classes(of(Family::Drift(index)), class),
+            MetricKind::Ratio { .. } => share(of(Family::Bad(index)), of(Family::Total(index))),
+            MetricKind::Threshold { .. } => None,
         };
         if let Some(counts) = counts {
             sample.insert(metric.name.clone(), counts);
         }
     }
+    if !metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. })) {
+        let requests = deltas.iter().copied().filter(|delta| delta.family == Family::Requests);
+        sample.insert(REQUESTS.to_owned(), events(requests));
+    }
     sample
+}
+
+/// Two counters of the model. Without the bad one there were none; without the other nothing is known.
+fn share<'a>(bad: impl Iterator<Item = &'a Delta>, total: impl Iterator<Item = &'a Delta>) -> Option<Counts> {
+    let sum = |of: &mut dyn Iterator<Item = &'a Delta>| of.filter_map(|delta| delta.counts.last()).sum::<u64>();
+    let mut total = total.peekable();
+    total.peek()?;
+    Some(Counts::Events { total: sum(&mut total), bad: sum(&mut { bad }) })
 }
 
 fn events<'a>(deltas: impl Iterator<Item = &'a Delta>) -> Counts {

@@ -5,17 +5,16 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Act, BAKE_REQUESTS, HOLD_WINDOWS, Pass,
     down::actor,
+    look::{crossed, expiry, held, open_threshold, passed_words, passes, waiting_for},
     room::unwritable,
     words::{seconds, version},
 };
 use crate::api::names::reason;
-use crate::api::{Actor, EvidenceReason, OnInconclusive, Outcome, Phase, Verdict};
+use crate::api::{Actor, OnInconclusive, Outcome, Phase};
 use crate::observe::Look;
 use crate::plan::{Share, Step};
 use crate::state::{Intent, Pause, Run, Stance};
 
-/// An intent lives two windows after the end of its evidence, and at least this long, so that a mesh of two-second windows can act.
-const INTENT_SECONDS: f64 = 10.0;
 /// A hold past its deadline is told again after a day.
 const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(24);
 /// Metrics that are away for so long are told.
@@ -39,9 +38,15 @@ impl Pass<'_> {
                 let since = *run.metrics_lost.get_or_insert(now);
                 if now.duration_since(since).as_secs_f64() >= METRICS_AWAY && !run.metrics_told {
                     run.metrics_told = true;
-                    let share = run.share.words();
-                    let message = format!("{}; the canary's share stays at {share}, and nothing is decided without data", problem.message);
-                    let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
+                    let (share, exposed) = (run.share.words(), run.exposed.is_some());
+                    let (message, next) = if exposed {
+                        let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
+                        let stays = format!("the canary's share stays at {share}, and nothing is decided without data");
+                        (format!("{}; {stays}", problem.message), next)
+                    } else {
+                        let next = "it starts by itself once stable can be measured".to_owned();
+                        (format!("{}; no user sees the canary before stable can be measured", problem.message), next)
+                    };
                     self.record(Outcome::Held, problem.reason, message, next, None);
                 }
             }
@@ -60,7 +65,7 @@ impl Pass<'_> {
             return None;
         }
         if let Some(message) = self.no_room(&step) {
-            return Some(self.stance(Phase::Progressing, reason::CANARY_CAPACITY, message));
+            return Some(self.held_for_room(message));
         }
         if let Some((why, message)) = self.in_the_way(&step) {
             return Some(self.stalled(Phase::Holding, why, message));
@@ -117,7 +122,7 @@ impl Pass<'_> {
             return self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message);
         }
         if let Some(message) = self.no_room(&step) {
-            return self.stance(Phase::Waiting, reason::CANARY_CAPACITY, message);
+            return Stance { phase: Phase::Waiting, ..self.held_for_room(message) };
         }
         if let Some((why, message)) = self.in_the_way(&step) {
             return self.stalled(Phase::Waiting, why, message);
@@ -153,7 +158,7 @@ impl Pass<'_> {
     /// Back to the weight of the present step: after lost pods, or after a person's resume.
     fn restore(&mut self, run: &Run, step: &Step) -> Stance {
         if let Some(message) = self.no_room(step) {
-            return self.stance(Phase::Holding, reason::CANARY_CAPACITY, message);
+            return self.held_for_room(message);
         }
         self.intend(run.step.unwrap_or(0), None, true);
         if let Some((why, message)) = self.in_the_way(step) {
@@ -167,13 +172,16 @@ impl Pass<'_> {
     fn next_step(&mut self, run: &Run, step: &Step) -> Stance {
         let held = run.held(self.now).as_secs_f64();
         let hold = step.hold.as_secs_f64();
-        let judged = run.plan.analysis.metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        let judged = run.plan.analysis.metrics.iter().any(|metric| step.asks(metric));
         if let Some((why, message)) = self.in_the_way(step) {
             return self.stalled(Phase::Holding, why, message);
         }
         let look = self.look().cloned();
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
             return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, problem.0, problem.1));
+        }
+        if let Some(incident) = self.incident() {
+            return self.in_incident(run, step, &incident);
         }
         let windows = if judged { look.as_ref().map_or(0, |look| look.judgement.windows) } else { self.seen.passes };
         if held < hold || windows < HOLD_WINDOWS {
@@ -190,9 +198,13 @@ impl Pass<'_> {
             return self.baked(run, step, look.as_ref(), judged);
         }
         let expires = look.as_ref().and_then(|look| expiry(look, run));
-        let passed = !judged || look.as_ref().is_some_and(|look| passes(look, run.accepted));
+        let passed = !judged || look.as_ref().is_some_and(|look| passes(look, run));
         if passed && (!judged || expires.is_some_and(|expires| expires >= self.now)) {
-            return self.go_on(run, expires.filter(|_| judged), None);
+            let room = run.coming().and_then(|(_, next)| self.no_room(next));
+            return match room {
+                Some(message) => self.past_deadline(run, step).unwrap_or_else(|| self.held_for_room(message)),
+                None => self.go_on(run, expires.filter(|_| judged), None),
+            };
         }
         if let Some(stance) = self.hold_limit(run, look.as_ref()) {
             return self.past_deadline(run, step).unwrap_or(stance);
@@ -233,6 +245,13 @@ impl Pass<'_> {
 
     /// At 100 % there is no arm to compare with: the step is Baked, never passed.
     fn baked(&mut self, run: &Run, step: &Step, look: Option<&Look>, judged: bool) -> Stance {
+        if let Some(stance) = self.hold_limit(run, look) {
+            return stance;
+        }
+        if let Some(open) = look.filter(|_| judged).and_then(open_threshold) {
+            let message = format!("100 %: {}", open.message);
+            return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message));
+        }
         let requests = look.map_or(0, |look| look.judgement.step_requests);
         if judged && requests < BAKE_REQUESTS {
             return self.past_deadline(run, step).unwrap_or_else(|| {
@@ -284,10 +303,11 @@ impl Pass<'_> {
         self.state.handled.insert("promote".to_owned(), command.id.clone());
         self.unpause();
         let by = actor(command);
-        if self.look().is_some_and(|look| look.judgement.hold_limit)
-            && let Some(run) = &mut self.state.run
-        {
-            run.accepted = true;
+        let crossed: Vec<String> = self.look().into_iter().flat_map(crossed).map(|metric| metric.metric.clone()).collect();
+        if let Some(run) = &mut self.state.run {
+            // Another limit that is crossed later is told by itself.
+            run.hold_told = run.hold_told && crossed.is_empty();
+            run.accepted_limits.extend(crossed);
         }
         self.go_on(run, None, Some(by))
     }
@@ -363,9 +383,11 @@ impl Pass<'_> {
 
     /// A limit that holds was crossed: told once; a person may accept it.
     fn hold_limit(&mut self, run: &Run, look: Option<&Look>) -> Option<Stance> {
-        let look = look.filter(|look| look.judgement.hold_limit && !run.accepted)?;
-        let crossed = look.judgement.metrics.iter().find(|metric| metric.reason == Some(EvidenceReason::HoldLimit));
-        let what = crossed.map_or_else(|| "a limit that holds was crossed".to_owned(), |metric| metric.message.clone());
+        let open: Vec<String> = held(look?, run).map(|metric| metric.message.clone()).collect();
+        if open.is_empty() {
+            return None;
+        }
+        let what = open.join("; ");
         let message = format!("{what}: `{}` accepts it for this revision", self.command_line("promote"));
         if !run.hold_told {
             if let Some(run) = &mut self.state.run {
@@ -412,43 +434,4 @@ impl Pass<'_> {
 fn until(now: Timestamp, window: std::time::Duration) -> Option<Timestamp> {
     let window = SignedDuration::try_from(window).ok().filter(|window| window.is_positive())?;
     Timestamp::from_second(now.checked_add(window).ok()?.as_second()).ok()
-}
-
-/// Whether a look lets the next step begin.
-fn passes(look: &Look, accepted: bool) -> bool {
-    let judgement = &look.judgement;
-    if judgement.hold_limit {
-        let fine = |metric: &crate::api::MetricEvidence| {
-            metric.verdict == Verdict::Pass || matches!(metric.reason, Some(EvidenceReason::NotGating | EvidenceReason::HoldLimit))
-        };
-        return accepted && judgement.metrics.iter().all(fine);
-    }
-    judgement.verdict == Verdict::Pass
-}
-
-/// Until when a look may be acted on.
-fn expiry(look: &Look, run: &Run) -> Option<Timestamp> {
-    let interval = run.plan.analysis.interval.as_secs_f64().max(look.evidence.interval_seconds);
-    let life = SignedDuration::try_from_secs_f64((2.0 * interval).max(INTENT_SECONDS)).ok()?;
-    look.window_end?.checked_add(life).ok()
-}
-
-fn waiting_for(look: Option<&Look>) -> String {
-    let Some(look) = look else { return "no window was counted yet".to_owned() };
-    let open =
-        look.judgement.metrics.iter().filter(|metric| metric.verdict != Verdict::Pass && metric.reason != Some(EvidenceReason::NotGating));
-    let open: Vec<String> = open
-        .into_iter()
-        .map(|metric| {
-            let left = metric.forecast.as_ref().and_then(|forecast| forecast.minutes_to_pass);
-            let left = left.map_or_else(String::new, |minutes| format!(" (about {} more)", seconds(minutes * 60.0)));
-            format!("{}{left}", metric.message)
-        })
-        .collect();
-    if open.is_empty() { "the newest look is too old".to_owned() } else { format!("not enough evidence yet: {}", open.join("; ")) }
-}
-
-fn passed_words(look: &Look) -> String {
-    let said: Vec<_> = look.judgement.metrics.iter().map(|metric| metric.message.clone()).collect();
-    if said.is_empty() { "the hold is over".to_owned() } else { said.join("; ") }
 }

@@ -1,8 +1,10 @@
 //! What a person says. Everything is answered: taken, or refused with the reason.
 
-use super::{Pass, down::actor};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Pass, down::actor, words::bounded};
 use crate::api::names::reason;
-use crate::api::{Actor, Outcome};
+use crate::api::{Actor, Outcome, RejectedCommand};
 use crate::command::{Command, Verb};
 use crate::state::Pause;
 
@@ -56,6 +58,8 @@ impl Pass<'_> {
     pub(super) fn answer(&mut self, verb: Verb, id: &str, why: String, by: Actor) {
         self.state.handled.insert(verb.name().to_owned(), id.to_owned());
         let message = format!("{} was refused: {why}", verb.name());
+        let rejected = RejectedCommand { id: id.to_owned(), message: bounded(&message), at: Time(self.now) };
+        self.state.rejected.insert(verb.name().to_owned(), rejected);
         self.record(
             Outcome::CommandRefused,
             "CommandRefused",
@@ -128,13 +132,25 @@ impl Pass<'_> {
         self.record(Outcome::Resumed, reason::AS_PLANNED, message, "the step goes on where its evidence began".to_owned(), Some(by));
     }
 
-    /// Ends a pause; the step's deadline stood still meanwhile.
+    /// Ends a pause.
     pub(super) fn unpause(&mut self) {
+        if let Some(run) = &mut self.state.run {
+            run.pause = None;
+        }
+    }
+
+    /// The step's deadline stands still while a command or `spec.paused` pauses it, and in an incident that hits both versions.
+    pub(super) fn stand_still(&mut self) {
         let now = self.now;
-        if let Some(run) = &mut self.state.run
-            && let Some(pause) = run.pause.take()
-        {
-            run.stopped += now.duration_since(pause.since).as_secs_f64().max(0.0);
+        let incident = self.incident().is_some();
+        let Some(run) = &mut self.state.run else { return };
+        match (run.pause.is_some() || run.plan.paused || incident, run.standing) {
+            (true, None) => run.standing = Some(run.pause.as_ref().map_or(now, |pause| pause.since)),
+            (false, Some(since)) => {
+                run.stopped += now.duration_since(since).as_secs_f64().max(0.0);
+                run.standing = None;
+            }
+            _ => {}
         }
     }
 

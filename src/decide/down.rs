@@ -1,10 +1,13 @@
 //! What leads down: a person's abort, evidence that the canary is worse, lost pods. One write, the latch rides on it.
 
-use super::{Act, Pass, words::bounded, words::seconds};
+use super::{
+    Act, Pass,
+    words::{bounded, seconds, version},
+};
 use crate::api::names::reason;
-use crate::api::{Actor, Outcome, Phase, Verdict};
+use crate::api::{Actor, Outcome, Phase, Verdict, Version};
 use crate::command::{Command, Verb};
-use crate::observe::Look;
+use crate::observe::{Holder, Look};
 use crate::plan::{Share, Step};
 use crate::route::{Claim, Latch, RouteFault, Wanted};
 use crate::state::{Down, Stance};
@@ -75,21 +78,15 @@ impl Pass<'_> {
         let Some(run) = &self.state.run else { return self.stance(Phase::Idle, reason::AS_PLANNED, "nothing is rolled out") };
         let (stable, canary) = (run.stable.subset.clone(), run.canary.clone());
         let stored = run.down.as_ref().map(|stored| stored.blocked.clone());
+        if let Holder::Other(other) = &self.seen.holder {
+            let what = format!("the route is Rollout {other}'s, so nothing is written");
+            return self.unwritten(down, reason::CONFLICT, &what, "nothing");
+        }
         let view = match &self.seen.route {
             Ok(view) => view,
             Err(RouteFault::NotFound(_)) => {
-                // Nothing to write to: the decision itself must not be lost.
-                let message = format!("{}; the VirtualService is gone, so nothing of ours is left in it", down.message);
-                self.handle(&down);
-                self.state.epoch += 1;
-                let next = format!(
-                    "restore the VirtualService; {} is refused until its pods change or `{}`",
-                    canary.revision,
-                    self.command_line("retry")
-                );
-                self.record(down.outcome, &down.reason, message.clone(), next, down.by.clone());
-                self.end(down.outcome, &down.reason, message.clone());
-                return self.stalled(phase_of(down.outcome), reason::VIRTUAL_SERVICE_NOT_FOUND, message);
+                let what = "the VirtualService is gone, so nothing of ours is left in it";
+                return self.unwritten(down, reason::VIRTUAL_SERVICE_NOT_FOUND, what, "restore the VirtualService");
             }
             Err(fault) => {
                 let message = format!("{}, but the route cannot be written: {fault}", down.message);
@@ -113,19 +110,22 @@ impl Pass<'_> {
             return self.blocked(down, reason::ROUTE_REFUSED, message);
         }
         let epoch = self.state.epoch + 1;
-        let latch = Latch {
-            revision: canary.revision.clone(),
-            subset: canary.subset.clone(),
-            epoch,
-            outcome: down.outcome,
-            reason: down.reason.clone(),
-            message: bounded(&down.message),
-            by: down.by.clone(),
-            command: down.command.clone(),
-        };
-        self.act = Act::Lower(self.wanted(Share::NONE, None, epoch, Some(latch)));
+        self.act = Act::Lower(self.wanted(Share::NONE, None, epoch, Some(latch(&canary, &down, epoch))));
         self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
         self.stance(Phase::RollingBack, reason::AS_PLANNED, down.message)
+    }
+
+    /// There is nothing of ours to write to: the decision itself must not be lost, so status is where it stands.
+    fn unwritten(&mut self, down: Down, why: &'static str, what: &str, mend: &str) -> Stance {
+        let message = format!("{}; {what}", down.message);
+        let Some(canary) = self.state.run.as_ref().map(|run| run.canary.clone()) else { return self.stalled(Phase::Idle, why, message) };
+        self.handle(&down);
+        self.state.epoch += 1;
+        self.refuse(&latch(&canary, &down, self.state.epoch));
+        let next = format!("{mend}; {} is refused until its pods change or `{}`", version(&canary), self.command_line("retry"));
+        self.record(down.outcome, &down.reason, message.clone(), next, down.by.clone());
+        self.end(down.outcome, &down.reason, message.clone());
+        self.stalled(phase_of(down.outcome), why, message)
     }
 
     /// The command that asked for it is answered.
@@ -255,6 +255,19 @@ impl Pass<'_> {
     /// Stable in words.
     pub(super) fn stable_words(&self) -> String {
         self.state.run.as_ref().map(|run| super::words::version(&run.stable)).unwrap_or_default()
+    }
+}
+
+fn latch(canary: &Version, down: &Down, epoch: i64) -> Latch {
+    Latch {
+        revision: canary.revision.clone(),
+        subset: canary.subset.clone(),
+        epoch,
+        outcome: down.outcome,
+        reason: down.reason.clone(),
+        message: bounded(&down.message),
+        by: down.by.clone(),
+        command: down.command.clone(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::api::names::reason;
 use crate::api::{Actor, Outcome, Phase};
 use crate::judge::Evidence;
 use crate::observe::Holder;
+use crate::plan::{Change, Edit};
 use crate::route::RouteFault;
 use crate::state::{Down, Stance};
 
@@ -12,25 +13,18 @@ impl Pass<'_> {
     /// The route is not there, not clear, or claimed by another Rollout: nothing can be written, nothing advances.
     pub(super) fn route_lost(&mut self) -> Option<Stance> {
         if let Holder::Other(other) = &self.seen.holder {
-            let message = format!("Rollout {other} has claimed this route: nothing is written until one of the two is deleted");
-            return Some(self.stalled(Phase::Holding, reason::CONFLICT, message));
+            let message = self.conflict(other);
+            let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
+            return Some(self.stalled(if exposed { Phase::Holding } else { Phase::Waiting }, reason::CONFLICT, message));
         }
-        if let Ok(view) = &self.seen.route
-            && view.renamed
-        {
-            let now = view.name.as_deref().unwrap_or("a route without a name");
-            let message = format!(
-                "http route {} was renamed to {now}: nothing advances; name it {} again, or set spec.traffic.route (that starts again), or `{}`",
-                view.key,
-                view.key,
-                self.command_line("abort --reason TEXT")
-            );
+        if let Some((why, message)) = self.route_in_doubt() {
             // What leads down goes on.
             return self
                 .edited()
+                .or_else(|| self.moved())
                 .or_else(|| self.canary_lost())
                 .or_else(|| self.failed())
-                .or_else(|| Some(self.stalled(Phase::Holding, reason::ROUTE_NOT_FOUND, message)));
+                .or_else(|| Some(self.stalled(Phase::Holding, why, message)));
         }
         let fault = self.seen.route.as_ref().err()?;
         let message = match fault {
@@ -41,6 +35,26 @@ impl Pass<'_> {
             other => format!("{other}; the rollout holds until the route is there again"),
         };
         Some(self.stalled(Phase::Holding, fault.reason(), message))
+    }
+
+    /// The route was found by our claim alone: it is not what the manifest speaks of any more, or not it alone.
+    fn route_in_doubt(&self) -> Option<(&'static str, String)> {
+        let view = self.seen.route.as_ref().ok()?;
+        let abort = self.command_line("abort --reason TEXT");
+        if view.renamed {
+            let now = view.name.as_deref().unwrap_or("a route without a name");
+            let message = format!(
+                "http route {0} was renamed to {now}: nothing advances; name it {0} again, or set spec.traffic.route (that starts again), or `{abort}`",
+                view.key,
+            );
+            return Some((reason::ROUTE_NOT_FOUND, message));
+        }
+        let rivals = view.rivals.as_ref()?;
+        let message = format!(
+            "http routes of {} that fit beside {}: {rivals}; nothing advances; take them away, or name {} in spec.traffic.route (that starts again), or `{abort}`",
+            view.virtual_service, view.key, view.key,
+        );
+        Some((reason::ROUTE_AMBIGUOUS, message))
     }
 
     /// What an edit of the manifest does (design section 2).
@@ -81,19 +95,38 @@ impl Pass<'_> {
             let changes: Vec<_> = edit.restart.iter().chain(&edit.now).chain(&edit.later).map(ToString::to_string).collect();
             return Some(self.start_again(reason::PLAN_CHANGED, format!("the plan was edited ({})", changes.join("; "))));
         }
-        if !edit.now.is_empty() {
+        let told = run.edit_told;
+        if !edit.now.is_empty() || (!edit.later.is_empty() && told != self.seen.generation) {
+            let (was, is) = (run.plan.paused, plan.paused);
             let adopted = run.plan.adopt(plan, index);
             if let Some(run) = &mut self.state.run {
-                run.plan = adopted;
+                (run.plan, run.edit_told) = (adopted, self.seen.generation);
             }
-            let words = |changes: &[crate::plan::Change]| changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            let mut message = format!("taken over in place: {}", words(&edit.now));
-            if !edit.later.is_empty() {
-                message.push_str(&format!("; counts from the next rollout: {}", words(&edit.later)));
-            }
-            self.record(Outcome::Resumed, "PlanAdopted", message, "the rollout goes on".to_owned(), None);
+            self.tell_edit(&edit, was, is);
         }
         None
+    }
+
+    fn tell_edit(&mut self, edit: &Edit, was_paused: bool, is_paused: bool) {
+        let words = |changes: &[Change]| changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let parts = [("taken over in place: ", words(&edit.now)), ("counts from the next rollout: ", words(&edit.later))];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.1.is_empty()).map(|(what, words)| format!("{what}{words}")).collect();
+        let message = parts.join("; ");
+        let (outcome, why, next) = match (was_paused, is_paused) {
+            (false, true) => (Outcome::Paused, reason::MANUAL_PAUSE, "an edit that sets spec.paused to false goes on"),
+            (true, false) => (Outcome::Resumed, reason::AS_PLANNED, "the step goes on where its evidence began"),
+            _ => (Outcome::Edited, reason::PLAN_ADOPTED, "the rollout goes on"),
+        };
+        self.record(outcome, why, message, next.to_owned(), None);
+    }
+
+    /// Two Rollouts want one route.
+    pub(super) fn conflict(&self, other: &str) -> String {
+        format!(
+            "Rollout {other} has claimed the route: nothing is written until one of the two is deleted, for example by \
+             `kubectl delete rollouts.haldane.dev {} -n {}`",
+            self.seen.name, self.seen.namespace
+        )
     }
 
     /// Several revisions behind the canary, or another one: weight 0, then from the first step once it has settled.

@@ -9,6 +9,9 @@ use crate::state::{Run, Unavailable};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+/// A claim may be ahead of status by the writes that status has not seen yet: never by so many.
+const EPOCH_LEAP: i64 = 1000;
+
 impl Pass<'_> {
     /// Takes over what the route's annotation says beyond the state. It cannot end a pass.
     pub(super) fn adopt(&mut self) {
@@ -18,6 +21,10 @@ impl Pass<'_> {
             Holder::Us => {}
             Holder::Gone => return self.inherit(&claim),
             Holder::Nobody | Holder::Other(_) => return,
+        }
+        // What is so far ahead was not written by a controller with this state.
+        if claim.epoch > self.state.epoch.saturating_add(EPOCH_LEAP) {
+            return;
         }
         let latched = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch));
         if latched.is_some_and(|latch| self.undone_by(latch)) {
@@ -70,7 +77,7 @@ impl Pass<'_> {
         self.end(latch.outcome, &latch.reason, message);
     }
 
-    fn refuse(&mut self, latch: &Latch) {
+    pub(super) fn refuse(&mut self, latch: &Latch) {
         self.state.refused.retain(|refused| refused.revision != latch.revision);
         self.state.refused.insert(
             0,
@@ -90,6 +97,7 @@ impl Pass<'_> {
     fn lowered(&mut self, reason: &str, claim: &Claim) {
         let (name, split) = (self.command_line("status"), self.words_of_route());
         let unavailable = reason == reason::CANARY_UNAVAILABLE;
+        let back = reason == reason::GLOBAL_INCIDENT;
         let again = matches!(reason, reason::CANARY_CHANGED | reason::PLAN_CHANGED | reason::SETTLING);
         if reason == reason::PASSED {
             return self.has_passed(claim);
@@ -98,6 +106,11 @@ impl Pass<'_> {
         if let Some(run) = &mut self.state.run {
             reopen(run, claim, self.now);
             run.intent = None;
+            if back {
+                // The step of that weight is the present one again, and must be passed again.
+                run.step = run.plan.steps.iter().position(|step| Some(&step.name) == claim.step.as_ref()).or(run.step);
+                (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
+            }
             if unavailable {
                 run.unavailable = Some(Unavailable { since: self.now });
                 run.losses = run.losses.saturating_add(1);
@@ -105,6 +118,7 @@ impl Pass<'_> {
         }
         let message = match reason {
             reason::CANARY_UNAVAILABLE => format!("the canary has no ready endpoint: its traffic is at stable ({split})"),
+            reason::GLOBAL_INCIDENT => format!("stable degraded right after the raise: the canary went back by one step ({split})"),
             reason::SHARE_RAISED => format!("somebody raised the canary's share: it was lowered again ({split})"),
             reason::PLAN_CHANGED => format!("the plan was edited: traffic is at stable, the rollout starts again ({split})"),
             _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),
@@ -143,7 +157,7 @@ impl Pass<'_> {
         if intent.restores {
             run.stopped = stopped; // the step goes on: its deadline does not start anew
         } else {
-            (run.deadline_told, run.hold_told) = (None, false);
+            (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
         }
         run.exposed.get_or_insert(now);
     }
@@ -166,4 +180,5 @@ fn reopen(run: &mut Run, claim: &Claim, now: jiff::Timestamp) {
     run.key_epoch = claim.epoch;
     run.since = Some(now);
     run.stopped = 0.0;
+    run.standing = run.standing.map(|_| now);
 }

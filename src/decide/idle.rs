@@ -31,7 +31,7 @@ impl Pass<'_> {
             Err(fault) => return self.stalled(Phase::Waiting, fault.reason(), fault.to_string()),
         };
         if let Holder::Other(other) = &self.seen.holder {
-            let message = format!("Rollout {other} has claimed route {} of {}: delete one of the two", view.key, view.virtual_service);
+            let message = self.conflict(other);
             return self.stalled(Phase::Waiting, reason::CONFLICT, message);
         }
         let stable = match self.settle_stable(view) {
@@ -204,11 +204,11 @@ impl Pass<'_> {
             return self.stance(Phase::Waiting, reason::AS_PLANNED, format!("{} is next", version(&canary)));
         }
         self.state.epoch += 1;
-        let message = format!("{} is wanted; {} serves everybody", version(&canary), version(&stable));
         let stable_pods = self.ready(&stable.subset);
         self.state.run = Some(Run { stable_pods, ..Run::new(plan, stable, canary, self.now, self.state.epoch) });
         self.wake_in(0.05);
-        self.stance(Phase::Waiting, reason::AS_PLANNED, message)
+        // What it waits for, or its first step, is in the same write of status.
+        self.advance()
     }
 
     /// A version that was rolled back or aborted got a share from somebody: lowered at once.

@@ -1,27 +1,36 @@
 //! What a step needs before its traffic is set: pods of the canary, and a route on which it can be written.
 
 use super::Pass;
-use crate::api::Capacity;
 use crate::api::names::reason;
+use crate::api::{Capacity, Outcome, Phase};
 use crate::plan::Step;
 use crate::route::View;
+use crate::state::Stance;
 
 impl Pass<'_> {
     /// Why the canary has too few pods for the step, with the line that mends it.
     pub(super) fn no_room(&self, step: &Step) -> Option<String> {
         let run = self.state.run.as_ref()?;
         let ready = self.ready(&run.canary.subset);
-        // A copy is work like a request. How many a match brings is not known.
-        let load = (u32::from(step.split.weight) + u32::from(step.split.mirror)).min(100);
         let need = match run.plan.capacity {
             Capacity::Any => 1,
-            Capacity::Proportional => (load * run.stable_pods).div_ceil(200).max(1),
+            Capacity::Proportional => (step.load() * run.stable_pods).div_ceil(200).max(1),
         };
         if ready >= need {
             return None;
         }
         let scale = self.scale_line(&run.canary.subset, need);
         Some(format!("{} needs {need} ready pods of {}, {ready} are: {scale}", step.share().words(), run.canary.subset))
+    }
+
+    /// The canary has too few pods for the step: told once.
+    pub(super) fn held_for_room(&mut self, message: String) -> Stance {
+        if let Some(run) = self.state.run.as_mut().filter(|run| !run.room_told) {
+            run.room_told = true;
+            let next = "it goes on by itself once they are ready".to_owned();
+            self.record(Outcome::Held, reason::CANARY_CAPACITY, message.clone(), next, None);
+        }
+        self.stance(Phase::Holding, reason::CANARY_CAPACITY, message)
     }
 
     /// `kubectl -n ml scale deployment fraud-v2 --replicas=3`.

@@ -1,6 +1,7 @@
 mod down;
 mod edits;
 mod hands;
+mod incident;
 mod kinds;
 mod undo;
 mod up;

@@ -50,7 +50,9 @@ impl Pass<'_> {
     pub(super) fn exposure(&self) -> Option<Exposure> {
         let run = self.state.run.as_ref()?;
         let exposed = run.exposed?;
-        let mut exposure = self.seen.look.as_ref().map(|look| look.judgement.exposure.clone()).unwrap_or_default();
+        // The newest look counts further than what was stored; nothing counted is not nobody.
+        let evidence = self.seen.look.as_ref().map(|look| &look.evidence).or(run.evidence.as_ref())?;
+        let mut exposure = evidence.exposure(&run.plan.analysis.metrics)?;
         exposure.seconds = self.now.duration_since(exposed).as_secs().max(0);
         Some(exposure)
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::Row;
 use super::distance::wilson;
 use super::kernel::one_arm_bets;
-use super::mixture::{CAP, ETA, GAMMA_FIRST, GAMMA_LOOKS, Mixture};
+use super::mixture::{CAP, ETA, GAMMA_FIRST, Mixture};
 use super::proportions::{Proportions, share_above};
 use super::tidy;
 
@@ -49,7 +49,7 @@ pub struct Bake {
 
 impl Bake {
     /// Freezes the limits from stable's last counts. `None` when there are none. `bounds` is empty for errors.
-    pub fn new(shares: &Proportions, bounds: &[f64], recent: &Row, last_step: usize, planned: u32) -> Option<Self> {
+    pub fn new(shares: &Proportions, bounds: &[f64], recent: &Row, planned: u32) -> Option<Self> {
         if recent.n <= 0.0 {
             return None;
         }
@@ -60,7 +60,7 @@ impl Bake {
                 None => 2.0 * wilson(before * recent.n, recent.n, 0.95).1 + 0.01,
                 Some(bound) => wilson(share_above(bounds, &above, bound / STRETCH) * recent.n, recent.n, 0.95).1,
             };
-            let (before, limit, phi) = (tidy(before), tidy(limit), tidy(track.phi(last_step)));
+            let (before, limit, phi) = (tidy(before), tidy(limit), tidy(track.phi()));
             Some(Guard { column: track.column, weight: track.weight, before, limit, phi, fail: Mixture::new(ETA.len()) })
         };
         let guards = shares.tracks.iter().filter_map(guard).collect();
@@ -75,7 +75,7 @@ impl Bake {
         let others = f64::from(self.planned.saturating_sub(1).max(1));
         let gamma = match self.looks {
             0 => GAMMA_FIRST,
-            look if look < self.planned => GAMMA_LOOKS / others,
+            look if look < self.planned => (1.0 - GAMMA_FIRST) / others,
             _ => 0.0,
         };
         self.looks += 1;

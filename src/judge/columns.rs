@@ -73,6 +73,7 @@ impl Layout {
                 (Counts::Histogram { bounds, .. }, None) => {
                     layout = Some(Self::Bounds(bounds.iter().copied().filter(|b| b.is_finite()).collect()))
                 }
+                (Counts::Histogram { bounds, .. }, Some(Self::Bounds(kept))) if kept == bounds => {}
                 (Counts::Histogram { bounds, .. }, Some(Self::Bounds(kept))) => kept.retain(|u| bounds.iter().any(|b| same(*b, *u))),
                 (Counts::Classes(map), _) => {
                     layout = Some(Self::Classes(Vec::new()));
@@ -106,8 +107,10 @@ impl Layout {
         match (self, counts) {
             (Self::Events, Counts::Events { total, bad }) => Some(Row { n: *total as f64, x: vec![(*bad).min(*total) as f64] }),
             (Self::Bounds(kept), Counts::Histogram { bounds, above, total }) => {
-                let at = |u: &f64| bounds.iter().zip(above).find(|(b, _)| same(**b, *u)).map(|(_, above)| (*above).min(*total) as f64);
-                let mut x = kept.iter().map(at).collect::<Option<Vec<f64>>>()?;
+                // Both ascend, and mostly they are the same.
+                let mut there = bounds.iter().zip(above);
+                let mut at = |u: &f64| there.find(|(b, _)| same(**b, *u)).map(|(_, above)| (*above).min(*total) as f64);
+                let mut x = kept.iter().map(&mut at).collect::<Option<Vec<f64>>>()?;
                 // The monotone envelope: a bucket read an instant later must not look like a negative one.
                 let mut least = f64::INFINITY;
                 for x in &mut x {
@@ -129,6 +132,9 @@ impl Layout {
     /// The bounds that are also in `counts`, and which columns they were. `None` when all are there, or when this is no histogram.
     pub fn narrowed(&self, counts: &Counts) -> Option<(Self, Vec<usize>)> {
         let (Self::Bounds(kept), Counts::Histogram { bounds, .. }) = (self, counts) else { return None };
+        if kept == bounds {
+            return None;
+        }
         let there: Vec<(usize, f64)> = kept.iter().copied().enumerate().filter(|(_, u)| bounds.iter().any(|b| same(*b, *u))).collect();
         (there.len() < kept.len())
             .then(|| (Self::Bounds(there.iter().map(|(_, u)| *u).collect()), there.iter().map(|(at, _)| *at).collect()))

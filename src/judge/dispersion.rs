@@ -4,15 +4,13 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::columns::{Layout, Row};
-use super::distance::{chi_square, pooled_z};
-use super::kernel::Pair;
 use super::tidy;
 
 /// Lengths of blocks, in windows, over which noise is looked for.
 pub const BLOCKS: [usize; 4] = [1, 4, 12, 30];
-/// Fewer windows of history than this: dispersion is taken as at least [`UNKNOWN`].
+/// So many windows of history are enough.
 pub const ENOUGH_WINDOWS: usize = 120;
-/// Dispersion when too little is known.
+/// Dispersion of windows that are not known.
 pub const UNKNOWN: f64 = 5.0;
 /// Pseudo-observations of independence in the A/A table.
 const PRIOR: f64 = 10.0;
@@ -21,108 +19,91 @@ const RUNNING_PRIOR: f64 = 60.0;
 /// Reserve of the running estimate.
 const INFLATION: f64 = 1.1;
 
-/// Mean of squared z, shrunk towards 1.
-fn shrunk(squares: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = squares.fold((0.0, 0.0), |(sum, count), square| (sum + square, count + 1.0));
-    (sum + PRIOR) / (count + PRIOR)
-}
-
-/// Dispersion of an A/A comparison: each pair is two pseudo-arms of stable.
-pub fn dispersion(pairs: &[Pair]) -> f64 {
-    shrunk(pairs.iter().filter_map(|p| pooled_z(p.n_a, p.x_a, p.n_b, p.x_b)).map(|z| z * z))
-}
-
-/// The largest dispersion over block lengths; counts are summed inside a block, an incomplete tail is dropped.
-pub fn dispersion_over_blocks(pairs: &[Pair], lengths: &[usize]) -> f64 {
-    let sum = |block: &[Pair]| {
-        block.iter().fold(Pair::default(), |s, p| Pair { n_a: s.n_a + p.n_a, x_a: s.x_a + p.x_a, n_b: s.n_b + p.n_b, x_b: s.x_b + p.x_b })
-    };
-    let of = |length: &usize| dispersion(&pairs.chunks_exact((*length).max(1)).map(sum).collect::<Vec<_>>());
-    lengths.iter().map(of).fold(0.0, f64::max)
-}
-
-/// Two pseudo-arms of stable, for each block length.
+/// Dispersion of stable against itself: the largest over the block lengths.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    blocks: Vec<Vec<(Row, Row)>>,
+    /// Of each column.
+    pub columns: Vec<f64>,
+    /// Of all columns together: Pearson's chi-square by its degrees of freedom for classes, the mean over the columns for bounds.
+    pub whole: f64,
 }
 
 impl Table {
-    /// Splits stable's pods at random into two groups, the second with a share near `weight`; another split in each block. The splits
-    /// are the same at every call.
-    pub fn of_pods(windows: &[Vec<Row>], weight: f64) -> Self {
-        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
-        let mut blocks = Vec::new();
-        for length in BLOCKS.into_iter().filter(|length| *length == 1 || windows.len() >= 2 * length) {
-            let pair = |block: &[Vec<Row>]| {
-                let pods = block.iter().map(Vec::len).max().unwrap_or(0);
-                let chosen = sample(&mut seed, pods, weight);
-                let mut pair = (Row::default(), Row::default());
-                for window in block {
-                    for (pod, row) in window.iter().enumerate() {
-                        if chosen.contains(&pod) { pair.1.add(row) } else { pair.0.add(row) }
-                    }
-                }
-                pair
-            };
-            blocks.push(windows.chunks_exact(length).map(pair).collect());
-        }
-        Self { blocks }
+    /// Stable's pods against each other, in blocks of these lengths (in windows; an incomplete tail is dropped). A random split of the pods
+    /// into two groups would have a squared z whose mean over all splits is Pearson's chi-square of the pods by its degrees of freedom, at
+    /// any size of the groups: so that is what is computed, without the luck of a split.
+    pub fn of_pods(windows: &[Vec<Row>], lengths: &[usize], layout: &Layout) -> Self {
+        let lengths = lengths.iter().map(|length| (*length).max(1));
+        let pods = windows.iter().map(Vec::len).max().unwrap_or(0);
+        let whole = |block: &[Vec<Row>]| -> Vec<Row> {
+            (0..pods).map(|pod| sum(block.iter().filter_map(|window| window.get(pod)), layout)).collect()
+        };
+        let fitting = lengths.filter(|length| windows.len() >= *length);
+        Self::of(fitting.map(|length| windows.chunks_exact(length).map(whole)), layout)
     }
 
     /// Consecutive blocks of stable against each other, where pods cannot be told apart.
-    pub fn of_time(windows: &[Row]) -> Self {
-        let mut blocks = Vec::new();
-        for length in BLOCKS.into_iter().filter(|length| *length == 1 || windows.len() >= 4 * length) {
-            let sums: Vec<Row> = windows
-                .chunks_exact(length)
-                .map(|block| {
-                    block.iter().fold(Row::default(), |mut sum, row| {
-                        sum.add(row);
-                        sum
-                    })
-                })
-                .collect();
-            let pairs = sums.chunks_exact(2).filter_map(|two| two.first().zip(two.last()));
-            blocks.push(pairs.map(|(a, b)| (a.clone(), b.clone())).collect());
+    pub fn of_time(windows: &[Row], lengths: &[usize], layout: &Layout) -> Self {
+        let lengths = lengths.iter().map(|length| (*length).max(1));
+        let two = |length: usize| move |two: &[Row]| two.chunks_exact(length).map(|block| sum(block.iter(), layout)).collect();
+        let fitting = lengths.filter(|length| windows.len() >= 2 * length);
+        Self::of(fitting.map(|length| windows.chunks_exact(2 * length).map(two(length))), layout)
+    }
+
+    /// For each block length: blocks, each of several rows that are compared with each other.
+    fn of(lengths: impl Iterator<Item = impl Iterator<Item = Vec<Row>>>, layout: &Layout) -> Self {
+        let mut table = Self { columns: vec![0.0; layout.columns()], whole: 0.0 };
+        for blocks in lengths {
+            // Sum over the blocks and their number, of each column and of the whole.
+            let mut sums = vec![(0.0, 0.0); layout.columns() + 1];
+            for rows in blocks {
+                for (sum, square) in sums.iter_mut().zip(squares(&rows, layout)) {
+                    *sum = square.map_or(*sum, |square| (sum.0 + square, sum.1 + 1.0));
+                }
+            }
+            for (most, (sum, count)) in table.columns.iter_mut().chain([&mut table.whole]).zip(sums) {
+                *most = most.max((sum + PRIOR) / (count + PRIOR));
+            }
         }
-        Self { blocks }
+        table
     }
 
-    /// Dispersion of one column, the largest over the block lengths.
+    /// Dispersion of one column.
     pub fn column(&self, at: usize) -> f64 {
-        let z = |(a, b): &(Row, Row)| pooled_z(a.n, *a.x.get(at)?, b.n, *b.x.get(at)?).map(|z| z * z);
-        self.blocks.iter().map(|pairs| shrunk(pairs.iter().filter_map(z))).fold(0.0, f64::max)
-    }
-
-    /// Dispersion of all columns together: Pearson's chi-square by its degrees of freedom for classes, the mean of z squared for bounds.
-    pub fn whole(&self, layout: &Layout) -> f64 {
-        let of = |(a, b): &(Row, Row)| match layout {
-            Layout::Classes(_) => {
-                let (sum, freedom) = chi_square(&a.x, &b.x);
-                (freedom > 0.0).then_some(sum / freedom)
-            }
-            _ => {
-                let squares: Vec<f64> = a.x.iter().zip(&b.x).filter_map(|(xa, xb)| pooled_z(a.n, *xa, b.n, *xb)).map(|z| z * z).collect();
-                (!squares.is_empty()).then(|| squares.iter().sum::<f64>() / squares.len() as f64)
-            }
-        };
-        self.blocks.iter().map(|pairs| shrunk(pairs.iter().filter_map(of))).fold(0.0, f64::max)
+        self.columns.get(at).copied().unwrap_or(1.0)
     }
 }
 
-/// A random set of pods, a share near `weight` of them, at least one and not all.
-fn sample(seed: &mut u64, pods: usize, weight: f64) -> Vec<usize> {
-    let wanted = ((weight * pods as f64).round() as usize).clamp(1, pods.saturating_sub(1).max(1));
-    let mut all: Vec<usize> = (0..pods).collect();
-    let mut chosen = Vec::with_capacity(wanted);
-    while chosen.len() < wanted && !all.is_empty() {
-        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15); // splitmix64
-        let mut z = *seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        chosen.push(all.swap_remove(((z ^ (z >> 31)) % all.len() as u64) as usize));
-    }
-    chosen
+fn sum<'a>(rows: impl Iterator<Item = &'a Row>, layout: &Layout) -> Row {
+    rows.fold(Row { n: 0.0, x: vec![0.0; layout.columns()] }, |mut sum, row| {
+        sum.add(row);
+        sum
+    })
+}
+
+/// Pearson's chi-square of these rows by its degrees of freedom, for each column and then for the whole. Of two rows it is the square of
+/// the pooled z. `None` where there is nothing to compare.
+fn squares(rows: &[Row], layout: &Layout) -> Vec<Option<f64>> {
+    let all = sum(rows.iter(), layout);
+    let freedom = rows.iter().filter(|row| row.n > 0.0).count() as f64 - 1.0;
+    let (mut cells, mut chi, mut count) = (0.0, 0.0, 0.0);
+    let column = |(at, x): (usize, &f64)| {
+        let p = x / all.n;
+        let gap = |row: &Row| (row.x.get(at).copied().unwrap_or(0.0) - row.n * p).powi(2) / row.n;
+        let spread: f64 = rows.iter().filter(|row| row.n > 0.0).map(gap).sum();
+        if p > 0.0 {
+            (chi, cells) = (chi + spread / p, cells + 1.0);
+        }
+        let square = (p > 0.0 && p < 1.0).then(|| spread / (p * (1.0 - p)) / freedom)?;
+        count += 1.0;
+        Some(square)
+    };
+    let mut found: Vec<Option<f64>> = if freedom > 0.0 { all.x.iter().enumerate().map(column).collect() } else { vec![None; all.x.len()] };
+    found.push(match layout {
+        Layout::Classes(_) => (cells > 1.0).then(|| chi / (freedom * (cells - 1.0))),
+        _ => (count > 0.0).then(|| found.iter().flatten().sum::<f64>() / count),
+    });
+    found
 }
 
 /// How much pods of the same version differ, and the margin that this asks for.
@@ -149,6 +130,12 @@ pub fn pod_margin(n: &[f64], x: &[f64], phi: f64, canary_pods: f64) -> PodMargin
     let limit = ChiSquared::new(pods - 1.0).map_or(f64::MAX, |law| law.inverse_cdf(0.99));
     let s_pod = if q > limit { ((q - (pods - 1.0)) * variance / effective).max(0.0).sqrt() } else { 0.0 };
     PodMargin { q, s_pod, margin: 2.0 * s_pod * (1.0 / canary_pods.max(1.0) + 1.0 / pods).sqrt() }
+}
+
+/// The first dispersion when the table has seen so many windows: what is missing of [`ENOUGH_WINDOWS`] counts as [`UNKNOWN`].
+pub fn from_history(phi: f64, windows: usize) -> f64 {
+    let known = (windows as f64 / ENOUGH_WINDOWS as f64).min(1.0);
+    (known * phi + (1.0 - known) * UNKNOWN).max(phi)
 }
 
 /// Running estimate: z of past windows, each by the root of its own first estimate; centred, so that a true effect does not inflate it.
@@ -195,17 +182,32 @@ mod tests {
     }
 
     #[test]
-    fn splits_are_the_same_at_every_call() {
-        let windows: Vec<Vec<Row>> = (0..40).map(|k| (0..6).map(|p| row(100.0, f64::from((k * 7 + p * 3) % 5))).collect()).collect();
-        assert_eq!(Table::of_pods(&windows, 0.2).column(0), Table::of_pods(&windows, 0.2).column(0));
+    fn the_chi_square_of_the_pods_is_the_mean_over_all_their_splits() {
+        let window: Vec<Row> = [3.0, 9.0, 4.0, 8.0, 1.0].map(|x| row(100.0, x)).to_vec();
+        let prior = |square: f64| (square + PRIOR) / (1.0 + PRIOR);
+        let squares = (0..1usize << 5).filter(|set| set.count_ones() == 2).filter_map(|set| {
+            let group =
+                |inside: bool| window.iter().enumerate().filter(move |(pod, _)| (set >> pod & 1 == 1) == inside).map(|(_, row)| row);
+            let (a, b) = (super::sum(group(false), &Layout::Events), super::sum(group(true), &Layout::Events));
+            crate::judge::distance::pooled_z(a.n, a.x[0], b.n, b.x[0]).map(|z| z * z)
+        });
+        let squares: Vec<f64> = squares.collect();
+        let mean = squares.iter().sum::<f64>() / squares.len() as f64;
+        assert!((Table::of_pods(&[window], &[1], &Layout::Events).column(0) - prior(mean)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn windows_that_are_missing_count_as_noisy_ones() {
+        assert_eq!([0, 20, 60, 120, 1440].map(|windows| from_history(1.04, windows)), [5.0, 4.34, 3.02, 1.04, 1.04]);
+        assert_eq!(from_history(8.0, 60), 8.0, "a table that says more is believed");
     }
 
     #[test]
     fn slow_noise_is_found_by_the_longer_blocks() {
         let slow: Vec<Row> = (0..120).map(|k| row(1000.0, if (k / 30) % 2 == 0 { 10.0 } else { 16.0 })).collect();
         let calm: Vec<Row> = (0..120).map(|k| row(1000.0, if k % 2 == 0 { 12.0 } else { 14.0 })).collect();
-        assert!(Table::of_time(&slow).column(0) > 1.5);
-        assert!(Table::of_time(&calm).column(0) <= 1.0);
+        assert!(Table::of_time(&slow, &BLOCKS, &Layout::Events).column(0) > 1.5);
+        assert!(Table::of_time(&calm, &BLOCKS, &Layout::Events).column(0) <= 1.0);
     }
 
     #[test]

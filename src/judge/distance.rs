@@ -23,6 +23,38 @@ pub fn kolmogorov_smirnov(p: &[f64], q: &[f64]) -> f64 {
     })
 }
 
+/// Jensen-Shannon distance of two lists of shares, base 2: from 0 (equal) to 1 (disjoint).
+pub fn jensen_shannon(p: &[f64], q: &[f64]) -> f64 {
+    let part = |x: f64, middle: f64| if x > 0.0 { x * (x / middle).log2() } else { 0.0 };
+    let sum: f64 = p.iter().zip(q).map(|(p, q)| part(*p, 0.5 * (p + q)) + part(*q, 0.5 * (p + q))).sum();
+    (0.5 * sum).clamp(0.0, 1.0).sqrt()
+}
+
+/// Shares of both arms with `k` added to every count; classes that are empty in both are left out. And the two totals.
+fn smoothed(a: &[f64], b: &[f64], k: f64) -> (Vec<(f64, f64)>, f64, f64) {
+    let cells: Vec<(f64, f64)> = a.iter().zip(b).filter(|(a, b)| **a + **b > 0.0).map(|(a, b)| (a + k, b + k)).collect();
+    let (n_a, n_b) = cells.iter().fold((0.0, 0.0), |sum, (a, b)| (sum.0 + a, sum.1 + b));
+    (cells.into_iter().map(|(a, b)| (a / n_a, b / n_b)).collect(), n_a, n_b)
+}
+
+/// Population stability index of two lists of counts, `k` added to each.
+pub fn psi(a: &[f64], b: &[f64], k: f64) -> f64 {
+    smoothed(a, b, k).0.iter().map(|(p, q)| (q - p) * (q / p).ln()).sum()
+}
+
+/// What the index shows on average more than there is, because counts are finite.
+pub fn psi_bias(a: &[f64], b: &[f64], k: f64) -> f64 {
+    let (cells, n_a, n_b) = smoothed(a, b, k);
+    let sum = |part: &dyn Fn(f64, f64) -> f64| cells.iter().map(|(p, q)| part(*p, *q)).sum::<f64>();
+    sum(&|p, q| (1.0 - p) * (1.0 + q / p)) / (2.0 * n_a) + sum(&|p, q| (1.0 - q) * (1.0 + p / q)) / (2.0 * n_b)
+}
+
+/// The index without its bias, which overdispersion multiplies; at least 0, and 0 where an arm is empty.
+pub fn psi_corrected(a: &[f64], b: &[f64], k: f64, phi: f64) -> f64 {
+    let empty = |counts: &[f64]| counts.iter().sum::<f64>() <= 0.0;
+    if empty(a) || empty(b) { 0.0 } else { (psi(a, b, k) - phi * psi_bias(a, b, k)).max(0.0) }
+}
+
 /// z of two proportions, pooled; `None` where an arm is empty or the pooled rate is 0 or 1.
 pub fn pooled_z(n1: f64, x1: f64, n2: f64, x2: f64) -> Option<f64> {
     let pooled = (x1 + x2) / (n1 + n2);
@@ -88,12 +120,25 @@ pub fn anytime_interval(x: f64, n: f64, alpha: f64, phi: f64) -> (f64, f64) {
     }
     let radius = phi * kl_ball_radius(&[x, n - x], alpha, 0.5);
     let p = (x / n).clamp(0.0, 1.0);
+    // The divergence is convex: Newton's steps come from outside, and bisection helps where they would leave the bracket.
     let edge = |mut inside: f64, mut outside: f64| {
-        for _ in 0..50 {
-            let middle = 0.5 * (inside + outside);
-            if super::kernel::divergence(p, middle) <= radius { inside = middle } else { outside = middle }
+        let mut q = 0.5 * (inside + outside);
+        for _ in 0..60 {
+            let gap = super::kernel::divergence(p, q) - radius;
+            if gap <= 0.0 {
+                inside = q
+            } else {
+                outside = q
+            }
+            let newton = q - gap * q * (1.0 - q) / (q - p);
+            let within = (newton - inside) * (newton - outside) < 0.0;
+            let next = if within { newton } else { 0.5 * (inside + outside) };
+            if (next - q).abs() <= 1e-12 {
+                break;
+            }
+            q = next;
         }
-        outside
+        q
     };
     (if p <= 0.0 { 0.0 } else { edge(p, 0.0) }, if p >= 1.0 { 1.0 } else { edge(p, 1.0) })
 }

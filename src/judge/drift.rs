@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::budget;
 use super::columns::{Layout, Row};
-use super::dispersion::{Spread, UNKNOWN, running};
+use super::dispersion::{Spread, running};
 use super::distance::{Matched, kolmogorov_smirnov, pass_radius, pooled_z, total_variation};
 use super::kernel::{Margin, Pair, fail_bets, fall_bets};
 use super::mixture::{CAP, ETA, Mixture, PlugIn};
-use super::proportions::pair;
+use super::proportions::{Rest, pair, upwards};
 use super::tidy;
 
 /// Most classes watched as rates.
@@ -89,16 +90,23 @@ pub struct Drift {
     rate_pods: Vec<f64>,
     /// Pods' margin of a set.
     set_pods: f64,
-    /// First dispersion, for each step with two arms.
-    pub phi0: Vec<f64>,
+    /// First dispersion.
+    pub phi0: f64,
     /// Running dispersion of each column.
     spreads: Vec<Spread>,
     /// Limit that rolls back.
     pub rollback: Side,
+    /// The planned-horizon budget of the learnt set and the limit that rolls back. A state without it never starts anew.
+    #[serde(default = "spent")]
+    pub rho: f64,
     /// Limit that holds.
     pub hold: Side,
     /// The limit that holds was crossed once.
     pub held: bool,
+}
+
+fn spent() -> f64 {
+    budget::SPENT
 }
 
 /// What is frozen at the start.
@@ -111,8 +119,10 @@ pub struct Start {
     pub watched: Vec<usize>,
     /// Pods' margin of each column.
     pub pods: Vec<f64>,
-    /// First dispersion of each step.
-    pub phi0: Vec<f64>,
+    /// First dispersion.
+    pub phi0: f64,
+    /// The metric's part of the planned-horizon budget; 0 where the plan is open-ended.
+    pub alpha: f64,
 }
 
 impl Drift {
@@ -131,6 +141,7 @@ impl Drift {
             phi0: start.phi0,
             spreads: vec![Spread::default(); columns],
             rollback: Side::new(rates),
+            rho: upwards(budget::start(start.alpha)),
             hold: Side::new(rates),
             held: false,
         }
@@ -143,25 +154,25 @@ impl Drift {
         self.spreads = super::columns::select(&self.spreads, columns);
     }
 
-    /// Another kind of traffic begins.
-    pub fn begin_kind(&mut self) {
+    /// Another kind of traffic begins; `alpha` is the metric's part of the budget for it.
+    pub fn begin_kind(&mut self, alpha: f64) {
         self.learnt.iter_mut().for_each(|gap| *gap = 0.0);
         self.spreads.iter_mut().for_each(|spread| *spread = Spread::default());
         (self.hold, self.rollback, self.held) = (Side::new(self.watched.len()), Side::new(self.watched.len()), false);
+        self.rho = upwards(budget::start(alpha));
     }
 
     fn rate(&self, column: usize) -> f64 {
         (self.x.get(column).copied().unwrap_or(0.0) + 0.5) / (self.n + 1.0)
     }
 
-    /// Dispersion at a step: classes weigh as in Pearson's chi-square.
-    pub fn phi(&self, step: usize, layout: &Layout) -> f64 {
-        let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(UNKNOWN);
+    /// Dispersion: classes weigh as in Pearson's chi-square.
+    pub fn phi(&self, layout: &Layout) -> f64 {
         let weight = |at: usize| if matches!(layout, Layout::Classes(_)) { 1.0 - self.rate(at) } else { 1.0 };
         let used = || self.spreads.iter().enumerate().filter(|(_, spread)| spread.count > 0.0);
         let (squares, weights) = used().fold((0.0, 0.0), |(s, w), (at, spread)| (s + weight(at) * spread.squares, w + weight(at)));
         let count = used().map(|(_, spread)| spread.count).fold(0.0, f64::max);
-        if weights <= 0.0 { running(phi0, 0.0, 0.0) } else { running(phi0, squares / weights, count) }
+        if weights <= 0.0 { running(self.phi0, 0.0, 0.0) } else { running(self.phi0, squares / weights, count) }
     }
 
     /// Events of the learnt set in both arms, and stable's predicted share of it; `None`: no bet.
@@ -188,15 +199,34 @@ impl Drift {
         }
     }
 
-    /// Adds one window of both arms: bets on what was learnt before, then learns.
-    pub fn add(&mut self, gamma: f64, layout: &Layout, a: &Row, b: &Row, step: usize, limits: (Limit, Limit)) {
-        let phi = self.phi(step, layout);
+    /// Both halves of the evidence that the limit which rolls back is crossed.
+    pub fn harm(&self, alpha: f64) -> f64 {
+        if alpha > 0.0 {
+            (1.0 - budget::PART) * self.rollback.value() + budget::PART * budget::chance(self.rho) / alpha
+        } else {
+            self.rollback.value()
+        }
+    }
+
+    /// Adds one window: bets on what was learnt before, then learns. One without both arms is a part of the plan that has gone by.
+    pub fn add(&mut self, gamma: f64, layout: &Layout, a: &Row, b: &Row, rest: &Rest<'_>, limits: (Limit, Limit)) {
+        let phi = self.phi(layout);
+        let tau = limits.1.tau + self.set_pods;
+        let (pair_of_set, p) = self.set(layout, a, b, tau).unwrap_or_default();
+        let ahead = rest.with(phi);
+        let margin = Margin { r: 1.0, d: tau };
+        self.rho = upwards(budget::look(self.rho, pair_of_set, margin, phi, p.clamp(1e-7, 0.97), &ahead, rest.per_window));
+        if a.n <= 0.0 || b.n <= 0.0 {
+            return;
+        }
         let mut sides = (std::mem::replace(&mut self.hold, Side::new(0)), std::mem::replace(&mut self.rollback, Side::new(0)));
-        for (side, limit) in [(&mut sides.0, limits.0), (&mut sides.1, limits.1)] {
+        for (side, limit) in [(&mut sides.0, limits.0), (&mut sides.1, limits.1)].into_iter().skip(usize::from(self.held)) {
             let tau = limit.tau + self.set_pods;
             let margin = Margin { r: 1.0, d: tau };
-            let bets = self.set(layout, a, b, tau).map_or(vec![0.0; ETA.len()], |(pair, p)| fail_bets(pair, p, margin, &ETA));
-            side.set.add(gamma, bets, phi, CAP);
+            match self.set(layout, a, b, tau) {
+                Some((pair, p)) => side.set.add(gamma, fail_bets(pair, p, margin, &ETA), phi, CAP),
+                None => side.set.add(gamma, [0.0; ETA.len()], phi, CAP),
+            }
             for ((mixtures, column), pods) in side.rates.iter_mut().zip(&self.watched).zip(&self.rate_pods) {
                 let (pair, p) = (pair(a, b, *column), self.rate(*column));
                 let margin = Margin { d: limit.rate.d + pods, ..limit.rate };
@@ -206,12 +236,12 @@ impl Drift {
         }
         (self.hold, self.rollback) = sides;
         self.held = self.held || self.hold.value() >= HOLD_AT;
-        self.learn(a, b, step);
+        self.learn(a, b);
     }
 
-    fn learn(&mut self, a: &Row, b: &Row, step: usize) {
+    fn learn(&mut self, a: &Row, b: &Row) {
         let weight = a.n * b.n / (a.n + b.n);
-        let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(1.0);
+        let phi0 = self.phi0;
         let keep = 0.5f64.powf(1.0 / PlugIn::HALF_LIFE);
         let columns = self.learnt.iter_mut().zip(&mut self.spreads).zip(&mut self.x).zip(a.x.iter().zip(&b.x));
         for (((learnt, spread), x), (xa, xb)) in columns {
@@ -242,11 +272,21 @@ pub fn distance_by_chance(layout: &Layout, seen: &Matched, phi: f64) -> f64 {
     if precision <= 0.0 {
         return 0.0;
     }
-    let deviations = seen.stable().into_iter().map(|p| (p * (1.0 - p) * phi / precision).max(0.0).sqrt());
+    let deviation = (phi / precision).sqrt();
     match layout {
-        Layout::Bounds(_) => 1.2 * deviations.fold(0.0, f64::max),
-        _ => 0.5 * deviations.sum::<f64>() * (2.0 / std::f64::consts::PI).sqrt(),
+        Layout::Bounds(_) => chance_of_bounds(seen.stable().into_iter(), deviation),
+        _ => chance_of_classes(seen.stable().into_iter(), deviation),
     }
+}
+
+/// Expected largest gap of two distribution functions, of which these shares are above the bounds.
+pub fn chance_of_bounds(shares: impl Iterator<Item = f64>, deviation: f64) -> f64 {
+    1.2 * deviation * shares.map(|p| (p * (1.0 - p)).max(0.0).sqrt()).fold(0.0, f64::max)
+}
+
+/// Expected total variation of two samples of classes with these shares.
+pub fn chance_of_classes(shares: impl Iterator<Item = f64>, deviation: f64) -> f64 {
+    0.5 * (2.0 / std::f64::consts::PI).sqrt() * deviation * shares.map(|p| (p * (1.0 - p)).max(0.0).sqrt()).sum::<f64>()
 }
 
 /// Number of cells in the upper bound of the distance. A histogram's limit is crossed at one bound, and that bound alone must prove
@@ -260,7 +300,12 @@ pub fn cells(layout: &Layout) -> f64 {
 
 /// Upper bound of the distance in this step, and what it must not exceed.
 pub fn upper_bound(layout: &Layout, seen: &Matched, planned: f64, phi: f64) -> f64 {
-    (distance(layout, seen) + pass_radius(seen.precision(), planned, cells(layout), phi, 1.0 / super::proportions::PASS_AT)).min(1.0)
+    (distance(layout, seen) + radius(layout, seen.precision(), planned, phi)).min(1.0)
+}
+
+/// What is added to a distance for its upper bound.
+pub fn radius(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
+    pass_radius(precision, planned, cells(layout), phi, 1.0 / super::proportions::PASS_AT)
 }
 
 /// What the upper bound must not exceed, for a step that opens the way to `next_weight`.
@@ -275,22 +320,23 @@ mod tests {
     fn drift(past: &[f64], watched: Vec<usize>) -> Drift {
         let past = Row { n: past.iter().sum(), x: past.to_vec() };
         let pods = vec![0.0; past.x.len()];
-        Drift::new(Start { past, windows: 20.0, watched, pods, phi0: vec![1.0] })
+        Drift::new(Start { past, windows: 20.0, watched, pods, phi0: 1.0, alpha: 0.0 })
     }
 
     fn row(x: &[f64]) -> Row {
         Row { n: x.iter().sum(), x: x.to_vec() }
     }
 
+    const REST: Rest<'static> = Rest { ahead: &[], per_window: 1000.0 };
     const LIMITS: fn() -> (Limit, Limit) = || (Limit::hold(0.05), Limit::rollback(0.15));
 
     #[test]
     fn the_first_window_bets_on_no_set() {
         let layout = Layout::Classes(vec!["a".into()]);
         let mut state = drift(&[500.0, 500.0], vec![]);
-        state.add(0.7, &layout, &row(&[500.0, 500.0]), &row(&[90.0, 10.0]), 0, LIMITS());
+        state.add(0.7, &layout, &row(&[500.0, 500.0]), &row(&[90.0, 10.0]), &REST, LIMITS());
         assert!((state.rollback.value() - 1.0).abs() < 1e-4);
-        state.add(0.1, &layout, &row(&[500.0, 500.0]), &row(&[90.0, 10.0]), 0, LIMITS());
+        state.add(0.1, &layout, &row(&[500.0, 500.0]), &row(&[90.0, 10.0]), &REST, LIMITS());
         assert!(state.rollback.value() > 2.0);
     }
 
@@ -299,7 +345,7 @@ mod tests {
         let layout = Layout::Classes(vec!["no".into(), "yes".into()]);
         let mut state = drift(&[9950.0, 50.0, 0.0], vec![0, 1]);
         for _ in 0..400 {
-            state.add(0.01, &layout, &row(&[2836.0, 14.0, 0.0]), &row(&[150.0, 0.0, 0.0]), 0, LIMITS());
+            state.add(0.01, &layout, &row(&[2836.0, 14.0, 0.0]), &row(&[150.0, 0.0, 0.0]), &REST, LIMITS());
         }
         assert!(state.rollback.set.value() <= 1.0 + 1e-9);
     }
@@ -309,7 +355,7 @@ mod tests {
         let layout = Layout::Classes(vec!["no".into(), "yes".into()]);
         let mut state = drift(&[9950.0, 50.0, 0.0], vec![0, 1]);
         for look in 0..60 {
-            state.add(if look == 0 { 0.7 } else { 0.003 }, &layout, &row(&[995.0, 5.0, 0.0]), &row(&[970.0, 30.0, 0.0]), 0, LIMITS());
+            state.add(if look == 0 { 0.7 } else { 0.003 }, &layout, &row(&[995.0, 5.0, 0.0]), &row(&[970.0, 30.0, 0.0]), &REST, LIMITS());
         }
         assert!(state.rollback.value() > 37.5, "{}", state.rollback.value());
         assert!(state.held);
@@ -320,7 +366,7 @@ mod tests {
         let layout = Layout::Classes(vec!["no".into(), "yes".into()]);
         let mut state = drift(&[9900.0, 100.0, 0.0], vec![0, 1]);
         for look in 0..60 {
-            state.add(if look == 0 { 0.7 } else { 0.003 }, &layout, &row(&[990.0, 10.0, 0.0]), &row(&[1000.0, 0.0, 0.0]), 0, LIMITS());
+            state.add(if look == 0 { 0.7 } else { 0.003 }, &layout, &row(&[990.0, 10.0, 0.0]), &row(&[1000.0, 0.0, 0.0]), &REST, LIMITS());
         }
         assert!(state.rollback.value() > 37.5, "{}", state.rollback.value());
     }
@@ -333,11 +379,12 @@ mod tests {
             windows: 20.0,
             watched: vec![],
             pods: vec![0.0; 3],
-            phi0: vec![1.0],
+            phi0: 1.0,
+            alpha: 0.0,
         });
         for look in 0..20 {
             let (a, b) = (Row { n: 100.0, x: vec![75.0, 50.0, 25.0] }, Row { n: 100.0, x: vec![50.0, 20.0, 5.0] });
-            state.add(if look == 0 { 0.7 } else { 0.01 }, &layout, &a, &b, 0, LIMITS());
+            state.add(if look == 0 { 0.7 } else { 0.01 }, &layout, &a, &b, &REST, LIMITS());
         }
         assert!(state.rollback.value() > 12.5, "{}", state.rollback.value());
     }

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::StepTerms;
-use super::drift::{pass_limit, upper_bound};
-use super::kernel::{Margin, divergence, logistic, logit, project};
+use super::budget::{self, Ahead, PART, found, smallest};
+use super::columns::Layout;
+use super::drift::{chance_of_bounds, chance_of_classes, pass_limit, radius};
+use super::kernel::{Margin, at_odds, divergence, project};
 use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
-use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above};
+use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above, value_exceeded};
 use super::say;
 use crate::plan::{DriftSource, Metric, MetricKind, Share};
 
@@ -34,7 +36,7 @@ pub fn windows_to_fail(n: (f64, f64), p_a: f64, p_b: f64, margin: Margin, phi: f
     let (b, p_a) = (margin.at(p_a), p_a.max(1e-6));
     let best = ETA
         .iter()
-        .map(|eta| logistic(logit(b.clamp(1e-9, 1.0 - 1e-9)) + eta))
+        .map(|eta| at_odds(b.clamp(1e-9, 1.0 - 1e-9), eta.exp()))
         .filter(|theta_b| b < 1.0 && *theta_b > b)
         .map(|theta_b| growth(n, (p_a, p_b), (p_a, theta_b), margin))
         .fold(0.0, f64::max);
@@ -86,8 +88,24 @@ pub fn doubled(p: f64, margin: Margin) -> f64 {
 pub struct PlanForecast {
     /// One for each step.
     pub steps: Vec<StepForecast>,
+    /// One for each metric that gates a step with two arms.
+    pub reach: Vec<Reach>,
     /// Why the plan cannot be decided at this traffic, with the change that would do.
     pub infeasible: Option<String>,
+}
+
+/// What of one metric is found by the end of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reach {
+    /// Name of the metric.
+    pub metric: String,
+    /// Probability that a doubled error rate, a slow-down by 30 % or twice the drift limit is found.
+    pub found_by_end: f64,
+    /// Smallest regression found with 90 %: error rate, slow-down (0.1: by 10 %), distance; `None`: none.
+    pub smallest_found: Option<f64>,
+    /// The same in words.
+    pub words: String,
 }
 
 /// How long one step will take.
@@ -102,6 +120,50 @@ pub struct StepForecast {
     pub slowest: Option<String>,
 }
 
+/// p50 100 ms and p99 400 ms, lognormal, on [`BOUNDS`].
+fn usual_latency() -> Vec<f64> {
+    let deviation = 4f64.ln() / 2.326;
+    let above = |u: f64| 0.5 * statrs::function::erf::erfc((u / 100.0).ln() / deviation / std::f64::consts::SQRT_2);
+    BOUNDS.iter().map(|u| above(*u)).collect()
+}
+
+/// What of one metric is found by the end of the plan (2i.5): `ahead` are the steps that judge it, `n` the requests of a window, `alpha` the
+/// metric's part of the budget.
+fn reach(metric: &Metric, ahead: &[Ahead], n: f64, errors: f64, alpha: f64) -> Reach {
+    let kind = &metric.kind;
+    let (found_by_end, smallest_found) = match kind {
+        MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. } => {
+            let (margin, rho) = (fail_margin(kind, &[], &[errors], 0), budget::start(alpha));
+            (found(rho, ahead, n, (errors, doubled(errors, margin)), margin), smallest(rho, ahead, n, errors, margin))
+        }
+        MetricKind::Latency { .. } => {
+            let s0 = usual_latency();
+            let one = |(column, weight): (usize, f64)| {
+                let (bound, p) = BOUNDS.get(column).copied().zip(s0.get(column).copied())?;
+                let (margin, rho) = (fail_margin(kind, &BOUNDS, &s0, column), budget::start(alpha * weight));
+                let least = smallest(rho, ahead, n, p, margin).and_then(|p_b| value_exceeded(&BOUNDS, &s0, p_b));
+                let slow = share_above(&BOUNDS, &s0, bound / (1.0 + SLOWER));
+                Some((found(rho, ahead, n, (p, slow), margin), least.map(|value| bound / value - 1.0)))
+            };
+            let each: Vec<(f64, Option<f64>)> = brackets(&s0).into_iter().filter_map(one).collect();
+            (each.iter().map(|(found, _)| *found).fold(0.0, f64::max), each.iter().filter_map(|(_, least)| *least).min_by(f64::total_cmp))
+        }
+        MetricKind::Drift { rollback, .. } => {
+            let (margin, rho, p) = (Margin { r: 1.0, d: *rollback }, budget::start(alpha), 0.25);
+            let worse = p + (2.0 * rollback).clamp(0.02, 0.7);
+            (found(rho, ahead, n, (p, worse), margin), smallest(rho, ahead, n, p, margin).map(|p_b| p_b - p))
+        }
+        MetricKind::Threshold { .. } => (0.0, None),
+    };
+    let words = match (kind, smallest_found) {
+        (_, None) | (MetricKind::Threshold { .. }, _) => "nothing".to_owned(),
+        (MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. }, Some(p_b)) => format!("from {}", say::percent(p_b)),
+        (MetricKind::Latency { .. }, Some(stretch)) => format!("{} slower", say::percent(stretch)),
+        (MetricKind::Drift { .. }, Some(distance)) => format!("from {distance:.3}"),
+    };
+    Reach { metric: metric.name.clone(), found_by_end, smallest_found, words }
+}
+
 /// Windows until one metric passes a step, and until it would see its regression, for typical latencies and classes. An outer `None` in
 /// the first: nothing of it can be proved in the step, so that it does not gate.
 fn step_windows(
@@ -114,16 +176,14 @@ fn step_windows(
 ) -> (Option<Option<f64>>, Option<f64>) {
     let n = (requests * (1.0 - step.weight), requests * step.weight);
     match kind {
-        MetricKind::ErrorRate { .. } => {
+        MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. } => {
             let fail = fail_margin(kind, &[], &[errors], 0);
             let pass = Margin { r: 1.0, d: pass_margin(kind, &[], &[errors], 0, step.next_weight) };
             let seen = windows_to_fail(n, errors, doubled(errors, fail), fail, PLANNED_PHI, weight, fail_at);
             (Some(windows_to_pass(n, errors, pass, PLANNED_PHI, 0.0)), seen)
         }
         MetricKind::Latency { .. } => {
-            let deviation = 4f64.ln() / 2.326;
-            let above = |u: f64| 0.5 * statrs::function::erf::erfc((u / 100.0).ln() / deviation / std::f64::consts::SQRT_2);
-            let s0: Vec<f64> = BOUNDS.iter().map(|u| above(*u)).collect();
+            let s0 = usual_latency();
             let planned = n.1 * f64::from(step.planned_windows);
             let mut pass: Option<Option<f64>> = None;
             let mut seen: Option<f64> = None;
@@ -143,8 +203,8 @@ fn step_windows(
         }
         MetricKind::Drift { source, rollback, pass, .. } => {
             let layout = match source {
-                DriftSource::Counter { .. } => super::columns::Layout::Classes((1..CLASSES.len()).map(|c| c.to_string()).collect()),
-                DriftSource::Histogram { .. } => super::columns::Layout::Bounds(vec![0.5]),
+                DriftSource::Counter { .. } => Layout::Classes((1..CLASSES.len()).map(|c| c.to_string()).collect()),
+                DriftSource::Histogram { .. } => Layout::Bounds(vec![0.5]),
             };
             let each = requests * step.weight * (1.0 - step.weight);
             let planned = each * f64::from(step.planned_windows);
@@ -154,20 +214,18 @@ fn step_windows(
             let seen = windows_to_fail(n, 0.25, 0.25 + (2.0 * rollback).clamp(0.02, 0.7), fail, PLANNED_PHI, 0.5 * weight, fail_at);
             (Some(windows_to_bound(each, 0.0, limit, bound)), seen)
         }
+        MetricKind::Threshold { .. } => (None, Some(0.0)),
     }
 }
 
 /// Upper bound of the distance that a healthy canary is expected to show at a precision.
-pub fn healthy_bound(layout: &super::columns::Layout, precision: f64, planned: f64, phi: f64) -> f64 {
-    // Two equal samples whose joint precision is the one asked for.
-    let mut seen = super::distance::Matched::new(layout.columns());
-    let n = 2.0 * precision.max(1e-9);
-    let shares: Vec<f64> = match layout {
-        super::columns::Layout::Classes(_) => CLASSES.iter().map(|p| p * n).collect(),
-        _ => vec![0.5 * n; layout.columns()],
+pub fn healthy_bound(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
+    let deviation = (phi / precision.max(1e-9)).sqrt();
+    let chance = match layout {
+        Layout::Classes(_) => chance_of_classes(CLASSES.iter().copied(), deviation),
+        _ => chance_of_bounds([0.5].into_iter(), deviation),
     };
-    seen.add(n, &shares, n, &shares);
-    (super::drift::distance_by_chance(layout, &seen, phi) + upper_bound(layout, &seen, planned, phi)).min(1.0)
+    (chance + radius(layout, precision, planned, phi)).min(1.0)
 }
 
 /// Forecast of a plan at `rps` requests a second and stable's error rate. `hold_seconds` and `deadline_seconds` belong to the steps.
@@ -224,16 +282,34 @@ pub fn forecast_plan(
             say::minutes(limit)
         )
     });
-    PlanForecast { steps: found, infeasible }
+    PlanForecast { steps: found, reach: reaches(metrics, steps, rps * interval_seconds, baseline_error_rate, fail_at), infeasible }
+}
+
+/// What the plan can find of each metric: in that kind of traffic which shows the most of it.
+fn reaches(metrics: &[Metric], steps: &[StepTerms], n: f64, errors: f64, fail_at: f64) -> Vec<Reach> {
+    let judged = |metric: &Metric, step: &StepTerms| step.weight < 1.0 && step.asks(metric) && !metric.kind.is_threshold();
+    let gating: Vec<&Metric> = metrics.iter().filter(|metric| steps.iter().any(|step| judged(metric, step))).collect();
+    let alpha = PART / gating.len().max(1) as f64 / fail_at;
+    let best = |metric: &&Metric| {
+        let of_kind = |kind: u32| {
+            let steps: Vec<&StepTerms> = steps.iter().filter(|step| step.kind == kind && judged(metric, step)).collect();
+            let counted = steps.first()?.counted();
+            let ahead = |step: &&StepTerms| Ahead { windows: f64::from(step.planned_windows), weight: step.weight, phi: PLANNED_PHI };
+            Some(reach(metric, &steps.iter().map(ahead).collect::<Vec<_>>(), n * counted, errors, alpha))
+        };
+        let kinds: std::collections::BTreeSet<u32> = steps.iter().map(|step| step.kind).collect();
+        kinds.into_iter().filter_map(of_kind).max_by(|a, b| a.found_by_end.total_cmp(&b.found_by_end))
+    };
+    gating.iter().filter_map(best).collect()
 }
 
 fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rps: f64, errors: f64, fail_at: f64) -> StepForecast {
-    let gating: Vec<&Metric> = metrics.iter().filter(|metric| !step.without.contains(&metric.name)).collect();
+    let gating: Vec<&Metric> = metrics.iter().filter(|metric| step.asks(metric) && !metric.kind.is_threshold()).collect();
     let mut forecast = StepForecast { minutes_to_pass: Some(0.0), minutes_to_detect: Some(0.0), slowest: None };
     if step.weight >= 1.0 {
         return StepForecast { minutes_to_detect: None, ..forecast };
     }
-    let weight = 1.0 / gating.len().max(1) as f64;
+    let weight = (1.0 - PART) / gating.len().max(1) as f64; // large regressions are the e-process' part
     let minutes = |windows: f64| windows * interval_seconds / 60.0;
     for metric in gating {
         let (pass, seen) = step_windows(&metric.kind, step, rps * interval_seconds * step.counted(), errors, weight, fail_at);
@@ -255,19 +331,16 @@ mod tests {
     const STRICT: Margin = Margin { r: 1.0, d: 0.0 };
 
     fn steps() -> Vec<StepTerms> {
-        let step = |weight: f64, next_weight: f64| {
-            let share = Share::weight((100.0 * weight).round() as u8);
-            StepTerms { weight, next_weight, planned_windows: 10, without: Vec::new(), share, kind: 0 }
-        };
+        let step = |weight: f64, next_weight: f64| StepTerms::weighted(weight, next_weight, 10);
         vec![step(0.05, 0.2), step(0.2, 0.5), step(0.5, 1.0), step(1.0, 1.0)]
     }
 
     fn metrics() -> Vec<Metric> {
         let source = DriftSource::Counter { metric: "m".into(), class: "class".into() };
         vec![
-            Metric { name: "errors".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } },
-            Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } },
-            Metric { name: "drift".into(), kind: MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 } },
+            Metric::new("errors", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
+            Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
+            Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 }),
         ]
     }
 
@@ -297,6 +370,17 @@ mod tests {
         let plan = forecast_plan(&metrics(), &steps(), 30.0, 1.0, &[300.0; 4], &[3600.0; 4], 0.005);
         let text = plan.infeasible.unwrap();
         assert!(text.contains("1 requests a second") && text.contains("would do"), "{text}");
+    }
+
+    #[test]
+    fn the_plan_finds_smaller_effects_with_more_traffic_and_says_what_it_finds() {
+        let reach = |rps: f64| forecast_plan(&metrics(), &steps(), 30.0, rps, &[300.0; 4], &[3600.0; 4], 0.01).reach;
+        let (few, many) = (reach(10.0), reach(1000.0));
+        for (few, many) in few.iter().zip(&many) {
+            assert!(few.smallest_found.is_none_or(|x| x > many.smallest_found.unwrap()), "{few:?} {many:?}");
+            assert!(few.found_by_end <= many.found_by_end);
+        }
+        assert!(many[0].words.starts_with("from 1.") && many[1].words.ends_with("% slower"), "{many:?}");
     }
 
     #[test]

@@ -3,15 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::bake::{self, Bake};
+use super::budget;
 use super::columns::{Layout, Row, select};
-use super::dispersion::{ENOUGH_WINDOWS, Table, UNKNOWN, pod_margin};
+use super::dispersion::{UNKNOWN, pod_margin};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
-use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn};
-use super::proportions::{LEAST_EVENTS, Proportions, Track, brackets, fail_margin, pair};
-use super::{Context, StepTerms, tidy};
-use crate::counts::{Counts, History};
+use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn, gamma_unplanned};
+use super::past::{MetricPast, Noise, sum};
+use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
+use super::threshold::Threshold;
+use super::{Context, Planned, StepTerms, tidy};
+use crate::api::ThresholdAction;
+use crate::counts::Counts;
 use crate::plan::{Metric, MetricKind};
 
 /// Windows of stable that freeze margins and dispersion.
@@ -23,13 +27,15 @@ const COHORT_WINDOWS: u32 = 4;
 /// Uncapped evidence that ends a catastrophe at once.
 const CATASTROPHE: f64 = 1e6;
 
-/// How many looks were given start weight.
+/// Where a metric is in its plan, and how many looks were given start weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Looks {
     begun: bool,
     starts: u32,
     others: u32,
+    unplanned: u32,
+    /// Windows of the present step so far.
     in_step: u32,
     fresh_step: bool,
 }
@@ -41,11 +47,11 @@ impl Looks {
         self.fresh_step = self.begun && further;
     }
 
-    /// Start weight of the next look: .7 for the first, .12 shared by the later steps' first looks, .18 by the other planned ones.
-    fn next(&mut self, steps: &[(f64, u32)], planned: u32) -> f64 {
-        let starts = u32::try_from(steps.len()).unwrap_or(u32::MAX).saturating_sub(1);
-        let others = steps.iter().map(|(_, planned)| *planned).sum::<u32>().saturating_sub(starts + 1);
-        self.in_step += 1;
+    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .14 by the other planned ones,
+    /// .04 by those beyond the plan. `plan` are the windows of each step.
+    fn gamma(&mut self, plan: &[u32], planned: u32) -> f64 {
+        let starts = u32::try_from(plan.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let others = plan.iter().sum::<u32>().saturating_sub(starts + 1);
         if !self.begun {
             self.begun = true;
             return GAMMA_FIRST;
@@ -55,7 +61,8 @@ impl Looks {
             return if self.starts <= starts { GAMMA_STARTS / f64::from(starts) } else { 0.0 };
         }
         if self.in_step > planned || self.others >= others {
-            return 0.0;
+            self.unplanned = self.unplanned.saturating_add(1);
+            return gamma_unplanned(self.unplanned);
         }
         self.others += 1;
         GAMMA_LOOKS / f64::from(others)
@@ -78,6 +85,9 @@ pub enum Processes {
 pub struct MetricState {
     /// It takes part in the merge: it gates at least one step.
     pub gates: bool,
+    /// Steps with two arms that leave it out.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left_out: Vec<usize>,
     /// What the columns are.
     pub layout: Option<Layout>,
     /// Stable's windows until there are enough to freeze.
@@ -107,12 +117,26 @@ pub struct MetricState {
     /// At 100 %.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bake: Option<Bake>,
+    /// Windows of stable that its dispersion comes from.
+    #[serde(default)]
+    pub history: u32,
+    /// It is shown and decides nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub advisory: bool,
+    /// Of a threshold, all there is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub threshold: Option<Threshold>,
 }
 
 impl MetricState {
     /// Nothing seen yet.
-    pub fn new() -> Self {
-        Self { gates: true, ..Self::default() }
+    pub fn new(metric: &Metric) -> Self {
+        Self { gates: Self::may_gate(metric), advisory: !metric.gate, ..Self::default() }
+    }
+
+    /// A threshold has no part in the merge: it has no error rate to share.
+    pub fn may_gate(metric: &Metric) -> bool {
+        metric.gate && !metric.kind.is_threshold()
     }
 
     /// Margins are frozen.
@@ -131,63 +155,34 @@ impl MetricState {
     }
 
     /// Takes stable's past in, and freezes if it is enough.
-    pub fn calibrate(&mut self, metric: &Metric, history: &History, context: &Context<'_>) {
-        if self.frozen() {
-            return;
-        }
-        let samples = || history.windows.iter().flat_map(|window| window.values()).filter_map(|sample| sample.get(&metric.name));
-        let Some(layout) = Layout::of(samples()) else { return };
-        let pods: std::collections::BTreeSet<&String> = history.windows.iter().flat_map(|window| window.keys()).collect();
-        let columns = layout.columns();
-        let empty = || Row { n: 0.0, x: vec![0.0; columns] };
-        let row = |sample: Option<&crate::counts::Sample>| {
-            sample.and_then(|s| s.get(&metric.name)).and_then(|c| layout.row(c)).unwrap_or_else(empty)
-        };
-        let mut by_pod: Vec<Vec<Row>> =
-            history.windows.iter().map(|window| pods.iter().map(|pod| row(window.get(*pod))).collect()).collect();
-        by_pod.retain(|window| window.iter().any(|row| row.n > 0.0));
-        let sum = |rows: &[Row]| {
-            rows.iter().fold(empty(), |mut sum, row| {
-                sum.add(row);
-                sum
-            })
-        };
-        self.pending = by_pod.iter().map(|window| sum(window)).collect();
+    pub fn calibrate(&mut self, metric: &Metric, past: Option<&MetricPast>, context: &Context<'_>) {
+        let Some(past) = past.filter(|_| !self.frozen()) else { return };
+        self.pending = past.recent.iter().map(|window| sum(window.iter())).collect();
         let kept = self.pending.len().saturating_sub(bake::WINDOWS as usize);
-        self.recent = self.pending.get(kept..).map(sum).unwrap_or_default();
-        self.layout = Some(layout);
+        self.recent = self.pending.get(kept..).map(|rows| sum(rows.iter())).unwrap_or_default();
+        self.layout = Some(past.layout.clone());
         self.traffic = PlugIn::seeded(self.pending.len() as f64, self.pending.iter().map(|row| row.n).sum(), self.pending.len() as f64);
         if self.pending.len() >= CALIBRATION {
-            self.freeze(metric, Some(&by_pod).filter(|_| context.by_pod && pods.len() > 1), context);
+            self.freeze(metric, &past.noise(), Some(&past.recent).filter(|_| past.split), context);
         } else {
             self.pending.truncate(CALIBRATION - 1);
         }
     }
 
     /// Freezes margins, watched columns and dispersion from `pending`; `by_pod` are the same windows pod by pod.
-    fn freeze(&mut self, metric: &Metric, by_pod: Option<&Vec<Vec<Row>>>, context: &Context<'_>) {
+    fn freeze(&mut self, metric: &Metric, noise: &Noise, by_pod: Option<&Vec<Vec<Row>>>, context: &Context<'_>) {
         let rows = std::mem::take(&mut self.pending);
-        let mut past = Row::default();
-        rows.iter().for_each(|row| past.add(row));
+        let past = sum(rows.iter());
         let Some(mut layout) = self.layout.clone().filter(|_| past.n > 0.0) else { return };
         let shares: Vec<f64> = past.x.iter().map(|x| x / past.n).collect();
-        let tables: Vec<Table> = match by_pod {
-            Some(pods) => context.steps.iter().map(|(weight, _)| Table::of_pods(pods, *weight)).collect(),
-            None => vec![Table::of_time(&rows)],
-        };
-        let least = if rows.len() < ENOUGH_WINDOWS { UNKNOWN } else { 0.0 };
-        let column_phi = |column: usize| tables.iter().map(|table| rounded(table.column(column).max(least))).collect::<Vec<f64>>();
+        self.history = u32::try_from(noise.windows).unwrap_or(u32::MAX);
         let pods = |column: usize| match by_pod {
             Some(windows) => {
                 let pods = windows.first().map_or(0, Vec::len);
-                let total = |pod: usize| {
-                    windows
-                        .iter()
-                        .filter_map(|window| window.get(pod))
-                        .fold((0.0, 0.0), |s, row| (s.0 + row.n, s.1 + row.x.get(column).copied().unwrap_or(0.0)))
-                };
-                let (n, x): (Vec<f64>, Vec<f64>) = (0..pods).map(total).filter(|(n, _)| *n > 0.0).unzip();
-                pod_margin(&n, &x, tables.first().map_or(1.0, |table| table.column(column)), f64::from(context.canary_pods)).margin
+                let total = |pod: usize| sum(windows.iter().filter_map(|window| window.get(pod)));
+                let of = |row: Row| (row.n, row.x.get(column).copied().unwrap_or(0.0));
+                let (n, x): (Vec<f64>, Vec<f64>) = (0..pods).map(total).map(of).filter(|(n, _)| *n > 0.0).unzip();
+                pod_margin(&n, &x, noise.measured(column), f64::from(context.canary_pods)).margin
             }
             None if context.by_pod || context.canary_pods >= 3 => 0.0,
             None => 2.0 * UNSEEN_PODS * shares.get(column).copied().unwrap_or(0.0) * (2.0 / f64::from(context.canary_pods.max(1))).sqrt(),
@@ -195,20 +190,22 @@ impl MetricState {
         let windows = rows.len() as f64;
         self.processes = Some(match &metric.kind {
             MetricKind::Drift { .. } => {
-                let whole: Vec<f64> = tables.iter().map(|table| rounded(table.whole(&layout).max(least))).collect();
                 let watched = self.watched_classes(&layout, &shares, context);
                 // The default for pods that cannot be told apart is about speed and errors: pods of one model give the same answers.
                 let pods = (0..layout.columns()).map(|at| if by_pod.is_some() { pods(at) } else { 0.0 }).collect();
-                Processes::Drift(Box::new(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0: whole })))
+                let (phi0, alpha) = (noise.whole(), self.alpha(context));
+                Processes::Drift(Box::new(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0, alpha })))
             }
             kind => {
                 let bounds = if let Layout::Bounds(bounds) = &layout { bounds.clone() } else { Vec::new() };
                 let columns = if bounds.is_empty() { vec![(0, 1.0)] } else { brackets(&shares) };
                 let track = |(column, weight): &(usize, f64)| {
                     let margin = fail_margin(kind, &bounds, &shares, *column);
-                    track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, column_phi(*column))
+                    track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, noise.column(*column))
                 };
-                Processes::Shares(Proportions { tracks: columns.iter().map(track).collect() })
+                let mut shares = Proportions { tracks: columns.iter().map(track).collect() };
+                shares.start_budget(self.alpha(context));
+                Processes::Shares(shares)
             }
         });
         self.s0 = shares.iter().map(|s| tidy(*s)).collect();
@@ -225,7 +222,8 @@ impl MetricState {
     /// The classes whose rate the plan shows at least five times on the canary, the most frequent ones.
     fn watched_classes(&self, layout: &Layout, shares: &[f64], context: &Context<'_>) -> Vec<usize> {
         let Layout::Classes(names) = layout else { return Vec::new() };
-        let canary: f64 = context.steps.iter().map(|(weight, windows)| weight * f64::from(*windows)).sum::<f64>() * self.per_window();
+        let canary: f64 =
+            context.steps.iter().map(|Planned(weight, windows, _)| weight * f64::from(*windows)).sum::<f64>() * self.per_window();
         let mut found: Vec<(usize, f64)> =
             shares.iter().copied().enumerate().take(names.len()).filter(|(_, share)| canary * share >= LEAST_EVENTS).collect();
         found.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -244,12 +242,7 @@ impl MetricState {
         match &mut self.processes {
             Some(Processes::Drift(drift)) => drift.narrow(columns),
             Some(Processes::Shares(shares)) => {
-                let most: Vec<f64> = shares
-                    .tracks
-                    .iter()
-                    .map(|t| t.phi0.clone())
-                    .reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect())
-                    .unwrap_or_default();
+                let most = shares.tracks.iter().map(|t| t.phi0).fold(0.0, f64::max);
                 let kept = |(column, weight): (usize, f64)| {
                     let old = columns.get(column).and_then(|old| shares.tracks.iter().find(|track| track.column == *old));
                     let fresh = || {
@@ -257,7 +250,7 @@ impl MetricState {
                         let n = self.recent.n.max(1.0);
                         let past = Row { n, x: self.s0.iter().map(|s| s * n).collect() };
                         let d = shares.tracks.iter().map(|t| t.d).fold(0.0, f64::max);
-                        Track { s0: share, ..track(column, weight, &past, 1.0, Margin { r: 1.0, d }, most.clone()) }
+                        Track { s0: share, ..track(column, weight, &past, 1.0, Margin { r: 1.0, d }, most) }
                     };
                     old.map_or_else(fresh, |track| Track { column, weight, ..track.clone() })
                 };
@@ -269,9 +262,10 @@ impl MetricState {
     }
 
     /// Begins a step: counts and pass side anew; at 100 % freezes what the canary is compared with.
-    pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool, context: &Context<'_>) {
+    pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool) {
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         (self.windows, self.missing) = (0, 0);
+        self.threshold.iter_mut().for_each(Threshold::begin_step);
         self.looks.step(further);
         self.begin_pass(metric, step);
         if step.weight < 1.0 {
@@ -279,7 +273,7 @@ impl MetricState {
         } else if let Some(Processes::Shares(shares)) = &self.processes
             && self.bake.is_none()
         {
-            self.bake = Bake::new(shares, self.bounds(), &self.recent, context.steps.len().saturating_sub(1), step.planned_windows);
+            self.bake = Bake::new(shares, self.bounds(), &self.recent, step.planned_windows);
         }
     }
 
@@ -292,10 +286,11 @@ impl MetricState {
     }
 
     /// Another kind of traffic begins: nothing of what was learnt about the canary stays. What was frozen from stable's past does.
-    pub fn begin_kind(&mut self) {
+    pub fn begin_kind(&mut self, context: &Context<'_>) {
+        let alpha = self.alpha(context);
         match &mut self.processes {
-            Some(Processes::Shares(shares)) => shares.begin_kind(),
-            Some(Processes::Drift(drift)) => drift.begin_kind(),
+            Some(Processes::Shares(shares)) => shares.begin_kind(alpha),
+            Some(Processes::Drift(drift)) => drift.begin_kind(alpha),
             None => {}
         }
         (self.looks, self.uncapped) = (Looks::default(), None);
@@ -330,34 +325,67 @@ impl MetricState {
         };
         self.apart = false;
         self.recent.roll(&a, bake::WINDOWS);
-        if a.n > 0.0 {
+        if a.n > 0.0 && b.n > 0.0 {
             self.traffic.add(1.0, (a.n + b.n) / step.counted(), PlugIn::HALF_LIFE);
         }
         let both = a.n > 0.0 && b.n > 0.0;
         if both {
             self.seen.add(a.n, &a.x, b.n, &b.x);
             self.windows += 1;
-            self.watch_catastrophe(metric, &a, &b, context.step);
+            self.watch_catastrophe(metric, &a, &b);
             self.size_cohort(step);
         }
         if !self.frozen() {
             if a.n > 0.0 {
                 self.pending.push(a);
             }
-            if self.pending.len() >= CALIBRATION {
-                self.freeze(metric, None, context);
+            if let Some(layout) = self.layout.as_ref().filter(|_| self.pending.len() >= CALIBRATION) {
+                let noise = Noise::of_rows(layout, &self.pending);
+                self.freeze(metric, &noise, None, context);
             }
             return;
         }
-        if !both || step.without.contains(&metric.name) {
+        if step.without.contains(&metric.name) {
             return;
         }
-        let gamma = self.looks.next(context.steps, step.planned_windows);
+        self.looks.in_step = self.looks.in_step.saturating_add(1);
+        let plan: Vec<u32> = self.judged(context).map(|(_, _, windows)| windows).collect();
+        let gamma = if both { self.looks.gamma(&plan, step.planned_windows) } else { 0.0 };
+        let ahead = self.ahead(step.planned_windows, context);
+        let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted() };
         match (&mut self.processes, &self.layout) {
-            (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, context.step),
-            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, context.step, limits(&metric.kind)),
+            (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
+            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, limits(&metric.kind)),
             _ => {}
         }
+    }
+
+    /// Index, canary's share and windows of the planned steps with the present kind of traffic that judge this metric. What a match picks
+    /// is a guess until it is seen.
+    fn judged(&self, context: &Context<'_>) -> impl Iterator<Item = (usize, f64, u32)> {
+        let kind = context.steps.get(context.step).map_or(0, |Planned(_, _, kind)| *kind);
+        let cohort = context.present.filter(|step| step.share.matched && self.seen.n_b > 0.0);
+        let picked = cohort.map(|_| self.seen.n_b / (self.seen.n_a + self.seen.n_b));
+        let judged = move |(at, Planned(weight, windows, of)): (usize, &Planned)| {
+            (*of == kind && !self.left_out.contains(&at)).then_some((at, picked.unwrap_or(*weight), *windows))
+        };
+        context.steps.iter().enumerate().filter_map(judged)
+    }
+
+    /// What the plan still shows of this metric: canary's share and windows of each step. The rest of the present step is counted by
+    /// `planned`, which an edit may have changed.
+    pub fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(f64, f64)> {
+        let rest = |(at, weight, windows): (usize, f64, u32)| {
+            let windows = if at == context.step { planned.saturating_sub(self.looks.in_step) } else { windows };
+            (at >= context.step && windows > 0).then_some((weight, f64::from(windows)))
+        };
+        self.judged(context).filter_map(rest).collect()
+    }
+
+    /// This metric's part of the planned-horizon budget; 0 where the plan is open-ended.
+    pub fn alpha(&self, context: &Context<'_>) -> f64 {
+        let planned = self.judged(context).any(|(_, _, windows)| windows > 0);
+        if planned && self.gates { budget::PART * context.part / context.fail_at } else { 0.0 }
     }
 
     /// Both arms' rows, on the columns that both have.
@@ -405,13 +433,13 @@ impl MetricState {
     }
 
     /// The rule that ends a catastrophe at once, errors only; it is in force during calibration too, with a wide margin.
-    fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row, step: usize) {
-        if !matches!(metric.kind, MetricKind::ErrorRate { .. }) {
+    fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row) {
+        if !metric.kind.is_events() {
             return;
         }
         let (p, margin, phi) = match &self.processes {
             Some(Processes::Shares(shares)) => match shares.tracks.first() {
-                Some(track) => (track.stable.rate(), track.fail_margin(), track.phi(step)),
+                Some(track) => (track.stable.rate(), track.fail_margin(), track.phi()),
                 None => return,
             },
             _ => {
@@ -427,17 +455,19 @@ impl MetricState {
     }
 
     /// Evidence that the limit which rolls back is crossed, over the whole rollout; 1 is none.
-    pub fn fail_evidence(&self) -> f64 {
+    pub fn fail_evidence(&self, context: &Context<'_>) -> f64 {
         match &self.processes {
-            Some(Processes::Shares(shares)) => shares.fail_evidence(),
-            Some(Processes::Drift(drift)) => drift.rollback.value(),
+            Some(Processes::Shares(shares)) => shares.fail_evidence(self.alpha(context)),
+            Some(Processes::Drift(drift)) => drift.harm(self.alpha(context)),
             None => 1.0,
         }
     }
 
-    /// Whether the limit that holds was crossed.
-    pub fn held(&self) -> bool {
-        matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held)
+    /// Whether a limit that holds was crossed. At 100 % nothing is compared any more.
+    pub fn holds(&self, metric: &Metric, step: &StepTerms) -> bool {
+        let drifted = matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held) && step.weight < 1.0;
+        let broken = self.threshold.as_ref().is_some_and(|threshold| threshold.broke(&metric.kind, ThresholdAction::Hold));
+        !self.advisory && (drifted || broken)
     }
 }
 
@@ -447,7 +477,7 @@ pub fn limits(kind: &MetricKind) -> (Limit, Limit) {
     (Limit::hold(hold), Limit::rollback(rollback))
 }
 
-fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: Vec<f64>) -> Track {
+fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: f64) -> Track {
     let x = past.x.get(column).copied().unwrap_or(0.0);
     Track {
         column,
@@ -460,12 +490,9 @@ fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, p
         phi0,
         stable: PlugIn::seeded(past.n, x, windows),
         fail: Mixture::new(ETA.len()),
+        rho: budget::SPENT,
         pass: Mixture::new(3),
         spread: super::dispersion::Spread::default(),
+        own: super::incident::Own::default(),
     }
-}
-
-/// Four digits are enough for a dispersion, and keep the checkpoint small.
-fn rounded(phi: f64) -> f64 {
-    (phi * 1e3).round() / 1e3
 }

@@ -12,7 +12,11 @@ pub const GAMMA_FIRST: f64 = 0.7;
 /// Weight shared by the first looks of later steps.
 pub const GAMMA_STARTS: f64 = 0.12;
 /// Weight shared by the other planned looks.
-pub const GAMMA_LOOKS: f64 = 0.18;
+pub const GAMMA_LOOKS: f64 = 0.14;
+/// Weight shared by looks beyond the plan: a step that holds for hours must still see what begins then.
+const GAMMA_UNPLANNED: f64 = 0.04;
+/// Half of that is given to so many looks.
+const HALF_UNPLANNED: f64 = 60.0;
 /// Most that one window may say, nats: one odd window decides nothing.
 pub const CAP: f64 = 2.5;
 /// The same for the pass side, which restarts at every step.
@@ -21,10 +25,17 @@ pub const PASS_CAP: f64 = 50.0;
 /// Log of nothing, as a number that JSON can hold.
 const NOTHING: f64 = -1e6;
 
+/// Weight of the `look`-th look beyond the plan, from 1. The sum over all of them is [`GAMMA_UNPLANNED`], however many they are.
+pub fn gamma_unplanned(look: u32) -> f64 {
+    let at = f64::from(look) + HALF_UNPLANNED;
+    GAMMA_UNPLANNED * HALF_UNPLANNED / ((at - 1.0) * at)
+}
+
 /// `ln(e^a + e^b)`.
 pub fn log_add(a: f64, b: f64) -> f64 {
     let (high, low) = if a >= b { (a, b) } else { (b, a) };
-    if low <= NOTHING { high } else { high + (low - high).exp().ln_1p() }
+    // Beyond 40 nats the smaller one is not among the digits of the larger one.
+    if low <= NOTHING || high - low > 40.0 { high } else { high + (low - high).exp().ln_1p() }
 }
 
 /// A mixture over effect sizes and onsets: the log of each effect's product, and how much of the start weight is given out.
@@ -85,7 +96,8 @@ impl Mixture {
 
     /// The whole, at most 1e12 (what is beyond decides nothing, and is awkward to print).
     pub fn value(&self) -> f64 {
-        self.log_value().exp().min(1e12)
+        let products = self.logs.iter().map(|log| log.min(30.0).exp()).sum::<f64>();
+        (products + (1.0 - self.given).max(0.0)).min(1e12)
     }
 }
 
@@ -122,6 +134,11 @@ impl PlugIn {
     /// The prediction, strictly between 0 and 1.
     pub fn rate(self) -> f64 {
         (self.x + 0.5) / (self.n + 1.0)
+    }
+
+    /// The prediction that the planned-horizon budget is counted with.
+    pub fn planned_rate(self) -> f64 {
+        self.rate().clamp(1e-7, 0.97)
     }
 
     /// Adds a window.
@@ -168,6 +185,14 @@ mod tests {
     #[test]
     fn a_mixture_that_never_bet_is_worth_one() {
         assert_eq!(Mixture::new(4).value(), 1.0);
+    }
+
+    #[test]
+    fn all_start_weight_together_is_at_most_one() {
+        let unplanned: f64 = (1..1_000_000).map(gamma_unplanned).sum();
+        assert!((GAMMA_UNPLANNED - 1e-5..=GAMMA_UNPLANNED).contains(&unplanned), "{unplanned}");
+        assert!(((1..=60).map(gamma_unplanned).sum::<f64>() - 0.5 * GAMMA_UNPLANNED).abs() < 1e-9);
+        assert!((GAMMA_FIRST + GAMMA_STARTS + GAMMA_LOOKS + GAMMA_UNPLANNED - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::{self, Ahead};
 use super::columns::Row;
 use super::dispersion::Spread;
 use super::distance::pooled_z;
+use super::incident::Own;
 use super::kernel::{Margin, Pair, fail_bets, pass_bets};
 use super::mixture::{CAP, ETA, Mixture, PASS_CAP, PlugIn};
 use super::tidy;
@@ -45,16 +47,42 @@ pub struct Track {
     pub pass_d: f64,
     /// Whether it takes part in the pass of the present step.
     pub proves: bool,
-    /// First dispersion, for each step with two arms.
-    pub phi0: Vec<f64>,
+    /// First dispersion.
+    pub phi0: f64,
     /// Stable's rate as predicted.
     pub stable: PlugIn,
     /// Evidence that the canary is worse.
     pub fail: Mixture,
+    /// The planned-horizon budget: distance to its boundary. A state without it never starts anew.
+    #[serde(default = "spent")]
+    pub rho: f64,
     /// Evidence that it is not.
     pub pass: Mixture,
     /// Running dispersion.
     pub spread: Spread,
+    /// Stable against its own past.
+    #[serde(default)]
+    pub own: Own,
+}
+
+fn spent() -> f64 {
+    budget::SPENT
+}
+
+/// The rest of the plan, as a look needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest<'a> {
+    /// Canary's share, and windows still to come, of each step.
+    pub ahead: &'a [(f64, f64)],
+    /// Requests of both arms in a window.
+    pub per_window: f64,
+}
+
+impl Rest<'_> {
+    /// With its dispersion.
+    pub fn with(&self, phi: f64) -> Vec<Ahead> {
+        self.ahead.iter().map(|(weight, windows)| Ahead { windows: *windows, weight: *weight, phi }).collect()
+    }
 }
 
 impl Track {
@@ -68,23 +96,37 @@ impl Track {
         Margin { r: 1.0, d: self.pass_d }
     }
 
-    /// Dispersion at a step.
-    pub fn phi(&self, step: usize) -> f64 {
-        let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(super::dispersion::UNKNOWN);
-        self.spread.phi(phi0)
+    /// Dispersion.
+    pub fn phi(&self) -> f64 {
+        self.spread.phi(self.phi0)
+    }
+
+    /// Both halves of the evidence that the canary is worse, as a part of the metric's: `alpha` is the metric's part of the budget, 0 where
+    /// the plan is open-ended.
+    pub fn harm(&self, alpha: f64) -> f64 {
+        if alpha > 0.0 {
+            (1.0 - budget::PART) * self.weight * self.fail.value() + budget::PART * budget::chance(self.rho) / alpha
+        } else {
+            self.weight * self.fail.value()
+        }
     }
 
     /// Adds one window: bets first, then what is learnt from it.
-    fn add(&mut self, gamma: f64, pair: Pair, step: usize) {
-        let (p, phi) = (self.stable.rate(), self.phi(step));
+    fn add(&mut self, gamma: f64, pair: Pair, rest: &Rest<'_>) {
+        let (p, phi) = (self.stable.rate(), self.phi());
+        self.own.add(pair.n_a, pair.x_a, self.s0, phi);
+        let ahead = rest.with(phi);
+        self.rho = upwards(budget::look(self.rho, pair, self.fail_margin(), phi, self.stable.planned_rate(), &ahead, rest.per_window));
+        if pair.n_a <= 0.0 || pair.n_b <= 0.0 {
+            return;
+        }
         self.fail.add(gamma, fail_bets(pair, p, self.fail_margin(), &ETA), phi, CAP);
         if self.proves {
             self.pass.add(1.0, pass_bets(pair, p, self.pass_margin()), phi, PASS_CAP);
         }
         self.stable.add(pair.n_a, pair.x_a, PlugIn::HALF_LIFE);
         if let Some(z) = pooled_z(pair.n_a, pair.x_a, pair.n_b, pair.x_b) {
-            let phi0 = self.phi0.get(step).or(self.phi0.last()).copied().unwrap_or(1.0);
-            self.spread.add(z, phi0);
+            self.spread.add(z, self.phi0);
         }
     }
 }
@@ -97,16 +139,23 @@ pub struct Proportions {
 }
 
 impl Proportions {
-    /// Adds one window of both arms.
-    pub fn add(&mut self, gamma: f64, a: &Row, b: &Row, step: usize) {
+    /// Adds one window; one without both arms is a part of the plan that has gone by.
+    pub fn add(&mut self, gamma: f64, a: &Row, b: &Row, rest: &Rest<'_>) {
         for track in &mut self.tracks {
-            track.add(gamma, pair(a, b, track.column), step);
+            track.add(gamma, pair(a, b, track.column), rest);
         }
     }
 
-    /// Fail evidence: the weighted mean over the tracks.
-    pub fn fail_evidence(&self) -> f64 {
-        let value: f64 = self.tracks.iter().map(|track| track.weight * track.fail.value()).sum();
+    /// Starts the budget: `alpha` is the metric's part, shared by the tracks as their weights say.
+    pub fn start_budget(&mut self, alpha: f64) {
+        for track in &mut self.tracks {
+            track.rho = upwards(budget::start(alpha * track.weight));
+        }
+    }
+
+    /// Fail evidence: the weighted mean over the tracks, of both halves.
+    pub fn fail_evidence(&self, alpha: f64) -> f64 {
+        let value: f64 = self.tracks.iter().map(|track| track.harm(alpha)).sum();
         if self.tracks.is_empty() { 1.0 } else { value }
     }
 
@@ -133,12 +182,18 @@ impl Proportions {
         }
     }
 
-    /// Another kind of traffic begins.
-    pub fn begin_kind(&mut self) {
+    /// Another kind of traffic begins; `alpha` is the metric's part of the budget for it.
+    pub fn begin_kind(&mut self, alpha: f64) {
         for track in &mut self.tracks {
             (track.fail, track.spread) = (Mixture::new(ETA.len()), Spread::default());
         }
+        self.start_budget(alpha);
     }
+}
+
+/// `rho` as the checkpoint stores it, never nearer to the boundary than it was.
+pub fn upwards(rho: f64) -> f64 {
+    if rho > 0.0 { (rho * 1e9).ceil() / 1e9 } else { 0.0 }
 }
 
 /// One column of both arms.
@@ -186,6 +241,19 @@ pub fn share_above(bounds: &[f64], shares: &[f64], value: f64) -> f64 {
     left.1
 }
 
+/// The value that a `share` of the histogram exceeds: the inverse of [`share_above`]. `None` beyond the last bound.
+pub fn value_exceeded(bounds: &[f64], shares: &[f64], share: f64) -> Option<f64> {
+    let mut left = (0.0, 1.0);
+    for (bound, below) in bounds.iter().copied().zip(shares.iter().copied()) {
+        if share >= below && left.1 > below {
+            let part = ((left.1 - share) / (left.1 - below)).clamp(0.0, 1.0);
+            return Some(if left.0 <= 0.0 { part * bound } else { left.0 * (bound / left.0).powf(part) });
+        }
+        left = (bound, below);
+    }
+    None
+}
+
 /// How many more of stable's requests would exceed the bound if it were slower by `stretch`.
 fn stretched(bounds: &[f64], s0: &[f64], column: usize, stretch: f64) -> f64 {
     let Some((bound, share)) = bounds.get(column).zip(s0.get(column)) else { return 0.0 };
@@ -195,12 +263,14 @@ fn stretched(bounds: &[f64], s0: &[f64], column: usize, stretch: f64) -> f64 {
 /// Relative and absolute fail margin of a column, without the pods' part.
 pub fn fail_margin(kind: &MetricKind, bounds: &[f64], s0: &[f64], column: usize) -> Margin {
     match kind {
-        MetricKind::ErrorRate { relative, absolute, .. } => Margin { r: relative.max(1.0), d: absolute.max(0.0) },
+        MetricKind::ErrorRate { relative, absolute, .. } | MetricKind::Ratio { relative, absolute, .. } => {
+            Margin { r: relative.max(1.0), d: absolute.max(0.0) }
+        }
         MetricKind::Latency { stretch, .. } => {
             // The least margin guards against an empty bucket below the bound, where any stretch moves nothing.
             Margin { r: 1.0, d: stretched(bounds, s0, column, stretch.max(0.0)).max(LEAST_FAIL * stretch.max(0.0)) }
         }
-        MetricKind::Drift { .. } => Margin { r: 1.0, d: 0.0 },
+        MetricKind::Drift { .. } | MetricKind::Threshold { .. } => Margin { r: 1.0, d: 0.0 },
     }
 }
 
@@ -209,12 +279,12 @@ pub fn pass_margin(kind: &MetricKind, bounds: &[f64], s0: &[f64], column: usize,
     let next = next_weight.clamp(0.01, 1.0);
     let share = s0.get(column).copied().unwrap_or(0.0);
     match kind {
-        MetricKind::ErrorRate { pass, .. } => (pass.max(share) / next).min(WIDEST_PASS),
+        MetricKind::ErrorRate { pass, .. } | MetricKind::Ratio { pass, .. } => (pass.max(share) / next).min(WIDEST_PASS),
         MetricKind::Latency { pass, .. } => {
             let least = (LEAST_PASS / next).min(WIDEST_PASS);
             stretched(bounds, s0, column, (pass / next).min(WIDEST_STRETCH)).max(least)
         }
-        MetricKind::Drift { .. } => 0.0,
+        MetricKind::Drift { .. } | MetricKind::Threshold { .. } => 0.0,
     }
 }
 

@@ -12,21 +12,14 @@ use crate::plan::DriftSource;
 pub(super) fn metrics() -> Vec<Metric> {
     let source = DriftSource::Counter { metric: "class_total".into(), class: "class".into() };
     vec![
-        Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } },
-        Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } },
-        Metric { name: "drift".into(), kind: MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 } },
+        Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
+        Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
+        Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 }),
     ]
 }
 
 pub(super) fn step(weight: f64) -> StepTerms {
-    StepTerms {
-        weight,
-        next_weight: 1.0,
-        planned_windows: 10,
-        without: Vec::new(),
-        share: Share::weight((100.0 * weight).round() as u8),
-        kind: 0,
-    }
+    StepTerms::weighted(weight, 1.0, 10)
 }
 
 /// Counts without noise: `n` requests, a share of errors, everything in fixed buckets and classes.
@@ -94,6 +87,33 @@ fn messages_carry_the_numbers() {
 }
 
 #[test]
+fn effects_are_there_as_numbers() {
+    let mut evidence = calibrated();
+    let shifted = [("cat", 0.4), ("dog", 0.5), ("bird", 0.1)];
+    for k in 0..3 {
+        evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.01, 0.05, &shifted)));
+    }
+    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let errors = found(&judgement, "errorRate");
+    let effect = errors.effect.as_ref().unwrap();
+    assert!(effect.low.unwrap() < 0.009 && effect.high.unwrap() > 0.009 && effect.by_chance.unwrap() > 0.0, "{effect:?}");
+    assert_eq!(effect.text, "+0.90 points (95 %: +0.27 to +1.85; v1 against v1: 0.05)");
+    let n = |metric: &MetricEvidence| (metric.stable.as_ref().unwrap().n, metric.canary.as_ref().unwrap().n);
+    let latency = found(&judgement, "latency");
+    for arm in [&latency.stable, &latency.canary] {
+        let quantiles: Vec<_> = arm.as_ref().unwrap().quantiles.iter().map(|q| (q.quantile, q.above, q.up_to)).collect();
+        assert_eq!(quantiles, [(0.5, Some(50.0), Some(100.0)), (0.95, Some(100.0), Some(250.0)), (0.99, Some(250.0), Some(500.0))]);
+    }
+    let drift = found(&judgement, "drift");
+    let distances = drift.distances.as_ref().unwrap();
+    assert_eq!(distances.total_variation, 0.2);
+    assert!((distances.jensen_shannon - 0.179).abs() < 0.01 && (distances.psi - 0.18).abs() < 0.02, "{distances:?}");
+    assert!(drift.effect.as_ref().unwrap().text.contains("; v1 against v1: 0.009)"), "{:?}", drift.effect);
+    assert_eq!([n(errors), n(latency), n(drift)], [(57_000, 3_000); 3]);
+    assert_eq!(errors.noise.as_ref().unwrap().windows, 120);
+}
+
+#[test]
 fn a_drift_that_rolls_back_does_not_speak_of_the_limit_that_holds() {
     let mut evidence = calibrated();
     let shifted = [("cat", 0.1), ("dog", 0.8), ("bird", 0.1)];
@@ -155,7 +175,8 @@ fn without_history_it_says_how_far_calibration_is_and_neither_side_accrues() {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.1, 0.05, &CLASSES)));
     }
     assert!(evidence.calibrated());
-    assert_eq!(evidence.judge(&metrics(), &step(0.05)).fail_evidence, 1.0);
+    let start = evidence.judge(&metrics(), &step(0.05)).fail_evidence;
+    assert!((1.0 - 1e-8..=1.0).contains(&start), "{start}: stored numbers are rounded to the safe side");
 }
 
 #[test]

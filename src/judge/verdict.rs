@@ -1,12 +1,14 @@
 //! What the evidence about one metric says, in numbers and in words.
 
-use super::columns::Layout;
+use super::budget::{PART, found, smallest};
+use super::columns::{Layout, Row};
+use super::dispersion::ENOUGH_WINDOWS;
 use super::drift::{self, Drift};
 use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail, windows_to_pass};
 use super::metric::{CALIBRATION, MetricState, Processes, limits};
-use super::proportions::{PASS_AT, Proportions, Track, bracket, share_above};
-use super::{Context, StepTerms, bake, say};
-use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Verdict};
+use super::proportions::{PASS_AT, Proportions, Rest, Track, bracket, share_above, value_exceeded};
+use super::{Context, StepTerms, bake, effect, say};
+use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Verdict};
 use crate::plan::{DriftSource, Metric, MetricKind};
 
 /// One metric's answer, and what the whole asks of it.
@@ -24,23 +26,10 @@ pub struct Answer {
 /// Confidence of the intervals shown: 1 - ALPHA.
 const ALPHA: f64 = 0.05;
 
-/// What `state` says at this step. `weight` is the metric's part in the merge.
-pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>, weight: f64) -> Answer {
+/// What `state` says at this step.
+pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> Answer {
     let bare = |reason: EvidenceReason, message: String| Answer {
-        evidence: MetricEvidence {
-            metric: metric.name.clone(),
-            verdict: Verdict::Inconclusive,
-            reason: Some(reason),
-            message,
-            stable: None,
-            canary: None,
-            effect: None,
-            limit: None,
-            fail_evidence: None,
-            fail_at: None,
-            forecast: None,
-            query: None,
-        },
+        evidence: MetricEvidence::new(&metric.name, Verdict::Inconclusive, Some(reason), message),
         gates: !step.without.contains(&metric.name),
         within: false,
         windows_to_pass: None,
@@ -68,10 +57,10 @@ pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &
             bare(EvidenceReason::NoData, format!("{name}: no window with both arms counted in this step yet"))
         }
         (Some(Processes::Shares(shares)), _) => {
-            shares_answer(state, shares, step, context, weight, bare(EvidenceReason::NotEnoughData, String::new()))
+            shares_answer(state, shares, subject(metric), step, context, bare(EvidenceReason::NotEnoughData, String::new()))
         }
         (Some(Processes::Drift(drift)), _) => {
-            drift_answer(state, drift, metric, step, context, weight, bare(EvidenceReason::NotEnoughData, String::new()))
+            drift_answer(state, drift, metric, step, context, bare(EvidenceReason::NotEnoughData, String::new()))
         }
     };
     if state.missing > 0 && found.evidence.reason != Some(EvidenceReason::NoData) {
@@ -79,6 +68,11 @@ pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &
         if found.evidence.verdict == Verdict::Pass {
             (found.evidence.verdict, found.evidence.reason) = (Verdict::Inconclusive, Some(EvidenceReason::NoData));
         }
+    }
+    let history = usize::try_from(state.history).unwrap_or(usize::MAX);
+    if let Some(noise) = found.evidence.noise.as_ref().filter(|_| history < ENOUGH_WINDOWS) {
+        let words = format!("judged with {history} of {ENOUGH_WINDOWS} windows of history: evidence counts 1/{:.0}", noise.dispersion);
+        found.evidence.message = format!("{}; {words}", found.evidence.message);
     }
     if state.catastrophe {
         (found.evidence.verdict, found.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
@@ -95,37 +89,51 @@ fn counted(state: &MetricState) -> String {
     format!("n {} / {}", say::count(state.seen.n_b), say::count(state.seen.n_a))
 }
 
-fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, context: &Context<'_>, weight: f64, bare: Answer) -> Answer {
+/// What is counted where there are no bounds.
+pub fn subject(metric: &Metric) -> &str {
+    if matches!(metric.kind, MetricKind::Ratio { .. }) { &metric.name } else { "errors" }
+}
+
+fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: &StepTerms, context: &Context<'_>, bare: Answer) -> Answer {
     let (a, b) = (state.seen.stable(), state.seen.canary());
     let at = |values: &[f64], column: usize| values.get(column).copied().unwrap_or(0.0);
-    let worst = shares.tracks.iter().max_by(|x, y| x.fail.value().total_cmp(&y.fail.value()));
+    let alpha = state.alpha(context);
+    let worst = shares.tracks.iter().max_by(|x, y| x.harm(alpha).total_cmp(&y.harm(alpha)));
     let slowest = shares.tracks.iter().filter(|t| t.proves).min_by(|x, y| x.pass.value().total_cmp(&y.pass.value()));
-    let Some(track) = worst.filter(|t| t.fail.value() > 2.0).or(slowest).or(worst) else { return bare };
-    let (p_a, p_b, phi) = (at(&a, track.column), at(&b, track.column), track.phi(context.step));
+    let Some(track) = worst.filter(|t| t.harm(alpha) > 2.0 * t.weight).or(slowest).or(worst) else { return bare };
+    let (p_a, p_b, phi) = (at(&a, track.column), at(&b, track.column), track.phi());
     let limit = track.fail_margin().at(p_a);
     let latency = !state.bounds().is_empty();
     let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
-    let subject = if latency { format!("requests above {} ms", bound(track)) } else { "errors".to_owned() };
+    let subject = if latency { format!("requests above {} ms", bound(track)) } else { events.to_owned() };
     let mut message =
         format!("{subject} {} against {} (limit {}), {}", say::percent(p_b), say::percent(p_a), say::percent(limit), counted(state));
     let (low, high) = state.seen.difference_interval(p_a, p_b, phi, ALPHA);
     let value = p_b - p_a;
     let what = if latency { format!(" of requests above {} ms", bound(track)) } else { String::new() };
+    let chance = effect::chance(p_a, state.seen.precision(), phi);
     let effect = Effect {
         value,
         low: Some(low),
         high: Some(high),
-        text: format!("{} points{what} (95 %: {} to {})", say::points(value), say::points(low), say::points(high)),
+        by_chance: Some(chance),
+        text: format!(
+            "{} points{what} (95 %: {} to {}; v1 against v1: {:.2})",
+            say::points(value),
+            say::points(low),
+            say::points(high),
+            100.0 * chance
+        ),
     };
     let arm = |shares: &[f64], n: f64| {
         if !latency {
             let share = at(shares, track.column);
-            return ArmValue { value: Some(share), text: say::percent(share), n: whole(n) };
+            return ArmValue { value: Some(share), text: say::percent(share), n: whole(n), quantiles: Vec::new() };
         }
         let quantile = |level: f64| bracket(state.bounds(), shares, level);
         let text =
             [("p50", 0.5), ("p95", 0.05), ("p99", 0.01)].map(|(name, level)| format!("{name} {}", say::bucket(quantile(level), " ms")));
-        ArmValue { value: quantile(0.01).1, text: text.join(", "), n: whole(n) }
+        ArmValue { value: quantile(0.01).1, text: text.join(", "), n: whole(n), quantiles: effect::quantiles(state.bounds(), shares) }
     };
     let (stable, canary) = (arm(&a, state.seen.n_a), arm(&b, state.seen.n_b));
     if latency {
@@ -138,19 +146,31 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
         message = format!("{message}; above {} ms cannot be proved at {rps:.0} requests a second in this step", left_out.join(", "));
     }
     let n = expected(state, step);
-    let to_pass = |t: &Track| windows_to_pass(n, t.stable.rate(), t.pass_margin(), t.phi(context.step), t.pass.log_value());
+    let to_pass = |t: &Track| windows_to_pass(n, t.stable.rate(), t.pass_margin(), t.phi(), t.pass.log_value());
     let windows = if shares.pass_evidence().is_some_and(|e| e >= PASS_AT) {
         Some(0.0)
     } else {
         shares.tracks.iter().filter(|t| t.proves).map(to_pass).try_fold(0.0f64, |most, w| w.map(|w| most.max(w)))
     };
-    let to_fail = |t: &Track| {
+    let worse = |t: &Track| {
         let p = t.stable.rate();
-        let worse =
-            if latency { share_above(state.bounds(), &state.s0, bound(t) / (1.0 + SLOWER)).max(p) } else { doubled(p, t.fail_margin()) };
-        windows_to_fail(n, p, worse, t.fail_margin(), t.phi(context.step), weight * t.weight, context.fail_at)
+        if latency { share_above(state.bounds(), &state.s0, bound(t) / (1.0 + SLOWER)).max(p) } else { doubled(p, t.fail_margin()) }
     };
+    let part = open_part(alpha, context);
+    let to_fail = |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight, context.fail_at);
     let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
+    let ahead = state.ahead(step.planned_windows, context);
+    let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted() };
+    let by_end = |t: &Track| found(t.rho, &rest.with(t.phi()), rest.per_window, (t.stable.rate(), worse(t)), t.fail_margin());
+    let least = |t: &Track| {
+        let p_b = smallest(t.rho, &rest.with(t.phi()), rest.per_window, t.stable.rate(), t.fail_margin())?;
+        // A bound that so many exceed: the canary is slower by the ratio of the bound and the value that so many exceed in stable.
+        if latency { Some(bound(t) / value_exceeded(state.bounds(), &state.s0, p_b)? - 1.0) } else { Some(p_b) }
+    };
+    let reach = Reach {
+        found: shares.tracks.iter().map(by_end).fold(0.0, f64::max),
+        smallest: shares.tracks.iter().filter_map(least).filter(|x| x.is_finite()).min_by(f64::total_cmp),
+    };
     let (verdict, reason) = match shares.pass_evidence() {
         None => (Verdict::Inconclusive, Some(EvidenceReason::NotGating)),
         Some(evidence) if evidence >= PASS_AT => (Verdict::Pass, None),
@@ -170,27 +190,21 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
             stable: Some(stable),
             canary: Some(canary),
             effect: Some(effect),
+            noise: Some(noise(state, phi)),
             limit: Some(limit - p_a),
-            fail_evidence: Some(shares.fail_evidence()),
+            fail_evidence: Some(shares.fail_evidence(alpha)),
             fail_at: Some(context.fail_at),
-            forecast: Some(forecast(windows, detect, context)),
+            forecast: Some(forecast(windows, detect, Some(reach).filter(|_| alpha > 0.0), context)),
             ..bare.evidence
         },
     }
 }
 
-fn drift_answer(
-    state: &MetricState,
-    drift: &Drift,
-    metric: &Metric,
-    step: &StepTerms,
-    context: &Context<'_>,
-    weight: f64,
-    bare: Answer,
-) -> Answer {
+fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &StepTerms, context: &Context<'_>, bare: Answer) -> Answer {
+    let alpha = state.alpha(context);
     let (Some(layout), MetricKind::Drift { source, rollback, pass, .. }) = (&state.layout, &metric.kind) else { return bare };
     let (hold_limit, _) = limits(&metric.kind);
-    let phi = drift.phi(context.step, layout);
+    let phi = drift.phi(layout);
     let distance = drift::distance(layout, &state.seen);
     let chance = drift::distance_by_chance(layout, &state.seen, phi);
     let (stable_each, canary_each) = expected(state, step);
@@ -224,7 +238,7 @@ fn drift_answer(
             Layout::Bounds(bounds) => format!("above {} {}", bounds.get(*at).copied().unwrap_or(0.0), say::percent(*share)),
             Layout::Events => say::percent(*share),
         });
-        ArmValue { value: None, text: text.collect::<Vec<_>>().join(", "), n: whole(n) }
+        ArmValue { value: None, text: text.collect::<Vec<_>>().join(", "), n: whole(n), quantiles: Vec::new() }
     };
     // The ball of Pinsker is for the classes; for a histogram one bound alone.
     let counts = |shares: &[f64], n: f64| match layout {
@@ -233,6 +247,7 @@ fn drift_answer(
     };
     let half = super::distance::distance_half_width(&counts(&a, state.seen.stable_effective()), &counts(&b, state.seen.n_b), ALPHA, phi);
     let (low, high) = ((distance - half).max(0.0), (distance + half).min(1.0));
+    let distances = effect::distances(layout, &state.seen, phi);
     let passed = upper <= pass_limit;
     let windows = if passed {
         Some(0.0)
@@ -241,8 +256,16 @@ fn drift_answer(
     };
     let p = 0.25f64.min(1.0 - 2.0 * rollback).max(0.05);
     let margin = super::kernel::Margin { r: 1.0, d: *rollback };
-    let detect =
-        windows_to_fail(expected(state, step), p, (p + 2.0 * rollback).clamp(0.07, 0.95), margin, phi, 0.5 * weight, context.fail_at);
+    let worse = (p + 2.0 * rollback).clamp(0.07, 0.95);
+    let part = open_part(alpha, context);
+    let detect = windows_to_fail(expected(state, step), p, worse, margin, phi, 0.5 * part, context.fail_at);
+    let ahead = state.ahead(step.planned_windows, context);
+    let per_window = state.per_window() * step.counted();
+    let ahead = Rest { ahead: &ahead, per_window }.with(phi);
+    let reach = Reach {
+        found: found(drift.rho, &ahead, per_window, (p, worse), margin),
+        smallest: smallest(drift.rho, &ahead, per_window, p, margin).map(|p_b| p_b - p),
+    };
     let (verdict, reason) = match (drift.held && !context.hold_accepted && !context.failed, passed) {
         (true, _) => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit)),
         (false, true) => (Verdict::Pass, None),
@@ -272,12 +295,18 @@ fn drift_answer(
                 value: distance,
                 low: Some(low),
                 high: Some(high),
-                text: format!("{name} {distance:.3} (95 %: {low:.3} to {high:.3})"),
+                by_chance: Some(chance),
+                text: format!(
+                    "{name} {distance:.3} (95 %: {low:.3} to {high:.3}; v1 against v1: {chance:.3}), Jensen-Shannon {:.3}, PSI {:.3}",
+                    distances.jensen_shannon, distances.psi
+                ),
             }),
+            distances: Some(distances),
+            noise: Some(noise(state, phi)),
             limit: Some(*rollback),
-            fail_evidence: Some(drift.rollback.value()),
+            fail_evidence: Some(drift.harm(alpha)),
             fail_at: Some(context.fail_at),
-            forecast: Some(forecast(windows, detect, context)),
+            forecast: Some(forecast(windows, detect, Some(reach).filter(|_| alpha > 0.0), context)),
             ..bare.evidence
         },
     }
@@ -289,7 +318,7 @@ fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl 
     let guard = bake.guards.iter().max_by(|x, y| x.fail.value().total_cmp(&y.fail.value()));
     let Some(guard) = guard else { return bare(EvidenceReason::Bake, format!("{}: nothing to compare at 100 %", metric.name)) };
     let share = bake.seen.x.get(guard.column).copied().unwrap_or(0.0) / n;
-    let subject = state.bounds().get(guard.column).map_or("errors".to_owned(), |bound| format!("requests above {bound} ms"));
+    let subject = state.bounds().get(guard.column).map_or(subject(metric).to_owned(), |bound| format!("requests above {bound} ms"));
     let message = format!(
         "{subject} {} against {} before the switch (limit {}), n {} / {}",
         say::percent(share),
@@ -300,14 +329,24 @@ fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl 
     );
     let mut found = bare(EvidenceReason::Bake, message);
     found.within = share <= guard.limit;
-    found.evidence.stable = Some(ArmValue { value: Some(guard.before), text: say::percent(guard.before), n: whole(bake.before) });
-    found.evidence.canary = Some(ArmValue { value: Some(share), text: say::percent(share), n: whole(n) });
+    let arm = |share: f64, of: &Row| {
+        let above: Vec<f64> = of.x.iter().map(|x| x / of.n.max(1.0)).collect();
+        let quantiles = if state.bounds().is_empty() { Vec::new() } else { effect::quantiles(state.bounds(), &above) };
+        ArmValue { value: Some(share), text: say::percent(share), n: whole(of.n), quantiles }
+    };
+    found.evidence.stable = Some(arm(guard.before, &state.recent));
+    found.evidence.canary = Some(arm(share, &bake.seen));
     let value = share - guard.before;
-    found.evidence.effect = Some(Effect { value, low: None, high: None, text: format!("{} points", say::points(value)) });
+    found.evidence.effect = Some(Effect { value, low: None, high: None, by_chance: None, text: format!("{} points", say::points(value)) });
     found.evidence.limit = Some(guard.limit - guard.before);
     found.evidence.fail_evidence = Some(bake.fail_evidence());
     found.evidence.fail_at = Some(bake::FAIL_AT);
     found
+}
+
+/// How noisy stable is against itself.
+fn noise(state: &MetricState, phi: f64) -> Noise {
+    Noise { windows: i32::try_from(state.history).unwrap_or(i32::MAX), dispersion: (phi * 1e3).round() / 1e3 }
 }
 
 /// Requests of stable and canary that a window is expected to show.
@@ -321,7 +360,27 @@ fn expected(state: &MetricState, step: &StepTerms) -> (f64, f64) {
     (requests * (1.0 - step.weight), requests * step.weight)
 }
 
-fn forecast(to_pass: Option<f64>, to_detect: Option<f64>, context: &Context<'_>) -> Forecast {
+/// What the rest of the plan can still find (2i.5).
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// Probability that the regression which the forecast speaks of is found.
+    found: f64,
+    /// Smallest effect found with 90 %.
+    smallest: Option<f64>,
+}
+
+/// The e-process' part of the merge.
+fn open_part(alpha: f64, context: &Context<'_>) -> f64 {
+    if alpha > 0.0 { (1.0 - PART) * context.part } else { context.part }
+}
+
+fn forecast(to_pass: Option<f64>, to_detect: Option<f64>, reach: Option<Reach>, context: &Context<'_>) -> Forecast {
     let minutes = |windows: f64| windows * context.interval_seconds / 60.0;
-    Forecast { minutes_to_pass: to_pass.map(minutes), minutes_to_detect: to_detect.map(minutes) }
+    let short = |x: f64| (x * 1e4).round() / 1e4;
+    Forecast {
+        minutes_to_pass: to_pass.map(minutes),
+        minutes_to_detect: to_detect.map(minutes),
+        found_by_end: reach.map(|reach| short(reach.found)),
+        smallest_found: reach.and_then(|reach| reach.smallest).map(short),
+    }
 }

@@ -18,18 +18,12 @@ fn status() -> RolloutStatus {
             windows: 3,
         }),
         evidence: vec![MetricEvidence {
-            metric: "errorRate".into(),
-            verdict: Verdict::Inconclusive,
-            reason: None,
-            message: String::new(),
-            stable: Some(ArmValue { value: Some(0.001), text: String::new(), n: 4_000 }),
-            canary: Some(ArmValue { value: None, text: String::new(), n: 1_000 }),
-            effect: None,
+            stable: Some(ArmValue { value: Some(0.001), text: String::new(), n: 4_000, quantiles: Vec::new() }),
+            canary: Some(ArmValue { value: None, text: String::new(), n: 1_000, quantiles: Vec::new() }),
             limit: Some(0.0017),
             fail_evidence: Some(1.5),
             fail_at: Some(40.0),
-            forecast: None,
-            query: None,
+            ..MetricEvidence::new("errorRate", Verdict::Inconclusive, None, String::new())
         }],
         ..RolloutStatus::default()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Arm, Brief, StepKey, Subset};
-use crate::api::Outcome;
+use crate::api::{Outcome, Version};
 use crate::judge::{Evidence, StepTerms};
 use crate::plan::{AnalysisPlan, Plan, Share, Split};
 use crate::state::State;
@@ -28,14 +28,15 @@ pub fn terms(plan: &Plan) -> Vec<StepTerms> {
             planned_windows: (step.hold.as_secs_f64() / interval).ceil().clamp(1.0, 1e6) as u32,
             without: step.without.clone(),
             share: step.share(),
-            kind: kind(plan, &step.split),
+            kind: kind(plan, index),
         })
         .collect()
 }
 
-/// Number of a kind of traffic: the index of the first step that has it.
-fn kind(plan: &Plan, split: &Split) -> u32 {
-    plan.steps.iter().position(|first| first.split.same_kind(split)).and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
+/// Number of a kind of traffic: how often it has changed up to this step. One that comes back is another one: what was counted before is gone.
+fn kind(plan: &Plan, index: usize) -> u32 {
+    let pairs = plan.steps.iter().zip(plan.steps.iter().skip(1)).take(index);
+    u32::try_from(pairs.filter(|(before, after)| !before.split.same_kind(&after.split)).count()).unwrap_or(u32::MAX)
 }
 
 fn share(percent: u8) -> f64 {
@@ -57,14 +58,17 @@ fn opens_to(plan: &Plan, index: usize) -> f64 {
 
 /// What the sampler of this Rollout is told; `None`: nothing to measure.
 pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str, name: &str, now: Timestamp) -> Option<Brief> {
-    let arm = |subset: &str| subsets.get(subset).map(|subset| subset.arm.clone()).unwrap_or_default();
+    let arm = |version: &Version| {
+        let arm = subsets.get(&version.subset).map(|subset| subset.arm.clone()).unwrap_or_default();
+        Arm { subset: version.subset.clone(), revision: version.revision.clone(), ..arm }
+    };
     if let Some(run) = &state.run {
         let evidence = run.evidence.clone();
         return Some(Brief {
             evidence: evidence.unwrap_or_else(|| fresh(&run.plan.analysis)),
             steps: terms(&run.plan),
-            stable: arm(&run.stable.subset),
-            canary: arm(&run.canary.subset),
+            stable: arm(&run.stable),
+            canary: arm(&run.canary),
             since: run.since,
             resume_after: run.evidence_until,
             ..base(namespace, name, run.key(), &run.plan.analysis)?
@@ -76,8 +80,8 @@ pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str,
     }
     let key = StepKey { epoch: state.epoch, step: None, share: Share::NONE };
     Some(Brief {
-        stable: arm(&ended.stable.subset),
-        canary: arm(&ended.canary.subset),
+        stable: arm(&ended.stable),
+        canary: arm(&ended.canary),
         since: Some(ended.at),
         ..base(namespace, name, key, &ended.plan.as_ref()?.analysis)?
     })

@@ -79,6 +79,12 @@ impl Caches {
             Ok(view) if view.renamed && running.is_none() && rollout.metadata.deletion_timestamp.is_none() => {
                 Err(RouteFault::NoRoute(renamed(&view)))
             }
+            Ok(View { virtual_service, rivals: Some(rivals), key, .. })
+                if running.is_none() && rollout.metadata.deletion_timestamp.is_none() =>
+            {
+                let names = format!("{key}, {rivals}");
+                Err(RouteFault::Ambiguous { virtual_service, count: names.split(", ").count(), names })
+            }
             other => other,
         };
         let names = interesting(state, &rollout.spec, route.as_ref().ok());

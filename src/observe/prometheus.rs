@@ -86,6 +86,12 @@ pub enum QueryError {
     /// A sample is NaN or infinite.
     #[error("a sample of {0} is not a finite number")]
     NotFinite(String),
+    /// Where one number must come, nothing came.
+    #[error("the query gave nothing")]
+    Nothing,
+    /// Where one number must come, several came.
+    #[error("the query gave {0} series, one is expected: put max(), min(), sum() or avg() around it")]
+    Several(usize),
     /// Not the answer of a query.
     #[error("the answer is {0}")]
     Malformed(String),
@@ -94,7 +100,7 @@ pub enum QueryError {
     BadName(#[from] BadName),
 }
 
-/// One Prometheus server. Share it: one request at a time is in flight for each value.
+/// One Prometheus server. Share it: for each value one request at a time is in flight, and one more of the queries that users wrote.
 #[derive(Debug)]
 pub struct Prometheus {
     endpoint: Url,
@@ -105,6 +111,8 @@ pub struct Prometheus {
     scrape_interval: Duration,
     lag: Duration,
     turn: Semaphore,
+    /// For queries that users wrote.
+    users_turn: Semaphore,
 }
 
 impl Prometheus {
@@ -161,6 +169,7 @@ impl Prometheus {
             scrape_interval,
             lag: provider.lag.map_or(scrape_interval + Duration::from_secs(5), absolute),
             turn: Semaphore::new(1),
+            users_turn: Semaphore::new(1),
         })
     }
 
@@ -218,18 +227,30 @@ impl Prometheus {
         self.ask(query, at, answer::Kind::Vector).await
     }
 
+    /// A query of a user's own, whose answer must be one finite number: a scalar, or a vector of one sample. It waits for other users'
+    /// queries alone, and nothing else waits for it.
+    ///
+    /// # Errors
+    /// When there is no answer that can be trusted, or not one number.
+    pub async fn value(&self, query: &str, at: Timestamp) -> Result<f64, QueryError> {
+        let _turn = self.users_turn.acquire().await;
+        self.body(query, at).await.and_then(|body| answer::value(&body))
+    }
+
     async fn ask(&self, query: &str, at: Timestamp, kind: answer::Kind) -> Result<Vec<Series>, QueryError> {
         let _turn = self.turn.acquire().await;
-        tokio::time::timeout(DEADLINE, async {
-            let body = match self.send(&self.pooled, query, at).await {
+        self.body(query, at).await.and_then(|body| answer::read(&body, kind))
+    }
+
+    async fn body(&self, query: &str, at: Timestamp) -> Result<Vec<u8>, QueryError> {
+        let answered = tokio::time::timeout(DEADLINE, async {
+            match self.send(&self.pooled, query, at).await {
                 // A pooled connection may have died since; a new one may find the server at a new address.
-                Err(QueryError::Unreachable(_)) => self.send(&self.fresh, query, at).await?,
-                other => other?,
-            };
-            answer::read(&body, kind)
-        })
-        .await
-        .map_err(|_| QueryError::Timeout)?
+                Err(QueryError::Unreachable(_)) => self.send(&self.fresh, query, at).await,
+                other => other,
+            }
+        });
+        answered.await.map_err(|_| QueryError::Timeout)?
     }
 
     async fn send(&self, client: &Client, query: &str, at: Timestamp) -> Result<Vec<u8>, QueryError> {

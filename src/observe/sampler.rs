@@ -13,7 +13,9 @@ use crate::observe::{Brief, Look};
 mod ask;
 mod calibrate;
 mod preflight;
+pub mod record;
 mod run;
+mod thresholds;
 
 use run::Run;
 

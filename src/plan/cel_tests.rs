@@ -43,7 +43,7 @@ fn every_manifest_that_must_be_refused_is_refused() {
         assert!(faults.iter().all(|fault| !fault.path.is_empty() && !fault.message.is_empty()), "{}", path.display());
         count += 1;
     }
-    assert!(count >= 55);
+    assert!(count >= 67);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn times() -> impl Strategy<Value = Value> {
 fn without() -> impl Strategy<Value = Value> {
     prop_oneof![
         4 => Just(json!({})),
-        1 => proptest::collection::vec(proptest::sample::select(vec!["errorRate", "latency", "drift", "scores"]), 0..3).prop_map(|names| json!({"without": names})),
+        1 => proptest::collection::vec(proptest::sample::select(vec!["errorRate", "latency", "drift", "scores", "ratio", "threshold"]), 0..3).prop_map(|names| json!({"without": names})),
     ]
 }
 
@@ -203,11 +203,27 @@ fn metric() -> impl Strategy<Value = Value> {
         4 => Just(json!({"errorRate": {}})),
         4 => Just(json!({"latency": {"pass": 0.2}})),
         6 => drift.prop_map(|drift| json!({"drift": drift})),
+        3 => Just(json!({"ratio": {"bad": "a_total", "total": "b_total"}})),
+        4 => threshold().prop_map(|threshold| json!({"threshold": threshold})),
         1 => Just(json!({})),
         1 => Just(json!({"errorRate": {}, "latency": {}})),
+        1 => Just(json!({"ratio": {"bad": "a", "total": "b"}, "threshold": {"query": "x", "max": 1}})),
         1 => prop_oneof![Just(0.0), Just(0.0001), Just(0.001)].prop_map(|pass| json!({"errorRate": {"pass": pass}})),
     ];
     (name, kind).prop_map(|(name, kind)| merged(vec![name, kind]))
+}
+
+fn threshold() -> impl Strategy<Value = Value> {
+    let queries =
+        ["x", "max(x{pod=~\"{{canaryPods}}\"})", "x{a=\"{{ namespace }}\"}", "x{a=\"{{cluster}}\"}", "x{a=\"{{namespace\"}", "x{{{name}}}"];
+    let query = proptest::sample::select(queries.to_vec()).prop_map(|query| json!({"query": query}));
+    let limits = (proptest::option::of(-2..3), proptest::option::weighted(0.8, -2..3)).prop_map(|(min, max)| {
+        let limit = |name: &str, value: Option<i32>| value.map_or(json!({}), |value| json!({name: value}));
+        merged(vec![limit("min", min), limit("max", max)])
+    });
+    let name = prop_oneof![2 => Just(json!({})), 1 => Just(json!({"name": "scores"})), 1 => Just(json!({"name": "errorRate"}))];
+    let lasting = prop_oneof![4 => Just(json!({})), 1 => Just(json!({"for": "0s"})), 1 => Just(json!({"for": "25h"}))];
+    (query, limits, name, lasting).prop_map(|(a, b, c, d)| merged(vec![a, b, c, d]))
 }
 
 fn analysis() -> impl Strategy<Value = Value> {

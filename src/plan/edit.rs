@@ -3,6 +3,7 @@
 use std::{fmt, fmt::Debug};
 
 use super::{DriftSource, Metric, MetricKind, Plan, span};
+use crate::api::ThresholdAction;
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +123,7 @@ impl Plan {
         for metric in &old.metrics {
             if let Some(other) = other.metrics.iter().find(|other| other.name == metric.name) {
                 list.kinds(&metric.name, &metric.kind, &other.kind);
+                list.add(&format!("gate of metric {}", metric.name), &metric.gate, &other.gate, bool::to_string);
             }
         }
         let sinks =
@@ -156,6 +158,25 @@ fn stricter(mine: &mut MetricKind, theirs: &MetricKind) {
             *rollback = rollback.min(*new_rollback);
             *pass = pass.min(*new_pass);
         }
+        (
+            MetricKind::Ratio { bad, total, relative, absolute, pass },
+            MetricKind::Ratio { bad: new_bad, total: new_total, relative: new_relative, absolute: new_absolute, pass: new_pass },
+        ) if *bad == *new_bad && *total == *new_total => {
+            *relative = relative.min(*new_relative);
+            *absolute = absolute.min(*new_absolute);
+            *pass = pass.min(*new_pass);
+        }
+        (
+            MetricKind::Threshold { query, min, max, lasting, action },
+            MetricKind::Threshold { query: new_query, min: new_min, max: new_max, lasting: new_lasting, action: new_action },
+        ) if query == new_query => {
+            // None is no limit at all.
+            *min = min.iter().chain(new_min.iter()).copied().reduce(f64::max);
+            *max = max.iter().chain(new_max.iter()).copied().reduce(f64::min);
+            *lasting = (*lasting).min(*new_lasting);
+            // Hold comes before Rollback.
+            *action = (*action).max(*new_action);
+        }
         _ => {}
     }
 }
@@ -174,6 +195,18 @@ fn fields(kind: &MetricKind) -> Vec<(&'static str, String)> {
                 DriftSource::Histogram { metric } => format!("histogram {metric}"),
             };
             vec![("source", source), ("hold", text(hold)), ("rollback", text(rollback)), ("pass", text(pass))]
+        }
+        MetricKind::Ratio { bad, total, relative, absolute, pass } => {
+            let source = format!("{bad} of {total}");
+            vec![("source", source), ("relative", text(relative)), ("absolute", text(absolute)), ("pass", text(pass))]
+        }
+        MetricKind::Threshold { query, min, max, lasting, action } => {
+            let limit = |value: &Option<f64>| value.as_ref().map_or_else(|| "none".to_owned(), text);
+            let action = match action {
+                ThresholdAction::Hold => "Hold",
+                ThresholdAction::Rollback => "Rollback",
+            };
+            vec![("query", query.clone()), ("min", limit(min)), ("max", limit(max)), ("for", span(*lasting)), ("action", action.into())]
         }
     }
 }

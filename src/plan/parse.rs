@@ -1,5 +1,7 @@
 //! `RolloutSpec` to [`Plan`]: the rules of the schema and its CEL again, all faults at once.
 
+mod own;
+
 use std::{ops::RangeInclusive, time::Duration};
 
 mod strategy;
@@ -13,6 +15,9 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_secs(60);
 /// Time for `rollback` after a promotion where none is given.
 const ROLLBACK_WINDOW: Duration = HOUR;
+
+/// Kinds of metrics, in words.
+const KINDS: &str = "errorRate, latency, drift, ratio and threshold";
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -129,20 +134,23 @@ impl Parser {
     }
 
     fn metric(&mut self, path: &str, spec: &MetricSpec) -> Option<Metric> {
-        let (kind, default) = match (&spec.error_rate, &spec.latency, &spec.drift) {
-            (Some(spec), None, None) => (self.error_rate(&format!("{path}.errorRate"), spec), "errorRate"),
-            (None, Some(spec), None) => (self.latency(&format!("{path}.latency"), spec), "latency"),
-            (None, None, Some(spec)) => (self.drift(&format!("{path}.drift"), spec)?, "drift"),
-            (None, None, None) => {
-                self.fault(path, "has no kind", "exactly one of errorRate, latency and drift, for example `errorRate: {}`");
+        let (kind, default) = match (&spec.error_rate, &spec.latency, &spec.drift, &spec.ratio, &spec.threshold) {
+            (Some(spec), None, None, None, None) => (self.error_rate(&format!("{path}.errorRate"), spec), "errorRate"),
+            (None, Some(spec), None, None, None) => (self.latency(&format!("{path}.latency"), spec), "latency"),
+            (None, None, Some(spec), None, None) => (self.drift(&format!("{path}.drift"), spec)?, "drift"),
+            (None, None, None, Some(spec), None) => (self.ratio(&format!("{path}.ratio"), spec)?, "ratio"),
+            (None, None, None, None, Some(spec)) => (self.threshold(&format!("{path}.threshold"), spec), "threshold"),
+            (None, None, None, None, None) => {
+                self.fault(path, "has no kind", format!("exactly one of {KINDS}, for example `errorRate: {{}}`"));
                 return None;
             }
             _ => {
-                self.fault(path, "has several kinds", "exactly one of errorRate, latency and drift; another kind is another metric");
+                self.fault(path, "has several kinds", format!("exactly one of {KINDS}; another kind is another metric"));
                 return None;
             }
         };
-        Some(Metric { name: spec.name.clone().unwrap_or_else(|| default.into()), kind })
+        let name = self.own_name(path, spec).unwrap_or_else(|| default.into());
+        Some(Metric { name, kind, gate: spec.gate.unwrap_or(true) })
     }
 
     fn error_rate(&mut self, path: &str, spec: &ErrorRateSpec) -> MetricKind {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{OnInconclusive, RolloutSpec};
+use crate::api::{OnInconclusive, RolloutSpec, ThresholdAction};
 
 fn spec(strategy: Value, analysis: Value) -> RolloutSpec {
     let mut spec = json!({"traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": strategy});
@@ -35,8 +35,8 @@ fn the_shortest_manifest_has_every_default() {
     assert_eq!(
         plan.analysis.metrics,
         [
-            Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } },
-            Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } },
+            Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
+            Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
         ]
     );
     assert_eq!((plan.route, plan.alerts, plan.paused), (None, None, false));
@@ -78,6 +78,68 @@ fn drift_reads_a_counter_by_class_or_a_histogram() {
 }
 
 #[test]
+fn own_metrics_have_their_names_beside_or_within_and_every_default() {
+    let query = r#"max(mem{namespace="{{namespace}}",pod=~"{{canaryPods}}"})"#;
+    let plan = plan(
+        json!({"canary": {"without": ["invalid"]}}),
+        json!({"metrics": [
+            {"threshold": {"name": "gpu", "query": query, "max": 38000, "for": "2m", "action": "Rollback"}},
+            {"name": "hits", "gate": false, "threshold": {"query": "min(x)", "min": 0.8}},
+            {"ratio": {"name": "invalid", "bad": "bad_total{kind='nan'}", "total": "all_total", "pass": 0.01}},
+            {"ratio": {"bad": "a_total", "total": "b_total"}},
+        ]}),
+    );
+    let counter = |text: &str| promql::Counter::read(text).unwrap();
+    let threshold = |query: &str, min, max, seconds, action| MetricKind::Threshold {
+        query: query.into(),
+        min,
+        max,
+        lasting: Duration::from_secs(seconds),
+        action,
+    };
+    let ratio = |bad, total, pass| MetricKind::Ratio { bad: counter(bad), total: counter(total), relative: 1.1, absolute: 0.0005, pass };
+    assert_eq!(
+        plan.analysis.metrics,
+        [
+            Metric::new("gpu", threshold(query, None, Some(38000.0), 120, ThresholdAction::Rollback)),
+            Metric { gate: false, ..Metric::new("hits", threshold("min(x)", Some(0.8), None, 60, ThresholdAction::Hold)) },
+            Metric::new("invalid", ratio("bad_total{kind=\"nan\"}", "all_total", 0.01)),
+            Metric::new("ratio", ratio("a_total", "b_total", 0.002)),
+        ]
+    );
+    let stored = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+}
+
+#[test]
+fn faults_of_own_metrics_are_told_at_once_with_what_there_is() {
+    let told = faults(
+        json!({"canary": {}}),
+        json!({"metrics": [
+            {"threshold": {"query": "x{pod=\"{{canaryPods}}\",a=\"{{cluster}}\"}", "for": "25h"}},
+            {"name": "a", "threshold": {"name": "b", "query": "", "min": 2, "max": 1}},
+            {"ratio": {"bad": "sum(x)", "total": "y{pod=\"a\"}", "relative": 0.5}},
+            {"name": "c", "ratio": {"bad": "x", "total": "x{}"}},
+        ]}),
+    );
+    let wanted = [
+        "spec.analysis.metrics[0].threshold.query: compares with {{canaryPods}} by =, but it stands for several names; write pod=~\"{{canaryPods}}\"",
+        "spec.analysis.metrics[0].threshold.query: has {{cluster}}; there are {{namespace}}, {{name}}, {{canaryPods}}, {{stablePods}}, \
+         {{canarySubset}}, {{stableSubset}}, {{canaryWorkload}}, {{stableWorkload}}, {{canaryRevision}}, {{stableRevision}}",
+        "spec.analysis.metrics[0].threshold: has no limit; at least one of min and max",
+        "spec.analysis.metrics[0].threshold.for: is 25h; must be from 0s to 24h",
+        "spec.analysis.metrics[1].threshold.query: has 0 characters; 1 to 1000 of them",
+        "spec.analysis.metrics[1].threshold.min: is 2; must be less than max (1)",
+        "spec.analysis.metrics[1].threshold.name: is a second name; one name is enough",
+        "spec.analysis.metrics[2].ratio.relative: is 0.5; must be from 1 to 10",
+        "spec.analysis.metrics[2].ratio.bad: \"sum(x)\" is not a name; the name of a Prometheus counter",
+        "spec.analysis.metrics[2].ratio.total: names the label pod; leave it out: haldane asks for the pods of both versions itself",
+        "spec.analysis.metrics[3].ratio.bad: is x, as total is; a part of what total counts",
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
 fn every_fault_is_told_at_once_with_its_path_and_what_would_be_right() {
     let told = faults(
         json!({"steps": [
@@ -96,9 +158,9 @@ fn every_fault_is_told_at_once_with_its_path_and_what_would_be_right() {
         "spec.strategy.steps[1].deadline: is 5m; must not be shorter than the hold (10m)",
         "spec.strategy.steps[2].without[0]: \"drift\" is not a metric of the analysis; there are latency",
         "spec.analysis.interval: is 2h; must be from 1s to 1h",
-        "spec.analysis.metrics[0]: has no kind; exactly one of errorRate, latency and drift, for example `errorRate: {}`",
+        "spec.analysis.metrics[0]: has no kind; exactly one of errorRate, latency, drift, ratio and threshold, for example `errorRate: {}`",
         "spec.analysis.metrics[1].latency.stretch: is 11; must be from 0 to 10",
-        "spec.analysis.metrics[2]: has several kinds; exactly one of errorRate, latency and drift; another kind is another metric",
+        "spec.analysis.metrics[2]: has several kinds; exactly one of errorRate, latency, drift, ratio and threshold; another kind is another metric",
         "spec.analysis.metrics[3].drift.counter: \"a b\" is not a name; the name of a Prometheus metric, without labels",
         "spec.analysis.metrics[3].drift: has both counter and histogram; exactly one of counter (with class) and histogram",
         "spec.analysis.metrics[3].drift: has a counter but no class; class names the label that holds the predicted class",
@@ -403,6 +465,31 @@ fn stricter_limits_count_at_once_and_looser_ones_later() {
             "absolute of metric errorRate 0.0005 -> 0.01"
         ]
     );
+}
+
+#[test]
+fn of_own_metrics_too_the_stricter_counts_at_once_and_another_source_or_gate_later() {
+    let own = |threshold: Value, bad: &str, gate: bool| {
+        let mut gpu = json!({"query": "x", "max": 5, "for": "2m"});
+        json_patch::merge(&mut gpu, &threshold);
+        plan(
+            json!({"canary": {}}),
+            json!({"metrics": [{"name": "gpu", "threshold": gpu}, {"name": "bad", "gate": gate, "ratio": {"bad": bad, "total": "t"}}]}),
+        )
+    };
+    let old = own(json!({}), "b", true);
+    let new = own(json!({"min": 1, "max": 6, "for": "1m", "action": "Rollback"}), "c", false);
+    let edit = old.edit(&new, 0);
+    assert!(edit.restart.is_empty());
+    assert_eq!(told(&edit.now), ["min of metric gpu none -> 1", "for of metric gpu 2m -> 1m", "action of metric gpu Hold -> Rollback"]);
+    assert_eq!(
+        told(&edit.later),
+        ["max of metric gpu 5 -> 6", "source of metric bad b of t -> c of t", "gate of metric bad true -> false"]
+    );
+    let back = new.edit(&old, 0);
+    assert_eq!(told(&back.now), ["max of metric gpu 6 -> 5"]);
+    let other = own(json!({"query": "y", "max": 1}), "b", true);
+    assert_eq!(old.adopt(&other, 0), old, "another query is another metric");
 }
 
 #[test]

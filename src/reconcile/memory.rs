@@ -15,6 +15,8 @@ use crate::observe::workload::ReadyLog;
 pub(super) struct Memory {
     /// The server's answer to our newest write, until the watch shows a newer one.
     pub(super) rollout: Option<Rollout>,
+    /// Its resourceVersion, and when that write was sent, on the monotonic clock.
+    answered: Option<(String, Duration)>,
     /// The VirtualService as answered or read, until the watch shows a newer one.
     pub(super) route: Option<Value>,
     /// What refused the newest downward write.
@@ -31,7 +33,27 @@ pub(super) struct Memory {
     pub(super) failures: u32,
 }
 
+/// So long the answer to a guarded write of the Rollout is as good as a fresh read of it: the passes of one call follow each other at once.
+const FRESH: Duration = Duration::from_secs(1);
+
 impl Memory {
+    /// Keeps the server's answer to a write of the Rollout that was sent at `sent` and guarded by its resourceVersion.
+    pub(super) fn wrote(&mut self, answer: Rollout, sent: Duration) {
+        self.answered = answer.resource_version().map(|version| (version, sent));
+        self.rollout = Some(answer);
+    }
+
+    /// Whether this is what the server said of the Rollout just now.
+    pub(super) fn fresh(&self, rollout: &Rollout, now: Duration) -> bool {
+        let said = self.answered.as_ref().filter(|(version, _)| rollout.resource_version().as_ref() == Some(version));
+        said.is_some_and(|(_, sent)| now.saturating_sub(*sent) <= FRESH)
+    }
+
+    /// What was decided on turned out to be old: nothing counts as fresh before it is read.
+    pub(super) fn doubt(&mut self) {
+        self.answered = None;
+    }
+
     /// The newer of the cache's object and our own.
     pub(super) fn newest(&mut self, cached: &Rollout) -> Rollout {
         let own = self.rollout.take().filter(|own| own.uid() == cached.uid());
@@ -62,4 +84,31 @@ impl Memory {
 /// resourceVersions of one object grow; Kubernetes promises since 1.35 that they may be compared as numbers.
 fn number(version: Option<&str>) -> u64 {
     version.and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rollout(version: &str) -> Rollout {
+        let spec = serde_json::json!({"traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": {"canary": {}}});
+        let metadata = serde_json::json!({"name": "fraud", "resourceVersion": version});
+        serde_json::from_value(
+            serde_json::json!({"apiVersion": "haldane.dev/v1alpha1", "kind": "Rollout", "metadata": metadata, "spec": spec}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_a_fresh_read_of_that_version_for_a_second_and_until_something_was_old() {
+        let at = Duration::from_millis;
+        let mut memory = Memory::default();
+        assert!(!memory.fresh(&rollout("7"), at(0)), "what came from the watch is read again");
+        memory.wrote(rollout("7"), at(5_000));
+        assert!(memory.fresh(&rollout("7"), at(6_000)));
+        assert!(!memory.fresh(&rollout("7"), at(6_001)), "a process that was frozen");
+        assert!(!memory.fresh(&rollout("8"), at(5_010)), "somebody wrote since");
+        memory.doubt();
+        assert!(!memory.fresh(&rollout("7"), at(5_010)));
+    }
 }

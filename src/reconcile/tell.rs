@@ -42,7 +42,7 @@ pub(super) async fn store(
     let refresh = due && old.is_none_or(|old| *old != status);
     if (says_new || refresh) && !seen.deleting {
         let stored = store_status(desk, rollout, &status).await?;
-        memory.rollout = Some(stored);
+        memory.wrote(stored, now);
         memory.written = Some(now);
         for record in &decision.records {
             telemetry::decided(&seen.namespace, &seen.name, &outbox::key(&seen.uid, record), record);

@@ -90,6 +90,9 @@ pub struct Original {
     pub mirrorless: bool,
 }
 
+/// Epochs are counted up by one: this is a thousand changes a second for many thousand years.
+const MAX_EPOCH: i64 = 1 << 53;
+
 /// All claims of a VirtualService, by route key. Entries that cannot be read are kept as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claims {
@@ -103,9 +106,11 @@ impl Claims {
         Self { entries }
     }
 
-    /// The claim on a route.
+    /// The claim on a route. One with an epoch that nobody can have counted to is not ours: it cannot be read.
     pub fn get(&self, key: &str) -> Option<Claim> {
-        self.entries.get(key).and_then(|value| serde_json::from_value(value.clone()).ok())
+        let claim: Claim = self.entries.get(key).and_then(|value| serde_json::from_value(value.clone()).ok())?;
+        let epochs = [Some(claim.epoch), claim.latch.as_ref().map(|latch| latch.epoch)];
+        epochs.into_iter().flatten().all(|epoch| (0..MAX_EPOCH).contains(&epoch)).then_some(claim)
     }
 
     /// A claim whose route nobody finds any more, on entries like these, becomes this route's: the route was renamed, or got a name.

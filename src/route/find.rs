@@ -29,6 +29,8 @@ pub struct View {
     pub name: Option<String>,
     /// It had the name in `key` when we wrote it last, and was found by our claim and its destinations.
     pub renamed: bool,
+    /// Other routes that fit as well, by name: this one was found by the claim on it.
+    pub rivals: Option<String>,
     /// Host of every destination, as written.
     pub host: String,
     /// Port of the destinations, as written.
@@ -229,7 +231,7 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
     let mut claims = Claims::parse(annotation.as_deref());
     let keys: Vec<String> = fitting.iter().map(|(_, fitting)| fitting.key()).collect();
-    let mut renamed = false;
+    let (mut renamed, mut rivals) = (false, None);
     let chosen: Vec<_> = match wanted {
         Some(wanted) => {
             let named = routes.iter().filter(|route| route["name"] == wanted).count();
@@ -257,13 +259,19 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
             }
             chosen
         }
-        None => fitting,
+        None => {
+            let (ours, others): (Vec<_>, Vec<_>) = fitting.into_iter().partition(|(_, fitting)| claims.get(&fitting.key()).is_some());
+            if ours.len() == 1 && !others.is_empty() {
+                rivals = Some(names_of(&others));
+                ours
+            } else {
+                ours.into_iter().chain(others).collect()
+            }
+        }
     };
     let count = chosen.len();
     if count > 1 {
-        let names = chosen.iter().map(|(index, fitting)| fitting.name.clone().unwrap_or_else(|| format!("http[{index}] without a name")));
-        let names = names.collect::<Vec<_>>().join(", ");
-        return Err(RouteFault::Ambiguous { virtual_service: name, count, names });
+        return Err(RouteFault::Ambiguous { virtual_service: name, count, names: names_of(&chosen) });
     }
     let Some((index, fitting)) = chosen.into_iter().next() else {
         if let Some(route) = routes.iter().find(|route| !route["delegate"].is_null()) {
@@ -292,6 +300,7 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         key,
         name: fitting.name,
         renamed,
+        rivals,
         host: fitting.host,
         port: fitting.port,
         entries: fitting.entries,
@@ -301,6 +310,11 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         appliers: appliers(metadata),
         virtual_service: name,
     })
+}
+
+fn names_of(routes: &[(usize, Fitting)]) -> String {
+    let name = |(index, fitting): &(usize, Fitting)| fitting.name.clone().unwrap_or_else(|| format!("http[{index}] without a name"));
+    routes.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// Names of the other http, tcp and tls routes of this object that lead to one of the subsets: traffic there goes around the weights.

@@ -428,3 +428,15 @@ fn a_route_that_delegates_is_told_with_where_its_weights_are() {
         assert!(fault.to_string().contains("leaves it to VirtualService risk/fraud-routes"), "{fault}");
     }
 }
+
+#[test]
+fn a_claim_with_an_epoch_that_no_controller_wrote_is_no_claim() {
+    for epoch in [-1, i64::MAX, 1 << 60] {
+        let claim = json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": epoch, "subset": "v2", "revision": "x", "weight": 5}});
+        assert_eq!(super::claim::Claims::parse(Some(&claim.to_string())).get("primary"), None, "{epoch}");
+    }
+    let latch = json!({"revision": "x", "subset": "v2", "epoch": i64::MAX, "outcome": "Aborted", "reason": "Aborted", "message": ""});
+    let claim =
+        json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": 5, "subset": "v2", "revision": "x", "weight": 5, "latch": latch}});
+    assert_eq!(super::claim::Claims::parse(Some(&claim.to_string())).get("primary"), None);
+}

@@ -92,7 +92,9 @@ impl Cluster {
     /// Pods of a version that are not being deleted.
     pub fn pods(&self, version: &str) -> Vec<Arc<Value>> {
         let mut pods = self.objects.list("pods", &self.namespace);
-        pods.retain(|p| text(p, "/metadata/labels/version") == version && p.pointer("/metadata/deletionTimestamp").is_none());
+        let is = |pod: &Value, label: &str, value: &str| pod.pointer(label).and_then(Value::as_str) == Some(value);
+        pods.retain(|p| is(p, "/metadata/labels/app", &self.app) && is(p, "/metadata/labels/version", version));
+        pods.retain(|p| p.pointer("/metadata/deletionTimestamp").is_none());
         pods
     }
 

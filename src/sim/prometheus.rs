@@ -52,6 +52,8 @@ pub enum Mode {
 pub struct Asked {
     /// When.
     pub at: Timestamp,
+    /// When the answer was ready; `None` while it is not.
+    pub answered: Option<Timestamp>,
     /// The query.
     pub query: String,
     /// The parameter `time`, as sent.
@@ -146,8 +148,18 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
             }
             let (query, time) = (asked.remove("query").unwrap_or_default(), asked.remove("time"));
             let at = shared.clock.now();
-            shared.control(|(_, log)| log.push(Asked { at, query: query.clone(), time: time.clone() }));
-            answer(&shared, mode, &query, time.as_deref())
+            let number = shared.control(|(_, log)| {
+                log.push(Asked { at, answered: None, query: query.clone(), time: time.clone() });
+                log.len() - 1
+            });
+            let response = answer(&shared, mode, &query, time.as_deref());
+            let now = shared.clock.now();
+            shared.control(|(_, log)| {
+                if let Some(asked) = log.get_mut(number) {
+                    asked.answered = Some(now);
+                }
+            });
+            response
         }
         _ => text(404, "text/plain; charset=utf-8", "404 page not found\n".into()),
     }

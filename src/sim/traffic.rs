@@ -205,6 +205,9 @@ impl Traffic {
             self.requests(index, seconds, now);
         }
         self.last = now;
+        for counters in self.pods.values_mut() {
+            counters.model.memory = self.behaviours.get(&counters.identity.version).and_then(|behaviour| behaviour.memory);
+        }
         self.scrape(database, now);
     }
 
@@ -309,8 +312,10 @@ impl Traffic {
             return;
         }
         let namespace = self.config.watched.namespace.clone();
-        let found: BTreeMap<String, PodIdentity> =
-            store.read(|t| t.list("pods", Some(&namespace))).iter().filter_map(|p| identity(p)).collect();
+        let app = self.config.watched.service.as_str();
+        let pods = store.read(|t| t.list("pods", Some(&namespace)));
+        let own = pods.iter().filter(|p| p.pointer("/metadata/labels/app").and_then(Value::as_str) == Some(app));
+        let found: BTreeMap<String, PodIdentity> = own.filter_map(|p| identity(p)).collect();
         let gone: Vec<String> =
             self.pods.iter().filter(|(name, c)| found.get(*name) != Some(&c.identity)).map(|(name, _)| name.clone()).collect();
         for name in gone {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::State;
+use super::{State, is_running};
 use crate::api::names::{condition, reason};
-use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus};
+use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus, Verdict};
 use crate::observe::{Look, Observation};
 use crate::plan::Share;
 
@@ -34,13 +34,6 @@ pub fn project(
     now: Timestamp,
 ) -> RolloutStatus {
     let look = seen.look.as_ref().filter(|look| state.run.as_ref().is_some_and(|run| run.key() == look.key));
-    let shown = look.map(|look| (look.judgement.verdict, look.judgement.metrics.clone()));
-    let kept = old.map(|old| (old.verdict, old.evidence.clone()));
-    let (verdict, evidence) = match (shown, kept) {
-        (Some((verdict, evidence)), _) => (Some(verdict), evidence),
-        (None, Some((verdict, evidence))) => (verdict, evidence),
-        (None, None) => (None, Vec::new()),
-    };
     let step = state.run.as_ref().map(|run| StepStatus {
         index: run.step.and_then(|step| i32::try_from(step).ok()).unwrap_or(-1),
         name: run.present().map_or_else(|| "-".to_owned(), |step| step.name.clone()),
@@ -51,7 +44,18 @@ pub fn project(
         hold_seconds: run.present().map_or(0, |step| i64::try_from(step.hold.as_secs()).unwrap_or(i64::MAX)),
         windows: look.map_or(0, |look| i32::try_from(look.judgement.windows).unwrap_or(i32::MAX)),
     });
-    RolloutStatus {
+    let same_step = |old: &RolloutStatus| {
+        let place = |step: &Option<StepStatus>| step.as_ref().map(|step| (step.index, step.weight));
+        state.run.is_none() || place(&old.step) == place(&step)
+    };
+    let (verdict, evidence) = match (look, old) {
+        (Some(look), _) => (Some(look.judgement.verdict), look.judgement.metrics.clone()),
+        // A restart goes on with what was said; of a new step nothing is known before its first look.
+        (None, Some(old)) if same_step(old) => (old.verdict, old.evidence.clone()),
+        (None, Some(old)) => (Some(Verdict::Inconclusive), old.evidence.clone()),
+        (None, None) => (None, Vec::new()),
+    };
+    super::bound::bounded(RolloutStatus {
         observed_generation: Some(seen.generation),
         phase: Some(stance.phase),
         verdict,
@@ -65,9 +69,10 @@ pub fn project(
         refused: state.refused.clone(),
         history: state.history.clone(),
         handled: state.handled.clone(),
+        rejected: state.rejected.clone(),
         outbox,
         conditions: conditions(state, stance, seen, look, old, now),
-    }
+    })
 }
 
 /// A share in words, where a weight does not say it all.
@@ -106,7 +111,7 @@ fn conditions(
         }
         match look.and_then(|look| look.judgement.infeasible.clone()) {
             Some(text) => rows.push((condition::FEASIBLE, false, reason::TRAFFIC_TOO_LOW, text)),
-            None if look.is_some() => {
+            None if look.is_some_and(|look| look.problem.is_none() && look.judgement.windows > 0) => {
                 rows.push((condition::FEASIBLE, true, reason::AS_PLANNED, "the traffic is enough for the plan".to_owned()));
             }
             None => {}
@@ -139,7 +144,8 @@ fn conditions(
     made
 }
 
-/// Whether two statuses say the same, numbers that change at every look left out.
+/// Whether two statuses say the same. Left out is what rides on the next write: numbers and verdict, which change at every look, and,
+/// while a rollout is under way, which alerts were delivered.
 pub fn same_but_for_time(one: &RolloutStatus, other: &RolloutStatus) -> bool {
     plain(one) == plain(other)
 }
@@ -147,8 +153,13 @@ pub fn same_but_for_time(one: &RolloutStatus, other: &RolloutStatus) -> bool {
 /// As the API server keeps it: times in whole seconds, numbers without their point.
 fn plain(status: &RolloutStatus) -> serde_json::Value {
     let mut status = status.clone();
-    status.evidence = Vec::new();
-    for condition in &mut status.conditions {
+    (status.verdict, status.evidence) = (None, Vec::new());
+    let running = is_running(&status);
+    if running {
+        status.outbox = Vec::new();
+    }
+    // What is said of a rollout under way has times and counts in it. What is said before and after one must not grow old.
+    for condition in status.conditions.iter_mut().filter(|condition| running && condition.type_ != condition::TRAFFIC_PROGRAMMED) {
         condition.message = String::new();
     }
     if let Some(step) = &mut status.step {
@@ -180,7 +191,8 @@ fn as_floats(value: &mut serde_json::Value) {
 #[cfg(test)]
 mod tests {
     use super::{RolloutStatus, same_but_for_time};
-    use crate::api::StepStatus;
+    use crate::api::{OutboxEntry, StepStatus, Verdict};
+    use crate::tell::text::tests::promoted;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
@@ -191,6 +203,20 @@ mod tests {
         assert!(same_but_for_time(&ours, &stored));
         let later = RolloutStatus { step: Some(step("2026-01-02T03:04:06Z")), ..RolloutStatus::default() };
         assert!(!same_but_for_time(&ours, &later));
+    }
+
+    #[test]
+    fn another_text_is_news_unless_it_only_counts_on() {
+        let with = |run, type_: &str, message: &str| {
+            let condition = json!({"type": type_, "status": "False", "reason": "RouteNotFound", "message": message,
+                                   "lastTransitionTime": "2026-01-02T03:04:05Z"});
+            let conditions = vec![serde_json::from_value(condition).unwrap()];
+            RolloutStatus { checkpoint: Some(json!({ "run": run })), conditions, ..RolloutStatus::default() }
+        };
+        let same = |run: serde_json::Value, type_| same_but_for_time(&with(run.clone(), type_, "it has a"), &with(run, type_, "it has b"));
+        assert!(!same(json!(null), "Stalled"), "nothing else will ever write it");
+        assert!(same(json!({}), "Stalled"));
+        assert!(!same(json!({}), "TrafficProgrammed"));
     }
 
     fn step(since: &str) -> StepStatus {
@@ -205,5 +231,23 @@ mod tests {
         let theirs = with(json!({ "run": { "plan": { "margins": [1, 0.5], "steps": 4 } } }));
         assert!(same_but_for_time(&ours, &theirs));
         assert!(!same_but_for_time(&ours, &with(json!({ "run": { "plan": { "margins": [1.5, 0.5], "steps": 4 } } }))));
+    }
+
+    #[test]
+    fn verdict_and_delivered_alerts_ride_on_the_next_write_while_a_rollout_is_under_way() {
+        let with = |run: serde_json::Value, verdict, outbox| RolloutStatus {
+            verdict: Some(verdict),
+            checkpoint: Some(json!({ "run": run })),
+            outbox,
+            ..RolloutStatus::default()
+        };
+        let entry = || vec![OutboxEntry { key: "k".into(), sinks: vec!["default".into()], record: promoted(), attempts: 0, error: None }];
+        let (run, none) = (json!({"weight": 5}), json!(null));
+        let before = with(run.clone(), Verdict::Inconclusive, entry());
+        assert!(same_but_for_time(&before, &with(run, Verdict::Pass, Vec::new())));
+        assert!(
+            !same_but_for_time(&with(none.clone(), Verdict::Pass, entry()), &with(none, Verdict::Pass, Vec::new())),
+            "at rest no other write comes"
+        );
     }
 }

@@ -105,6 +105,7 @@ pub fn reason_of(record: &DecisionRecord) -> &str {
         (Outcome::Aborted, _) => "AbortedByUser",
         (Outcome::Resumed, _) => "Resumed",
         (Outcome::Retried, _) => "Retried",
+        (Outcome::Edited, reason) => reason,
         (Outcome::CommandRefused, _) => "CommandRefused",
         (_, reason::MANUAL_OVERRIDE | reason::CONTENDED | reason::SHARE_RAISED | reason::DRIFTED) => "RouteEdited",
         (Outcome::Paused, reason::APPROVAL_REQUIRED) => "ApprovalRequired",

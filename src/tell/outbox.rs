@@ -61,6 +61,7 @@ pub fn class(record: &DecisionRecord) -> Option<Class> {
             ("RolloutMetricsMissing", Warning)
         }
         (Outcome::Held, reason::BYPASS | reason::SHARE_MISMATCH) => ("RolloutShareMismatch", Warning),
+        (Outcome::Held | Outcome::Lowered, reason::GLOBAL_INCIDENT) => ("RolloutGlobalIncident", Warning),
         (Outcome::Held, reason::DEADLINE | reason::HOLD_LIMIT | reason::CANARY_CAPACITY) => ("RolloutNeedsPerson", Warning),
         _ => return None,
     };

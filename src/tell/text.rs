@@ -19,7 +19,7 @@ const TITLE_MAX: usize = 200;
 pub struct Text {
     /// `Rolled back: ml/fraud v3 (7d9c4b6f5) at 5 %`.
     pub title: String,
-    /// Label and line, in the order in which they are shown: What, Why, Also, Impact, Action, Next, By. Those without content are absent.
+    /// Label and line, in the order in which they are shown: What, Why, Effect, Also, Impact, Action, Next, By. Those without content are absent.
     pub lines: Vec<(&'static str, String)>,
     severity: Severity,
 }
@@ -56,6 +56,7 @@ impl Text {
             }
             None => line("Why", record.message.clone()),
         }
+        line("Effect", deciding.map(effect).unwrap_or_default());
         line("Also", others.iter().map(|m| metric_line(m)).collect::<Vec<_>>().join(" · "));
         line("Impact", record.exposure.as_ref().map(impact).unwrap_or_default());
         line("Action", action(record));
@@ -100,6 +101,7 @@ impl Text {
         for (label, text) in &self.lines {
             note.push_str(match *label {
                 "Why" | "What" => ". ",
+                "Effect" => "; ",
                 "Also" => "; also ",
                 "Impact" => ". Impact: ",
                 "Action" => ". Done: ",
@@ -136,6 +138,7 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Restored, _) => "Canary share restored",
         (Outcome::CommandRefused, _) => "Command refused",
         (Outcome::Retried, _) => "May be tried again",
+        (Outcome::Edited, _) => "Manifest edited",
         (Outcome::Paused, reason::APPROVAL_REQUIRED) => "Waiting for approval",
         (Outcome::Paused, reason::MANUAL_OVERRIDE) => "Paused, canary share lowered by hand",
         (Outcome::Paused, reason::CONTENDED) => "Paused, another applier writes the weights",
@@ -145,6 +148,7 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Held, reason::METRICS_UNAVAILABLE) => "Holding, metrics are missing",
         (Outcome::Held, reason::DEADLINE) => "Holding past the deadline",
         (Outcome::Held, reason::HOLD_LIMIT) => "Holding, a limit was crossed",
+        (Outcome::Held, reason::GLOBAL_INCIDENT) => "Holding, stable itself is degraded",
         (Outcome::Held, _) => "Holding",
     }
 }
@@ -152,10 +156,10 @@ fn headline(record: &DecisionRecord) -> &'static str {
 /// The metric that decided, if metrics did, and the others.
 fn split(record: &DecisionRecord) -> (Option<&MetricEvidence>, Vec<&MetricEvidence>) {
     let judged = matches!(record.reason.as_str(), reason::ANALYSIS_FAILED | reason::HOLD_LIMIT);
-    match record.why.split_first() {
-        Some((first, rest)) if judged => (Some(first), rest.iter().collect()),
-        _ => (None, record.why.iter().collect()),
-    }
+    // What decides nothing has no place in an alert.
+    let mut metrics = record.why.iter().filter(|metric| !metric.advisory);
+    let deciding = if judged { metrics.next() } else { None };
+    (deciding, metrics.collect())
 }
 
 fn metric_line(metric: &MetricEvidence) -> String {
@@ -169,6 +173,11 @@ fn metric_line(metric: &MetricEvidence) -> String {
     } else {
         format!("{}: {}{verdict}", metric.metric, metric.message)
     }
+}
+
+/// The difference that decided, with its interval.
+fn effect(metric: &MetricEvidence) -> String {
+    metric.effect.as_ref().map_or_else(String::new, |effect| effect.text.clone())
 }
 
 fn impact(exposure: &Exposure) -> String {

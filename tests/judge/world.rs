@@ -1,101 +1,135 @@
 //! Simulated rollouts through [`Evidence`]: what the statistics promise, measured.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the world of tests and a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "the world of tests and of benches, none of which uses all of it"
+)]
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand_distr::{Binomial, Distribution, Poisson};
 
 use haldane::api::Verdict;
-use haldane::counts::{Counts, History, Sample, Window};
+use haldane::counts::{History, Sample, Window};
 use haldane::judge::{Evidence, StepTerms};
 use haldane::plan::{DriftSource, Metric, MetricKind, Share};
 
-pub const BOUNDS: [f64; 14] = [0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0];
-pub const MIX: [f64; 5] = [0.50, 0.25, 0.15, 0.07, 0.03];
+#[path = "noise.rs"]
+pub mod noise;
+pub use noise::{Arm, Noise, Version};
 
-/// What one version does: error rate, latency (lognormal, p99 four times p50), classes.
-#[derive(Clone)]
-pub struct Version {
-    pub errors: f64,
-    pub p50: f64,
-    pub added_ms: f64,
-    pub mix: Vec<f64>,
-}
+pub const MIX: [f64; 5] = [0.50, 0.25, 0.15, 0.07, 0.03];
 
 pub fn healthy() -> Version {
     Version { errors: 0.001, p50: 100.0, added_ms: 0.0, mix: MIX.to_vec() }
+}
+
+/// Something that happens to both arms between two windows of the rollout, from 0.
+#[derive(Clone, Debug)]
+pub struct Common {
+    pub from: f64,
+    pub to: f64,
+    /// Error rate of both arms meanwhile.
+    pub errors: f64,
+    /// Factor of latency.
+    pub latency: f64,
+    /// Points of the first class that go to the second one.
+    pub mix: f64,
+    /// It grows from nothing at `from` to the whole at `to`.
+    pub ramp: bool,
+    /// The canary's counts show it so many windows earlier.
+    pub skew: f64,
+}
+
+impl Common {
+    /// 10 % errors and half as slow again, from minute 8 to 12 in windows of 30 s.
+    pub fn incident() -> Self {
+        Self { from: 16.0, to: 24.0, errors: 0.10, latency: 1.5, mix: 0.0, ramp: false, skew: 0.0 }
+    }
+
+    /// Errors from 0.3 to 0.9 %, 20 % slower and ten points of another mix, over 45 minutes.
+    pub fn diurnal() -> Self {
+        Self { from: 0.0, to: 90.0, errors: 0.009, latency: 1.2, mix: 0.10, ramp: true, skew: 0.0 }
+    }
+
+    /// What is left of `version` in a window.
+    fn over(&self, version: &Version, at: f64, skew: f64) -> Version {
+        let inside = |from: f64, to: f64| ((at + 1.0 + skew).min(to) - (at + skew).max(from)).clamp(0.0, 1.0);
+        let part = if self.ramp { ((at + 0.5 - self.from) / (self.to - self.from)).clamp(0.0, 1.0) } else { inside(self.from, self.to) };
+        let mut version = version.clone();
+        version.errors += part * (self.errors - version.errors).max(0.0);
+        version.p50 *= 1.0 + part * (self.latency - 1.0);
+        version.mix[0] -= part * self.mix;
+        version.mix[1] += part * self.mix;
+        version
+    }
 }
 
 #[derive(Clone)]
 pub struct World {
     pub rps: f64,
     pub interval: f64,
+    /// Windows of stable before the rollout.
     pub history: usize,
-    /// Stable pods in the history; 0: they cannot be told apart.
+    /// Stable pods; 0: they cannot be told apart.
     pub pods: usize,
+    /// Canary pods at each of the three steps.
+    pub canary_pods: [usize; 3],
+    /// Windows of the hold.
     pub hold: u32,
     pub stable: Version,
     pub canary: Version,
+    /// The canary is like stable before this window.
+    pub onset: u32,
+    pub noise: Noise,
+    pub common: Vec<Common>,
     pub metrics: Vec<Metric>,
 }
 
 pub fn errors() -> Metric {
-    Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } }
+    Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })
 }
 
 pub fn latency() -> Metric {
-    Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.10 } }
+    Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 })
+}
+
+fn source() -> DriftSource {
+    DriftSource::Counter { metric: "model_prediction_class_total".into(), class: "class".into() }
 }
 
 pub fn drift() -> Metric {
-    let source = DriftSource::Counter { metric: "model_prediction_class_total".into(), class: "class".into() };
-    Metric { name: "drift".into(), kind: MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 } }
+    Metric::new("drift", MetricKind::Drift { source: source(), hold: 0.05, rollback: 0.15, pass: 0.10 })
+}
+
+/// The three metrics with fail margins of nothing.
+pub fn strict() -> Vec<Metric> {
+    vec![
+        Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.0, absolute: 0.0, pass: 0.002 }),
+        Metric::new("latency", MetricKind::Latency { stretch: 0.0, pass: 0.10 }),
+        Metric::new("drift", MetricKind::Drift { source: source(), hold: 0.05, rollback: 0.0, pass: 0.10 }),
+    ]
 }
 
 pub fn world(rps: f64, interval: f64, history: usize, hold: u32) -> World {
-    World { rps, interval, history, pods: 3, hold, stable: healthy(), canary: healthy(), metrics: vec![errors(), latency(), drift()] }
-}
-
-pub fn draw(rng: &mut SmallRng, n: u64, p: f64) -> u64 {
-    Binomial::new(n, p.clamp(0.0, 1.0)).unwrap().sample(rng)
-}
-
-pub fn above(version: &Version, bound: f64) -> f64 {
-    let bound = bound - version.added_ms;
-    if bound <= 0.0 {
-        1.0
-    } else {
-        0.5 * statrs::function::erf::erfc((bound / version.p50).ln() / (4f64.ln() / 2.326) / std::f64::consts::SQRT_2)
+    World {
+        rps,
+        interval,
+        history,
+        pods: 3,
+        canary_pods: [1; 3],
+        hold,
+        stable: healthy(),
+        canary: healthy(),
+        onset: 0,
+        noise: Noise::default(),
+        common: Vec::new(),
+        metrics: vec![errors(), latency(), drift()],
     }
-}
-
-/// A sample with the given expected number of requests.
-pub fn sample(rng: &mut SmallRng, version: &Version, mean: f64) -> Sample {
-    let n = if mean > 0.0 { Poisson::new(mean).unwrap().sample(rng) as u64 } else { 0 };
-    let bad = draw(rng, n, version.errors);
-    let (mut left, mut share, mut counts) = (n, 1.0, Vec::new());
-    for bound in BOUNDS {
-        let next = above(version, bound);
-        left = draw(rng, left, if share > 0.0 { next / share } else { 0.0 });
-        counts.push(left);
-        share = next;
-    }
-    let (mut rest, mut mass, mut classes) = (n, 1.0, BTreeMap::new());
-    for (at, p) in version.mix.iter().enumerate() {
-        let count = draw(rng, rest, if mass > 0.0 { p / mass } else { 0.0 });
-        classes.insert(format!("class-{at}"), count);
-        rest -= count;
-        mass -= p;
-    }
-    BTreeMap::from([
-        ("errorRate".into(), Counts::Events { total: n, bad }),
-        ("latency".into(), Counts::Histogram { bounds: BOUNDS.to_vec(), above: counts, total: n }),
-        ("drift".into(), Counts::Classes(classes)),
-    ])
 }
 
 pub fn steps(hold: u32) -> Vec<StepTerms> {
@@ -107,52 +141,89 @@ pub fn steps(hold: u32) -> Vec<StepTerms> {
 }
 
 /// How a rollout went: windows in each step until it passed with its hold over; the window (of all) in which it failed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Run {
     pub passed: Vec<u32>,
     pub failed: Option<u32>,
     pub held: bool,
-    by: String,
+    /// The metric that failed it.
+    pub by: String,
 }
 
-pub fn window(world: &World, rng: &mut SmallRng, at: u32, weight: f64) -> Window {
-    let requests = world.rps * world.interval;
-    let time = |k: u32| Timestamp::from_millisecond(1_700_000_000_000 + (f64::from(k) * world.interval * 1000.0) as i64).unwrap();
-    Window {
-        start: time(at),
-        end: time(at + 1),
-        weight,
-        stable: sample(rng, &world.stable, requests * (1.0 - weight)),
-        canary: sample(rng, &world.canary, requests * weight),
-        stable_pods: 3,
-        canary_pods: 1,
+impl Run {
+    pub fn promoted(&self) -> bool {
+        self.failed.is_none() && self.passed.len() == 3
     }
 }
 
+/// The two arms of a rollout under way.
+pub struct Arms {
+    pub stable: Arm,
+    pub canary: Arm,
+}
+
+impl Arms {
+    pub fn new(world: &World, rng: &mut SmallRng) -> Self {
+        let stable = Arm::new(world.pods.max(1), &world.noise, rng);
+        let canary = Arm::new(*world.canary_pods.iter().max().unwrap(), &world.noise, rng);
+        Self { stable, canary }
+    }
+
+    /// One window of both.
+    pub fn window(&mut self, world: &World, rng: &mut SmallRng, at: u32, weight: f64) -> Window {
+        let requests = world.rps * world.interval;
+        let time = |k: u32| Timestamp::from_millisecond(1_700_000_000_000 + (f64::from(k) * world.interval * 1000.0) as i64).unwrap();
+        let canary = if at < world.onset { &world.stable } else { &world.canary };
+        let now = |version: &Version, early: bool| {
+            let over = |version: Version, common: &Common| common.over(&version, f64::from(at), if early { common.skew } else { 0.0 });
+            world.common.iter().fold(version.clone(), over)
+        };
+        let pods = world.canary_pods[if weight < 0.1 { 0 } else { usize::from(weight >= 0.35) + 1 }];
+        let stable = self.stable.window(&now(&world.stable, false), &world.noise, requests * (1.0 - weight), world.pods.max(1), rng);
+        let canary = self.canary.window(&now(canary, true), &world.noise, requests * weight, pods, rng);
+        Window { start: time(at), end: time(at + 1), weight, stable: sum(stable), canary: sum(canary), stable_pods: 3, canary_pods: 1 }
+    }
+}
+
+fn sum(pods: Vec<Sample>) -> Sample {
+    pods.into_iter().reduce(noise::add).unwrap_or_default()
+}
+
+pub fn window(world: &World, rng: &mut SmallRng, at: u32, weight: f64) -> Window {
+    Arms::new(world, rng).window(world, rng, at, weight)
+}
+
 pub fn begin(world: &World, rng: &mut SmallRng) -> Evidence {
+    let mut stable = Arm::new(world.pods.max(1), &world.noise, rng);
+    begin_with(world, &mut stable, rng)
+}
+
+fn begin_with(world: &World, stable: &mut Arm, rng: &mut SmallRng) -> Evidence {
     let mut evidence = Evidence::new(&world.metrics, world.interval);
     let several = world.pods.max(1);
-    let pod = |rng: &mut SmallRng, at: usize| {
-        let name = if world.pods == 0 { String::new() } else { format!("pod-{at}") };
-        (name, sample(rng, &world.stable, world.rps * world.interval / several as f64))
+    let mut window = || -> BTreeMap<String, Sample> {
+        let pods = stable.window(&world.stable, &world.noise, world.rps * world.interval, several, rng);
+        let name = |at: usize| if world.pods == 0 { String::new() } else { format!("pod-{at}") };
+        pods.into_iter().enumerate().map(|(at, sample)| (name(at), sample)).collect()
     };
-    let windows = (0..world.history).map(|_| (0..several).map(|at| pod(rng, at)).collect()).collect();
+    let windows = (0..world.history).map(|_| window()).collect();
     let history = History { interval_seconds: world.interval, windows, by_pod: world.pods > 0 };
-    evidence.calibrate(&world.metrics, &history, &steps(world.hold), 1);
+    evidence.calibrate(&world.metrics, &history, &steps(world.hold), world.canary_pods[0] as u32);
     evidence
 }
 
 /// At most `deadline` windows a step.
 pub fn rollout(world: &World, seed: u64, deadline: u32) -> Run {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let mut evidence = begin(world, &mut rng);
+    let mut arms = Arms::new(world, &mut rng);
+    let mut evidence = begin_with(world, &mut arms.stable, &mut rng);
     let mut run = Run::default();
     let mut at = 0;
     for step in steps(world.hold) {
         evidence.begin_step(&world.metrics, &step);
         let mut passed = false;
         for k in 1..=(if step.weight < 1.0 { deadline } else { world.hold }) {
-            let window = window(world, &mut rng, at, step.weight);
+            let window = arms.window(world, &mut rng, at, step.weight);
             at += 1;
             evidence.add(&world.metrics, &step, &window);
             let judgement = evidence.judge(&world.metrics, &step);
@@ -170,6 +241,28 @@ pub fn rollout(world: &World, seed: u64, deadline: u32) -> Run {
         }
         if !passed && step.weight < 1.0 {
             return run;
+        }
+    }
+    run
+}
+
+/// A rollout whose steps last as long as their holds, whatever is proved: the window in which it failed, and the metric.
+pub fn scheduled(world: &World, seed: u64) -> Run {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut arms = Arms::new(world, &mut rng);
+    let mut evidence = begin_with(world, &mut arms.stable, &mut rng);
+    let mut run = Run::default();
+    for (index, step) in steps(world.hold).iter().enumerate().take(3) {
+        evidence.begin_step(&world.metrics, step);
+        for k in 0..world.hold {
+            let at = index as u32 * world.hold + k;
+            evidence.add(&world.metrics, step, &arms.window(world, &mut rng, at, step.weight));
+            let judgement = evidence.judge(&world.metrics, step);
+            run.held |= judgement.hold_limit;
+            if judgement.verdict == Verdict::Fail {
+                (run.failed, run.by) = (Some(at + 1), judgement.metrics[0].metric.clone());
+                return run;
+            }
         }
     }
     run

@@ -129,6 +129,33 @@ async fn a_crash_before_any_write_loses_no_rollback() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_raise_that_another_process_decided_is_made_on_a_fresh_read_of_the_rollout() {
+    let mut stage = Stage::set(37).await;
+    let hang = Rule::on(Verb::Patch, "virtualservices.networking.istio.io", Fault::Hang).agent("replica-1");
+    let mut struck = stage.world.api().faults().add(hang);
+    stage.control(false);
+    stage.world.deploy("v2", better());
+    stage.apply("v2").await;
+    struck.struck(1).await;
+    stage.kill();
+    stage.control(false);
+    stage.until("at 5 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 5)).await;
+    let log = stage.world.api().faults().log();
+    let by = |name: &str| -> Vec<(&'static str, String)> {
+        let own = log.iter().filter(|r| r.user_agent == name && (r.verb == Verb::Get || r.verb.writes()));
+        own.map(|r| (r.verb.as_str(), format!("{}/{}", r.resource.split('.').next().unwrap(), r.subresource))).collect()
+    };
+    let raise = [("get", "virtualservices/".to_owned()), ("patch", "virtualservices/".to_owned())];
+    let mut first = by("replica-1");
+    first.retain(|(_, resource)| resource != "events/");
+    assert!(
+        first.ends_with(&raise) && !first.contains(&("get", "rollouts/".to_owned())),
+        "the answer to its own write was newer: {first:?}"
+    );
+    assert_eq!(by("replica-2")[..3], [[("get", "rollouts/".to_owned())].as_slice(), &raise].concat()[..], "nothing else comes before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_replicas_one_acts_and_the_other_takes_over() {
     let mut stage = Stage::set(36).await;
     stage.control(true);

@@ -25,7 +25,7 @@ async fn a_healthy_version_goes_up_step_by_step_and_is_promoted() {
     let routes = counts.get(&("patch", "virtualservices.networking.istio.io".to_owned()));
     assert_eq!(routes, Some(&4), "one write to the route for each step");
     let asked = requests(&stage);
-    assert!(asked <= 45, "{asked} requests: {counts:?}");
+    assert!(asked <= 32, "{asked} requests, two of them the user's: {counts:?}");
     stage.seconds(600).await;
     assert_eq!(requests(&stage), asked, "nothing is asked at rest");
 }
@@ -75,7 +75,11 @@ async fn is_taken_back(seed: u64, behaviour: Behaviour, because: &str) {
     stage.apply("v2").await;
     let status = stage.until_phase("v2", Phase::RolledBack).await;
     assert_eq!(stage.weights_of("v2"), [0, 5, 0]);
-    assert_eq!(status.decision.unwrap().why[0].metric, because);
+    let decision = status.decision.unwrap();
+    assert_eq!(decision.why[0].metric, because);
+    // Predictions and requests are counted by different programs, a scrape apart.
+    let (judged, touched) = (decision.why[0].canary.as_ref().unwrap().n, decision.exposure.unwrap().canary_requests);
+    assert!(10 * touched >= 9 * judged, "{judged} were judged, {touched} touched");
     stage.seconds(5).await;
     let alerts = stage.alerts();
     assert!(alerts.iter().any(|text| text.contains("Rolled back: ml/fraud v2")), "{alerts:?}");

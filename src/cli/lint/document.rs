@@ -11,6 +11,11 @@ use crate::{
 
 /// What is to be said of every Rollout in a file, at that traffic if it is given. Documents of other kinds are passed over.
 pub fn check(file: &str, text: &str, traffic: Option<Traffic>) -> Vec<Report> {
+    rollouts(file, text, traffic).into_iter().map(|(report, _)| report).collect()
+}
+
+/// The same, each with its plan if it has no fault.
+pub(in crate::cli) fn rollouts(file: &str, text: &str, traffic: Option<Traffic>) -> Vec<(Report, Option<Plan>)> {
     let blank = |document, faults| Report {
         file: file.into(),
         document,
@@ -28,7 +33,7 @@ pub fn check(file: &str, text: &str, traffic: Option<Traffic>) -> Vec<Report> {
             let path = location.map_or_else(|| file.to_owned(), |at| format!("line {}, column {}", at.line(), at.column()));
             let message = error.without_snippet().render_with_formatter(&serde_yaml::UserMessageFormatter);
             let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-            return vec![blank(1, vec![Fault::new(path, format!("cannot be read as YAML: {message}"), "")])];
+            return vec![(blank(1, vec![Fault::new(path, format!("cannot be read as YAML: {message}"), "")]), None)];
         }
     };
     let mut reports = Vec::new();
@@ -37,10 +42,10 @@ pub fn check(file: &str, text: &str, traffic: Option<Traffic>) -> Vec<Report> {
             match kind(&object) {
                 Kind::Rollout => {
                     let mut report = blank(i + 1, Vec::new());
-                    rollout(object, traffic, &mut report);
-                    reports.push(report);
+                    let plan = rollout(object, traffic, &mut report);
+                    reports.push((report, plan));
                 }
-                Kind::Unknown(fault) => reports.push(blank(i + 1, vec![fault])),
+                Kind::Unknown(fault) => reports.push((blank(i + 1, vec![fault]), None)),
                 Kind::Other => {}
             }
         }
@@ -80,7 +85,8 @@ fn kind(object: &Value) -> Kind {
     }
 }
 
-fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) {
+fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) -> Option<Plan> {
+    let mut found = None;
     metadata(object.get("metadata").unwrap_or(&Value::Null), report);
     if let Value::Object(fields) = &mut object {
         fields.retain(|name, _| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"));
@@ -99,6 +105,7 @@ fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) {
                 report.warnings.extend(warn::warnings(&plan));
                 report.plan = Some(warn::summary(&plan));
                 report.outlook = traffic.and_then(|traffic| forecast::outlook(&plan, traffic.rps, traffic.error_rate));
+                found = Some(plan);
             }
             Err(Faults(more)) => {
                 // What stands in for a value that cannot be read has neighbours that may be right.
@@ -119,10 +126,12 @@ fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) {
     if !report.faults.is_empty() {
         report.plan = None;
         report.outlook = None;
+        found = None;
     }
     if let Some(words) = report.outlook.as_ref().and_then(|outlook| outlook.infeasible.clone()) {
         report.warnings.push(Fault::new("spec.strategy", words, ""));
     }
+    found
 }
 
 /// Whether a fault at `outer` already speaks of `inner`.

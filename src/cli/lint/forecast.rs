@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    judge::forecast_plan,
+    judge::{Reach, forecast_plan},
     observe::brief::terms,
     plan::{Plan, span},
 };
@@ -20,6 +20,8 @@ pub struct Outlook {
     pub error_rate: f64,
     /// One for each step.
     pub steps: Vec<StepOutlook>,
+    /// What of each metric is found by the end of the plan.
+    pub reach: Vec<Reach>,
     /// Why the plan cannot be decided at this traffic, with the change that would do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub infeasible: Option<String>,
@@ -66,7 +68,7 @@ pub(super) fn outlook(plan: &Plan, rps: f64, error_rate: f64) -> Option<Outlook>
         minutes_to_detect: found.minutes_to_detect,
         slowest: found.slowest,
     });
-    Some(Outlook { rps, error_rate, steps: steps.collect(), infeasible: found.infeasible })
+    Some(Outlook { rps, error_rate, steps: steps.collect(), reach: found.reach, infeasible: found.infeasible })
 }
 
 impl Outlook {
@@ -84,6 +86,10 @@ impl Outlook {
             text += &format!("{name}{words}\n");
         }
         text += "           harm: twice stable's errors, 30 % slower or twice the drift limit, whichever shows last\n";
+        if !self.reach.is_empty() {
+            let reach: Vec<String> = self.reach.iter().map(|reach| format!("{} {}", reach.metric, reach.words)).collect();
+            text += &format!("           found with 90 % by the end of the plan: {}\n", reach.join("; "));
+        }
         text
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    api::OnInconclusive,
-    plan::{Fault, MetricKind, Plan, Step, span},
+    api::{OnInconclusive, ThresholdAction},
+    plan::{Fault, Metric, MetricKind, Plan, Step, span},
 };
 
 /// A step ends after this many used windows at the soonest (design section 2).
@@ -15,14 +15,15 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
     let mut warnings: Vec<Fault> = Vec::new();
     let interval = plan.analysis.interval;
     let soonest = interval * LEAST_WINDOWS;
-    let judged = !plan.analysis.metrics.is_empty();
+    let metrics = &plan.analysis.metrics;
+    let judged = metrics.iter().any(|metric| metric.gate);
     for step in &plan.steps {
         let mut warn =
             |message: String, mend: String| match warnings.iter_mut().find(|other| other.message == message && other.mend == mend) {
                 Some(other) => other.path += &format!(", {}", step.name),
                 None => warnings.push(Fault::new(format!("spec.strategy, step {}", step.name), message, mend)),
             };
-        let gates = judged && plan.analysis.metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        let gates = judged && metrics.iter().any(|metric| step.asks(metric));
         if judged && step.hold < soonest {
             let message =
                 format!("the hold is {}, but a step takes {LEAST_WINDOWS} windows of {} at least", span(step.hold), span(interval));
@@ -36,7 +37,7 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
             warn("without leaves no metric: the hold alone decides".into(), "leave out fewer metrics".into());
         }
         if !judged && step.on_inconclusive != OnInconclusive::Hold {
-            warn("onInconclusive has nothing to decide: there are no metrics".into(), "leave it out".into());
+            warn("onInconclusive has nothing to decide: no metric gates".into(), "leave it out".into());
         }
     }
     if let [step] = plan.steps.as_slice()
@@ -45,14 +46,23 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
         let message = format!("all users see the canary at once, at step {}: there is nothing to compare it with", step.name);
         warnings.push(Fault::new("spec.strategy", message, "put a smaller weight, a match or a mirror before it"));
     }
-    if !judged {
+    if !judged && !metrics.is_empty() {
+        let message = "all have gate: false: they are shown, and the holds alone decide";
+        warnings.push(Fault::new("spec.analysis.metrics", message, "let one of them gate"));
+    } else if !judged {
         let message = "is empty: the canary is not compared with anything, the holds alone decide";
         warnings.push(Fault::new("spec.analysis.metrics", message, "leave the field out for error rate and latency"));
     } else if interval < Duration::from_secs(10) {
         let message = format!("is {}: that needs a scrape every {} or faster", span(interval), span(interval / 2));
         warnings.push(Fault::new("spec.analysis.interval", message, "else the controller raises it to two scrapes"));
     }
-    for (i, metric) in plan.analysis.metrics.iter().enumerate() {
+    for (i, metric) in metrics.iter().enumerate() {
+        if let MetricKind::Threshold { action: ThresholdAction::Rollback, .. } = metric.kind
+            && !metric.gate
+        {
+            let message = "is Rollback, but the metric has gate: false and decides nothing";
+            warnings.push(Fault::new(format!("spec.analysis.metrics[{i}].threshold.action"), message, "leave one of the two out"));
+        }
         if let MetricKind::Drift { hold, rollback, .. } = metric.kind
             && hold > rollback
         {
@@ -70,7 +80,8 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
 pub(super) fn summary(plan: &Plan) -> String {
     let steps = plan.steps.iter().map(word).collect::<Vec<_>>().join(" -> ");
     let soonest: Duration = plan.steps.iter().map(|step| step.hold).sum();
-    let metrics = plan.analysis.metrics.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>().join(", ");
+    let called = |metric: &Metric| if metric.gate { metric.name.clone() } else { format!("{} (shown only)", metric.name) };
+    let metrics = plan.analysis.metrics.iter().map(called).collect::<Vec<_>>().join(", ");
     let metrics = if metrics.is_empty() { "no metrics".into() } else { metrics };
     format!("{} to {}: {steps}; {} at least; {metrics}", plan.virtual_service, plan.subset, span(soonest))
 }

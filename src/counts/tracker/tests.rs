@@ -26,6 +26,7 @@ fn scope() -> Scope {
         pods: BTreeMap::from([("v1-a".to_owned(), pod(Side::Stable, -9000)), ("v2-a".to_owned(), pod(Side::Canary, -9000))]),
         needs_stable: true,
         warm_up: Duration::ZERO,
+        aside: BTreeSet::new(),
     }
 }
 
@@ -58,7 +59,7 @@ fn both_up(at: i64) -> Vec<Series> {
 }
 
 fn errors() -> Vec<Metric> {
-    vec![Metric { name: "errorRate".into(), kind: MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 } }]
+    vec![Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })]
 }
 
 fn events(outcome: &Outcome) -> [(u64, u64); 2] {
@@ -263,6 +264,36 @@ fn a_gateway_that_vanishes_costs_one_window() {
     assert_eq!(events(&tracker.look(&all(90, &["a:1"], 400.0), &scope, t(90))), [(200, 0), (20, 0)]);
 }
 
+#[test]
+fn a_metric_that_does_not_gate_costs_no_window() {
+    let own = |at: i64, labels: &[(&str, &str)], value: f64| {
+        let target = [("pod", "v2-a"), ("instance", "v2:8080"), ("job", "models")];
+        series(&[&target, labels].concat(), &[(at - 1, value)])
+    };
+    let with = |at: i64, k: f64, more: Vec<Series>| {
+        let mut reading = plain(at, 100.0 * k, 10.0 * k);
+        reading.families.push((Family::Total(1), more));
+        reading
+    };
+    let (total, of) = (Family::Total(1), |outcome: &Outcome| match outcome {
+        Outcome::Counted(deltas) => deltas.of.iter().filter(|delta| delta.family == Family::Total(1)).count(),
+        other => panic!("{other:?}"),
+    });
+    let (gating, aside) = (scope(), Scope { aside: BTreeSet::from([total]), ..scope() });
+    for (scope, counted) in [(gating, false), (aside, true)] {
+        let mut tracker = tracker();
+        tracker.look(&with(0, 1.0, vec![own(0, &[("a", "1")], 5.0)]), &scope, t(0));
+        // A series that comes from nowhere, and a second target that counts the same pod.
+        let twice = series(&[("pod", "v2-a"), ("instance", "v2:9090"), ("job", "twice")], &[(29, 7.0)]);
+        let outcome = tracker.look(&with(30, 2.0, vec![own(30, &[("a", "1")], 9.0), twice]), &scope, t(30));
+        assert_eq!(matches!(outcome, Outcome::Counted(_)), counted, "{outcome:?}");
+        if counted {
+            assert_eq!(events(&outcome), [(100, 0), (10, 0)]);
+            assert_eq!(of(&outcome), 0, "what is not known for certain is not counted");
+        }
+    }
+}
+
 fn bucket(version: &str, code: &str, le: &str, at: i64, value: f64) -> Series {
     let mut series = requests(version, code, &[(at - 1, value)]);
     series.labels.insert("le".into(), le.into());
@@ -270,7 +301,7 @@ fn bucket(version: &str, code: &str, le: &str, at: i64, value: f64) -> Series {
 }
 
 fn latency() -> Vec<Metric> {
-    vec![Metric { name: "latency".into(), kind: MetricKind::Latency { stretch: 0.05, pass: 0.1 } }]
+    vec![Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.1 })]
 }
 
 #[test]
@@ -306,15 +337,8 @@ fn drift_is_counted_by_class_for_the_pods_of_each_arm() {
     let class = |pod: &str, class: &str, at: i64, value: f64| {
         series(&[("pod", pod), ("instance", pod), ("job", "models"), ("class", class)], &[(at - 1, value)])
     };
-    let metrics = vec![Metric {
-        name: "drift".into(),
-        kind: MetricKind::Drift {
-            source: DriftSource::Counter { metric: "c".into(), class: "class".into() },
-            hold: 0.05,
-            rollback: 0.15,
-            pass: 0.1,
-        },
-    }];
+    let source = DriftSource::Counter { metric: "c".into(), class: "class".into() };
+    let metrics = vec![Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.1 })];
     let at = |at: i64, k: f64| {
         let all =
             vec![class("v1-a", "cat", at, 9.0 * k), class("v1-a", "dog", at, k), class("v2-a", "cat", at, k), class("x", "cat", at, k)];

@@ -228,3 +228,45 @@ fn zero_means_zero_and_weights_always_sum_to_100() {
         assert_eq!((view.sum(), view.share("v2")), (100, 0));
     }
 }
+
+#[test]
+fn a_version_aborted_while_the_virtual_service_is_gone_stays_refused_when_it_is_restored() {
+    let mut world = World::new();
+    world.reach(20);
+    let mut restored = world.route.clone();
+    world.gone = true;
+    world.say(Verb::Abort, "1");
+    world.settle();
+    assert!(world.records.contains(&(Outcome::Aborted, "Aborted".into())));
+    restored["metadata"].as_object_mut().unwrap().remove("annotations");
+    world.route = restored;
+    world.gone = false;
+    world.by_hand(100, 0);
+    assert_eq!(world.settle().stance.reason, "Refused");
+    assert_eq!(world.share("v2"), 0);
+}
+
+#[test]
+fn a_refused_command_does_not_hide_why_the_traffic_went_back() {
+    let mut world = World::new();
+    world.reach(20);
+    world.verdict = Verdict::Fail;
+    world.settle();
+    world.say(Verb::Abort, "1");
+    world.settle();
+    assert!(world.records.contains(&(Outcome::CommandRefused, "CommandRefused".into())));
+    assert_eq!(world.state.decision.as_ref().unwrap().outcome, Outcome::RolledBack);
+    assert_eq!(world.state.rejected["abort"].id, "1");
+    assert!(world.state.rejected["abort"].message.contains("nothing is being rolled out"));
+}
+
+#[test]
+fn what_was_not_counted_is_not_told_as_nobody() {
+    let mut world = World::new();
+    world.spec["analysis"] = json!({"metrics": []});
+    world.settle();
+    assert_eq!(world.share("v2"), 5);
+    world.say(Verb::Abort, "1");
+    world.settle();
+    assert_eq!(world.state.decision.as_ref().unwrap().exposure, None);
+}

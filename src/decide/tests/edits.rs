@@ -5,6 +5,7 @@ use serde_json::json;
 use super::world::World;
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Verdict};
+use crate::command::Verb;
 use crate::observe::Problem;
 
 #[test]
@@ -176,4 +177,70 @@ fn a_provider_that_is_not_configured_stalls_the_start_and_once_mended_the_new_ma
     world.settle();
     assert_eq!(world.share("v2"), 5);
     assert_eq!(world.state.run.as_ref().unwrap().plan.analysis.prometheus, "default");
+}
+
+#[test]
+fn the_deadline_stands_still_while_spec_paused_is_true() {
+    let mut world = World::new();
+    world.spec["strategy"]["canary"]["onInconclusive"] = json!("Rollback");
+    world.reach(20);
+    world.wait(120);
+    world.spec["paused"] = json!(true);
+    world.settle();
+    world.say(Verb::Pause, "1");
+    world.wait(3600);
+    world.spec["paused"] = json!(false);
+    world.wait(3600);
+    world.say(Verb::Resume, "1");
+    world.settle();
+    assert_eq!(world.wait(300).stance.phase, Phase::Progressing, "420 of 600 s are spent");
+    assert_eq!(world.wait(200).stance.phase, Phase::RolledBack, "620 s");
+}
+
+#[test]
+fn an_edit_that_pauses_is_not_told_as_going_on() {
+    let mut world = World::new();
+    world.reach(20);
+    world.spec["paused"] = json!(true);
+    world.settle();
+    assert_eq!(world.records.last(), Some(&(Outcome::Paused, "ManualPause".to_owned())));
+    world.spec["paused"] = json!(false);
+    world.settle();
+    assert_eq!(world.records.last(), Some(&(Outcome::Resumed, "AsPlanned".to_owned())));
+    world.spec["strategy"]["canary"]["hold"] = json!("2m");
+    world.settle();
+    assert_eq!(world.records.last(), Some(&(Outcome::Edited, "PlanAdopted".to_owned())));
+}
+
+#[test]
+fn an_edit_that_counts_from_the_next_rollout_alone_is_told_once() {
+    let mut world = World::new();
+    world.reach(20);
+    world.spec["analysis"] = json!({"interval": "2m"});
+    world.settle();
+    world.wait(30);
+    let told: Vec<_> = world.said.iter().filter(|message| message.contains("counts from the next rollout")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("analysis.interval"), "{told:?}");
+}
+
+#[test]
+fn a_second_route_that_fits_in_the_middle_holds_and_keeps_nobody_from_going_back() {
+    let mut world = World::new();
+    world.reach(20);
+    let second = json!({"name": "second", "route": [{"destination": {"host": "fraud", "subset": "v1"}}]});
+    world.route["spec"]["http"].as_array_mut().unwrap().push(second);
+    world.touch();
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(120).stance;
+    assert_eq!((stance.reason, stance.stalled, world.share("v2")), (reason::ROUTE_AMBIGUOUS, true, 20));
+    assert!(
+        stance.message.contains("second") && stance.message.contains("`haldane abort --reason TEXT fraud -n ml`"),
+        "{}",
+        stance.message
+    );
+    world.say(Verb::Abort, "1");
+    world.settle();
+    assert_eq!(world.share("v2"), 0);
+    assert!(world.records.contains(&(Outcome::Aborted, "Aborted".into())));
 }

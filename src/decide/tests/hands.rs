@@ -138,3 +138,41 @@ fn weights_that_are_nobodys_plan_start_nothing() {
     let stance = world.settle().stance;
     assert_eq!((stance.reason, stance.stalled, world.writes), ("UnexpectedWeights", true, 0));
 }
+
+#[test]
+fn an_abort_of_a_rollout_that_lost_the_route_leaves_the_other_one_alone() {
+    let mut world = World::new();
+    world.pass();
+    assert!(world.state.run.is_some(), "both began before either had written");
+    let claim = json!({"primary": {"rollout": "other", "uid": "9", "epoch": 4, "subset": "v2", "revision": "bbb", "weight": 5}});
+    world.route["metadata"]["annotations"] = json!({"haldane.dev/managed": claim.to_string()});
+    world.others.push(("other".into(), "9".into()));
+    world.by_hand_added(95, 5);
+    let stance = world.settle().stance;
+    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Waiting, "Conflict", 0));
+    assert!(stance.message.contains("kubectl delete rollouts.haldane.dev fraud -n ml"), "{}", stance.message);
+    world.say(Verb::Abort, "1");
+    world.settle();
+    assert_eq!((world.share("v2"), world.writes), (5, 0), "the other's share");
+    assert!(world.records.contains(&(Outcome::Aborted, "Aborted".into())));
+    assert_eq!(world.state.handled.get("abort").map(String::as_str), Some("1"));
+    world.others.clear();
+    world.by_hand(100, 0);
+    assert_eq!(world.settle().stance.reason, "Refused", "what was aborted does not start by itself");
+}
+
+#[test]
+fn an_epoch_far_ahead_of_ours_is_not_taken_over_and_an_abort_still_works() {
+    let mut world = World::new();
+    world.reach(20);
+    let epoch = world.state.epoch;
+    for far in [(1_i64 << 53) - 1, i64::MAX] {
+        let claim = json!({"primary": {"rollout": "fraud", "uid": "uid", "epoch": far, "subset": "v2", "revision": "bbb", "weight": 20}});
+        world.route["metadata"]["annotations"]["haldane.dev/managed"] = json!(claim.to_string());
+        world.touch();
+        world.settle();
+        assert_eq!(world.state.epoch, epoch);
+    }
+    world.say(Verb::Abort, "1");
+    assert_eq!((world.phase(), world.share("v2")), (Phase::Aborted, 0));
+}

@@ -221,6 +221,24 @@ fn a_limit_that_holds_beats_a_pass_until_a_person_accepts_it() {
 }
 
 #[test]
+fn what_a_person_accepted_of_one_metric_is_not_accepted_of_another() {
+    let mut world = World::new();
+    world.reach(5);
+    (world.verdict, world.hold_limit) = (Verdict::Pass, true);
+    world.wait(61);
+    world.say(Verb::Promote, "1");
+    world.settle();
+    assert_eq!(world.share("v2"), 20);
+    world.crossing = "gpu";
+    let stance = world.wait(61).stance;
+    assert_eq!((stance.reason, world.share("v2")), ("HoldLimit", 20));
+    assert!(world.said.last().unwrap().contains("gpu is beyond its limit"), "told anew: {:?}", world.said);
+    world.say(Verb::Promote, "2");
+    world.settle();
+    assert_eq!(world.share("v2"), 50);
+}
+
+#[test]
 fn the_last_step_is_baked_and_needs_requests_and_no_fail() {
     let mut world = World::new();
     world.reach(100);
@@ -255,4 +273,25 @@ fn crash_after_every_write_changes_nothing() {
 fn the_example_of_the_readme_is_a_plan() {
     let world = World::new();
     assert!(Plan::parse(&serde_json::from_value(world.spec).unwrap()).is_ok());
+}
+
+#[test]
+fn without_room_nothing_is_told_as_advanced_and_a_person_is_asked_once() {
+    let mut world = World::new();
+    world.pods("v2", "bbb", 1, 1);
+    world.reach(20);
+    world.verdict = Verdict::Pass;
+    let before = world.records.len();
+    for _ in 0..20 {
+        let stance = world.wait(61).stance;
+        if world.now < "2026-01-01T00:08:00Z".parse().unwrap() {
+            assert_eq!((stance.phase, stance.reason), (Phase::Holding, "CanaryCapacity"));
+            assert!(stance.message.contains("kubectl -n ml scale deployment fraud-v2 --replicas=3"), "{}", stance.message);
+        }
+    }
+    let told: Vec<_> = world.records[before..].iter().map(|record| (record.0, record.1.as_str())).collect();
+    assert_eq!(told, [(Outcome::Held, "CanaryCapacity"), (Outcome::Held, "DeadlineExceeded")]);
+    world.pods("v2", "bbb", 3, 3);
+    world.wait(1);
+    assert_eq!(world.share("v2"), 50);
 }

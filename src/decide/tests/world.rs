@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{Exposure, Phase, RolloutSpec, Verdict};
+use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, Verdict};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
-use crate::judge::{Evidence, Judgement};
+use crate::judge::{Evidence, Judgement, incident::Incident};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
 use crate::plan::{Plan, Share};
 use crate::route::{Fence, RouteFault, View, find, patch, release};
@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) refusal: Option<String>,
     pub(super) verdict: Verdict,
     pub(super) hold_limit: bool,
+    /// The metric whose limit it is.
+    pub(super) crossing: &'static str,
     pub(super) no_harm: bool,
     pub(super) windows: u32,
     pub(super) problem: Option<Problem>,
@@ -41,6 +43,9 @@ pub(super) struct World {
     /// What the records say.
     pub(super) said: Vec<String>,
     pub(super) others: Vec<(String, String)>,
+    /// The VirtualService is not there.
+    pub(super) gone: bool,
+    pub(super) incident: Option<Incident>,
 }
 
 impl World {
@@ -61,6 +66,7 @@ impl World {
             refusal: None,
             verdict: Verdict::Inconclusive,
             hold_limit: false,
+            crossing: "drift",
             no_harm: false,
             windows: 0,
             problem: None,
@@ -72,6 +78,8 @@ impl World {
             records: Vec::new(),
             said: Vec::new(),
             others: Vec::new(),
+            gone: false,
+            incident: None,
         };
         world.pods("v1", "aaa", 10, 10);
         world.pods("v2", "bbb", 5, 5);
@@ -86,7 +94,12 @@ impl World {
             created: born,
             ready_since: (index < ready).then_some(seen),
         };
-        let arm = Arm { workload: format!("fraud-{subset}"), version: Some(subset.into()), pods: (0..count).map(pod).collect() };
+        let arm = Arm {
+            workload: format!("fraud-{subset}"),
+            version: Some(subset.into()),
+            pods: (0..count).map(pod).collect(),
+            ..Arm::default()
+        };
         let revisions = (count > 0).then(|| revision.to_owned()).into_iter().collect();
         self.subsets.insert(subset.into(), Subset { declared: true, revisions, arm });
     }
@@ -121,7 +134,7 @@ impl World {
             evidence: Evidence::new(&[], 30.0),
             judgement: Judgement {
                 verdict: self.verdict,
-                metrics: Vec::new(),
+                metrics: self.hold_limit.then(|| crossed(self.crossing)).into_iter().collect(),
                 fail_evidence: 1.0,
                 fail_at: 12.5,
                 hold_limit: self.hold_limit,
@@ -130,6 +143,7 @@ impl World {
                 step_requests: 1000,
                 exposure: Exposure::default(),
                 infeasible: None,
+                incident: self.incident.clone(),
             },
             ready: self.problem.is_none(),
             problem: self.problem.clone(),
@@ -180,8 +194,14 @@ impl World {
                 let stored = serde_json::to_value(&decision.state).unwrap();
                 let state: State = serde_json::from_value(stored).unwrap();
                 let kept = decision.state.clone();
-                self.state =
-                    State { refused: kept.refused, history: kept.history, handled: kept.handled, decision: kept.decision, ..state };
+                self.state = State {
+                    refused: kept.refused,
+                    history: kept.history,
+                    handled: kept.handled,
+                    rejected: kept.rejected,
+                    decision: kept.decision,
+                    ..state
+                };
                 self.said.extend(decision.records.iter().map(|record| record.message.clone()));
                 self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
             }
@@ -209,6 +229,9 @@ impl World {
 
     /// The route, as the spec names it.
     fn find(&self) -> Result<View, RouteFault> {
+        if self.gone {
+            return Err(RouteFault::NotFound("fraud".into()));
+        }
         find(&self.route, self.spec["traffic"]["route"].as_str())
     }
 
@@ -281,7 +304,19 @@ impl World {
         self.touch();
     }
 
+    /// As by hand, where the canary has no destination yet.
+    pub(super) fn by_hand_added(&mut self, v1: u8, v2: u8) {
+        let route = self.route["spec"]["http"][0]["route"].as_array_mut().unwrap();
+        route.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "weight": 0}));
+        self.by_hand(v1, v2);
+    }
+
     pub(super) fn phase(&mut self) -> Phase {
         self.settle().stance.phase
     }
+}
+
+/// A metric whose limit that holds was crossed.
+fn crossed(name: &str) -> MetricEvidence {
+    MetricEvidence::new(name, Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), format!("{name} is beyond its limit"))
 }

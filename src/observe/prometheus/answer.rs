@@ -63,8 +63,48 @@ struct Row {
     histogram: Option<IgnoredAny>,
 }
 
+#[derive(Deserialize)]
+struct ScalarBody {
+    data: ScalarData,
+}
+
+#[derive(Deserialize)]
+struct ScalarData {
+    result: (f64, String),
+}
+
+/// Reads the body of an answer that must be one finite number: a scalar, or a vector of one sample.
+pub(crate) fn value(body: &[u8]) -> Result<f64, QueryError> {
+    let unnamed = || QueryError::NotFinite("the answer".into());
+    if result_type(body)? == "scalar" {
+        let (_, text) = serde_json::from_slice::<ScalarBody>(body).map_err(malformed)?.data.result;
+        let value: f64 = text.parse().map_err(|_| QueryError::Malformed("a value that is no number".into()))?;
+        return if value.is_finite() { Ok(value) } else { Err(unnamed()) };
+    }
+    let found = read(body, Kind::Vector).map_err(|error| match error {
+        QueryError::WrongType { found, .. } => QueryError::WrongType { wanted: "scalar, or vector of one sample", found },
+        QueryError::NotFinite(name) if name.is_empty() => unnamed(),
+        other => other,
+    })?;
+    match found.as_slice() {
+        [] => Err(QueryError::Nothing),
+        [one] => one.samples.last().map(|(_, value)| *value).ok_or(QueryError::Nothing),
+        several => Err(QueryError::Several(several.len())),
+    }
+}
+
 /// Reads a body. Every byte string gives series or an error, never a panic and never a number that was not there.
 pub(crate) fn read(body: &[u8], kind: Kind) -> Result<Vec<Series>, QueryError> {
+    let found = result_type(body)?;
+    if found != kind.name() {
+        return Err(QueryError::WrongType { wanted: kind.name(), found: clip(&found) });
+    }
+    let rows = serde_json::from_slice::<Body>(body).map_err(malformed)?.data.result;
+    rows.into_iter().map(|row| series(row, kind)).collect()
+}
+
+/// The type of the result of an answer that can be trusted.
+fn result_type(body: &[u8]) -> Result<String, QueryError> {
     if body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<') {
         return Err(QueryError::NotJson);
     }
@@ -76,12 +116,7 @@ pub(crate) fn read(body: &[u8], kind: Kind) -> Result<Vec<Series>, QueryError> {
     if !head.warnings.is_empty() {
         return Err(QueryError::Warnings(clip(&head.warnings.join("; "))));
     }
-    let found = head.data.and_then(|data| data.result_type).ok_or_else(|| QueryError::Malformed("no resultType".into()))?;
-    if found != kind.name() {
-        return Err(QueryError::WrongType { wanted: kind.name(), found: clip(&found) });
-    }
-    let rows = serde_json::from_slice::<Body>(body).map_err(malformed)?.data.result;
-    rows.into_iter().map(|row| series(row, kind)).collect()
+    head.data.and_then(|data| data.result_type).ok_or_else(|| QueryError::Malformed("no resultType".into()))
 }
 
 /// What an answer that is an error says of itself.

@@ -1,6 +1,8 @@
 //! Selectors of series, typed: what a user named is escaped, never pasted into a query.
 
-use std::fmt::{self, Write};
+use std::fmt;
+
+use crate::plan::promql::{Counter, Op, is_name, literal, write_matchers};
 
 /// A name that Prometheus would not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -8,26 +10,6 @@ use std::fmt::{self, Write};
 pub struct BadName {
     what: &'static str,
     name: String,
-}
-
-/// How a label is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
-    Is,
-    IsNot,
-    Matches,
-    MatchesNot,
-}
-
-impl Op {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Is => "=",
-            Self::IsNot => "!=",
-            Self::Matches => "=~",
-            Self::MatchesNot => "!~",
-        }
-    }
 }
 
 /// `metric{label="value",…}`. Printed with [`fmt::Display`].
@@ -47,6 +29,11 @@ impl Selector {
             return Err(BadName { what: "metric", name: metric.to_owned() });
         }
         Ok(Self { metric: metric.to_owned(), matchers: Vec::new() })
+    }
+
+    /// The series of a counter that a user named.
+    pub fn of(counter: &Counter) -> Self {
+        Self { metric: counter.metric.clone(), matchers: counter.matchers.clone() }
     }
 
     /// Name of the metric.
@@ -119,51 +106,13 @@ impl Selector {
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.metric)?;
-        f.write_char('{')?;
-        for (index, (label, op, value)) in self.matchers.iter().enumerate() {
-            if index > 0 {
-                f.write_char(',')?;
-            }
-            write!(f, "{label}{}\"", op.text())?;
-            for c in value.chars() {
-                match c {
-                    '\\' => f.write_str("\\\\")?,
-                    '"' => f.write_str("\\\"")?,
-                    '\n' => f.write_str("\\n")?,
-                    '\r' => f.write_str("\\r")?,
-                    '\t' => f.write_str("\\t")?,
-                    c if u32::from(c) < 0x20 => write!(f, "\\x{:02x}", u32::from(c))?,
-                    c => f.write_char(c)?,
-                }
-            }
-            f.write_char('"')?;
-        }
-        f.write_char('}')
+        write_matchers(f, &self.matchers)
     }
-}
-
-/// Whether Prometheus takes it as the name of a label, or (`colons`) of a metric.
-pub(crate) fn is_name(name: &str, colons: bool) -> bool {
-    let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || (colons && c == ':');
-    let mut chars = name.chars();
-    chars.next().is_some_and(begins) && chars.all(|c| begins(c) || c.is_ascii_digit())
 }
 
 /// `a|b|c`, each taken literally (RE2; Prometheus anchors at both ends).
 fn alternatives<I: AsRef<str>>(values: impl IntoIterator<Item = I>) -> String {
-    let mut regex = String::new();
-    for value in values {
-        if !regex.is_empty() {
-            regex.push('|');
-        }
-        for c in value.as_ref().chars() {
-            if "\\.+*?()|[]{}^$".contains(c) {
-                regex.push('\\');
-            }
-            regex.push(c);
-        }
-    }
-    regex
+    values.into_iter().map(|value| literal(value.as_ref())).collect::<Vec<_>>().join("|")
 }
 
 #[cfg(test)]

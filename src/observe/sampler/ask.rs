@@ -1,6 +1,6 @@
 //! Which series are asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
 use crate::observe::{Arm, Brief};
 use crate::plan::{DriftSource, MetricKind};
 
-const REQUESTS: &str = "istio_requests_total";
+pub(super) const REQUESTS: &str = "istio_requests_total";
 const LATENCY: &str = "istio_request_duration_milliseconds_bucket";
 
 /// Name of the series of a model's own metric.
@@ -27,8 +27,13 @@ pub(super) fn series_name(source: &DriftSource) -> String {
 pub(super) enum Who {
     /// Both arms, all their pods.
     Both,
-    /// Stable alone, these pods.
-    Stable(Vec<String>),
+    /// Stable alone.
+    Stable {
+        /// These pods.
+        pods: Vec<String>,
+        /// Buckets of request durations, as they are written; none named: all.
+        bounds: Vec<String>,
+    },
 }
 
 impl Found {
@@ -40,7 +45,7 @@ impl Found {
         }
         match who {
             Who::Both => selector.any_of(self.label, [&self.stable, &self.canary]),
-            Who::Stable(pods) => {
+            Who::Stable { pods, .. } => {
                 let selector = selector.is(self.label, &self.stable)?;
                 if self.by_pod && self.named { selector.any_of("pod", pods) } else { Ok(selector) }
             }
@@ -51,7 +56,7 @@ impl Found {
     fn families(&self, brief: &Brief, who: &Who) -> Result<Vec<(Family, Selector)>, BadName> {
         let pods: Vec<&str> = match who {
             Who::Both => names(&brief.stable).chain(names(&brief.canary)).collect(),
-            Who::Stable(pods) => pods.iter().map(String::as_str).collect(),
+            Who::Stable { pods, .. } => pods.iter().map(String::as_str).collect(),
         };
         let mut all = Vec::new();
         if matches!(who, Who::Both) && self.has_up && !pods.is_empty() {
@@ -59,14 +64,22 @@ impl Found {
         }
         all.push((Family::Requests, self.mesh(REQUESTS, brief, who)?));
         if brief.analysis.metrics.iter().any(|metric| matches!(metric.kind, MetricKind::Latency { .. })) {
-            all.push((Family::Latency, self.mesh(LATENCY, brief, who)?));
+            let all_bounds = self.mesh(LATENCY, brief, who)?;
+            let selector = match who {
+                Who::Stable { bounds, .. } if !bounds.is_empty() => all_bounds.any_of("le", bounds)?,
+                _ => all_bounds,
+            };
+            all.push((Family::Latency, selector));
         }
-        for (index, metric) in brief.analysis.metrics.iter().enumerate() {
-            if let MetricKind::Drift { source, .. } = &metric.kind
-                && !pods.is_empty()
-            {
-                let selector = Selector::new(&series_name(source))?.is("namespace", &brief.namespace)?.any_of("pod", &pods)?;
-                all.push((Family::Drift(index), selector));
+        let own = |selector: Selector| selector.is("namespace", &brief.namespace)?.any_of("pod", &pods);
+        for (index, metric) in brief.analysis.metrics.iter().enumerate().filter(|_| !pods.is_empty()) {
+            match &metric.kind {
+                MetricKind::Drift { source, .. } => all.push((Family::Drift(index), own(Selector::new(&series_name(source))?)?)),
+                MetricKind::Ratio { bad, total, .. } => {
+                    all.push((Family::Total(index), own(Selector::of(total))?));
+                    all.push((Family::Bad(index), own(Selector::of(bad))?));
+                }
+                _ => {}
             }
         }
         Ok(all)
@@ -82,8 +95,17 @@ impl Found {
         at: Timestamp,
     ) -> Result<Reading, QueryError> {
         let mut reading = Reading::default();
+        let advisory = aside(brief);
         for (family, selector) in self.families(brief, who)? {
-            reading.families.push((family, prometheus.raw(&selector, seconds, at).await?));
+            let series = match prometheus.raw(&selector, seconds, at).await {
+                // A metric that decides nothing stops nothing.
+                Err(error) if advisory.contains(&family) && !matches!(error, QueryError::Unreachable(_)) => {
+                    tracing::debug!(?family, %error, "a metric that does not gate could not be read");
+                    Vec::new()
+                }
+                other => other?,
+            };
+            reading.families.push((family, series));
         }
         Ok(reading)
     }
@@ -103,6 +125,7 @@ impl Found {
             pods,
             needs_stable: brief.key.share.weight < 100,
             warm_up: if counted { brief.analysis.warm_up } else { Duration::ZERO },
+            aside: aside(brief),
         }
     }
 
@@ -119,10 +142,23 @@ impl Found {
                 let selector = Selector::new(&series_name(source)).and_then(|s| s.is("namespace", &brief.namespace)).ok()?;
                 (selector, format!("pod, {by}"))
             }
+            MetricKind::Ratio { bad, total, .. } => {
+                let own = |counter| Selector::of(counter).is("namespace", &brief.namespace).ok();
+                let (bad, total) = (prometheus.own(&own(bad)?).ok()?, prometheus.own(&own(total)?).ok()?);
+                return Some(format!("sum by (pod) (increase({bad}[5m])) / sum by (pod) (increase({total}[5m]))"));
+            }
+            // What was asked is shown.
+            MetricKind::Threshold { .. } => return None,
         };
         let selector = prometheus.own(&selector).ok()?;
         Some(format!("sum by ({by}) (increase({selector}[5m]))"))
     }
+}
+
+/// Families that only metrics need which decide nothing.
+fn aside(brief: &Brief) -> BTreeSet<Family> {
+    let metrics = brief.analysis.metrics.iter().enumerate().filter(|(_, metric)| !metric.gate);
+    metrics.flat_map(|(index, _)| [Family::Drift(index), Family::Bad(index), Family::Total(index)]).collect()
 }
 
 /// Names of the pods of an arm.

@@ -10,6 +10,7 @@ use crate::api::names::reason;
 use crate::counts::{Series, Target, pod_of};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
 use crate::observe::{Brief, Problem};
+use crate::plan::promql::Counter;
 use crate::plan::{DriftSource, Metric, MetricKind};
 
 /// What preflight found.
@@ -82,7 +83,7 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
         has_up: false,
         pod_jobs: BTreeSet::new(),
     };
-    for metric in &brief.analysis.metrics {
+    for metric in brief.analysis.metrics.iter().filter(|metric| metric.gate) {
         match &metric.kind {
             MetricKind::ErrorRate { .. } => {}
             MetricKind::Latency { .. } => {
@@ -96,7 +97,29 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
                     return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
                 }
             }
-            MetricKind::Drift { source, .. } => jobs.extend(own_metric(prometheus, brief, metric, source, at).await?),
+            MetricKind::Drift { source, .. } => {
+                let label = match source {
+                    DriftSource::Counter { class, .. } => class.as_str(),
+                    DriftSource::Histogram { .. } => "le",
+                };
+                let selector = Selector::new(&series_name(source)).map_err(QueryError::from)?;
+                jobs.extend(own_metric(prometheus, brief, metric, selector, Some(label), at).await?);
+            }
+            // What is bad may never have happened.
+            MetricKind::Ratio { bad, total, .. } => {
+                jobs.extend(own_metric(prometheus, brief, metric, Selector::of(total), None, at).await?);
+                part_of(prometheus, brief, metric, [bad, total], seconds, at).await?;
+            }
+            MetricKind::Threshold { query, .. } if brief.key.share.is_none() => {
+                if let Err(error) = super::thresholds::preflight(prometheus, query, brief, at).await {
+                    return Err(trouble(
+                        reason::METRICS_UNAVAILABLE,
+                        true,
+                        format!("metric {}: {error}; the query is {query}", metric.name),
+                    ));
+                }
+            }
+            MetricKind::Threshold { .. } => {}
         }
     }
     if !jobs.is_empty() {
@@ -200,24 +223,20 @@ fn one_service(label: &str, value: &str, rows: &[Series]) -> Result<String, Trou
     }
 }
 
-/// The model's own metric on stable: it is there, its class label too, and no pod is scraped twice. Gives its job.
+/// The model's own metric on stable: it is there, the label that it is read by too, and no pod is scraped twice. Gives its job.
 async fn own_metric(
     prometheus: &Prometheus,
     brief: &Brief,
     metric: &Metric,
-    source: &DriftSource,
+    selector: Selector,
+    label: Option<&str>,
     at: Timestamp,
 ) -> Result<Option<String>, Trouble> {
-    let name = series_name(source);
-    let selector = Selector::new(&name)
-        .and_then(|s| s.is("namespace", &brief.namespace))
-        .and_then(|s| s.any_of("pod", asked(brief)))
-        .map_err(QueryError::from)?;
-    let label = match source {
-        DriftSource::Counter { class, .. } => class.as_str(),
-        DriftSource::Histogram { .. } => "le",
-    };
-    let rows = prometheus.groups(&selector, &["job", "instance", "pod", label], at).await?;
+    let name = selector.to_string();
+    let name = name.trim_end_matches("{}");
+    let selector = selector.is("namespace", &brief.namespace).and_then(|s| s.any_of("pod", asked(brief))).map_err(QueryError::from)?;
+    let by: Vec<&str> = ["job", "instance", "pod"].into_iter().chain(label).collect();
+    let rows = prometheus.groups(&selector, &by, at).await?;
     if rows.is_empty() {
         let message = format!(
             "metric {}: stable's pods have no {name} with labels namespace and pod: do they export it, are they scraped, and does the \
@@ -226,16 +245,43 @@ async fn own_metric(
         );
         return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
     }
-    if rows.iter().all(|row| row.label(label).is_empty()) {
+    if let Some(label) = label.filter(|label| rows.iter().all(|row| row.label(label).is_empty())) {
         let message = format!("metric {}: {name} of stable's pods has no label {label}", metric.name);
         return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
     }
-    once_each(&name, rows.iter())?;
+    once_each(name, rows.iter())?;
     let jobs: BTreeSet<&str> = rows.iter().map(|row| row.label("job")).collect();
     Ok(match jobs.iter().collect::<Vec<_>>().as_slice() {
         [job] => Some((**job).to_owned()),
         _ => None,
     })
+}
+
+/// What is bad is a part of all: on no pod of stable has it counted more.
+async fn part_of(
+    prometheus: &Prometheus,
+    brief: &Brief,
+    metric: &Metric,
+    counters: [&Counter; 2],
+    seconds: u64,
+    at: Timestamp,
+) -> Result<(), Trouble> {
+    let mut counted: [BTreeMap<String, f64>; 2] = Default::default();
+    for (counter, counted) in counters.iter().zip(&mut counted) {
+        let own = Selector::of(counter).is("namespace", &brief.namespace).and_then(|s| s.any_of("pod", names(&brief.stable)));
+        for series in prometheus.raw(&own.map_err(QueryError::from)?, seconds, at).await? {
+            *counted.entry(series.label("pod").to_owned()).or_default() += series.samples.last().map_or(0.0, |(_, value)| *value);
+        }
+    }
+    let [bad, total] = &counted;
+    let more = bad.iter().find(|(pod, bad)| total.get(*pod).is_some_and(|total| **bad > 1.01 * total + 10.0));
+    let Some((pod, bad)) = more else { return Ok(()) };
+    let all = total.get(pod).copied().unwrap_or_default();
+    let message = format!(
+        "metric {}: on pod {pod} {} has counted {bad} and {} only {all}: bad must be a part of what total counts",
+        metric.name, counters[0], counters[1]
+    );
+    Err(trouble(reason::METRICS_UNAVAILABLE, false, message))
 }
 
 /// Pods to ask about: stable's, and the canary's too once it has traffic.

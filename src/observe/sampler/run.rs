@@ -6,10 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ask::Who;
 use super::preflight::{Found, Trouble, preflight};
+use super::thresholds::{Sighting, shown, sightings};
 use crate::api::names::reason;
 use crate::clock::Clock;
-use crate::counts::{Dropped, History, Outcome, Programmed, Reading, ShareFault, Shares, Side, Tracker};
-use crate::judge::{Evidence, StepTerms};
+use crate::counts::{Dropped, Outcome, Programmed, Reading, ShareFault, Shares, Side, Tracker};
+use crate::judge::{Evidence, Past, Seen, StepTerms};
 use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::observe::{Arm, Brief, Look, Problem, StepKey};
 use crate::plan::{Metric, MetricKind, Share};
@@ -27,13 +28,16 @@ pub(super) enum Job {
     Preflight(Timestamp),
     Calibrate(Timestamp),
     Look(Timestamp),
+    /// The users' queries, at the time of a look.
+    Own(Timestamp),
 }
 
 /// What came back.
 pub(super) enum Answer {
     Preflight(Result<Found, Trouble>),
-    Calibrate(Result<History, QueryError>),
+    Calibrate(Result<Past, QueryError>),
     Look(Timestamp, Result<Reading, QueryError>),
+    Own(Timestamp, Vec<Sighting>),
 }
 
 /// One sampler's state.
@@ -55,6 +59,12 @@ pub(super) struct Run {
     canary_in_window: Option<u64>,
     problem: Option<Problem>,
     drops: u32,
+    /// The look at whose time users' queries are to be asked, and the newest at which they were.
+    own: Option<Timestamp>,
+    own_seen: Option<Timestamp>,
+    /// Looks in a row at which a query of the user's own gave no value, and what that means.
+    blind: u32,
+    unseen: Option<Problem>,
     failures: u32,
     /// On the monotonic clock.
     retry_at: Duration,
@@ -79,6 +89,10 @@ impl Run {
             canary_in_window: None,
             problem: None,
             drops: 0,
+            own: None,
+            own_seen: None,
+            blind: 0,
+            unseen: None,
             failures: 0,
             retry_at: Duration::ZERO,
             unpublished: 0,
@@ -121,6 +135,7 @@ impl Run {
     }
 
     fn restart(&mut self, now: Timestamp) {
+        (self.own, self.own_seen, self.blind, self.unseen) = (None, None, 0, None);
         self.since = self.brief.since.map(|since| since.min(now));
         self.tracker.restart(self.since);
         self.last = None;
@@ -194,9 +209,28 @@ impl Run {
         if !self.calibrated {
             return Some((Job::Calibrate(newest), retry));
         }
-        let at = self.next_end(prometheus, newest, clock.now());
-        let wait = Duration::try_from(at.duration_since(newest)).unwrap_or(Duration::ZERO);
+        if let Some(at) = self.own {
+            return Some((Job::Own(at), Duration::ZERO));
+        }
+        let (at, wait) = self.due(prometheus, newest, clock);
         Some((Job::Look(at), wait.max(retry)))
+    }
+
+    /// End of the next window, and how long until it can be asked for.
+    fn due(&mut self, prometheus: &Prometheus, newest: Timestamp, clock: &Clock) -> (Timestamp, Duration) {
+        let at = self.next_end(prometheus, newest, clock.now());
+        (at, Duration::try_from(at.duration_since(newest)).unwrap_or(Duration::ZERO))
+    }
+
+    /// Whether windows that have ended are still to be asked for.
+    fn behind(&mut self, prometheus: &Prometheus, clock: &Clock) -> bool {
+        let newest = clock.now().saturating_sub(signed(prometheus.lag())).unwrap_or(Timestamp::MIN);
+        self.found.is_none() || !self.calibrated || self.due(prometheus, newest, clock).1.is_zero()
+    }
+
+    /// Whether users' queries belong to the present windows.
+    fn has_own(&self) -> bool {
+        self.counted().is_some() && self.brief.analysis.metrics.iter().any(|metric| metric.kind.is_threshold())
     }
 
     /// End of the next window: on the grid that begins one scrape after the weight was read back; without a weight at the interval's pace.
@@ -240,6 +274,7 @@ impl Run {
                     Answer::Calibrate(super::calibrate::history(&prometheus, &found, &brief, interval, at, &clock).await)
                 }
                 (Job::Look(at), Some(found)) => Answer::Look(at, found.read(&prometheus, &brief, &Who::Both, seconds, at).await),
+                (Job::Own(at), _) => Answer::Own(at, sightings(&prometheus, &brief, interval, at, &clock).await),
                 (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), _) => {
                     Answer::Preflight(preflight(&prometheus, &brief, seconds, at).await)
                 }
@@ -259,19 +294,30 @@ impl Run {
             }
             Answer::Preflight(Err(Trouble::Query(error))) | Answer::Calibrate(Err(error)) => Some(self.unanswered(&error)),
             Answer::Preflight(Err(Trouble::Found(problem))) => Some(problem),
-            Answer::Calibrate(Ok(history)) => {
+            Answer::Calibrate(Ok(past)) => {
                 self.evidence.interval_seconds = self.interval(prometheus).as_secs_f64();
-                self.evidence.calibrate(&self.brief.analysis.metrics, &history, &self.brief.steps, ready(&self.brief.canary));
+                self.evidence.calibrate_by(&self.brief.analysis.metrics, &past, &self.brief.steps, ready(&self.brief.canary));
                 self.calibrated = true;
                 self.problem = None;
                 None
             }
-            Answer::Look(_, Err(error)) => Some(self.unanswered(&error)),
-            Answer::Look(at, Ok(reading)) => {
-                self.count(&reading, at);
-                self.last = Some(at);
-                self.resume = None;
-                None
+            Answer::Look(at, reading) => {
+                // What users ask does not wait for the counters to be read, nor the other way round.
+                self.own = Some(at).filter(|at| self.has_own() && self.own_seen.is_none_or(|seen| seen < *at));
+                match reading {
+                    Err(error) => Some(self.unanswered(&error)),
+                    Ok(reading) => {
+                        self.count(&reading, at);
+                        self.last = Some(at);
+                        self.resume = None;
+                        None
+                    }
+                }
+            }
+            Answer::Own(at, sightings) => {
+                (self.own, self.own_seen) = (None, Some(at));
+                self.observe(at, sightings);
+                return !self.behind(prometheus, clock);
             }
         };
         if let Some(problem) = failed {
@@ -286,7 +332,7 @@ impl Run {
         self.retry_at = Duration::ZERO;
         // While the past is caught up with only some looks are shown.
         self.unpublished += 1;
-        let behind = !matches!(self.next(prometheus, clock), Some((Job::Look(_), wait)) if !wait.is_zero());
+        let behind = self.behind(prometheus, clock);
         if self.calibrated && (!behind || self.unpublished >= 10) {
             self.unpublished = 0;
             return true;
@@ -297,6 +343,31 @@ impl Run {
     fn unanswered(&self, error: &QueryError) -> Problem {
         let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
         Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+    }
+
+    /// From what users' queries gave to evidence; a query that gives no value is a problem from the second look on.
+    fn observe(&mut self, at: Timestamp, sightings: Vec<Sighting>) {
+        let Some(terms) = self.counted().cloned() else { return };
+        let metrics = &self.brief.analysis.metrics;
+        let asked = |sighting: &&Sighting| metrics.get(sighting.metric).is_some_and(|metric| terms.asks(metric));
+        let unseen = sightings.iter().filter(asked).find_map(|sighting| match &sighting.seen {
+            Seen::Value(_) => None,
+            Seen::Nothing(why) | Seen::Unanswered(why) => Some((sighting, why)),
+        });
+        self.blind = if unseen.is_some() { self.blind.saturating_add(1) } else { 0 };
+        self.unseen = unseen.filter(|_| self.blind >= 2).map(|(sighting, why)| {
+            let name = metrics.get(sighting.metric).map_or("", |metric| metric.name.as_str());
+            let message = format!("metric {name} has no value: {why}; the query is {}", sighting.query);
+            Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+        });
+        for sighting in &sightings {
+            if let Some(metric) = metrics.get(sighting.metric) {
+                self.queries.retain(|(name, _)| *name != metric.name);
+                self.queries.push((metric.name.clone(), sighting.query.clone()));
+            }
+        }
+        let seen: Vec<(usize, Seen)> = sightings.into_iter().map(|sighting| (sighting.metric, sighting.seen)).collect();
+        self.evidence.observe(metrics, &terms, at, &seen);
     }
 
     /// From raw series to evidence.
@@ -354,8 +425,8 @@ impl Run {
     fn mirror_unseen(&self) -> Option<Problem> {
         let found = self.found.as_ref().filter(|found| !found.by_pod)?;
         let mesh = |step: &&StepTerms| {
-            let gates = |metric: &&Metric| !matches!(metric.kind, MetricKind::Drift { .. }) && !step.without.contains(&metric.name);
-            step.share.mirror > 0 && self.brief.analysis.metrics.iter().any(|metric| gates(&metric))
+            let counted = |metric: &Metric| matches!(metric.kind, MetricKind::ErrorRate { .. } | MetricKind::Latency { .. });
+            step.share.mirror > 0 && self.brief.analysis.metrics.iter().any(|metric| counted(metric) && step.asks(metric))
         };
         self.brief.steps.iter().skip(self.brief.key.step.unwrap_or(0)).find(mesh)?;
         let message = format!(
@@ -370,7 +441,7 @@ impl Run {
     /// What is known now.
     pub(super) fn look(&self) -> Look {
         let metrics = &self.brief.analysis.metrics;
-        let fallback = StepTerms { weight: 0.0, next_weight: 1.0, planned_windows: 1, without: Vec::new(), share: Share::NONE, kind: 0 };
+        let fallback = StepTerms::weighted(0.0, 1.0, 1);
         let terms = self.brief.key.step.and_then(|step| self.brief.steps.get(step)).or(self.brief.steps.first()).unwrap_or(&fallback);
         let mut judgement = self.evidence.judge(metrics, terms);
         for evidence in &mut judgement.metrics {
@@ -383,15 +454,18 @@ impl Run {
             evidence: self.evidence.clone(),
             judgement,
             ready: metrics.is_empty() || (self.found.is_some() && self.calibrated),
-            problem: self.problem.clone().or_else(|| self.mirror_unseen()),
+            problem: self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen()),
             canary_in_window: self.canary_in_window,
         }
     }
 }
 
 fn queries(found: &Found, prometheus: &Prometheus, brief: &Brief) -> Vec<(String, String)> {
-    let all = brief.analysis.metrics.iter();
-    all.filter_map(|metric| Some((metric.name.clone(), found.shown(prometheus, brief, &metric.kind)?))).collect()
+    let query = |kind: &MetricKind| match kind {
+        MetricKind::Threshold { query, .. } => Some(shown(query, brief)),
+        kind => found.shown(prometheus, brief, kind),
+    };
+    brief.analysis.metrics.iter().filter_map(|metric| Some((metric.name.clone(), query(&metric.kind)?))).collect()
 }
 
 /// One missed scrape is no outage: only from the second window on metrics count as unavailable.

@@ -13,6 +13,9 @@ use crate::judge::{Evidence, StepTerms};
 use crate::observe::{Arm, ArmPod, StepKey};
 use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind, Share};
 
+mod own;
+mod past;
+
 const SCRAPE: i64 = 100;
 
 type Value = fn(f64) -> Option<f64>;
@@ -20,9 +23,13 @@ type Value = fn(f64) -> Option<f64>;
 /// A Prometheus that knows the two shapes of query and scrapes each target ten times a second.
 struct World {
     start: Timestamp,
+    /// Milliseconds between two scrapes.
+    scrape: i64,
     series: Vec<(BTreeMap<String, String>, Value)>,
     /// What it answers with instead of data.
     broken: Mutex<Option<&'static str>>,
+    /// What `max(own{…})` gives; `None`: no answer at all.
+    own: Mutex<Option<f64>>,
     asked: Mutex<Vec<(String, i64)>>,
 }
 
@@ -30,7 +37,14 @@ impl World {
     fn new(clock: &Clock, age: i64) -> Self {
         let start = clock.now() - SignedDuration::from_secs(age);
         let start = Timestamp::from_millisecond(start.as_millisecond() / SCRAPE * SCRAPE).unwrap();
-        Self { start, series: Vec::new(), broken: Mutex::new(None), asked: Mutex::new(Vec::new()) }
+        Self {
+            start,
+            scrape: SCRAPE,
+            series: Vec::new(),
+            broken: Mutex::new(None),
+            own: Mutex::new(Some(1.0)),
+            asked: Mutex::new(Vec::new()),
+        }
     }
 
     fn add(&mut self, name: &str, labels: &[(&str, &str)], value: Value) {
@@ -76,9 +90,9 @@ impl World {
     }
 
     fn samples(&self, value: Value, from: i64, to: i64) -> Vec<(f64, String)> {
-        let first = from.div_euclid(SCRAPE) + 1;
-        (first..=to.div_euclid(SCRAPE))
-            .map(|k| k * SCRAPE)
+        let first = from.div_euclid(self.scrape) + 1;
+        (first..=to.div_euclid(self.scrape))
+            .map(|k| k * self.scrape)
             .filter_map(|ms| {
                 let age = (ms - self.start.as_millisecond()) as f64 / 1000.0;
                 (age >= 0.0).then(|| value(age)).flatten().map(|v| (ms as f64 / 1000.0, v.floor().to_string()))
@@ -113,6 +127,7 @@ impl World {
     }
 
     async fn serve(self) -> (Arc<Self>, Arc<Prometheus>) {
+        let scrape = self.scrape;
         let world = Arc::new(self);
         let app = Router::new().route("/api/v1/query", post(query)).with_state(world.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -120,7 +135,7 @@ impl World {
         tokio::spawn(async move { axum::serve(listener, app).await });
         let provider = Provider {
             url,
-            scrape_interval: Some("100ms".parse().unwrap()),
+            scrape_interval: Some(format!("{scrape}ms").parse().unwrap()),
             lag: Some("50ms".parse().unwrap()),
             labels: BTreeMap::new(),
             bearer_token_file: None,
@@ -138,11 +153,17 @@ async fn query(State(world): State<Arc<World>>, form: String) -> Response {
     }
     let at = (form["time"].parse::<f64>().unwrap() * 1000.0).round() as i64;
     world.asked.lock().unwrap().push((form["query"].clone(), at));
+    if form["query"].starts_with("max(own") {
+        let Some(value) = *world.own.lock().unwrap() else { return std::future::pending().await };
+        let data =
+            json!({"resultType": "vector", "result": [{"metric": {}, "value": [form["time"].parse::<f64>().unwrap(), value.to_string()]}]});
+        return Json(json!({"status": "success", "data": data})).into_response();
+    }
     Json(world.answer(&form["query"], at)).into_response()
 }
 
 fn metric(name: &str, kind: MetricKind) -> Metric {
-    Metric { name: name.into(), kind }
+    Metric::new(name, kind)
 }
 
 fn errors() -> Metric {
@@ -156,7 +177,7 @@ fn drift() -> Metric {
 
 fn arm(version: &str, pods: &[&str], since: Timestamp) -> Arm {
     let pod = |name: &&str| ArmPod { name: (*name).to_owned(), created: since, ready_since: Some(since) };
-    Arm { workload: format!("m-{version}"), version: Some(version.into()), pods: pods.iter().map(pod).collect() }
+    Arm { workload: format!("m-{version}"), version: Some(version.into()), pods: pods.iter().map(pod).collect(), ..Arm::default() }
 }
 
 fn brief(clock: &Clock, metrics: Vec<Metric>) -> Brief {

@@ -1,26 +1,41 @@
-//! The two shapes of PromQL that are answered: `metric{matchers}[30s]` and `group by (a, b) (metric{matchers})`.
+//! The shapes of PromQL that are answered: `metric{matchers}[30s]`, `group by (a, b) (metric{matchers})`, and for users' own queries numbers,
+//! selectors, `rate`, `increase`, the common aggregations and the four operations between what has no labels.
+
+mod expression;
 
 use std::{collections::BTreeSet, fmt::Write};
 
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::series::{Database, Labels};
+use super::series::{Database, Labels, Series};
+use expression::Expression;
 
 /// A query that can be answered.
 #[derive(Debug)]
-pub struct Query {
-    name: Option<String>,
-    matchers: Vec<(String, Matcher)>,
-    shape: Shape,
+pub enum Query {
+    /// Raw samples of so many milliseconds.
+    Range(Selector, i64),
+    /// Which values of these labels there are.
+    Group(Selector, Vec<String>),
+    /// A value, or several.
+    Value(Expression),
 }
 
+/// Series by name and labels.
 #[derive(Debug)]
-enum Shape {
-    /// Raw samples of so many milliseconds.
-    Range(i64),
-    /// Which values of these labels there are.
-    Group(Vec<String>),
+pub struct Selector {
+    name: Option<String>,
+    matchers: Vec<(String, Matcher)>,
+}
+
+impl Selector {
+    fn of<'a>(&'a self, database: &'a Database) -> impl Iterator<Item = &'a Series> {
+        let fits = |series: &&Series| {
+            self.matchers.iter().all(|(label, matcher)| matcher.fits(series.labels.get(label).map_or("", String::as_str)))
+        };
+        database.named(self.name.as_deref()).filter(fits)
+    }
 }
 
 #[derive(Debug)]
@@ -53,31 +68,26 @@ impl Query {
             reader.expect("by")?;
             let labels = reader.list()?;
             reader.expect("(")?;
-            let (name, matchers) = reader.selector()?;
+            let selector = reader.selector()?;
             reader.expect(")")?;
             reader.end()?;
-            return Ok(Self { name, matchers, shape: Shape::Group(labels) });
+            return Ok(Self::Group(selector, labels));
         }
-        let (name, matchers) = reader.selector()?;
-        reader.expect("[")?;
-        let range = reader.until(']')?;
-        reader.expect("]")?;
+        let found = match reader.expression()? {
+            Expression::Select(selector) if reader.rest().starts_with('[') => Self::Range(selector, reader.range()?),
+            other => Self::Value(other),
+        };
         reader.end()?;
-        let milliseconds = duration(range.trim()).ok_or_else(|| format!("bad duration {range:?}"))?;
-        Ok(Self { name, matchers, shape: Shape::Range(milliseconds) })
+        Ok(found)
     }
 
     /// Answers it at a time, in milliseconds since the epoch: the `data` of Prometheus' answer, as JSON. An hour of raw samples is some
     /// megabytes, so it is written as it is read. `empty` leaves the result out.
     pub fn answer(&self, database: &Database, at: i64, empty: bool) -> String {
-        let fitting = database.named(self.name.as_deref()).filter(|series| {
-            self.matchers.iter().all(|(label, matcher)| matcher.fits(series.labels.get(label).map_or("", String::as_str)))
-        });
-        let fitting = fitting.filter(|_| !empty);
-        match &self.shape {
-            Shape::Range(length) => {
+        match self {
+            Self::Range(selector, length) => {
                 let mut text = String::from("{\"resultType\":\"matrix\",\"result\":[");
-                for series in fitting {
+                for series in selector.of(database).filter(|_| !empty) {
                     let mut values = series.between(at - length, at).peekable();
                     if values.peek().is_none() {
                         continue;
@@ -93,9 +103,10 @@ impl Query {
                 text.push_str("]}");
                 text
             }
-            Shape::Group(labels) => {
+            Self::Value(expression) => expression.answer(database, at, empty),
+            Self::Group(selector, labels) => {
                 let mut groups: BTreeSet<Labels> = BTreeSet::new();
-                for series in fitting.filter(|s| s.at(at).is_some()) {
+                for series in selector.of(database).filter(|s| !empty && s.at(at).is_some()) {
                     let own = |label: &String| series.labels.get(label).filter(|v| !v.is_empty()).map(|v| (label.clone(), v.clone()));
                     groups.insert(labels.iter().filter_map(own).collect());
                 }
@@ -136,9 +147,6 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
 }
-
-/// A metric name, if there is one, and matchers by label.
-type Selected = (Option<String>, Vec<(String, Matcher)>);
 
 impl<'a> Reader<'a> {
     fn rest(&mut self) -> &'a str {
@@ -182,6 +190,14 @@ impl<'a> Reader<'a> {
         Ok(rest.get(..end).unwrap_or_default())
     }
 
+    /// `[30s]`, in milliseconds.
+    fn range(&mut self) -> Result<i64, String> {
+        self.expect("[")?;
+        let range = self.until(']')?;
+        self.expect("]")?;
+        duration(range.trim()).ok_or_else(|| format!("bad duration {range:?}"))
+    }
+
     fn name(&mut self) -> Option<String> {
         let rest = self.rest();
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))).unwrap_or(rest.len());
@@ -202,7 +218,7 @@ impl<'a> Reader<'a> {
         Ok(names)
     }
 
-    fn selector(&mut self) -> Result<Selected, String> {
+    fn selector(&mut self) -> Result<Selector, String> {
         let name = self.name();
         let mut matchers = Vec::new();
         if self.expect("{").is_ok() {
@@ -217,7 +233,7 @@ impl<'a> Reader<'a> {
         if name.is_none() && matchers.is_empty() {
             return Err(self.unexpected("a metric"));
         }
-        Ok((name, matchers))
+        Ok(Selector { name, matchers })
     }
 
     fn matcher(&mut self) -> Result<Matcher, String> {
@@ -306,7 +322,19 @@ mod tests {
 
     #[test]
     fn anything_else_is_a_parse_error() {
-        for text in ["sum(rate(x[1m]))", "x", "x[", "x[5y]", "group by (a) x", "x{a=b}[1s]", "{}[1s]", "group by (a) (x) + 1", ""] {
+        for text in [
+            "rate(x)",
+            "sum(x[1m])",
+            "x[",
+            "x[5y]",
+            "group by (a) x",
+            "x{a=b}[1s]",
+            "{}[1s]",
+            "group by (a) (x) + 1",
+            "sum by a (x)",
+            "1 +",
+            "",
+        ] {
             assert!(Query::parse(text).is_err(), "{text}");
         }
     }

@@ -15,6 +15,9 @@ pub struct Behaviour {
     classes: Vec<(String, f64)>,
     scores: Vec<f64>,
     mean_score: f64,
+    invalid: f64,
+    /// What each pod's GPU shows as used, in MiB; `None`: nothing is exported.
+    pub memory: Option<f64>,
 }
 
 impl Default for Behaviour {
@@ -29,7 +32,8 @@ impl Behaviour {
     pub fn new(errors: f64, p50_ms: f64, p99_ms: f64, classes: &[(&str, f64)]) -> Self {
         let total: f64 = classes.iter().map(|(_, share)| share).sum();
         let classes = classes.iter().map(|(name, share)| ((*name).to_owned(), share / total)).collect();
-        let made = Self { errors, latency: Vec::new(), mean_ms: 0.0, classes, scores: Vec::new(), mean_score: 0.0 };
+        let made =
+            Self { errors, latency: Vec::new(), mean_ms: 0.0, classes, scores: Vec::new(), mean_score: 0.0, invalid: 0.0, memory: None };
         made.with_latency(p50_ms, p99_ms).with_scores(0.10, 1.0)
     }
 
@@ -60,6 +64,22 @@ impl Behaviour {
         self.scores = shares(&SCORE_BOUNDS, |bound| if bound >= 1.0 { 1.0 } else { normal((logit(bound) - logit(median)) / spread) });
         self.mean_score = median;
         self
+    }
+
+    /// The same with a share of predictions that are no number.
+    pub fn with_invalid(mut self, share: f64) -> Self {
+        self.invalid = share;
+        self
+    }
+
+    /// The same with so much GPU memory in use on each pod, in MiB.
+    pub fn with_memory(mut self, mebibytes: f64) -> Self {
+        self.memory = Some(mebibytes);
+        self
+    }
+
+    pub(super) fn invalid(&self, rng: &mut SmallRng, count: u64) -> u64 {
+        binomial(rng, count, self.invalid)
     }
 
     pub(super) fn errors(&self, rng: &mut SmallRng, count: u64) -> u64 {

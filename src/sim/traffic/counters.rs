@@ -25,6 +25,10 @@ pub struct Target {
     http: BTreeMap<HttpKey, Http>,
     classes: BTreeMap<String, Counter>,
     scores: Option<Histogram>,
+    invalid: Option<Counter>,
+    /// GPU memory in use, MiB.
+    pub memory: Option<f64>,
+    memory_id: Option<usize>,
     health: [Option<usize>; 2],
     next_scrape: Timestamp,
     /// Whether scrapes succeed.
@@ -70,7 +74,18 @@ impl Target {
         let own = [("job", job), ("instance", instance), ("namespace", namespace), ("pod", pod)];
         let own = own.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let (http, classes) = (BTreeMap::new(), BTreeMap::new());
-        Self { own, http, classes, scores: None, health: [None, None], next_scrape, reachable: true }
+        Self {
+            own,
+            http,
+            classes,
+            scores: None,
+            invalid: None,
+            memory: None,
+            memory_id: None,
+            health: [None, None],
+            next_scrape,
+            reachable: true,
+        }
     }
 
     /// Counters of one kind of request; labels are asked for when it is the first of its kind.
@@ -108,6 +123,11 @@ impl Target {
         let (buckets, sum) = behaviour.scores(rng, count);
         let own = &self.own;
         self.scores.get_or_insert_with(|| Histogram::new("model_prediction_value", own.clone(), &SCORE_BOUNDS)).record(&buckets, sum);
+        let invalid = behaviour.invalid(rng, count);
+        if invalid > 0 {
+            let kind = || own.iter().map(|(name, value)| (name.clone(), value.clone())).chain([("kind".into(), "nan".into())]).collect();
+            self.invalid.get_or_insert_with(|| Counter::new("model_prediction_invalid_total", kind())).value += invalid;
+        }
         predicted
     }
 
@@ -115,7 +135,7 @@ impl Target {
     pub fn reset(&mut self) {
         self.http.clear();
         self.classes.clear();
-        self.scores = None;
+        (self.scores, self.invalid) = (None, None);
     }
 
     /// Scrapes at the moment that is due, if one is.
@@ -139,6 +159,14 @@ impl Target {
             }
             samples += self.classes.values_mut().map(|c| c.write(database, at)).sum::<u64>();
             samples += self.scores.as_mut().map_or(0, |s| s.write(database, at));
+            samples += self.invalid.as_mut().map_or(0, |c| c.write(database, at));
+            if let Some(memory) = self.memory {
+                let own = &self.own;
+                let id = *self.memory_id.get_or_insert_with(|| database.id(named("DCGM_FI_DEV_FB_USED", own.clone())));
+                database.push(id, at, memory);
+            } else if let Some(id) = self.memory_id.take() {
+                database.push(id, at, f64::NAN);
+            }
         } else {
             self.mark_stale(database, at);
         }
@@ -161,7 +189,8 @@ impl Target {
         let http = self.http.values().flat_map(|h| h.requests.id.into_iter().chain(h.duration.ids.iter().copied()));
         let classes = self.classes.values().filter_map(|c| c.id);
         let scores = self.scores.iter().flat_map(|s| s.ids.iter().copied());
-        for id in http.chain(classes).chain(scores) {
+        let others = self.invalid.as_ref().and_then(|c| c.id).into_iter().chain(self.memory_id);
+        for id in http.chain(classes).chain(scores).chain(others) {
             database.push(id, at, f64::NAN);
         }
     }

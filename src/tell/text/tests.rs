@@ -9,18 +9,10 @@ fn of(subset: &str, revision: &str) -> Option<Version> {
 
 fn metric(name: &str, verdict: Verdict, message: &str) -> MetricEvidence {
     MetricEvidence {
-        metric: name.into(),
-        verdict,
-        reason: None,
-        message: message.into(),
-        stable: Some(ArmValue { value: Some(0.02), text: "0.02".into(), n: 2_204 }),
-        canary: Some(ArmValue { value: Some(0.31), text: "0.31".into(), n: 118 }),
-        effect: None,
+        stable: Some(ArmValue { value: Some(0.02), text: "0.02".into(), n: 2_204, quantiles: Vec::new() }),
+        canary: Some(ArmValue { value: Some(0.31), text: "0.31".into(), n: 118, quantiles: Vec::new() }),
         limit: Some(0.15),
-        fail_evidence: None,
-        fail_at: None,
-        forecast: None,
-        query: None,
+        ..MetricEvidence::new(name, verdict, None, message.into())
     }
 }
 
@@ -225,4 +217,17 @@ fn every_form_is_bounded_and_cut_between_characters() {
 fn numbers_and_spans_are_for_people() {
     assert_eq!(["0", "999", "1,000", "59,204", "-1,234,567"], [0, 999, 1_000, 59_204, -1_234_567].map(grouped).as_ref());
     assert_eq!(["0s", "47s", "7m12s", "1h00m", "26h03m", "0s"], [0, 47, 432, 3_600, 93_780, -5].map(span).as_ref());
+}
+
+#[test]
+fn the_difference_that_decided_is_told_and_what_decides_nothing_is_not() {
+    let mut record = error_rollback();
+    let text = "+10.1 points (95 %: +8.70 to +11.5; v1 against v1: 0.05)".to_owned();
+    record.why[0].effect = Some(crate::api::Effect { value: 0.101, low: None, high: None, by_chance: None, text });
+    record.why.push(MetricEvidence { advisory: true, ..metric("scores", Verdict::Fail, "Kolmogorov-Smirnov distance 0.4") });
+    let plain = Text::of("ml", "fraud", &record).plain();
+    assert!(plain.contains("\nEffect   +10.1 points (95 %: +8.70 to +11.5; v1 against v1: 0.05)\n"), "{plain}");
+    assert!(!plain.contains("Kolmogorov"), "{plain}");
+    let note = Text::of("ml", "fraud", &record).note();
+    assert!(note.contains("; +10.1 points (95 %"), "{note}");
 }

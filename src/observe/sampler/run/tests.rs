@@ -17,7 +17,7 @@ fn t(seconds: i64) -> Timestamp {
 
 fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run {
     let kind = MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 };
-    let metrics = vec![Metric { name: "errorRate".into(), kind }];
+    let metrics = vec![Metric::new("errorRate", kind)];
     let brief = Brief {
         namespace: "ml".into(),
         name: "m".into(),

@@ -1,0 +1,271 @@
+//! A simulated cluster with many models in one namespace, each with its own route, pods and traffic, and one Prometheus for all.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use haldane::{
+    api::{Rollout, RolloutStatus},
+    clock::Clock,
+    sim::{
+        alerts::AlertReceiver,
+        apiserver::{ApiServer, Verb},
+        cluster::Cluster,
+        faults::Record,
+        mesh::Watched,
+        objects::Objects,
+        prometheus::{Prometheus, series::Database},
+        traffic::{Behaviour, Traffic, TrafficConfig},
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+/// Namespace of all models.
+pub const NAMESPACE: &str = "ml";
+/// Time between two scrapes.
+const SCRAPE: Duration = Duration::from_secs(1);
+/// How much of the past is in Prometheus at the start.
+const HISTORY: SignedDuration = SignedDuration::from_secs(300);
+const PAST_TICK: SignedDuration = SignedDuration::from_millis(500);
+const TICK: Duration = Duration::from_millis(100);
+
+/// How a fleet begins.
+#[derive(Clone, Copy)]
+pub struct Size {
+    /// Models.
+    pub models: usize,
+    /// Requests a second of each; 0: no traffic at all.
+    pub rps: f64,
+}
+
+/// The cluster. Its traffic ends when this is dropped.
+pub struct Fleet {
+    pub api: ApiServer,
+    pub prometheus: Prometheus,
+    pub alerts: AlertReceiver,
+    pub objects: Objects,
+    pub clock: Clock,
+    models: Arc<Vec<Mutex<Model>>>,
+    ending: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Model {
+    cluster: Cluster,
+    traffic: Traffic,
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Name of a model, of its route and of its Rollout.
+pub fn name(index: usize) -> String {
+    format!("model-{index:03}")
+}
+
+impl Fleet {
+    /// Every model serves all its traffic from three pods of v1, and has three pods of v2 that are ready.
+    pub async fn start(size: Size) -> Self {
+        haldane::tls::install();
+        let clock = Clock::system();
+        let api = ApiServer::start(clock, 0).await.unwrap();
+        let objects = api.objects();
+        for namespace in [NAMESPACE, "haldane-system"] {
+            objects.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}, "status": {"phase": "Active"}}));
+        }
+        let now = clock.now();
+        let begin = now - HISTORY;
+        let mut database = Database::new(7200 * 1000);
+        let mut models = Vec::new();
+        for index in 0..size.models {
+            let name = name(index);
+            mesh(&name).into_iter().for_each(|object| drop(objects.put(object)));
+            let mut cluster = Cluster::new(objects.clone(), NAMESPACE, &name, Duration::from_millis(100));
+            for version in ["v1", "v2"] {
+                cluster.deploy(version, 3, now, Some(begin - SignedDuration::from_secs(60)));
+            }
+            let watched = Watched {
+                namespace: NAMESPACE.into(),
+                virtual_service: name.clone(),
+                destination_rule: name.clone(),
+                service: name.clone(),
+            };
+            let config = TrafficConfig {
+                cohorts: Vec::new(),
+                seed: index as u64,
+                rps: size.rps,
+                scrape_interval: SCRAPE,
+                proxy_delay: (Duration::from_millis(50), Duration::from_millis(200)),
+                sidecars: true,
+                watched,
+            };
+            let mut traffic = Traffic::new(config, objects.store(), begin);
+            traffic.set_behaviour("v2", better());
+            if size.rps > 0.0 {
+                let mut at = begin;
+                while at < now {
+                    at = (at + PAST_TICK).min(now);
+                    traffic.advance(objects.store(), &mut database, at);
+                }
+            }
+            models.push(Mutex::new(Model { cluster, traffic }));
+        }
+        let database = Arc::new(Mutex::new(database));
+        let prometheus = Prometheus::start(clock, database.clone(), 0).await.unwrap();
+        let alerts = AlertReceiver::start(clock).await.unwrap();
+        let (models, ending) = (Arc::new(models), Arc::new(AtomicBool::new(false)));
+        let thread = (size.rps > 0.0).then(|| {
+            let (models, ending, objects) = (models.clone(), ending.clone(), objects.clone());
+            std::thread::spawn(move || play(&models, &ending, &objects, &database, clock))
+        });
+        Self { api, prometheus, alerts, objects, clock, models, ending, thread }
+    }
+
+    /// How v2 of a model behaves from now on.
+    pub fn behave(&self, index: usize, behaviour: Behaviour) {
+        self.models[index].lock().unwrap().traffic.set_behaviour("v2", behaviour);
+    }
+
+    /// The configuration file of the controller.
+    pub fn config(&self) -> String {
+        let (prometheus, webhook) = (self.prometheus.url(), self.alerts.webhook());
+        format!(
+            "prometheus:\n  default: {{url: \"{prometheus}\", scrapeInterval: 1s, lag: 1s}}\nalerts:\n  default: {{webhook: {{url: \"{webhook}\", format: slack}}}}\n"
+        )
+    }
+
+    /// Creates the Rollout of a model, or changes its spec.
+    pub async fn apply(&self, index: usize, spec: &Value) {
+        let (api, name) = (self.rollouts(), name(index));
+        if self.objects.get("rollouts.haldane.dev", NAMESPACE, &name).is_some() {
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await.unwrap();
+            return;
+        }
+        let whole = json!({"apiVersion": "haldane.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": name}, "spec": spec});
+        api.create(&PostParams::default(), &serde_json::from_value(whole).unwrap()).await.unwrap();
+    }
+
+    /// A person's command, as the command line writes it.
+    pub async fn say(&self, index: usize, verb: &str) {
+        let live = self.rollout(index);
+        let epoch = live.status.as_ref().map_or(0, |status| status.epoch);
+        let id = format!("{verb}-{}", self.objects.store().number());
+        let command = json!({"id": id, "uid": live.metadata.uid, "epoch": epoch, "reason": "a bench", "by": "bench"}).to_string();
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {format!("haldane.dev/{verb}"): command}}}));
+        self.rollouts().patch(&name(index), &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    fn rollouts(&self) -> Api<Rollout> {
+        Api::default_namespaced(self.api.client(NAMESPACE))
+    }
+
+    /// The Rollout of a model.
+    pub fn rollout(&self, index: usize) -> Rollout {
+        let found = self.objects.get("rollouts.haldane.dev", NAMESPACE, &name(index)).unwrap();
+        serde_json::from_value(Value::clone(&found)).unwrap()
+    }
+
+    /// Waits until the status of a model is as wanted.
+    pub async fn until(&self, index: usize, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) {
+        for _ in 0..24_000 {
+            if self.rollout(index).status.is_some_and(|status| wanted(&status)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} was not {what} within four minutes: {:#?}", name(index), self.rollout(index).status.map(|status| status.conditions));
+    }
+
+    /// What the controller asked: lease, lists, watches and discovery left out.
+    pub fn requests(&self) -> Vec<Record> {
+        let mut log = self.api.faults().log();
+        let left_out =
+            |record: &Record| matches!(record.verb, Verb::List | Verb::Watch | Verb::Other) || record.resource.starts_with("leases");
+        log.retain(|record| record.user_agent.starts_with("haldane/") && !left_out(record));
+        log
+    }
+
+    /// When the newest command for a model came in, and when the first write to its route after that.
+    pub fn command_and_patch(&self, index: usize) -> Option<(Timestamp, Timestamp)> {
+        let (log, name) = (self.api.faults().log(), name(index));
+        let own = |record: &&Record| record.verb == Verb::Patch && record.name == name;
+        let by_us = |record: &&Record| record.user_agent.is_empty() && record.resource.starts_with("rollouts");
+        let said = log.iter().filter(own).rfind(by_us)?;
+        let patch = log.iter().filter(own).find(|record| record.resource.starts_with("virtualservices") && record.number > said.number)?;
+        Some((said.at, patch.at))
+    }
+
+    /// When the newest write to the route of a model came in, and when the query before it was answered.
+    pub fn look_and_patch(&self, index: usize) -> Option<(Timestamp, Timestamp)> {
+        let (log, name) = (self.api.faults().log(), name(index));
+        let written = log.iter().rfind(|r| r.verb == Verb::Patch && r.name == name && r.resource.starts_with("virtualservices"))?;
+        let asked = self.prometheus.asked();
+        let own = |query: &str| query.contains(&format!("{name}-v"));
+        let last = asked.iter().rfind(|asked| own(&asked.query) && asked.answered.is_some_and(|at| at <= written.at))?;
+        Some((last.answered?, written.at))
+    }
+}
+
+fn play(models: &[Mutex<Model>], ending: &AtomicBool, objects: &Objects, database: &Mutex<Database>, clock: Clock) {
+    while !ending.load(Ordering::Acquire) {
+        for model in models {
+            let model = &mut *model.lock().unwrap();
+            let now = clock.now();
+            model.cluster.sync(now);
+            model.traffic.advance(objects.store(), &mut database.lock().unwrap(), now);
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+/// A healthy version: a little better than stable, so that no step needs longer than its hold.
+pub fn better() -> Behaviour {
+    Behaviour::default().with_errors(0.0005).with_latency(37.0, 165.0)
+}
+
+/// Service, DestinationRule and VirtualService of a model.
+fn mesh(name: &str) -> [Value; 3] {
+    let metadata = json!({"name": name, "namespace": NAMESPACE});
+    let subsets: Vec<Value> = ["v1", "v2", "v3"].iter().map(|v| json!({"name": v, "labels": {"version": v}})).collect();
+    let stable = json!({"destination": {"host": name, "subset": "v1"}, "weight": 100});
+    let http = json!([{"name": "primary", "route": [stable], "timeout": "2s", "retries": {"attempts": 2, "perTryTimeout": "1s"}}]);
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+            "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+        }),
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": metadata,
+            "spec": {"host": name, "subsets": subsets},
+        }),
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": metadata,
+            "spec": {"hosts": [name], "http": http},
+        }),
+    ]
+}
+
+/// The spec of a Rollout with the three metrics, windows of two seconds and this hold.
+pub fn spec(index: usize, subset: &str, hold: &str, alerts: bool) -> Value {
+    let metrics = json!([{"errorRate": {}}, {"latency": {}}, {"drift": {"counter": "model_prediction_class_total", "class": "class"}}]);
+    let alerts = if alerts { json!(["default"]) } else { json!([]) };
+    json!({
+        "traffic": {"virtualService": name(index)}, "canary": {"subset": subset}, "strategy": {"canary": {"hold": hold}},
+        "analysis": {"interval": "2s", "warmUp": "1s", "metrics": metrics}, "alerts": alerts,
+    })
+}

@@ -1,0 +1,212 @@
+//! The tables of docs/statistics.md: `cargo bench --bench montecarlo -- --runs 1000 --found 300 --seed 1`.
+//!
+//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `drift`, `stress`, `speed`) choose tables.
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench, with the worlds of the tests")]
+
+#[path = "../tests/montecarlo/catalogue.rs"]
+mod catalogue;
+
+use catalogue::*;
+use haldane::judge::forecast_plan;
+use haldane::observe::brief::terms;
+use haldane::plan::Plan;
+use haldane::rehearse::{Hands, Played};
+use serde_json::json;
+
+const RATES: [f64; 3] = [10.0, 100.0, 1000.0];
+
+struct Options {
+    /// Rehearsals of a cell in which nothing is wrong, and of one in which something is.
+    nulls: usize,
+    found: usize,
+    seed: u64,
+    tables: Vec<String>,
+}
+
+impl Options {
+    fn read() -> Self {
+        let mut options = Self { nulls: 1000, found: 300, seed: 1, tables: Vec::new() };
+        let mut args = std::env::args().skip(1);
+        while let Some(arg) = args.next() {
+            let mut number = || args.next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{arg} takes a number"));
+            match arg.as_str() {
+                "--quick" => (options.nulls, options.found) = (50, 15),
+                "--runs" => options.nulls = number() as usize,
+                "--found" => options.found = number() as usize,
+                "--seed" => options.seed = number(),
+                "--bench" => {}
+                name => options.tables.push(name.to_owned()),
+            }
+        }
+        options
+    }
+
+    fn wants(&self, table: &str) -> bool {
+        self.tables.is_empty() || self.tables.iter().any(|name| name == table)
+    }
+}
+
+fn main() {
+    let options = Options::read();
+    if options.wants("nulls") {
+        nulls(&options);
+    }
+    if options.wants("regressions") {
+        regressions(&options);
+    }
+    if options.wants("healthy") {
+        healthy(&options);
+    }
+    if options.wants("drift") {
+        drift(&options);
+    }
+    if options.wants("stress") {
+        stress(&options);
+    }
+    if options.wants("speed") {
+        speed(&options);
+    }
+}
+
+/// An hour at 100 requests a second, with 12 h of history, and all three metrics.
+fn speed(options: &Options) {
+    let plan = plan("15m", "15m", metrics(Margins::Default));
+    let clock = haldane::clock::Clock::system();
+    let played = timed(&plan, NULLS[0].1, "", 100.0).play(options.nulls, options.seed);
+    let (runs, seconds) = (played.len(), clock.elapsed().as_secs_f64());
+    println!("\n### Speed\n\n{runs} rehearsals of an hour at 100 requests a second with 12 h of history: {seconds:.1} s");
+}
+
+/// Every step takes its hold, whether it was proved or not; 12 h of history.
+fn timed<'a>(plan: &'a Plan, world: &'a str, canary: &'a str, rps: f64) -> Cell<'a> {
+    Cell { plan, world, canary, rps, hours: 12.0, hands: Hands::PromoteAtDeadline }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}", 100.0 * share)
+}
+
+fn at((share, minutes): (f64, Option<f64>)) -> String {
+    minutes.map_or_else(|| format!("{:.0}", 100.0 * share), |minutes| format!("{:.0} @ {minutes:.1}", 100.0 * share))
+}
+
+/// One cell for each rate.
+fn rates(of: impl Fn(f64) -> String) -> String {
+    RATES.map(of).join(" / ")
+}
+
+fn nulls(options: &Options) {
+    println!("\n### False rollbacks in %, at 10 / 100 / 1000 requests a second ({} rehearsals a cell)\n", options.nulls);
+    println!("| world | zero margin | default margins |");
+    println!("|---|---|---|");
+    let plans = [Margins::Zero, Margins::Default].map(|margins| plan("15m", "15m", metrics(margins)));
+    for (name, world) in NULLS {
+        let cells: Vec<String> = plans
+            .iter()
+            .map(|plan| rates(|rps| percent(rolled_back(&timed(plan, world, "", rps).play(options.nulls, options.seed)))))
+            .collect();
+        println!("| {name} | {} |", cells.join(" | "));
+    }
+}
+
+fn regressions(options: &Options) {
+    println!(
+        "\n### Found within 45 minutes, % @ median minutes, at 10 / 100 / 1000 requests a second ({} rehearsals a cell)\n",
+        options.found
+    );
+    println!("| regression | zero margin | default margins |");
+    println!("|---|---|---|");
+    let plans = [Margins::Zero, Margins::Default].map(|margins| plan("15m", "15m", metrics(margins)));
+    for one in &REGRESSIONS {
+        let cells: Vec<String> = plans
+            .iter()
+            .map(|plan| {
+                rates(|rps| at(found(&timed(plan, one.world, one.canary, rps).play(options.found, options.seed), one.metric, 45.0)))
+            })
+            .collect();
+        println!("| {} | {} |", one.name, cells.join(" | "));
+    }
+}
+
+/// Healthy canaries with the default limits, hold 5 min, deadline 1 h.
+fn healthy(options: &Options) {
+    println!(
+        "\n### Healthy canaries: promoted % @ median minutes; held by a limit %; rolled back % ({} rehearsals a cell)\n",
+        options.found
+    );
+    println!("| requests a second | forecast, minutes | quiet 0.1 % | quiet 1 % | bursty 0.1 % | bursty 1 % |");
+    println!("|---|---|---|---|---|---|");
+    let plan = plan("5m", "1h", metrics(Margins::Default));
+    for rps in [1.0, 5.0, 10.0, 50.0, 100.0, 500.0] {
+        let cells: Vec<String> = [NULLS[0], NULLS[2], NULLS[3], NULLS[4]]
+            .iter()
+            .map(|(_, world)| {
+                let cell = Cell { plan: &plan, world, canary: "", rps, hours: 12.0, hands: Hands::Approve };
+                let played = cell.play(options.found, options.seed);
+                format!("{}; {}; {}", at(promoted(&played)), percent(held_by_limit(&played)), percent(rolled_back(&played)))
+            })
+            .collect();
+        println!("| {rps} | {} | {} |", forecast(&plan, rps), cells.join(" | "));
+    }
+}
+
+/// What the forecast says of the whole plan at 0.1 % errors.
+fn forecast(plan: &Plan, rps: f64) -> String {
+    let seconds = |of: fn(&haldane::plan::Step) -> std::time::Duration| plan.steps.iter().map(|s| of(s).as_secs_f64()).collect::<Vec<_>>();
+    let (holds, deadlines) = (seconds(|step| step.hold), seconds(|step| step.deadline));
+    let found = forecast_plan(&plan.analysis.metrics, &terms(plan), 30.0, rps, &holds, &deadlines, 0.001);
+    let steps = found.steps.iter().zip(&holds).map(|(step, hold)| step.minutes_to_pass.map(|minutes| minutes.max(hold / 60.0)));
+    steps.sum::<Option<f64>>().map_or("never".to_owned(), |minutes| format!("{minutes:.0}"))
+}
+
+/// Binary classifiers that answer as before: how often the limit that holds is crossed all the same.
+fn drift(options: &Options) {
+    println!(
+        "\n### Healthy classifiers: held by drift %; rolled back %, at 10 / 100 / 1000 requests a second ({} rehearsals a cell)\n",
+        options.nulls
+    );
+    println!("| world | quiet | bursty |");
+    println!("|---|---|---|");
+    let plan = plan("15m", "15m", metrics(Margins::Default));
+    let cell = |world: &str| {
+        rates(|rps| {
+            let played: Vec<Played> = timed(&plan, world, "", rps).play(options.nulls, options.seed);
+            format!("{}; {}", percent(held_by_limit(&played)), percent(rolled_back(&played)))
+        })
+    };
+    for positives in [0.005, 0.05, 0.5] {
+        let classes = format!("classes: [{}, {positives}]", 1.0 - positives);
+        let quiet = format!("stable: {{{classes}}}");
+        let bursty = format!("{{stable: {{{classes}}}, noise: {{errorBurst: 3, latencySd: 0.03, classConcentration: 500}}}}");
+        println!("| {} % positives | {} | {} |", 100.0 * positives, cell(&quiet), cell(&bursty));
+    }
+    println!("| five classes | {} | {} |", cell(NULLS[0].1), cell(NULLS[3].1));
+}
+
+/// What the method is known to be weak against: noise that is slow, and an incident that one scrape sees earlier. Errors alone.
+fn stress(options: &Options) {
+    println!(
+        "\n### Errors alone, at 10 / 100 / 1000 requests a second ({} rehearsals a cell, twice the errors {})\n",
+        options.nulls, options.found
+    );
+    println!("| world | false rollbacks %, zero margin | false rollbacks %, default margin | 0.5 to 1 % found, default margin |");
+    println!("|---|---|---|---|");
+    let plans =
+        [json!([{"errorRate": {"relative": 1, "absolute": 0}}]), json!([{"errorRate": {}}])].map(|metrics| plan("15m", "15m", metrics));
+    let line = |name: &str, world: &str| {
+        let null = |plan| rates(|rps| percent(rolled_back(&timed(plan, world, "", rps).play(options.nulls, options.seed))));
+        let twice =
+            rates(|rps| at(found(&timed(&plans[1], world, "errors=0.01", rps).play(options.found, options.seed), "errorRate", 45.0)));
+        println!("| {name} | {} | {} | {twice} |", null(&plans[0]), null(&plans[1]));
+    };
+    line("no noise", "stable: {errors: 0.005}");
+    for time in ["5m", "25m"] {
+        let world = format!("{{stable: {{errors: 0.005}}, noise: {{errorAr: {{sd: 0.3, time: {time}}}}}}}");
+        line(&format!("30 % over {time}"), &world);
+    }
+    for skew in ["7.5s", "15s", "30s"] {
+        let world = format!("{{stable: {{errors: 0.005}}, common: [{{from: 8m, to: 12m, errors: 0.10, skew: {skew}}}]}}");
+        line(&format!("incident, canary's scrape {skew} earlier"), &world);
+    }
+}

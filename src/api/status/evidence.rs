@@ -1,0 +1,194 @@
+//! What one metric says, with its numbers.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+
+/// One metric at the newest look.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricEvidence {
+    /// Name of the metric.
+    pub metric: String,
+    /// What this metric says.
+    pub verdict: Verdict,
+    /// Why, where the verdict alone does not say it; one of the reason constants or a short word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<EvidenceReason>,
+    /// In words, with numbers: `errors 1.02 % against 0.11 % (limit 0.17 %), n 3,120 / 59,204`.
+    pub message: String,
+    /// True: it is shown and decides nothing (`gate: false`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub advisory: bool,
+    /// Stable's side, over the same windows, weighted as the canary's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<ArmValue>,
+    /// Canary's side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<ArmValue>,
+    /// The difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// Of drift: distances that people know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distances: Option<Distances>,
+    /// How noisy stable is against itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
+    /// The limit whose crossing fails, in the unit of the effect; of a threshold the limit itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// Fail evidence: 1 is none; the rollout fails when the weighted mean over the metrics reaches `failAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_evidence: Option<f64>,
+    /// Where fail evidence leads to a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_at: Option<f64>,
+    /// How long it will take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
+    /// A query to paste into Prometheus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
+impl MetricEvidence {
+    /// A verdict in words, without numbers yet.
+    pub fn new(metric: &str, verdict: Verdict, reason: Option<EvidenceReason>, message: String) -> Self {
+        Self {
+            metric: metric.to_owned(),
+            verdict,
+            reason,
+            message,
+            advisory: false,
+            stable: None,
+            canary: None,
+            effect: None,
+            distances: None,
+            noise: None,
+            limit: None,
+            fail_evidence: None,
+            fail_at: None,
+            forecast: None,
+            query: None,
+        }
+    }
+}
+
+/// Why a metric is where it is.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EvidenceReason {
+    /// No window was counted yet.
+    NoData,
+    /// Margins and dispersion are not known yet.
+    Calibrating,
+    /// Counted, but not enough to say.
+    NotEnoughData,
+    /// The limit that holds was crossed.
+    HoldLimit,
+    /// The limit that rolls back was crossed.
+    FailLimit,
+    /// Nothing of this metric can be proved in this step; it does not gate it.
+    NotGating,
+    /// The two arms cannot be compared (different bounds, missing labels).
+    NotComparable,
+    /// At 100 % there is no stable arm; compared with stable before the switch.
+    Bake,
+    /// The query of a threshold gave no single finite number.
+    NoValue,
+    /// Beyond a threshold's limit, but not for long enough.
+    Beyond,
+}
+
+/// One arm's value.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmValue {
+    /// The value, in the unit of the metric (a ratio for errors and drift; milliseconds for latency: the upper bound of the bucket).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// The value in words: `0.11 %`, `p99 in (250, 500] ms`.
+    pub text: String,
+    /// Requests counted; of a threshold the looks in this step.
+    pub n: i64,
+    /// Of latency: p50, p95 and p99.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub quantiles: Vec<Quantile>,
+}
+
+/// The bucket of a histogram that a quantile is in. Nothing is interpolated.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quantile {
+    /// 0.5, 0.95 or 0.99.
+    pub quantile: f64,
+    /// It is greater than this bound, ms; absent: the first bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<f64>,
+    /// It is at most this bound, ms; absent: above the last bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<f64>,
+}
+
+/// Distances between the canary's and stable's distribution, stable's weighted as the canary's windows were.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Distances {
+    /// How many of all answers would have to change class, 0 to 1. Of scores: bin.
+    pub total_variation: f64,
+    /// Jensen-Shannon distance, base 2, 0 to 1.
+    pub jensen_shannon: f64,
+    /// Population stability index without the part that comes from the size of the samples.
+    pub psi: f64,
+}
+
+/// How noisy stable is against itself (v1 against v1).
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Noise {
+    /// Windows of stable that this comes from. With fewer than 120 the dispersion is taken as at least 5.
+    pub windows: i32,
+    /// Variance of stable's counts, as a multiple of that of independent requests: evidence counts so many times less.
+    pub dispersion: f64,
+}
+
+/// A difference with its confidence bounds, which hold at all looks of the step.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Effect {
+    /// Canary minus stable.
+    pub value: f64,
+    /// Lower bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    /// Upper bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
+    /// Size of the difference that two samples of stable as large as these would show by chance (v1 against v1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_chance: Option<f64>,
+    /// In words, with the unit.
+    pub text: String,
+}
+
+/// How long it will take at this weight and traffic.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forecast {
+    /// Minutes until a healthy canary passes this step, from now; absent: never at this traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes_to_pass: Option<f64>,
+    /// Minutes until twice the error rate (or the margin's regression) would be seen, from the start of the step; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes_to_detect: Option<f64>,
+    /// Probability, 0 to 1, that such a regression is found by the end of the plan; absent where the plan is open-ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by_end: Option<f64>,
+    /// Smallest regression that the rest of the plan finds with 90 %: the canary's error rate, how much slower it is (0.1: by 10 %), or the
+    /// distance of its predictions; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest_found: Option<f64>,
+}

@@ -1,0 +1,298 @@
+//! One value against limits that a user set, without a comparison with stable. One odd value does nothing: it must be beyond the limit at
+//! every look over the time that the user gave.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{StepTerms, say, verdict::Answer};
+use crate::api::{ArmValue, EvidenceReason, MetricEvidence, ThresholdAction, Verdict};
+use crate::plan::{Metric, MetricKind, span};
+
+/// A look so many windows after the one before leaves looks out between them: what came before is no part of the run any more.
+const GAP: f64 = 2.5;
+
+/// What one look at a query gave.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// One finite number.
+    Value(f64),
+    /// An answer, but not one number: why.
+    Nothing(String),
+    /// No answer: why. That is no look.
+    Unanswered(String),
+}
+
+/// All about one threshold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Threshold {
+    /// The newest value.
+    value: Option<f64>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    absent: Option<String>,
+    /// Time of the newest look that was answered.
+    at: Option<Timestamp>,
+    /// Looks in this step.
+    looks: u32,
+    /// The first of the looks that were all beyond the limit, and how many they are.
+    run: Option<(Timestamp, u32)>,
+    /// It was beyond for long enough.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    broken: Option<Broken>,
+}
+
+/// How a limit was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Broken {
+    value: f64,
+    seconds: f64,
+    looks: u32,
+}
+
+impl Threshold {
+    /// Takes what one look gave. A look that was taken already changes nothing.
+    pub fn see(&mut self, kind: &MetricKind, at: Timestamp, seen: &Seen, interval_seconds: f64) {
+        let MetricKind::Threshold { lasting, .. } = kind else { return };
+        if self.at.is_some_and(|last| at <= last) {
+            return;
+        }
+        let since = |time: Timestamp| at.duration_since(time).as_secs_f64();
+        if self.at.is_some_and(|last| since(last) > GAP * interval_seconds) {
+            self.run = None;
+        }
+        match seen {
+            Seen::Unanswered(why) => (self.value, self.absent) = (None, Some(why.clone())),
+            Seen::Nothing(why) => (self.value, self.absent, self.run, self.at) = (None, Some(why.clone()), None, Some(at)),
+            Seen::Value(value) => {
+                (self.value, self.absent, self.at) = (Some(*value), None, Some(at));
+                self.looks += 1;
+                self.run = beyond(kind, *value).map(|_| self.run.map_or((at, 1), |(first, looks)| (first, looks + 1)));
+                if let Some((first, looks)) = self.run.filter(|(first, _)| since(*first) >= lasting.as_secs_f64()) {
+                    self.broken = Some(Broken { value: *value, seconds: since(first), looks });
+                }
+            }
+        }
+    }
+
+    /// A step begins. A value that is beyond the limit is so in the next step too.
+    pub fn begin_step(&mut self) {
+        (self.looks, self.value, self.absent) = (0, None, None);
+    }
+
+    /// Whether the limit was broken, and this is what follows from it.
+    pub fn broke(&self, kind: &MetricKind, wanted: ThresholdAction) -> bool {
+        self.broken.is_some() && matches!(kind, MetricKind::Threshold { action, .. } if *action == wanted)
+    }
+}
+
+/// The limit that a value is beyond, in words; `None`: within both.
+fn beyond(kind: &MetricKind, value: f64) -> Option<(f64, &'static str)> {
+    let MetricKind::Threshold { min, max, .. } = kind else { return None };
+    let above = max.filter(|max| value > *max).map(|max| (max, "above"));
+    above.or_else(|| min.filter(|min| value < *min).map(|min| (min, "below")))
+}
+
+/// What the threshold says at this step; `state` is absent before the first look.
+pub fn answer(state: Option<&Threshold>, metric: &Metric, step: &StepTerms) -> Answer {
+    let fresh = Threshold::default();
+    let state = state.unwrap_or(&fresh);
+    let asked = !step.without.contains(&metric.name);
+    let value = state.value.filter(|_| state.looks > 0);
+    let (verdict, reason, message) = words(state, value, metric, asked);
+    let (MetricKind::Threshold { min, max, .. }, crossed) = (&metric.kind, value.and_then(|value| beyond(&metric.kind, value))) else {
+        return Answer {
+            evidence: MetricEvidence::new(&metric.name, verdict, reason, message),
+            gates: false,
+            within: true,
+            windows_to_pass: None,
+        };
+    };
+    let mut evidence = MetricEvidence::new(&metric.name, verdict, reason, message);
+    evidence.canary =
+        value.map(|value| ArmValue { value: Some(value), text: say::number(value), n: i64::from(state.looks), quantiles: Vec::new() });
+    evidence.limit = crossed.map(|(limit, _)| limit).or(*max).or(*min);
+    Answer { evidence, gates: asked, within: value.is_some() && crossed.is_none() && state.broken.is_none(), windows_to_pass: Some(0.0) }
+}
+
+fn words(state: &Threshold, value: Option<f64>, metric: &Metric, asked: bool) -> (Verdict, Option<EvidenceReason>, String) {
+    let Metric { name, kind, .. } = metric;
+    let MetricKind::Threshold { min, max, lasting, action, .. } = kind else { return (Verdict::Inconclusive, None, String::new()) };
+    let limits = [min.map(|min| format!("at least {}", say::number(min))), max.map(|max| format!("at most {}", say::number(max)))];
+    let limits = limits.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    if let Some(broken) = &state.broken {
+        let (limit, side) = beyond(kind, broken.value).unwrap_or((max.or(*min).unwrap_or_default(), "beyond"));
+        let long = span(Duration::try_from_secs_f64(broken.seconds.round()).unwrap_or_default());
+        let looks = if broken.looks == 1 { "1 look".to_owned() } else { format!("{} looks in a row", broken.looks) };
+        let (was, limit) = (say::number(broken.value), say::number(limit));
+        let message = match value.filter(|now| beyond(kind, *now).is_none()) {
+            None => format!("{name} {was} is {side} {limit} for {long}, at {looks}"),
+            Some(now) => format!("{name} {was} was {side} {limit} for {long}, at {looks}; now {}", say::number(now)),
+        };
+        return match action {
+            ThresholdAction::Rollback => (Verdict::Fail, Some(EvidenceReason::FailLimit), message),
+            ThresholdAction::Hold => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), message),
+        };
+    }
+    let Some(value) = value else {
+        let reason = if asked { EvidenceReason::NoValue } else { EvidenceReason::NotGating };
+        let why = state.absent.clone().unwrap_or_else(|| "not asked yet in this step".to_owned());
+        return (Verdict::Inconclusive, Some(reason), format!("{name} has no value ({limits}): {why}"));
+    };
+    match (beyond(kind, value), &state.run) {
+        (Some((limit, side)), Some((_, looks))) => {
+            let then = match action {
+                ThresholdAction::Rollback => "rolls back",
+                ThresholdAction::Hold => "holds",
+            };
+            let looks = if *looks == 1 { "1 look".to_owned() } else { format!("{looks} looks in a row") };
+            let (value, limit) = (say::number(value), say::number(limit));
+            let message = format!("{name} {value} is {side} {limit} at {looks}: it {then} when that lasts {}", span(*lasting));
+            (Verdict::Inconclusive, Some(EvidenceReason::Beyond), message)
+        }
+        _ => (Verdict::Pass, None, format!("{name} {} ({limits})", say::number(value))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::counts::{Counts, REQUESTS, Window};
+    use crate::judge::{Evidence, Judgement};
+
+    fn gpu(max: f64, seconds: u64, action: ThresholdAction) -> Metric {
+        let lasting = Duration::from_secs(seconds);
+        Metric::new("gpu", MetricKind::Threshold { query: "max(x)".into(), min: None, max: Some(max), lasting, action })
+    }
+
+    fn step(weight: f64) -> StepTerms {
+        StepTerms::weighted(weight, 1.0, 10)
+    }
+
+    fn t(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+    }
+
+    /// What is said after looks at these times.
+    fn after(metric: &Metric, looks: &[(i64, Seen)]) -> Judgement {
+        let metrics = [metric.clone()];
+        let mut evidence = Evidence::new(&metrics, 30.0);
+        evidence.begin_step(&metrics, &step(0.05));
+        for (at, seen) in looks {
+            evidence.observe(&metrics, &step(0.05), t(*at), &[(0, seen.clone())]);
+            let again = serde_json::from_str::<Evidence>(&serde_json::to_string(&evidence).unwrap()).unwrap();
+            assert_eq!(again, evidence, "a restart changes nothing");
+        }
+        evidence.judge(&metrics, &step(0.05))
+    }
+
+    fn values(looks: &[(i64, f64)]) -> Vec<(i64, Seen)> {
+        looks.iter().map(|(at, value)| (*at, Seen::Value(*value))).collect()
+    }
+
+    fn said(judgement: &Judgement) -> (Verdict, Option<EvidenceReason>, &str) {
+        let metric = &judgement.metrics[0];
+        (judgement.verdict, metric.reason, &metric.message)
+    }
+
+    #[test]
+    fn a_limit_that_is_broken_for_as_long_as_was_said_fails_with_its_numbers() {
+        let gpu = gpu(38_000.0, 60, ThresholdAction::Rollback);
+        let looks = values(&[(0, 30_000.0), (30, 38_500.0), (60, 39_000.0), (90, 39_120.5)]);
+        let found = after(&gpu, &looks[..3]);
+        let text = "gpu 39,000 is above 38,000 at 2 looks in a row: it rolls back when that lasts 1m";
+        assert_eq!(said(&found), (Verdict::Inconclusive, Some(EvidenceReason::Beyond), text));
+        let found = after(&gpu, &looks);
+        let text = "gpu 39,120.5 is above 38,000 for 1m, at 3 looks in a row";
+        assert_eq!(said(&found), (Verdict::Fail, Some(EvidenceReason::FailLimit), text));
+        assert_eq!((found.metrics[0].canary.as_ref().unwrap().value, found.metrics[0].limit), (Some(39_120.5), Some(38_000.0)));
+        let stays = after(&gpu, &[looks, values(&[(120, 1.0)])].concat());
+        assert_eq!(said(&stays).0, Verdict::Fail, "a failure stands");
+    }
+
+    #[test]
+    fn one_spike_does_nothing() {
+        let looks = values(&[(0, 1.0), (30, 99.0), (60, 1.0), (90, 99.0), (120, 99.0), (150, 1.0)]);
+        let found = after(&gpu(38.0, 60, ThresholdAction::Rollback), &looks);
+        assert_eq!(said(&found), (Verdict::Pass, None, "gpu 1 (at most 38)"));
+    }
+
+    #[test]
+    fn a_limit_that_holds_stays_crossed_until_a_person_says_otherwise() {
+        let found = after(&gpu(38.0, 0, ThresholdAction::Hold), &values(&[(0, 99.0), (30, 1.0)]));
+        let text = "gpu 99 was above 38 for 0s, at 1 look; now 1";
+        assert_eq!(said(&found), (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), text));
+        assert!(found.hold_limit);
+    }
+
+    #[test]
+    fn what_is_not_one_value_decides_nothing_and_ends_the_run() {
+        let gpu = gpu(38.0, 60, ThresholdAction::Rollback);
+        let gone = Seen::Nothing("the query gave 2 series".into());
+        let looks = [values(&[(0, 99.0), (30, 99.0)]), vec![(60, gone)], values(&[(90, 99.0)])].concat();
+        let found = after(&gpu, &looks[..3]);
+        let text = "gpu has no value (at most 38): the query gave 2 series";
+        assert_eq!(said(&found), (Verdict::Inconclusive, Some(EvidenceReason::NoValue), text));
+        assert!(!found.no_harm);
+        assert_eq!(said(&after(&gpu, &looks)).1, Some(EvidenceReason::Beyond), "it counts anew");
+    }
+
+    #[test]
+    fn a_query_that_was_not_answered_once_neither_counts_nor_ends_the_run_and_a_longer_gap_ends_it() {
+        let gpu = gpu(38.0, 60, ThresholdAction::Rollback);
+        let lost = || Seen::Unanswered("no answer within 10 s".into());
+        let looks = [values(&[(0, 99.0)]), vec![(30, lost())], values(&[(60, 99.0)])].concat();
+        assert_eq!(said(&after(&gpu, &looks[..2])).1, Some(EvidenceReason::NoValue));
+        assert_eq!(said(&after(&gpu, &looks)).0, Verdict::Fail);
+        let looks = [values(&[(0, 99.0)]), vec![(30, lost()), (60, lost())], values(&[(90, 99.0)])].concat();
+        assert_eq!(said(&after(&gpu, &looks)).1, Some(EvidenceReason::Beyond));
+    }
+
+    #[test]
+    fn a_look_that_was_taken_already_changes_nothing() {
+        let gpu = gpu(38.0, 60, ThresholdAction::Rollback);
+        let looks = values(&[(0, 99.0), (30, 99.0), (0, 1.0), (30, 1.0), (60, 99.0)]);
+        assert_eq!(said(&after(&gpu, &looks)).0, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_metric_that_does_not_gate_is_shown_and_decides_nothing() {
+        for action in [ThresholdAction::Hold, ThresholdAction::Rollback] {
+            let found = after(&Metric { gate: false, ..gpu(38.0, 0, action) }, &values(&[(0, 99.0)]));
+            assert_eq!((found.verdict, found.hold_limit), (Verdict::Pass, false), "nothing gates: the hold alone decides");
+            assert!(found.metrics[0].advisory && found.metrics[0].verdict != Verdict::Pass);
+        }
+    }
+
+    #[test]
+    fn a_step_passes_only_with_a_value_of_its_own_and_goes_on_counting_what_was_beyond() {
+        let metrics = [gpu(38.0, 60, ThresholdAction::Rollback)];
+        let mut evidence = Evidence::new(&metrics, 30.0);
+        evidence.begin_step(&metrics, &step(0.05));
+        evidence.observe(&metrics, &step(0.05), t(0), &[(0, Seen::Value(1.0))]);
+        assert_eq!(evidence.judge(&metrics, &step(0.05)).verdict, Verdict::Pass);
+        evidence.observe(&metrics, &step(0.05), t(30), &[(0, Seen::Value(99.0))]);
+        evidence.begin_step(&metrics, &step(1.0));
+        assert_eq!(evidence.judge(&metrics, &step(1.0)).metrics[0].reason, Some(EvidenceReason::NoValue));
+        evidence.observe(&metrics, &step(1.0), t(60), &[(0, Seen::Value(99.0))]);
+        evidence.observe(&metrics, &step(1.0), t(90), &[(0, Seen::Value(99.0))]);
+        assert_eq!(evidence.judge(&metrics, &step(1.0)).verdict, Verdict::Fail, "at 100 % too");
+    }
+
+    #[test]
+    fn windows_and_requests_are_counted_where_nothing_is_compared() {
+        let metrics = [gpu(38.0, 60, ThresholdAction::Hold)];
+        let mut evidence = Evidence::new(&metrics, 30.0);
+        let arm = |total: u64| BTreeMap::from([(REQUESTS.to_owned(), Counts::Events { total, bad: 0 })]);
+        let (stable, canary) = (arm(950), arm(50));
+        let window = Window { start: t(0), end: t(30), weight: 0.05, stable, canary, stable_pods: 3, canary_pods: 1 };
+        evidence.add(&metrics, &step(0.05), &window);
+        let found = evidence.judge(&metrics, &step(0.05));
+        assert_eq!((found.windows, found.step_requests, found.exposure.stable_requests), (1, 50, 950));
+    }
+}

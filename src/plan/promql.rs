@@ -1,0 +1,230 @@
+//! The little of PromQL that users write: the selector of a counter, and a query with placeholders. Their text is read and written anew,
+//! never pasted; what is put into it is escaped.
+
+use std::fmt::{self, Write};
+
+use serde::{Deserialize, Serialize};
+
+mod query;
+
+pub use query::{Placeholder, Query};
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// `=`
+    Is,
+    /// `!=`
+    IsNot,
+    /// `=~`
+    Matches,
+    /// `!~`
+    MatchesNot,
+}
+
+impl Op {
+    /// As PromQL writes it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Is => "=",
+            Self::IsNot => "!=",
+            Self::Matches => "=~",
+            Self::MatchesNot => "!~",
+        }
+    }
+}
+
+/// A counter as users name it: `name`, or `name{label="value",…}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Counter {
+    /// Name of the metric.
+    pub metric: String,
+    /// Conditions on its labels.
+    pub matchers: Vec<(String, Op, String)>,
+}
+
+/// Why a text is no selector, and what would be one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}; {mend}")]
+pub struct NotASelector {
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub mend: String,
+}
+
+/// Labels that haldane sets itself.
+const OURS: [&str; 3] = ["namespace", "pod", "__name__"];
+
+impl Counter {
+    /// Reads a selector.
+    ///
+    /// # Errors
+    /// What cannot be read, and what would be right.
+    pub fn read(text: &str) -> Result<Self, NotASelector> {
+        let bad = |message: String, mend: &str| NotASelector { message, mend: mend.to_owned() };
+        let shape = || bad(format!("{text:?} is no selector"), "write `name`, or `name{label=\"value\"}` with =, !=, =~ or !~");
+        let (metric, rest) = text.split_at(text.find('{').unwrap_or(text.len()));
+        if !is_name(metric.trim(), true) {
+            return Err(bad(format!("{:?} is not a name", metric.trim()), "the name of a Prometheus counter"));
+        }
+        let mut counter = Self { metric: metric.trim().to_owned(), matchers: Vec::new() };
+        if rest.is_empty() {
+            return Ok(counter);
+        }
+        let mut rest = rest.strip_prefix('{').and_then(|rest| rest.trim_end().strip_suffix('}')).ok_or_else(shape)?.trim();
+        while !rest.is_empty() {
+            let (label, tail) = rest.split_at(rest.find(['=', '!', '~']).ok_or_else(shape)?);
+            let op =
+                [Op::Matches, Op::MatchesNot, Op::IsNot, Op::Is].into_iter().find(|op| tail.starts_with(op.text())).ok_or_else(shape)?;
+            let (value, tail) = tail.get(op.text().len()..).and_then(|tail| unquoted(tail.trim_start())).ok_or_else(shape)?;
+            let label = label.trim();
+            if !is_name(label, false) {
+                return Err(bad(format!("{label:?} is not a name"), "the name of a Prometheus label"));
+            }
+            if OURS.contains(&label) {
+                return Err(bad(format!("names the label {label}"), "leave it out: haldane asks for the pods of both versions itself"));
+            }
+            counter.matchers.push((label.to_owned(), op, value));
+            rest = match tail.trim_start() {
+                "" => "",
+                tail => tail.strip_prefix(',').ok_or_else(shape)?.trim_start(),
+            };
+        }
+        Ok(counter)
+    }
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.metric)?;
+        if self.matchers.is_empty() { Ok(()) } else { write_matchers(f, &self.matchers) }
+    }
+}
+
+impl TryFrom<String> for Counter {
+    type Error = NotASelector;
+
+    fn try_from(text: String) -> Result<Self, NotASelector> {
+        Self::read(&text)
+    }
+}
+
+impl From<Counter> for String {
+    fn from(counter: Counter) -> Self {
+        counter.to_string()
+    }
+}
+
+/// `{label="value",…}`, values escaped.
+pub fn write_matchers(f: &mut impl Write, matchers: &[(String, Op, String)]) -> fmt::Result {
+    f.write_char('{')?;
+    for (index, (label, op, value)) in matchers.iter().enumerate() {
+        if index > 0 {
+            f.write_char(',')?;
+        }
+        write!(f, "{label}{}\"{}\"", op.text(), escaped(value, '"'))?;
+    }
+    f.write_char('}')
+}
+
+/// A value as it stands between these quotes, double or single.
+pub fn escaped(value: &str, quote: char) -> String {
+    let mut text = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            c if c == '\\' || c == quote => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            c if u32::from(c) < 0x20 => text.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// A value that a regular expression (RE2) takes literally.
+pub fn literal(value: &str) -> String {
+    let mut regex = String::with_capacity(value.len());
+    for c in value.chars() {
+        if "\\.+*?()|[]{}^$".contains(c) {
+            regex.push('\\');
+        }
+        regex.push(c);
+    }
+    regex
+}
+
+/// Whether Prometheus takes it as the name of a label, or (`colons`) of a metric.
+pub fn is_name(name: &str, colons: bool) -> bool {
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || (colons && c == ':');
+    let mut chars = name.chars();
+    chars.next().is_some_and(begins) && chars.all(|c| begins(c) || c.is_ascii_digit())
+}
+
+/// The value of a quoted string, and what stands behind it.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let mut chars = text.char_indices();
+    let quote = chars.next().map(|(_, c)| c).filter(|c| matches!(c, '"' | '\'' | '`'))?;
+    let mut value = String::new();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            c if c == quote => return Some((value, text.get(at + c.len_utf8()..)?)),
+            '\\' if quote != '`' => value.push(match chars.next()?.1 {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'x' => char::from(u8::from_str_radix(&[chars.next()?.1, chars.next()?.1].iter().collect::<String>(), 16).ok()?),
+                c @ ('\\' | '"' | '\'') => c,
+                _ => return None,
+            }),
+            '\n' if quote != '`' => return None,
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_counter_is_read_as_prometheus_reads_it_and_written_anew() {
+        let read = |text: &str| Counter::read(text).map(|counter| counter.to_string());
+        assert_eq!(read("invalid_total").as_deref(), Ok("invalid_total"));
+        assert_eq!(read("a:b { code =~ '5..' , kind!=\"x\", }").as_deref(), Ok(r#"a:b{code=~"5..",kind!="x"}"#));
+        assert_eq!(read(r#"m{p=~"a\\.b"}"#).as_deref(), Ok(r#"m{p=~"a\\.b"}"#));
+        assert_eq!(read("m{p=~`a\\.b`}").as_deref(), Ok(r#"m{p=~"a\\.b"}"#));
+        assert_eq!(read("m{}").as_deref(), Ok("m"));
+    }
+
+    #[test]
+    fn what_is_no_selector_is_told_with_what_would_be_one() {
+        let cases = [
+            ("", "\"\" is not a name; the name of a Prometheus counter"),
+            ("rate(x[1m])", "\"rate(x[1m])\" is not a name; the name of a Prometheus counter"),
+            ("x{pod=\"a\"}", "names the label pod; leave it out: haldane asks for the pods of both versions itself"),
+            ("x{a b=\"1\"}", "\"a b\" is not a name; the name of a Prometheus label"),
+        ];
+        for (text, told) in cases {
+            assert_eq!(Counter::read(text).unwrap_err().to_string(), told);
+        }
+        for text in ["x{a}", "x{a=b}", "x{a=\"1\"", "x{a=\"1\"}[5m]", "x{a=\"1\" b=\"2\"}", "x{a==\"1\"}", "x{a=\"1\"} or y{b=\"2\"}"] {
+            assert!(Counter::read(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_counter_survives_being_written(labels in prop::collection::vec(("[a-z_]{1,8}[0-9]", any::<String>()), 0..4)) {
+            let matchers = labels.into_iter().map(|(label, value)| (label, Op::Matches, value)).collect();
+            let counter = Counter { metric: "m_total".into(), matchers };
+            prop_assert_eq!(Counter::read(&counter.to_string()).unwrap(), counter);
+        }
+    }
+}

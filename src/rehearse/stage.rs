@@ -1,0 +1,240 @@
+//! What [`decide`] sees of the world, and what its acts do to it: a route, pods that are ready, a person who answers at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::play::Hands;
+use crate::api::names::reason;
+use crate::api::{Capacity, DecisionRecord, Outcome};
+use crate::command::{Command, Verb};
+use crate::decide::{Act, Decision, decide};
+use crate::observe::{Arm, ArmPod, Holder, Look, Observation, StepKey, Subset, mesh};
+use crate::plan::{Plan, Step};
+use crate::route::{Fence, RouteFault, find, patch, release};
+use crate::state::{CHECKPOINT, State};
+
+/// A rehearsal begins here; nothing depends on the date.
+const BEGIN: i64 = 1_767_225_600;
+/// Uid of the Rollout.
+const UID: &str = "rehearsal";
+/// Passes at one time after which something turns in a circle.
+const MOST_PASSES: u32 = 64;
+
+/// The stage of one rehearsal.
+pub(super) struct Stage {
+    pub(super) state: State,
+    seen: Observation,
+    route: Value,
+    wanted: Option<String>,
+    hands: Hands,
+    /// Seconds since the begin.
+    now: f64,
+    at: Timestamp,
+    /// Approvals that were answered, and deadlines at which a person went on.
+    pub(super) answers: u32,
+    /// The wake that the newest decision asked for.
+    pub(super) wake: Option<f64>,
+}
+
+/// What the passes at one time brought.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// The rollout holds at its deadline.
+    pub(super) at_deadline: bool,
+    /// Reason of the way down, if it went down.
+    pub(super) down: Option<String>,
+}
+
+impl Stage {
+    /// Stable with so many pods serves everybody; the canary has all the room that the plan asks for.
+    pub(super) fn new(plan: Plan, stable_pods: u32, hands: Hands) -> Self {
+        let stable = if plan.subset == "stable" { "present" } else { "stable" };
+        let room = |step: &Step| (step.load() * stable_pods).div_ceil(200);
+        let most = plan.steps.iter().map(room).max().unwrap_or(1).max(1);
+        let canary_pods = if plan.capacity == Capacity::Any { 1 } else { most };
+        let at = Timestamp::new(BEGIN, 0).unwrap_or(Timestamp::UNIX_EPOCH);
+        let route = json!({
+            "metadata": {"name": plan.virtual_service, "resourceVersion": "1"},
+            "spec": {"http": [{
+                "name": plan.route.as_deref().unwrap_or("primary"),
+                "route": [{"destination": {"host": plan.virtual_service, "subset": stable}, "weight": 100}],
+            }]},
+        });
+        let subset = |name: &str, pods: u32| {
+            let pod = |index: u32| ArmPod { name: format!("{name}-{index}"), created: before(at), ready_since: Some(before(at)) };
+            let revision = format!("{name}-1");
+            let arm = Arm {
+                workload: name.to_owned(),
+                version: Some(name.to_owned()),
+                subset: name.to_owned(),
+                revision: revision.clone(),
+                pods: (0..pods).map(pod).collect(),
+            };
+            (name.to_owned(), Subset { declared: true, revisions: BTreeSet::from([revision]), arm })
+        };
+        let subsets = BTreeMap::from([subset(stable, stable_pods.max(1)), subset(&plan.subset, canary_pods)]);
+        let wanted = plan.route.clone();
+        let mut stage = Self {
+            state: State { version: CHECKPOINT, ..State::default() },
+            seen: Observation {
+                namespace: String::new(),
+                name: plan.virtual_service.clone(),
+                uid: UID.to_owned(),
+                generation: 1,
+                deleting: false,
+                finalizer: false,
+                // What `spec.paused` would do is known: nothing.
+                plan: Ok(Plan { paused: false, ..plan }),
+                commands: Vec::new(),
+                route: Err(RouteFault::NotFound(String::new())),
+                holder: Holder::Nobody,
+                other_routes: Vec::new(),
+                subsets,
+                look: None,
+                config_problem: None,
+                passes: 0,
+                refusal: None,
+                fresh: false,
+            },
+            route,
+            wanted,
+            hands,
+            now: 0.0,
+            at,
+            answers: 0,
+            wake: None,
+        };
+        stage.read_route();
+        stage
+    }
+
+    /// It is so many seconds after the begin.
+    pub(super) fn set_time(&mut self, seconds: f64) {
+        self.now = seconds;
+        self.at = time(seconds);
+    }
+
+    /// The newest look at the metrics.
+    pub(super) fn show(&mut self, look: Option<Look>) {
+        self.seen.look = look;
+    }
+
+    /// What is watched now.
+    pub(super) fn key(&self) -> Option<StepKey> {
+        self.state.run.as_ref().map(|run| run.key())
+    }
+
+    /// Passes until nothing is to be done at this time.
+    pub(super) fn settle(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        for _ in 0..MOST_PASSES {
+            let watched = self.key();
+            self.seen.passes = self.seen.passes.saturating_add(1);
+            let decision = decide(&self.state, &self.seen, self.at);
+            for record in &decision.records {
+                self.heard(record, &mut settled);
+            }
+            self.wake = decision.wake;
+            let acted = self.perform(decision);
+            if self.key() != watched {
+                self.seen.passes = 0;
+            }
+            let answered = self.answer(&settled);
+            if answered {
+                settled.at_deadline = false;
+            }
+            let intends = self.state.run.as_ref().is_some_and(|run| run.intent.is_some());
+            let begun = watched.is_none() && self.state.ended.is_none();
+            if self.state.ended.is_some() || !(acted || answered || intends || begun) {
+                break;
+            }
+        }
+        settled
+    }
+
+    fn heard(&self, record: &DecisionRecord, settled: &mut Settled) {
+        match record.outcome {
+            Outcome::Held if record.reason == reason::DEADLINE => settled.at_deadline = true,
+            Outcome::RolledBack | Outcome::Failed => settled.down = Some(record.reason.clone()),
+            _ => {}
+        }
+    }
+
+    /// Does what was decided; false if that was nothing.
+    fn perform(&mut self, decision: Decision) -> bool {
+        let Ok(view) = &self.seen.route else { return false };
+        let written = match &decision.act {
+            Act::Nothing => {
+                self.state = decision.state;
+                return false;
+            }
+            Act::Raise(wanted) => patch(view, wanted, Fence::Version),
+            Act::Lower(wanted) => patch(view, wanted, Fence::Identity),
+            Act::Release { stable, canary } => Ok(release(view, stable, canary.as_deref())),
+            Act::AddFinalizer => {
+                self.seen.finalizer = true;
+                return true;
+            }
+            Act::DropFinalizer => {
+                self.seen.finalizer = false;
+                return true;
+            }
+            Act::Reread => {
+                self.seen.fresh = true;
+                return true;
+            }
+        };
+        // A patch of what was just read fits, and the route of the stage asks for nothing that a match asks for.
+        if let Ok(written) = written {
+            let _ = json_patch::patch(&mut self.route, &written);
+        }
+        self.read_route();
+        true
+    }
+
+    fn read_route(&mut self) {
+        let view = find(&self.route, self.wanted.as_deref());
+        self.seen.holder = view.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, UID, |_, _| false));
+        self.seen.route = view;
+        self.seen.fresh = false;
+    }
+
+    /// A person who is asked says yes at once; at a deadline only where the rehearsal says so.
+    fn answer(&mut self, settled: &Settled) -> bool {
+        self.seen.commands.clear();
+        let Some(run) = &self.state.run else { return false };
+        let asked = run.pause.as_ref().is_some_and(|pause| pause.reason == reason::APPROVAL_REQUIRED);
+        let overdue = settled.at_deadline && self.hands == Hands::PromoteAtDeadline;
+        if !asked && !overdue {
+            return false;
+        }
+        self.answers += 1;
+        self.seen.commands.push(Ok(Command {
+            verb: Verb::Promote,
+            id: self.answers.to_string(),
+            step: None,
+            reason: None,
+            by: Some("the rehearsal".to_owned()),
+            force: false,
+            manager: None,
+        }));
+        true
+    }
+}
+
+/// The time so many seconds after the begin.
+pub(super) fn time(seconds: f64) -> Timestamp {
+    let since = SignedDuration::try_from_secs_f64(seconds).unwrap_or_default();
+    Timestamp::new(BEGIN, 0).unwrap_or(Timestamp::UNIX_EPOCH).saturating_add(since).unwrap_or(Timestamp::MAX)
+}
+
+/// Seconds after the begin of a time.
+pub(super) fn seconds(time: Timestamp) -> f64 {
+    time.duration_since(Timestamp::new(BEGIN, 0).unwrap_or(Timestamp::UNIX_EPOCH)).as_secs_f64()
+}
+
+fn before(time: Timestamp) -> Timestamp {
+    time.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(time)
+}

@@ -1,0 +1,95 @@
+//! The judge's promises, measured on few rehearsals with fixed seeds; `cargo bench --bench montecarlo` measures them on many.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers of tests
+
+#[path = "montecarlo/catalogue.rs"]
+mod catalogue;
+
+use std::fs;
+
+use catalogue::*;
+use haldane::api::Rollout;
+use haldane::plan::Plan;
+use haldane::rehearse::{Hands, Played, Tally, can_draw};
+
+/// An hour of history, so that this is quick.
+fn cell<'a>(plan: &'a Plan, world: &'a str, canary: &'a str, rps: f64, hands: Hands) -> Cell<'a> {
+    Cell { plan, world, canary, rps, hours: 1.0, hands }
+}
+
+#[test]
+fn in_no_world_are_more_than_five_of_a_hundred_healthy_canaries_rolled_back() {
+    for margins in [Margins::Zero, Margins::Default] {
+        let plan = plan("15m", "15m", metrics(margins));
+        for (name, world) in NULLS {
+            // At zero margin pods that differ are a difference: that world is for limits.
+            if margins == Margins::Zero && world.contains("pod") {
+                continue;
+            }
+            let played = cell(&plan, world, "", 100.0, Hands::PromoteAtDeadline).play(20, 7);
+            // Of 20 with 5 % each, five or more are seen in 0.3 % of all cases.
+            let failed = (20.0 * rolled_back(&played)).round();
+            assert!(failed <= 4.0, "{name}, {margins:?}: {failed} of 20 rolled back: {:?}", Tally::of(100.0, 7, &played));
+        }
+    }
+}
+
+#[test]
+fn errors_from_a_tenth_to_one_percent_are_found_within_minutes() {
+    for (margins, most) in [(Margins::Zero, 3.5), (Margins::Default, 4.5)] {
+        let plan = plan("15m", "15m", metrics(margins));
+        let played = cell(&plan, "", "errors=0.01", 100.0, Hands::Approve).play(20, 7);
+        let (share, minutes) = found(&played, "errorRate", 45.0);
+        assert!(share >= 0.95 && minutes.unwrap() <= most, "{margins:?}: {share}, {minutes:?}");
+    }
+}
+
+#[test]
+fn five_points_of_the_mix_are_found_at_zero_margin() {
+    let plan = plan("15m", "15m", metrics(Margins::Zero));
+    let played = cell(&plan, "", "classes=0.45/0.30/0.15/0.07/0.03", 100.0, Hands::PromoteAtDeadline).play(15, 7);
+    let (share, minutes) = found(&played, "drift", 45.0);
+    assert!(share >= 0.9 && minutes.unwrap() <= 7.5, "{share}, {minutes:?}");
+}
+
+#[test]
+fn healthy_canaries_get_through() {
+    let plan = plan("5m", "1h", metrics(Margins::Default));
+    for (world, rps, least, most) in [(NULLS[0].1, 50.0, 0.9, 20.0), (NULLS[3].1, 50.0, 0.9, 30.0), (NULLS[0].1, 10.0, 0.7, 90.0)] {
+        let played = cell(&plan, world, "", rps, Hands::Approve).play(10, 7);
+        let (share, minutes) = promoted(&played);
+        assert!(share >= least && minutes.unwrap() <= most, "{world} at {rps}: {share}, {minutes:?}: {:?}", Tally::of(rps, 7, &played));
+    }
+}
+
+#[test]
+fn every_manifest_of_the_examples_can_be_rehearsed() {
+    let mut rehearsed = 0;
+    let mut paths: Vec<_> = fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    paths.sort();
+    for path in paths {
+        let documents: Vec<serde_json::Value> = serde_yaml::from_multiple(&fs::read_to_string(&path).unwrap()).unwrap();
+        for document in documents.into_iter().filter(|document| document["kind"] == "Rollout") {
+            let rollout: Rollout = serde_json::from_value(document).unwrap();
+            let mut plan = Plan::parse(&rollout.spec).unwrap();
+            plan.analysis.metrics.retain(|metric| can_draw(&metric.kind));
+            let ended = |canary: &str| -> Vec<Played> { cell(&plan, "", canary, 100.0, Hands::Approve).play(2, 7) };
+            let (good, bad) = (ended(""), ended("errors=0.5"));
+            assert_eq!(promoted(&good).0, 1.0, "{}: {good:?}", path.display());
+            assert_eq!(rolled_back(&bad), 1.0, "{}: {bad:?}", path.display());
+            rehearsed += 1;
+        }
+    }
+    assert!(rehearsed >= 4);
+}
+
+#[test]
+fn every_scenario_of_the_examples_can_be_read() {
+    let mut read = 0;
+    for entry in fs::read_dir("examples/scenarios").unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        haldane::rehearse::Scenario::read(&text, None, &[], &[]).unwrap_or_else(|faults| panic!("{}: {faults}", path.display()));
+        read += 1;
+    }
+    assert!(read >= 3);
+}

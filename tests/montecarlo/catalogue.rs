@@ -1,0 +1,151 @@
+//! Worlds and plans in which the judge's promises are measured, through the same code as `haldane rehearse`.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "shared by a test and a bench, each uses its part")]
+
+use haldane::api::RolloutSpec;
+use haldane::cli::all_of;
+use haldane::plan::Plan;
+use haldane::rehearse::{Ending, Hands, Played, Quantiles, Scenario, Setup, World, play, seed_of};
+use serde_json::{Value, json};
+
+/// What is noisy and bursty: errors in bursts, latency and answers that shift from window to window.
+const BURSTY: &str = "noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}";
+
+/// Worlds in which the canary is as stable.
+pub const NULLS: [(&str, &str); 8] = [
+    ("0.1 %", "stable: {errors: 0.001}"),
+    ("0.1 %, p99 300 ms", "stable: {errors: 0.001, latency: {p99: 300ms}}"),
+    ("1 %", "stable: {errors: 0.01}"),
+    ("0.1 %, bursty", "{stable: {errors: 0.001}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}"),
+    ("1 %, bursty", "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}"),
+    ("incident", "common: [{from: 8m, to: 12m, errors: 0.10, latency: 1.5}]"),
+    (
+        "diurnal",
+        "{stable: {errors: 0.003}, common: [{from: 0m, to: 60m, errors: 0.009, latency: 1.2, classes: [0.40, 0.35, 0.15, 0.07, 0.03], ramp: true}]}",
+    ),
+    ("pods differ", "noise: {podErrorSd: 0.2, podLatencySd: 0.03}"),
+];
+
+/// A regression: its name, stable's world, what the canary does, and the metric that should see it.
+pub struct Regression {
+    pub name: &'static str,
+    pub world: &'static str,
+    pub canary: &'static str,
+    pub metric: &'static str,
+}
+
+const fn regression(name: &'static str, world: &'static str, canary: &'static str, metric: &'static str) -> Regression {
+    Regression { name, world, canary, metric }
+}
+
+pub const REGRESSIONS: [Regression; 15] = [
+    regression("errors 0.1 to 1 %", "", "errors=0.01", "errorRate"),
+    regression("errors 1 to 2 %", "stable: {errors: 0.01}", "errors=0.02", "errorRate"),
+    regression("errors 1 to 1.2 %", "stable: {errors: 0.01}", "errors=0.012", "errorRate"),
+    regression("errors 0.1 to 20 %", "", "errors=0.2", "errorRate"),
+    regression("errors 0.1 to 1 % from minute 20", "", "errors=0.01,from=20m", "errorRate"),
+    regression("errors 0.1 to 1 %, bursty", BURSTY, "errors=0.01", "errorRate"),
+    regression(
+        "errors 1 to 2 %, bursty",
+        "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}",
+        "errors=0.02",
+        "errorRate",
+    ),
+    regression("p99 + 10 %", "", "p99=440ms", "latency"),
+    regression("p99 + 30 %", "", "p99=520ms", "latency"),
+    regression("all 10 % slower", "", "p50=110ms,p99=440ms", "latency"),
+    regression("all 30 % slower", "", "p50=130ms,p99=520ms", "latency"),
+    regression("5 points of the mix", "", "classes=0.45/0.30/0.15/0.07/0.03", "drift"),
+    regression("20 points of the mix", "", "classes=0.30/0.45/0.15/0.07/0.03", "drift"),
+    regression("all 10 % slower, bursty", BURSTY, "p50=110ms,p99=440ms", "latency"),
+    regression("5 points of the mix, bursty", BURSTY, "classes=0.45/0.30/0.15/0.07/0.03", "drift"),
+];
+
+/// Limits of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Margins {
+    Zero,
+    Default,
+}
+
+/// Errors, latency and drift with these limits.
+pub fn metrics(margins: Margins) -> Value {
+    let drift = json!({"counter": "model_prediction_class_total", "class": "class"});
+    match margins {
+        Margins::Default => json!([{"errorRate": {}}, {"latency": {}}, {"drift": drift}]),
+        Margins::Zero => {
+            let drift = json!({"counter": "model_prediction_class_total", "class": "class", "rollback": 0});
+            json!([{"errorRate": {"relative": 1, "absolute": 0}}, {"latency": {"stretch": 0}}, {"drift": drift}])
+        }
+    }
+}
+
+/// 5, 20, 50, 100 % with windows of 30 s.
+pub fn plan(hold: &str, deadline: &str, metrics: Value) -> Plan {
+    let spec = json!({
+        "traffic": {"virtualService": "fraud"},
+        "canary": {"subset": "v2"},
+        "strategy": {"canary": {"weights": [5, 20, 50, 100], "hold": hold, "deadline": deadline}},
+        "analysis": {"interval": "30s", "metrics": metrics},
+    });
+    let spec: RolloutSpec = serde_json::from_value(spec).unwrap();
+    Plan::parse(&spec).unwrap()
+}
+
+/// What is measured: a plan in a world.
+pub struct Cell<'a> {
+    pub plan: &'a Plan,
+    pub world: &'a str,
+    pub canary: &'a str,
+    pub rps: f64,
+    /// Hours of stable traffic before.
+    pub hours: f64,
+    pub hands: Hands,
+}
+
+impl Cell<'_> {
+    /// `runs` rehearsals, on all cores.
+    pub fn play(&self, runs: usize, seed: u64) -> Vec<Played> {
+        let canary: Vec<String> = if self.canary.is_empty() { Vec::new() } else { vec![self.canary.to_owned()] };
+        let scenario = Scenario { history: self.hours * 3600.0, ..Scenario::read(self.world, None, &[], &canary).unwrap() };
+        let interval = self.plan.analysis.interval.as_secs_f64();
+        let setup = Setup {
+            plan: self.plan.clone(),
+            interval,
+            stable_pods: scenario.stable_pods,
+            canary_pods: scenario.canary_pods(0),
+            hands: self.hands,
+        };
+        let one = |run: usize| {
+            let mut world = World::new(&scenario, &self.plan.analysis.metrics, self.rps, interval, seed_of(seed, run as u64));
+            let history = world.history();
+            let mut windows =
+                |start: f64, end: f64, step: usize, split: [f64; 2]| Some(world.window(start, end, split, scenario.canary_pods(step)));
+            play(&setup, &history, &mut windows, false)
+        };
+        all_of(runs, one, |_| {})
+    }
+}
+
+/// Share that was rolled back.
+pub fn rolled_back(played: &[Played]) -> f64 {
+    played.iter().filter(|one| one.ending == Ending::RolledBack).count() as f64 / played.len().max(1) as f64
+}
+
+/// Share that this metric rolled back within so many minutes, and the median of the minutes.
+pub fn found(played: &[Played], metric: &str, within: f64) -> (f64, Option<f64>) {
+    let by = |one: &&Played| one.ending == Ending::RolledBack && one.by.as_deref() == Some(metric) && one.minutes <= within;
+    let minutes: Vec<f64> = played.iter().filter(by).map(|one| one.minutes).collect();
+    (minutes.len() as f64 / played.len().max(1) as f64, Quantiles::of(minutes).p50)
+}
+
+/// Share promoted, and the median of the minutes.
+pub fn promoted(played: &[Played]) -> (f64, Option<f64>) {
+    let minutes: Vec<f64> = played.iter().filter(|one| one.ending == Ending::Promoted).map(|one| one.minutes).collect();
+    (minutes.len() as f64 / played.len().max(1) as f64, Quantiles::of(minutes).p50)
+}
+
+/// Share in which the limit that holds was crossed.
+pub fn held_by_limit(played: &[Played]) -> f64 {
+    played.iter().filter(|one| one.hold_limit).count() as f64 / played.len().max(1) as f64
+}

@@ -1,0 +1,139 @@
+//! The sampler alone against the simulated Prometheus, in virtual time: what a restart rebuilds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::{sync::Arc, time::Duration};
+
+use haldane::{
+    api::RolloutSpec,
+    clock::Clock,
+    judge::{Evidence, StepTerms},
+    observe::{
+        Arm, ArmPod, Brief, Look, StepKey,
+        prometheus::Prometheus,
+        sampler::{Sampler, Source},
+    },
+    plan::{Plan, Share},
+    sim::{NAMESPACE, World, WorldConfig, traffic::Behaviour},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// v1 and v2 with a route at 95 and 5, and a sampler's brief about them.
+async fn stage(seed: u64) -> (World, Clock, Brief) {
+    let clock = Clock::virtual_from("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
+    let mut config = WorldConfig::new(clock, seed);
+    (config.rps, config.history) = (400.0, Duration::from_secs(300));
+    let world = World::start(config).await.unwrap();
+    world.deploy("v2", Behaviour::default().with_errors(0.002).with_invalid(0.004).with_memory(30_000.0));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut route = world.virtual_service();
+    let destination = |subset: &str, weight: u8| json!({"destination": {"host": "fraud", "subset": subset}, "weight": weight});
+    route["spec"]["http"][0]["route"] = json!([destination("v1", 95), destination("v2", 5)]);
+    world.objects().put(route).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    let metrics = json!([
+        {"errorRate": {}}, {"latency": {}}, {"drift": {"counter": "model_prediction_class_total", "class": "class"}},
+        {"name": "scores", "drift": {"histogram": "model_prediction_value"}},
+        {"ratio": {"name": "invalid", "bad": "model_prediction_invalid_total", "total": "model_prediction_class_total"}},
+        {"threshold": {"name": "gpu", "query": "max(DCGM_FI_DEV_FB_USED{pod=~\"{{canaryPods}}\"})", "max": 38000, "for": "10s"}},
+    ]);
+    let spec = json!({
+        "traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": {"canary": {}},
+        "analysis": {"interval": "2s", "warmUp": "0s", "metrics": metrics},
+    });
+    let analysis = Plan::parse(&serde_json::from_value::<RolloutSpec>(spec).unwrap()).unwrap().analysis;
+    let step = |weight: f64, next_weight: f64| StepTerms::weighted(weight, next_weight, 20);
+    let evidence = Evidence::new(&analysis.metrics, 2.0);
+    let now = clock.now();
+    let brief = Brief {
+        namespace: NAMESPACE.into(),
+        name: "fraud".into(),
+        key: StepKey { epoch: 1, step: Some(0), share: Share::weight(5) },
+        analysis,
+        steps: vec![step(0.05, 0.5), step(0.5, 1.0)],
+        stable: arm(&world, "v1", now),
+        canary: arm(&world, "v2", now),
+        since: Some(now),
+        evidence,
+        resume_after: None,
+    };
+    (world, clock, brief)
+}
+
+fn arm(world: &World, version: &str, now: Timestamp) -> Arm {
+    let pods = world.objects().store().read(|tables| tables.list("pods", Some(NAMESPACE)));
+    let of = |pod: &Value| {
+        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
+        let created = text("/metadata/creationTimestamp")?.parse().ok()?;
+        let ours = text("/metadata/labels/version") == Some(version);
+        ours.then(|| ArmPod { name: text("/metadata/name").unwrap().to_owned(), created, ready_since: Some(now) })
+    };
+    let pods: Vec<ArmPod> = pods.iter().filter_map(|pod| of(pod)).collect();
+    assert_eq!(pods.len(), 3);
+    Arm { workload: format!("fraud-{version}"), version: Some(version.into()), pods, ..Arm::default() }
+}
+
+fn spawn(world: &World, clock: Clock, brief: Brief) -> Sampler {
+    let provider = world.controller_config(Duration::from_secs(1)).prometheus.remove("default").unwrap();
+    Sampler::spawn(Source::Found(Arc::new(Prometheus::new(&provider).unwrap())), clock, brief, || {})
+}
+
+async fn until(sampler: &Sampler, windows: u32) -> Look {
+    for _ in 0..4000 {
+        if let Some(look) = sampler.newest().filter(|look| look.judgement.windows >= windows) {
+            return look;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("not {windows} windows: {:?}", sampler.newest().map(|look| look.problem));
+}
+
+/// Numbers that differ by more than a billionth, and everything else that differs at all.
+fn differences(path: &str, one: &Value, other: &Value, found: &mut Vec<String>) {
+    match (one, other) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            if (a - b).abs() > 1e-9 * a.abs().max(1.0) {
+                found.push(format!("{path}: {a} and {b}"));
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().for_each(|(at, (a, b))| differences(&format!("{path}[{at}]"), a, b, found));
+        }
+        (Value::Object(a), Value::Object(b)) if a.keys().eq(b.keys()) => {
+            a.iter().zip(b.values()).for_each(|((key, a), b)| differences(&format!("{path}.{key}"), a, b, found));
+        }
+        _ if one == other => {}
+        _ => found.push(format!("{path}: {one} and {other}")),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_the_evidence_is_rebuilt_from_prometheus_as_it_was() {
+    let (world, clock, brief) = stage(51).await;
+    let first = spawn(&world, clock, brief.clone());
+    let checkpoint = until(&first, 12).await;
+    until(&first, 60).await;
+    // What status kept, and a controller that knows nothing else.
+    let stored: Evidence = serde_json::from_str(&serde_json::to_string(&checkpoint.evidence).unwrap()).unwrap();
+    let second = spawn(&world, clock, Brief { evidence: stored, resume_after: checkpoint.window_end, ..brief });
+    // The query of a threshold is asked a moment after the counters: both looks are the same once both have both.
+    let json = |look: &Look| json!({"evidence": look.evidence, "judgement": look.judgement});
+    let (mut found, mut compared) = (Vec::new(), 0);
+    let one = loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let looks = first.newest().zip(second.newest());
+        let same = |(one, two): &(Look, Look)| one.judgement.windows >= 70 && one.window_end == two.window_end;
+        let Some((one, two)) = looks.filter(same) else { continue };
+        assert!(two.judgement.windows > checkpoint.judgement.windows + 40, "{} windows", two.judgement.windows);
+        found.clear();
+        differences("", &json(&one), &json(&two), &mut found);
+        compared += 1;
+        if found.is_empty() || compared == 200 {
+            break one;
+        }
+    };
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert!(one.judgement.metrics.iter().all(|metric| metric.reason != Some(haldane::api::EvidenceReason::NoData)), "{:?}", one.judgement);
+}
