@@ -148,6 +148,7 @@ impl<'a> Pass<'a> {
             .or_else(|| self.canary_lost())
             .or_else(|| self.failed())
             .or_else(|| self.stable_changed())
+            .or_else(|| self.incident())
             .or_else(|| self.intended());
         match found {
             Some(stance) => stance,

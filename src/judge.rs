@@ -20,17 +20,21 @@ mod effect;
 mod forecast;
 pub mod incident;
 pub mod kernel;
+mod looks;
 mod metric;
 pub mod mixture;
 mod past;
 mod proportions;
 mod say;
+mod terms;
 mod threshold;
 mod verdict;
 
 pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 use metric::MetricState;
 pub use past::{Past, recent_windows};
+pub use terms::StepTerms;
+use terms::{Planned, kinds, one};
 pub use threshold::Seen;
 
 /// Where the merged fail evidence fails the rollout: 1/alpha_f, alpha_f = 0.08.
@@ -42,53 +46,6 @@ const NO_HARM_REQUESTS: u64 = 200;
 /// A step that takes more than this many times its hold, and more than an hour, is told to be infeasible.
 const MOST_HOLDS: f64 = 12.0;
 const MOST_MINUTES: f64 = 60.0;
-
-/// What the judge must know of a step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StepTerms {
-    /// Canary's part of all that is counted in this step, copies among it, 0 to 1; of a match it is a guess. At 1 there is no stable arm: the
-    /// bake (statistics 2k).
-    pub weight: f64,
-    /// Share that a Pass opens the way to, 0 to 1; 1 for the step before 100 % and for the last step.
-    pub next_weight: f64,
-    /// Windows that the hold is planned to show.
-    pub planned_windows: u32,
-    /// Names of metrics that do not gate this step.
-    pub without: Vec<String>,
-    /// What the canary gets.
-    #[serde(default)]
-    pub share: Share,
-    /// Number of the kind of traffic: steps have the same one where users at random, users of a match and copies are the same. What was
-    /// counted of one kind is no evidence of another.
-    #[serde(default)]
-    pub kind: u32,
-}
-
-impl StepTerms {
-    /// A step that gives the canary this share of the users and judges everything.
-    pub fn weighted(weight: f64, next_weight: f64, planned_windows: u32) -> Self {
-        let percent = (100.0 * weight).round().clamp(0.0, 100.0) as u8;
-        Self { weight, next_weight, planned_windows, without: Vec::new(), share: Share::weight(percent), kind: 0 }
-    }
-
-    /// Requests of stable and of the canary that are counted for one of a user.
-    pub fn split(&self) -> [f64; 2] {
-        [1.0 - self.weight, self.weight].map(|share| share * self.counted())
-    }
-
-    /// Requests that are counted for one of a user: copies count too.
-    pub(crate) fn counted(&self) -> f64 {
-        1.0 + f64::from(self.share.mirror) / 100.0
-    }
-}
-
-impl StepTerms {
-    /// Whether a metric has a say in this step.
-    pub fn asks(&self, metric: &Metric) -> bool {
-        metric.gate && !self.without.contains(&metric.name)
-    }
-}
 
 /// All evidence of one rollout: a value that goes into the checkpoint as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,26 +84,9 @@ pub struct Evidence {
     /// Incidents that hit stable too.
     #[serde(default)]
     incidents: incident::Watch,
-}
-
-/// A planned step with two arms: canary's part of what is counted, windows, kind of traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Planned(pub(crate) f64, pub(crate) u32, #[serde(default)] pub(crate) u32);
-
-impl Planned {
-    fn of(step: &StepTerms) -> Self {
-        Self(step.weight, step.planned_windows, step.kind)
-    }
-}
-
-fn one() -> u32 {
-    1
-}
-
-/// How many kinds of traffic are judged against a stable arm, at least one.
-fn kinds(steps: &[StepTerms]) -> u32 {
-    let kinds: std::collections::BTreeSet<u32> = steps.iter().filter(|step| step.weight < 1.0).map(|step| step.kind).collect();
-    u32::try_from(kinds.len()).unwrap_or(u32::MAX).max(1)
+    /// The canary's share is 0 until an incident is over.
+    #[serde(default)]
+    resting: bool,
 }
 
 /// What the evidence says at one look.
@@ -200,6 +140,8 @@ pub(crate) struct Context<'a> {
     pub(crate) failed: bool,
     /// Where fail evidence of the present kind of traffic fails the rollout.
     pub(crate) fail_at: f64,
+    /// An incident hits stable too: what is counted now proves nothing.
+    pub(crate) frozen: bool,
 }
 
 /// A number that JSON gives back unchanged: at most 15 digits, 9 after the point.
@@ -235,6 +177,7 @@ impl Evidence {
             failed: false,
             hold_accepted: false,
             incidents: incident::Watch::default(),
+            resting: false,
         }
     }
 
@@ -276,6 +219,9 @@ impl Evidence {
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
         self.incidents.begin_step(further);
+        if step.weight >= 1.0 {
+            self.incidents.present = None; // stable has no traffic of its own any more
+        }
         if self.plan.is_empty() && step.weight < 1.0 {
             self.plan.push(Planned::of(step));
         }
@@ -300,24 +246,21 @@ impl Evidence {
         if self.present.is_none() {
             self.begin_step(metrics, step);
         }
+        if std::mem::take(&mut self.resting) {
+            self.incidents.begin_step(true); // the way back up is a raise too
+        }
+        let frozen = self.in_incident();
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
                 state.add(metric, step, window.stable.get(&metric.name), window.canary.get(&metric.name), context);
             }
         });
-        self.expose(metrics, step, window);
+        self.expose(metrics, step, window, frozen);
         let (value, limit) = (self.fail_evidence(step), self.fail_at(step));
         self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe && !state.advisory);
-        if step.weight < 1.0 && self.watch_stable(metrics, step, window.end) {
-            self.begin_step(metrics, step);
+        if step.weight < 1.0 {
+            self.watch_stable(metrics, step, window.end);
         }
-    }
-
-    /// Whether an incident that hit both arms is over with this window: the pass side starts anew then.
-    fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) -> bool {
-        let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
-        let watched: Vec<_> = judged.flat_map(|(state, metric)| incident::watched(state, metric)).collect();
-        self.incidents.add(&watched, self.windows, end)
     }
 
     /// Takes what the looks at the thresholds' queries gave at this time: index of the metric, and what was seen.
@@ -334,7 +277,7 @@ impl Evidence {
     }
 
     /// Counts requests over the whole rollout.
-    fn expose(&mut self, metrics: &[Metric], step: &StepTerms, window: &Window) {
+    fn expose(&mut self, metrics: &[Metric], step: &StepTerms, window: &Window, frozen: bool) {
         let total = |counts: &Counts| match counts {
             Counts::Events { total, .. } | Counts::Histogram { total, .. } => *total,
             Counts::Classes(map) => map.values().sum(),
@@ -348,11 +291,12 @@ impl Evidence {
         };
         // Where nothing is compared a window is one all the same.
         let compared = || metrics.iter().filter(|metric| !metric.kind.is_threshold());
-        if compared().any(|metric| window.canary.contains_key(&metric.name)) || compared().next().is_none() {
-            self.windows += 1;
-        }
+        let used = compared().any(|metric| window.canary.contains_key(&metric.name)) || compared().next().is_none();
         let canary = requests(&window.canary);
-        self.step_requests += canary;
+        if !frozen {
+            self.windows += u32::from(used);
+            self.step_requests += canary;
+        }
         self.stable_requests += requests(&window.stable);
         if step.share.mirror > 0 && !step.share.reaches_users() {
             self.mirrored_requests += canary;
@@ -415,6 +359,7 @@ impl Evidence {
             hold_accepted: self.hold_accepted,
             failed: self.failed,
             fail_at: FAIL_AT * f64::from(self.kinds),
+            frozen: self.in_incident(),
         }
     }
 
@@ -441,6 +386,7 @@ impl Evidence {
             () => Verdict::Pass,
         };
         let no_harm = !self.failed
+            && !self.in_incident()
             && merged < NO_HARM
             && self.step_requests >= NO_HARM_REQUESTS
             && answers.iter().zip(metrics).filter(|(_, metric)| step.asks(metric)).all(|(answer, _)| answer.within);

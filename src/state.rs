@@ -91,6 +91,15 @@ pub struct Run {
     /// Since when it stands still: a command or `spec.paused` paused it.
     #[serde(default)]
     pub standing: Option<Timestamp>,
+    /// An incident hits both versions: the step's clock stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<InIncident>,
+    /// Time at the present weight in which hold and deadline stood still for such incidents, seconds.
+    #[serde(default)]
+    pub frozen: f64,
+    /// Times that the canary went one weight back for one.
+    #[serde(default)]
+    pub stepped_back: u32,
     /// A raise that is decided and not read back yet.
     pub intent: Option<Intent>,
     /// A way down that is decided and could not be written yet.
@@ -116,9 +125,6 @@ pub struct Run {
     /// Generation of the spec whose changes that count from the next rollout were told.
     #[serde(default)]
     pub edit_told: i64,
-    /// Since when the incident is there that was told last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub incident_told: Option<Timestamp>,
     /// Since when there are no metrics.
     pub metrics_lost: Option<Timestamp>,
     /// That was told.
@@ -127,6 +133,18 @@ pub struct Run {
     pub evidence: Option<Evidence>,
     /// End of the newest window in it.
     pub evidence_until: Option<Timestamp>,
+}
+
+/// An incident that hits both versions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InIncident {
+    /// Since when the step's clock stands still.
+    pub since: Timestamp,
+    /// What was last seen of it.
+    pub message: String,
+    /// The canary went one weight back for it.
+    pub stepped_back: bool,
 }
 
 /// A raise that is decided. It is in status before the route is written.
@@ -238,7 +256,9 @@ impl Run {
             hold_told: false,
             room_told: false,
             edit_told: 0,
-            incident_told: None,
+            incident: None,
+            frozen: 0.0,
+            stepped_back: 0,
             metrics_lost: None,
             metrics_told: false,
             evidence: Some(evidence),
@@ -267,9 +287,12 @@ impl Run {
         StepKey { epoch: self.key_epoch, step: self.step, share: self.share }
     }
 
-    /// How long the present weight has been there.
+    /// How long the present weight has been there, incidents that hit both versions left out.
     pub fn held(&self, now: Timestamp) -> SignedDuration {
-        self.since.map_or(SignedDuration::ZERO, |since| now.duration_since(since).max(SignedDuration::ZERO))
+        let whole = self.since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
+        let present = self.incident.as_ref().map_or(0.0, |incident| now.duration_since(incident.since).as_secs_f64().max(0.0));
+        let frozen = SignedDuration::try_from_secs_f64(self.frozen + present).unwrap_or(SignedDuration::ZERO);
+        (whole - frozen).max(SignedDuration::ZERO)
     }
 
     /// How much of the step's deadline is spent: the clock stands while paused.

@@ -3,6 +3,8 @@
 
 #[path = "sim_controller/crashes.rs"]
 mod crashes;
+#[path = "sim_controller/incidents.rs"]
+mod incidents;
 #[path = "sim_controller/outages.rs"]
 mod outages;
 #[path = "sim_controller/outcomes.rs"]

@@ -101,7 +101,8 @@ impl Pass<'_> {
             // An edit took the question away.
             self.unpause();
         } else if let Some(pause) = &run.pause {
-            let why = [reason::APPROVAL_REQUIRED, reason::MANUAL_OVERRIDE, reason::CONTENDED].into_iter().find(|why| *why == pause.reason);
+            let known = [reason::APPROVAL_REQUIRED, reason::MANUAL_OVERRIDE, reason::CONTENDED, reason::GLOBAL_INCIDENT];
+            let why = known.into_iter().find(|why| *why == pause.reason);
             let verb = if pause.reason == reason::APPROVAL_REQUIRED { "promote" } else { "resume" };
             let message = format!("{}; `{}` goes on", pause.message, self.command_line(verb));
             return self.stance(Phase::Paused, why.unwrap_or(reason::MANUAL_PAUSE), message);
@@ -179,9 +180,6 @@ impl Pass<'_> {
         let look = self.look().cloned();
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
             return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, problem.0, problem.1));
-        }
-        if let Some(incident) = self.incident() {
-            return self.in_incident(run, step, &incident);
         }
         let windows = if judged { look.as_ref().map_or(0, |look| look.judgement.windows) } else { self.seen.passes };
         if held < hold || windows < HOLD_WINDOWS {

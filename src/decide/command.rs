@@ -139,12 +139,12 @@ impl Pass<'_> {
         }
     }
 
-    /// The step's deadline stands still while a command or `spec.paused` pauses it, and in an incident that hits both versions.
+    /// The step's deadline stands still while a command or `spec.paused` pauses it; in an incident of both versions it does anyway.
     pub(super) fn stand_still(&mut self) {
         let now = self.now;
-        let incident = self.incident().is_some();
         let Some(run) = &mut self.state.run else { return };
-        match (run.pause.is_some() || run.plan.paused || incident, run.standing) {
+        let paused = (run.pause.is_some() || run.plan.paused) && run.incident.is_none();
+        match (paused, run.standing) {
             (true, None) => run.standing = Some(run.pause.as_ref().map_or(now, |pause| pause.since)),
             (false, Some(since)) => {
                 run.stopped += now.duration_since(since).as_secs_f64().max(0.0);

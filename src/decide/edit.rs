@@ -178,6 +178,7 @@ impl Pass<'_> {
             run.stable.revision = revision;
             run.evidence = Some(Evidence::new(&run.plan.analysis.metrics, run.plan.analysis.interval.as_secs_f64()));
             run.evidence_until = None;
+            run.incident = None;
             run.key_epoch = epoch;
             run.since = run.since.map(|_| now);
             run.intent = None;

@@ -124,6 +124,9 @@ impl Pass<'_> {
             _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),
         };
         self.record(Outcome::Lowered, reason, message.clone(), format!("{name} says what it waits for"), None);
+        if reason == reason::GLOBAL_INCIDENT {
+            self.stepped_back(claim.share);
+        }
         if again {
             self.end(Outcome::Lowered, reason, message);
         } else if reason == reason::SHARE_RAISED && !claim.share.covers(before) {
@@ -181,4 +184,8 @@ fn reopen(run: &mut Run, claim: &Claim, now: jiff::Timestamp) {
     run.since = Some(now);
     run.stopped = 0.0;
     run.standing = run.standing.map(|_| now);
+    run.frozen = 0.0;
+    if let Some(incident) = &mut run.incident {
+        incident.since = now;
+    }
 }

@@ -1,7 +1,7 @@
 mod down;
 mod edits;
 mod hands;
-mod incident;
+mod incidents;
 mod kinds;
 mod undo;
 mod up;

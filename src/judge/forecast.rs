@@ -6,7 +6,7 @@ use super::StepTerms;
 use super::budget::{self, Ahead, PART, found, smallest};
 use super::columns::Layout;
 use super::drift::{chance_of_bounds, chance_of_classes, pass_limit, radius};
-use super::kernel::{Margin, at_odds, divergence, project};
+use super::kernel::{Margin, PASS_BETS, at_odds, divergence, project};
 use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
 use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above, value_exceeded};
 use super::say;
@@ -48,8 +48,9 @@ pub fn windows_to_fail(n: (f64, f64), p_a: f64, p_b: f64, margin: Margin, phi: f
 pub fn windows_to_pass(n: (f64, f64), p: f64, margin: Margin, phi: f64, log_evidence: f64) -> Option<f64> {
     let p = p.max(1e-6);
     let b = margin.at(p);
-    let best = [p, 0.5 * p, p + 0.5 * margin.d]
+    let best = PASS_BETS
         .into_iter()
+        .map(|part| p + part * (b - p))
         .filter(|theta_b| b < 1.0 && *theta_b < b)
         .map(|theta_b| growth(n, (p, p), (p, theta_b), margin))
         .fold(0.0, f64::max);

@@ -11,7 +11,8 @@ use super::metric::{MetricState, Processes};
 use super::mixture::CAP;
 use super::proportions::Track;
 use super::verdict::subject;
-use super::{say, tidy};
+use super::{Evidence, StepTerms, say, tidy};
+use crate::counts::Window;
 use crate::plan::Metric;
 
 /// Evidence at which stable counts as degraded.
@@ -131,14 +132,14 @@ impl Watch {
                 self.present = None;
                 return true;
             }
-            (Some(incident), Some(worst)) => incident.message = words(worst, clean),
+            (Some(incident), Some(worst)) => incident.message = words(worst, incident.since, clean),
             (Some(incident), None) => {
                 let said = incident.message.split("; ").next().unwrap_or_default().to_owned();
                 incident.message = format!("{said}; {clean} of {CLEAN} windows as before");
             }
             (None, Some(worst)) => {
                 let after_raise = self.raised && self.calm < AFTER_RAISE;
-                self.present = Some(Incident { since: end, after_raise, message: words(worst, clean) });
+                self.present = Some(Incident { since: end, after_raise, message: words(worst, end, clean) });
             }
             (None, None) => {}
         }
@@ -146,14 +147,48 @@ impl Watch {
     }
 }
 
-fn words(share: &Watched<'_>, clean: u32) -> String {
+fn words(share: &Watched<'_>, since: Timestamp, clean: u32) -> String {
     format!(
-        "stable itself is degraded: {} {} against {} before the rollout (limit {}); {clean} of {CLEAN} windows as before",
+        "stable itself is degraded since {} UTC: {} {} against {} before the rollout (limit {}); {clean} of {CLEAN} windows as before",
+        since.strftime("%H:%M:%S"),
         share.subject,
         say::percent(share.own.share),
         say::percent(share.before),
         say::percent(limit(share.before)),
     )
+}
+
+impl Evidence {
+    /// An incident hits both versions.
+    pub fn in_incident(&self) -> bool {
+        self.incidents.present.is_some()
+    }
+
+    /// A window in which the canary has no share because an incident hits both versions: stable alone is watched.
+    pub fn rest(&mut self, metrics: &[Metric], step: &StepTerms, window: &Window) {
+        self.resting = true;
+        self.incidents.begin_step(false); // the canary has less than when it began
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            if let Some(stable) = window.stable.get(&metric.name) {
+                state.rest(stable);
+            }
+        }
+        self.watch_stable(metrics, step, window.end);
+    }
+
+    /// Stable's newest window against its own past. Once an incident is over, what the step proves is proved anew; the plan goes on.
+    pub(super) fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) {
+        let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
+        let watched: Vec<_> = judged.flat_map(|(state, metric)| watched(state, metric)).collect();
+        if !self.incidents.add(&watched, self.windows, end) {
+            return;
+        }
+        self.incidents.begin_step(false);
+        (self.windows, self.step_requests) = (0, 0);
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            state.prove_anew(metric, step);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +217,7 @@ mod tests {
         let incident = watch.present.unwrap();
         assert_eq!(
             incident.message,
-            "stable itself is degraded: errors 10.0 % against 0.10 % before the rollout (limit 0.70 %); 0 of 5 windows as before"
+            "stable itself is degraded since 00:00:00 UTC: errors 10.0 % against 0.10 % before the rollout (limit 0.70 %); 0 of 5 windows as before"
         );
         assert!(!incident.after_raise);
     }

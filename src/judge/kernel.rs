@@ -146,10 +146,16 @@ pub fn fall_bets(pair: Pair, p: f64, margin: Margin, etas: &[f64]) -> impl Itera
     })
 }
 
-/// Bets of the pass side against `canary >= r stable + d`: the canary at stable's rate, at half of it, and half-way to the boundary.
+/// Where the pass side bets the canary to be, as parts of the way from stable's rate to the boundary. The first alone grows fastest where the
+/// canary is like stable; the others survive a few events too many, which a healthy canary has now and then.
+pub const PASS_BETS: [f64; 3] = [0.0, 0.15, 0.4];
+
+/// Bets of the pass side against `canary >= r stable + d`, at [`PASS_BETS`].
 pub fn pass_bets(pair: Pair, p: f64, margin: Margin) -> [f64; 3] {
     let b = margin.at(p);
-    [p, 0.5 * p, p + 0.5 * margin.d].map(|theta_b| if b < 1.0 && theta_b < b { affine_log_e(pair, p, theta_b, margin) } else { 0.0 })
+    PASS_BETS
+        .map(|part| p + part * (b - p))
+        .map(|theta_b| if b < 1.0 && theta_b < b { affine_log_e(pair, p, theta_b, margin) } else { 0.0 })
 }
 
 /// One arm against a fixed boundary `b0` (the bake): `x` events of `n`.
@@ -198,7 +204,7 @@ mod tests {
             n_a in 1.0..100_000f64, n_b in 1.0..100_000f64,
         ) {
             let margin = Margin { r: 1.0, d };
-            for theta_b in [p_hat, 0.5 * p_hat, p_hat + 0.5 * d] {
+            for theta_b in PASS_BETS.map(|part| p_hat + part * d) {
                 if margin.at(p_hat) < 1.0 && let Some(at) = project(n_a, n_b, p_hat, theta_b, margin) {
                     let edge = margin.at(p);
                     for q in [edge, edge + beyond * (1.0 - edge)] {

@@ -9,7 +9,8 @@ use super::dispersion::{UNKNOWN, pod_margin};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
-use super::mixture::{ETA, GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, Mixture, PlugIn, gamma_unplanned};
+use super::looks::Looks;
+use super::mixture::{ETA, GAMMA_FIRST, Mixture, PlugIn};
 use super::past::{MetricPast, Noise, sum};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
 use super::threshold::Threshold;
@@ -26,48 +27,6 @@ const UNSEEN_PODS: f64 = 0.2;
 const COHORT_WINDOWS: u32 = 4;
 /// Uncapped evidence that ends a catastrophe at once.
 const CATASTROPHE: f64 = 1e6;
-
-/// Where a metric is in its plan, and how many looks were given start weight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Looks {
-    begun: bool,
-    starts: u32,
-    others: u32,
-    unplanned: u32,
-    /// Windows of the present step so far.
-    in_step: u32,
-    fresh_step: bool,
-}
-
-impl Looks {
-    /// A later step begins.
-    fn step(&mut self, further: bool) {
-        self.in_step = 0;
-        self.fresh_step = self.begun && further;
-    }
-
-    /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .14 by the other planned ones,
-    /// .04 by those beyond the plan. `plan` are the windows of each step.
-    fn gamma(&mut self, plan: &[u32], planned: u32) -> f64 {
-        let starts = u32::try_from(plan.len()).unwrap_or(u32::MAX).saturating_sub(1);
-        let others = plan.iter().sum::<u32>().saturating_sub(starts + 1);
-        if !self.begun {
-            self.begun = true;
-            return GAMMA_FIRST;
-        }
-        if std::mem::take(&mut self.fresh_step) {
-            self.starts += 1;
-            return if self.starts <= starts { GAMMA_STARTS / f64::from(starts) } else { 0.0 };
-        }
-        if self.in_step > planned || self.others >= others {
-            self.unplanned = self.unplanned.saturating_add(1);
-            return gamma_unplanned(self.unplanned);
-        }
-        self.others += 1;
-        GAMMA_LOOKS / f64::from(others)
-    }
-}
 
 /// The processes of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -277,6 +236,21 @@ impl MetricState {
         }
     }
 
+    /// What was proved in this step is proved anew.
+    pub fn prove_anew(&mut self, metric: &Metric, step: &StepTerms) {
+        self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
+        self.windows = 0;
+        self.begin_pass(metric, step);
+    }
+
+    /// A window of stable alone, which is compared with its own past.
+    pub fn rest(&mut self, stable: &Counts) {
+        let row = self.layout.as_ref().and_then(|layout| layout.row(stable));
+        if let (Some(row), Some(Processes::Shares(shares))) = (row, &mut self.processes) {
+            shares.rest(&row);
+        }
+    }
+
     fn begin_pass(&mut self, metric: &Metric, step: &StepTerms) {
         let planned = self.per_window() * step.counted() * step.weight * f64::from(step.planned_windows);
         let bounds = self.bounds().to_vec();
@@ -324,14 +298,18 @@ impl MetricState {
             return;
         };
         self.apart = false;
-        self.recent.roll(&a, bake::WINDOWS);
+        if !context.frozen {
+            self.recent.roll(&a, bake::WINDOWS);
+        }
         if a.n > 0.0 && b.n > 0.0 {
             self.traffic.add(1.0, (a.n + b.n) / step.counted(), PlugIn::HALF_LIFE);
         }
         let both = a.n > 0.0 && b.n > 0.0;
         if both {
-            self.seen.add(a.n, &a.x, b.n, &b.x);
-            self.windows += 1;
+            if !context.frozen {
+                self.seen.add(a.n, &a.x, b.n, &b.x);
+                self.windows += 1;
+            }
             self.watch_catastrophe(metric, &a, &b);
             self.size_cohort(step);
         }
@@ -348,11 +326,11 @@ impl MetricState {
         if step.without.contains(&metric.name) {
             return;
         }
-        self.looks.in_step = self.looks.in_step.saturating_add(1);
+        self.looks.window(context.frozen);
         let plan: Vec<u32> = self.judged(context).map(|(_, _, windows)| windows).collect();
-        let gamma = if both { self.looks.gamma(&plan, step.planned_windows) } else { 0.0 };
+        let gamma = if both { self.looks.gamma(&plan, step.planned_windows, context.frozen) } else { 0.0 };
         let ahead = self.ahead(step.planned_windows, context);
-        let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted() };
+        let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted(), frozen: context.frozen };
         match (&mut self.processes, &self.layout) {
             (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
             (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, limits(&metric.kind)),
@@ -376,7 +354,7 @@ impl MetricState {
     /// `planned`, which an edit may have changed.
     pub fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(f64, f64)> {
         let rest = |(at, weight, windows): (usize, f64, u32)| {
-            let windows = if at == context.step { planned.saturating_sub(self.looks.in_step) } else { windows };
+            let windows = if at == context.step { planned.saturating_sub(self.looks.in_step()) } else { windows };
             (at >= context.step && windows > 0).then_some((weight, f64::from(windows)))
         };
         self.judged(context).filter_map(rest).collect()

@@ -76,6 +76,8 @@ pub struct Rest<'a> {
     pub ahead: &'a [(f64, f64)],
     /// Requests of both arms in a window.
     pub per_window: f64,
+    /// An incident hits both versions: nothing is proved meanwhile.
+    pub frozen: bool,
 }
 
 impl Rest<'_> {
@@ -121,7 +123,7 @@ impl Track {
             return;
         }
         self.fail.add(gamma, fail_bets(pair, p, self.fail_margin(), &ETA), phi, CAP);
-        if self.proves {
+        if self.proves && !rest.frozen {
             self.pass.add(1.0, pass_bets(pair, p, self.pass_margin()), phi, PASS_CAP);
         }
         self.stable.add(pair.n_a, pair.x_a, PlugIn::HALF_LIFE);
@@ -143,6 +145,14 @@ impl Proportions {
     pub fn add(&mut self, gamma: f64, a: &Row, b: &Row, rest: &Rest<'_>) {
         for track in &mut self.tracks {
             track.add(gamma, pair(a, b, track.column), rest);
+        }
+    }
+
+    /// A window of stable alone.
+    pub fn rest(&mut self, a: &Row) {
+        for track in &mut self.tracks {
+            let phi = track.phi();
+            track.own.add(a.n, a.x.get(track.column).copied().unwrap_or(0.0), track.s0, phi);
         }
     }
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use proptest::prelude::*;
 
 use super::*;
 use crate::counts::Sample;
 use crate::plan::DriftSource;
+
+mod incidents;
+mod properties;
 
 pub(super) fn metrics() -> Vec<Metric> {
     let source = DriftSource::Counter { metric: "class_total".into(), class: "class".into() };
@@ -345,54 +347,4 @@ fn a_late_step_of_the_same_plan_gets_its_own_start_weight_and_a_resume_gets_none
         evidence
     };
     assert_eq!(resumed.judge(&metrics(), &step(0.05)).fail_evidence, evidence.judge(&metrics(), &step(0.05)).fail_evidence);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn merging_pods_and_adding_an_empty_class_change_nothing(
-        counts in prop::collection::vec((0u64..3000, 0u64..3000, 0u64..50, 0u64..300, 0u64..300, 0u64..20), 1..30),
-    ) {
-        // Two pods that are summed before the window is built are the same window: only sums enter. An empty class adds a column of zeros.
-        let (mut plain, mut with) = (calibrated(), calibrated());
-        for (k, (a, b, c, d, e, f)) in counts.into_iter().enumerate() {
-            let arm = |x: u64, y: u64, z: u64| {
-                let classes = BTreeMap::from([("cat".to_owned(), x), ("dog".to_owned(), y), ("bird".to_owned(), z)]);
-                let total = x + y + z;
-                BTreeMap::from([("errorRate".to_owned(), Counts::Events { total, bad: z.min(total) }), ("drift".to_owned(), Counts::Classes(classes))])
-            };
-            let (stable, canary) = (arm(a, b, c), arm(d, e, f));
-            let empty = |mut sample: Sample| {
-                if let Some(Counts::Classes(map)) = sample.get_mut("drift") {
-                    map.insert("fish".into(), 0);
-                }
-                sample
-            };
-            plain.add(&metrics(), &step(0.05), &window(k as i64, stable.clone(), canary.clone()));
-            with.add(&metrics(), &step(0.05), &window(k as i64, empty(stable), empty(canary)));
-        }
-        prop_assert_eq!(plain, with);
-    }
-
-    #[test]
-    fn counts_up_to_a_billion_leave_finite_evidence(
-        counts in prop::collection::vec((0u64..1_000_000_000, 0.0..=1.0f64, 0u64..1_000_000_000, 0.0..=1.0f64), 1..40), history_windows in prop::sample::select(vec![0usize, 30]),
-    ) {
-        let mut evidence = Evidence::new(&metrics(), 30.0);
-        evidence.calibrate(&metrics(), &history(history_windows), &[step(0.05), step(0.5)], 2);
-        evidence.begin_step(&metrics(), &step(0.05));
-        for (k, (a, p, b, q)) in counts.into_iter().enumerate() {
-            let arm = |n: u64, p: f64| sample(n, p, p * 0.4, &[("cat", p), ("dog", 1.0 - p)]);
-            evidence.add(&metrics(), &step(0.05), &window(k as i64, arm(a, p), arm(b, q)));
-        }
-        for terms in [step(0.05), step(1.0)] {
-            evidence.begin_step(&metrics(), &terms);
-            let judgement = evidence.judge(&metrics(), &terms);
-            prop_assert!(judgement.fail_evidence.is_finite());
-            let json = serde_json::to_string(&evidence).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Evidence>(&json).unwrap(), evidence.clone());
-            prop_assert!(serde_json::to_string(&judgement).is_ok());
-        }
-    }
 }

@@ -160,7 +160,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let to_fail = |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight, context.fail_at);
     let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
     let ahead = state.ahead(step.planned_windows, context);
-    let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted() };
+    let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted(), frozen: context.frozen };
     let by_end = |t: &Track| found(t.rho, &rest.with(t.phi()), rest.per_window, (t.stable.rate(), worse(t)), t.fail_margin());
     let least = |t: &Track| {
         let p_b = smallest(t.rho, &rest.with(t.phi()), rest.per_window, t.stable.rate(), t.fail_margin())?;
@@ -261,7 +261,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let detect = windows_to_fail(expected(state, step), p, worse, margin, phi, 0.5 * part, context.fail_at);
     let ahead = state.ahead(step.planned_windows, context);
     let per_window = state.per_window() * step.counted();
-    let ahead = Rest { ahead: &ahead, per_window }.with(phi);
+    let ahead = Rest { ahead: &ahead, per_window, frozen: context.frozen }.with(phi);
     let reach = Reach {
         found: found(drift.rho, &ahead, per_window, (p, worse), margin),
         smallest: smallest(drift.rho, &ahead, per_window, p, margin).map(|p_b| p_b - p),

@@ -219,17 +219,22 @@ impl<'a> Sampler<'a> {
             return true;
         }
         let start = end - self.setup.interval;
-        let Some([stable, canary]) = windows(start, end, step, terms.split()) else { return false };
+        let split = if run.share.is_none() { [1.0, 0.0] } else { terms.split() };
+        let Some([stable, canary]) = windows(start, end, step, split) else { return false };
         let window = Window {
             start: time(start),
             end: time(end),
-            weight: terms.weight,
+            weight: f64::from(run.share.weight) / 100.0,
             stable,
             canary,
             stable_pods: self.setup.stable_pods,
             canary_pods: self.setup.canary_pods,
         };
-        self.evidence.add(metrics, &terms, &window);
+        if run.share.is_none() {
+            self.evidence.rest(metrics, &terms, &window);
+        } else {
+            self.evidence.add(metrics, &terms, &window);
+        }
         self.counted += 1;
         self.windows += 1;
         self.window_end = Some(end);

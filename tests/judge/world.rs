@@ -132,6 +132,11 @@ pub fn world(rps: f64, interval: f64, history: usize, hold: u32) -> World {
     }
 }
 
+/// Windows of 30 s, an hour of history of ten pods, one, two and five of the canary.
+pub fn ten_pods(rps: f64, hold: u32) -> World {
+    World { pods: 10, canary_pods: [1, 2, 5], ..world(rps, 30.0, 120, hold) }
+}
+
 pub fn steps(hold: u32) -> Vec<StepTerms> {
     let step = |weight: f64, next_weight: f64| {
         let share = Share::weight((100.0 * weight).round() as u8);
@@ -266,6 +271,19 @@ pub fn scheduled(world: &World, seed: u64) -> Run {
         }
     }
     run
+}
+
+/// The window in which a rollout that stays in its first step fails.
+pub fn in_first_step(world: &World, seed: u64, most: u32) -> Option<u32> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut arms = Arms::new(world, &mut rng);
+    let mut evidence = begin_with(world, &mut arms.stable, &mut rng);
+    let step = &steps(world.hold)[0];
+    evidence.begin_step(&world.metrics, step);
+    (1..=most).find(|at| {
+        evidence.add(&world.metrics, step, &arms.window(world, &mut rng, at - 1, step.weight));
+        evidence.judge(&world.metrics, step).verdict == Verdict::Fail
+    })
 }
 
 pub fn median(mut values: Vec<u32>) -> u32 {

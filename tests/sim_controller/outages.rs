@@ -195,7 +195,11 @@ async fn an_incident_that_hits_both_versions_holds_the_weight_and_then_it_goes_o
     assert_eq!((status.phase, status.decision.unwrap().reason.as_str()), (Some(Phase::Holding), "GlobalIncident"));
     stage.until_phase("v2", Phase::Promoted).await;
     assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
-    assert!(stage.alerts().iter().any(|alert| alert.contains("stable itself is degraded: errors")), "{:?}", stage.alerts());
+    assert!(
+        stage.alerts().iter().any(|alert| alert.contains("stable itself is degraded since") && alert.contains("errors")),
+        "{:?}",
+        stage.alerts()
+    );
 }
 
 #[tokio::test(start_paused = true)]

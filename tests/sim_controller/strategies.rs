@@ -239,9 +239,9 @@ async fn flagger_1898_the_way_back_is_refused_when_the_version_before_is_gone() 
     stage.world.scale("v1", 0);
     stage.seconds(2).await;
     stage.say("rollback", None).await;
-    let refused = |s: &RolloutStatus| s.decision.as_ref().is_some_and(|d| d.message.starts_with("rollback was refused"));
-    let status = stage.until("refused", refused).await;
-    assert!(status.decision.unwrap().message.contains("has no pods any more"));
+    let status = stage.until("refused", |s| s.rejected.contains_key("rollback")).await;
+    let refused = &status.rejected["rollback"].message;
+    assert!(refused.starts_with("rollback was refused") && refused.contains("has no pods any more"), "{refused}");
     stage.seconds(30).await;
     assert_eq!(stage.weights_of("v2"), [0, 100]);
 }

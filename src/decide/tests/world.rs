@@ -29,6 +29,9 @@ pub(super) struct World {
     /// The metric whose limit it is.
     pub(super) crossing: &'static str,
     pub(super) no_harm: bool,
+    pub(super) incident: Option<Incident>,
+    /// No look has come yet.
+    pub(super) blind: bool,
     pub(super) windows: u32,
     pub(super) problem: Option<Problem>,
     pub(super) config_problem: Option<Problem>,
@@ -45,7 +48,6 @@ pub(super) struct World {
     pub(super) others: Vec<(String, String)>,
     /// The VirtualService is not there.
     pub(super) gone: bool,
-    pub(super) incident: Option<Incident>,
 }
 
 impl World {
@@ -68,6 +70,8 @@ impl World {
             hold_limit: false,
             crossing: "drift",
             no_harm: false,
+            incident: None,
+            blind: false,
             windows: 0,
             problem: None,
             config_problem: None,
@@ -79,7 +83,6 @@ impl World {
             said: Vec::new(),
             others: Vec::new(),
             gone: false,
-            incident: None,
         };
         world.pods("v1", "aaa", 10, 10);
         world.pods("v2", "bbb", 5, 5);
@@ -128,7 +131,7 @@ impl World {
         let alive = |name: &str, uid: &str| self.others.iter().any(|other| other.0 == name && other.1 == uid);
         let holder = route.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, "uid", alive));
         let key = self.state.run.as_ref().map(|run| run.key());
-        let look = key.map(|key| Look {
+        let look = key.filter(|_| !self.blind).map(|key| Look {
             key,
             window_end: Some(self.now - SignedDuration::from_secs(20)),
             evidence: Evidence::new(&[], 30.0),

@@ -9,11 +9,15 @@ use super::preflight::{Found, Trouble, preflight};
 use super::thresholds::{Sighting, shown, sightings};
 use crate::api::names::reason;
 use crate::clock::Clock;
-use crate::counts::{Dropped, Outcome, Programmed, Reading, ShareFault, Shares, Side, Tracker};
+use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
 use crate::judge::{Evidence, Past, Seen, StepTerms};
 use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::observe::{Arm, Brief, Look, Problem, StepKey};
-use crate::plan::{Metric, MetricKind, Share};
+use crate::plan::{MetricKind, Share};
+
+mod problem;
+
+use problem::said;
 
 /// Windows that are asked for again after an outage or a restart.
 const MOST_BACKLOG: i64 = 120;
@@ -152,6 +156,12 @@ impl Run {
     fn counted(&self) -> Option<&StepTerms> {
         let terms = self.brief.steps.get(self.brief.key.step?)?;
         (self.since.is_some() && terms.share == self.brief.key.share).then_some(terms)
+    }
+
+    /// The step whose canary has no share until an incident of both versions is over.
+    fn resting(&self) -> Option<&StepTerms> {
+        let terms = self.brief.steps.get(self.brief.key.step?)?;
+        (self.brief.key.share.is_none() && self.since.is_some() && self.evidence.in_incident()).then_some(terms)
     }
 
     pub(super) fn forget_provider(&mut self) {
@@ -340,11 +350,6 @@ impl Run {
         false
     }
 
-    fn unanswered(&self, error: &QueryError) -> Problem {
-        let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
-        Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
-    }
-
     /// From what users' queries gave to evidence; a query that gives no value is a problem from the second look on.
     fn observe(&mut self, at: Timestamp, sightings: Vec<Sighting>) {
         let Some(terms) = self.counted().cloned() else { return };
@@ -374,7 +379,8 @@ impl Run {
     fn count(&mut self, reading: &Reading, at: Timestamp) {
         let Some(found) = &self.found else { return };
         let terms = self.counted().cloned();
-        let outcome = self.tracker.look(reading, &found.scope(&self.brief, terms.is_some()), at);
+        let resting = self.resting().cloned();
+        let outcome = self.tracker.look(reading, &found.scope(&self.brief, terms.is_some() || resting.is_some()), at);
         tracing::debug!(namespace = self.brief.namespace, rollout = self.brief.name, %at, counted = terms.is_some(), ?outcome, "look");
         let deltas = match outcome {
             Outcome::Baseline => {
@@ -393,8 +399,14 @@ impl Run {
         self.drops = 0;
         self.problem = None;
         self.canary_in_window = Some(deltas.requests(Side::Canary));
-        let (Some(terms), Some(since)) = (terms, self.since) else { return };
         let metrics = &self.brief.analysis.metrics;
+        if let Some(terms) = resting {
+            let window = deltas.window(metrics, 0.0, [ready(&self.brief.stable), ready(&self.brief.canary)]);
+            self.evidence.rest(metrics, &terms, &window);
+            self.window_end = Some(at);
+            return;
+        }
+        let (Some(terms), Some(since)) = (terms, self.since) else { return };
         let share = self.brief.key.share;
         let window = deltas.window(metrics, f64::from(share.weight) / 100.0, [ready(&self.brief.stable), ready(&self.brief.canary)]);
         self.evidence.add(metrics, &terms, &window);
@@ -403,39 +415,6 @@ impl Run {
         // Where the senders count, copies are not among the requests.
         let seen = Share { mirror: if found.by_pod { share.mirror } else { 0 }, ..share };
         self.problem = self.shares.check(Programmed::of(seen), since, at).map(|fault| self.share(&fault));
-    }
-
-    fn share(&self, fault: &ShareFault) -> Problem {
-        let (reason, mend) = match fault {
-            ShareFault::NoCanaryTraffic { .. } => (reason::NO_CANARY_TRAFFIC, "has the mesh taken up the weight, and is this the canary?"),
-            ShareFault::NoCohort { .. } => {
-                (reason::NO_CANARY_TRAFFIC, "does a request fit the match as it is in the route, and does it come through this route?")
-            }
-            ShareFault::Above { .. } => (reason::BYPASS, "other routes, or clients outside the mesh?"),
-            ShareFault::Below { .. } => (reason::SHARE_MISMATCH, "other routes to stable, or requests that never reach the canary?"),
-        };
-        let looked = self.found.as_ref().map_or_else(String::new, |found| {
-            format!(" (reporter {}, {} {:?} and {:?})", found.reporter, found.label, found.stable, found.canary)
-        });
-        Problem { reason, message: format!("{fault}{looked}: {mend}"), unavailable: false }
-    }
-
-    /// Copies never appear at the sender: no step that mirrors can be judged by metrics of the mesh that only senders give. The model's own
-    /// metrics count them.
-    fn mirror_unseen(&self) -> Option<Problem> {
-        let found = self.found.as_ref().filter(|found| !found.by_pod)?;
-        let mesh = |step: &&StepTerms| {
-            let counted = |metric: &Metric| matches!(metric.kind, MetricKind::ErrorRate { .. } | MetricKind::Latency { .. });
-            step.share.mirror > 0 && self.brief.analysis.metrics.iter().any(|metric| counted(metric) && step.asks(metric))
-        };
-        self.brief.steps.iter().skip(self.brief.key.step.unwrap_or(0)).find(mesh)?;
-        let message = format!(
-            "a step mirrors, and requests of the mesh are counted at reporter {} alone, where a copy is never seen: give the model's pods \
-             sidecars (reporter destination), or judge copies by the model's own metrics (drift) with `without` for errorRate and latency, or \
-             leave mirror out",
-            found.reporter
-        );
-        Some(Problem { reason: reason::MIRROR_UNSEEN, message, unavailable: false })
     }
 
     /// What is known now.
@@ -466,17 +445,6 @@ fn queries(found: &Found, prometheus: &Prometheus, brief: &Brief) -> Vec<(String
         kind => found.shown(prometheus, brief, kind),
     };
     brief.analysis.metrics.iter().filter_map(|metric| Some((metric.name.clone(), query(&metric.kind)?))).collect()
-}
-
-/// One missed scrape is no outage: only from the second window on metrics count as unavailable.
-fn said(dropped: &Dropped, drops: u32) -> Problem {
-    let (reason, unavailable) = match dropped {
-        Dropped::Duplicate { .. } => (reason::DUPLICATE_SERIES, false),
-        Dropped::WarmUp { .. } | Dropped::NoBaseline { .. } | Dropped::BoundsChanged { .. } => (reason::NOT_ENOUGH_DATA, false),
-        _ if drops < 2 => (reason::NOT_ENOUGH_DATA, false),
-        _ => (reason::METRICS_UNAVAILABLE, true),
-    };
-    Problem { reason, message: format!("window not counted, for neither arm: {dropped}"), unavailable }
 }
 
 fn ready(arm: &Arm) -> u32 {

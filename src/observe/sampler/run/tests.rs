@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::Provider;
+use crate::counts::Dropped;
 use crate::plan::{AnalysisPlan, Metric, MetricKind, Share};
 
 fn prometheus() -> Prometheus {

@@ -1,0 +1,48 @@
+//! An incident that hits both versions while the canary has its first share.
+
+use haldane::{
+    api::{Phase, RolloutStatus},
+    sim::traffic::Behaviour,
+};
+use serde_json::json;
+
+use crate::stage::{Stage, better, rollout};
+
+/// Half of a minute is long enough for what happens in a step.
+async fn begin(seed: u64) -> Stage {
+    let mut stage = Stage::set(seed).await;
+    stage.control(false);
+    stage.world.deploy("v2", better());
+    stage.world.apply(&rollout("v2", json!({"strategy": {"canary": {"hold": "30s"}}}))).await.unwrap();
+    stage
+}
+
+/// A database that both versions use fails one request in ten.
+fn breaks(stage: &Stage) {
+    stage.world.behave("v1", Behaviour::default().with_errors(0.10));
+    stage.world.behave("v2", better().with_errors(0.10));
+}
+
+fn heals(stage: &Stage) {
+    stage.world.behave("v1", Behaviour::default());
+    stage.world.behave("v2", better());
+}
+
+fn held(status: &RolloutStatus) -> bool {
+    status.conditions.iter().any(|c| c.type_ == "Ready" && c.reason == "GlobalIncident")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_at_the_very_start_takes_the_canary_out_until_it_is_over() {
+    let stage = begin(23).await;
+    stage.until("at 5 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 5)).await;
+    breaks(&stage);
+    stage.until("back at nothing", |s| s.step.as_ref().is_some_and(|step| step.weight == 0) && held(s)).await;
+    stage.seconds(60).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5, 0]);
+    let ready = stage.world.status().conditions.into_iter().find(|c| c.type_ == "Ready").unwrap();
+    assert!(ready.message.contains("stable itself is degraded since") && ready.message.contains("haldane abort"), "{}", ready.message);
+    heals(&stage);
+    stage.until_phase("v2", Phase::Promoted).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5, 0, 5, 20, 50, 100]);
+}
