@@ -32,7 +32,7 @@ mod verdict;
 
 pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 use metric::MetricState;
-pub use past::{Past, recent_windows};
+pub use past::{Past, most_windows, recent_windows};
 pub use terms::StepTerms;
 use terms::{Planned, kinds, one};
 pub use threshold::Seen;

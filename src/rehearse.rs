@@ -21,7 +21,7 @@ pub use play::{Ending, Hands, Played, Point, Setup, Windows, play};
 pub use recording::{Recording, Unsplittable};
 pub use scenario::{Ar, Behaviour, Incident, Noise, Scenario};
 pub use tally::{Median, Quantiles, Tally};
-pub use world::{World, can_draw};
+pub use world::{World, can_draw, past_windows};
 
 /// Most of the past that is drawn or read, in seconds.
 pub const MOST_HISTORY: f64 = 12.0 * 3600.0;

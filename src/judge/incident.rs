@@ -186,7 +186,7 @@ impl Evidence {
         self.incidents.begin_step(false);
         (self.windows, self.step_requests) = (0, 0);
         for (state, metric) in self.metrics.iter_mut().zip(metrics) {
-            state.prove_anew(metric, step);
+            state.after_incident(metric, step);
         }
     }
 }

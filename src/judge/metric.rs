@@ -236,8 +236,11 @@ impl MetricState {
         }
     }
 
-    /// What was proved in this step is proved anew.
-    pub fn prove_anew(&mut self, metric: &Metric, step: &StepTerms) {
+    /// An incident is over: what was proved in this step is proved anew, and stable is watched from nothing again.
+    pub fn after_incident(&mut self, metric: &Metric, step: &StepTerms) {
+        if let Some(Processes::Shares(shares)) = &mut self.processes {
+            shares.calm();
+        }
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         self.windows = 0;
         self.begin_pass(metric, step);

@@ -12,10 +12,17 @@ use crate::plan::{Metric, MetricKind};
 /// Length of the part that margins come from.
 const RECENT_SECONDS: f64 = 3600.0;
 
+const MOST_WINDOWS: usize = 1440;
+
 /// Windows that margins come from: an hour, and at least as many as say how noisy stable is.
 pub fn recent_windows(interval_seconds: f64) -> usize {
     // Not negative, and small enough: the cast is exact.
     ((RECENT_SECONDS / interval_seconds.max(0.01)).ceil() as usize).max(ENOUGH_WINDOWS)
+}
+
+/// Windows in which noise is looked for at most, the recent ones among them: the longest blocks are 30 windows.
+pub fn most_windows(interval_seconds: f64) -> usize {
+    MOST_WINDOWS.max(recent_windows(interval_seconds))
 }
 
 /// One window of stable, by pod.

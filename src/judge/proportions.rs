@@ -156,6 +156,13 @@ impl Proportions {
         }
     }
 
+    /// Stable is as before: its evidence against its own past begins anew.
+    pub fn calm(&mut self) {
+        for track in &mut self.tracks {
+            track.own = Own::default();
+        }
+    }
+
     /// Starts the budget: `alpha` is the metric's part, shared by the tracks as their weights say.
     pub fn start_budget(&mut self, alpha: f64) {
         for track in &mut self.tracks {

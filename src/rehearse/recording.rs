@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 
 use super::play::{Played, Setup, play};
 use crate::counts::{Counts, History, Sample};
+use crate::judge::most_windows;
 use crate::observe::brief::terms;
 use crate::plan::Plan;
 
@@ -114,7 +115,7 @@ impl Recording {
         let mut pods: Vec<&String> = self.pods.iter().collect();
         pods.shuffle(&mut rng);
         let interval = self.history.interval_seconds;
-        let most = (super::MOST_HISTORY / interval).max(1.0) as usize;
+        let most = ((super::MOST_HISTORY / interval).max(1.0) as usize).min(most_windows(interval));
         let past = self.history.windows.get(begin.saturating_sub(most)..begin).unwrap_or_default().to_vec();
         let history = History { interval_seconds: interval, windows: past, by_pod: true };
         let share = terms(plan).first().map_or(1.0, |step| step.weight);

@@ -190,6 +190,13 @@ mod worlds {
     }
 
     #[test]
+    fn the_past_reaches_back_as_far_as_the_controller_reads() {
+        let windows = |history: &str, interval: f64| past_windows(&Scenario::read(history, None, &[], &[]).unwrap(), interval);
+        assert_eq!((windows("history: 12h", 30.0), windows("history: 1h", 30.0), windows("history: 0s", 30.0)), (1440, 120, 0));
+        assert_eq!(windows("history: 12h", 2.0), 1800, "an hour of short windows is enough");
+    }
+
+    #[test]
     fn noise_of_the_pods_is_in_the_past_and_in_the_rollout() {
         let scenario = Scenario { history: 3600.0, ..Scenario::read("noise: {podErrorSd: 0.5, latencySd: 0.1}", None, &[], &[]).unwrap() };
         let plan = everything();

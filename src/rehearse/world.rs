@@ -13,6 +13,7 @@ use statrs::function::erf::erfc;
 use super::draw;
 use super::scenario::{Behaviour, Incident, Scenario};
 use crate::counts::{Counts, History, Sample};
+use crate::judge::most_windows;
 use crate::plan::{DriftSource, Metric, MetricKind};
 use crate::sim::traffic::counters::LATENCY_BOUNDS;
 
@@ -25,6 +26,11 @@ pub fn can_draw(kind: &MetricKind) -> bool {
         MetricKind::ErrorRate { .. } | MetricKind::Latency { .. } | MetricKind::Drift { .. } => true,
         MetricKind::Ratio { .. } | MetricKind::Threshold { .. } => false,
     }
+}
+
+/// Windows of the past: what the scenario says, as far back as the controller would read it.
+pub fn past_windows(scenario: &Scenario, interval: f64) -> usize {
+    ((scenario.history / interval).floor() as usize).min(most_windows(interval))
 }
 
 /// A pod: what is peculiar to it.
@@ -120,7 +126,7 @@ impl<'a> World<'a> {
 
     /// Stable's past, pod by pod.
     pub fn history(&mut self) -> History {
-        let windows = (self.scenario.history / self.interval).floor() as usize;
+        let windows = past_windows(self.scenario, self.interval);
         let pods: Vec<String> = (0..self.stable.len()).map(|pod| format!("pod-{pod}")).collect();
         let moment = moment(&self.scenario.stable);
         let mean = self.rps * self.interval / self.stable.len().max(1) as f64;

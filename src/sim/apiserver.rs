@@ -13,13 +13,14 @@ mod table;
 mod watching;
 mod write;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{future, io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
+    middleware,
     response::Response,
 };
 use serde_json::Value;
@@ -96,6 +97,16 @@ impl ApiServer {
     /// A client in the process, without sockets: the same answers, and it works under tokio's paused time.
     pub fn client(&self, namespace: &str) -> kube::Client {
         kube::Client::new(router(self.shared.clone()), namespace)
+    }
+
+    /// The same for one that says in every request who it is.
+    pub fn client_named(&self, namespace: &str, agent: &str) -> kube::Client {
+        let agent = HeaderValue::from_str(agent).unwrap_or(HeaderValue::from_static("unnamed"));
+        let named = middleware::map_request(move |mut request: Request| {
+            request.headers_mut().insert(header::USER_AGENT, agent.clone());
+            future::ready(request)
+        });
+        kube::Client::new(router(self.shared.clone()).layer(named), namespace)
     }
 
     /// A configuration for kube over HTTP.

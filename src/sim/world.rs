@@ -188,6 +188,11 @@ impl World {
         self.api.client(NAMESPACE)
     }
 
+    /// The same for one that says in every request who it is.
+    pub fn client_named(&self, agent: &str) -> kube::Client {
+        self.api.client_named(NAMESPACE, agent)
+    }
+
     /// A configuration for kube over HTTP.
     pub fn kube_config(&self) -> kube::Config {
         self.api.config(NAMESPACE)

@@ -17,7 +17,7 @@ use haldane::{
 };
 use jiff::Timestamp;
 use kube::{
-    Api, Client,
+    Api,
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
@@ -47,10 +47,8 @@ impl Stage {
     /// Starts a controller; with an election if there shall be several.
     pub fn control(&mut self, election: bool) {
         let name = format!("replica-{}", self.replicas.len() + 1);
-        let mut config = self.world.kube_config();
-        config.default_retry = false;
-        config.headers.push((http::header::USER_AGENT, name.parse().unwrap()));
-        let client = Client::try_from(config).unwrap();
+        // Without sockets: under paused time a byte that the kernel delivers late would let hours go by.
+        let client = self.world.client_named(&name);
         let handle = ConfigHandle::fixed(self.world.controller_config(Duration::from_secs(1)));
         let options = Options {
             namespaces: vec![NAMESPACE.into()],

@@ -12,7 +12,7 @@ use crate::{
     judge::StepTerms,
     observe::brief::terms,
     plan::{Plan, Step, span},
-    rehearse::{Behaviour, Incident, Noise, Played, Recording, Scenario, Setup, Tally},
+    rehearse::{Behaviour, Incident, Noise, Played, Recording, Scenario, Setup, Tally, past_windows},
 };
 
 /// What is rehearsed.
@@ -32,7 +32,7 @@ pub(super) fn head(summary: &str, setup: &Setup, scenario: &Scenario) -> String 
         text += &screen::row("both", &incident(one));
     }
     let windows = Duration::try_from_secs_f64(setup.interval).unwrap_or_default();
-    let history = Duration::try_from_secs_f64(scenario.history).unwrap_or_default();
+    let history = Duration::try_from_secs_f64(past_windows(scenario, setup.interval) as f64 * setup.interval).unwrap_or_default();
     text + &screen::row("counts", &format!("windows of {}, {} of stable before the start", span(windows), span(history)))
 }
 

@@ -102,3 +102,20 @@ fn a_state_without_a_budget_never_starts_one() {
     assert_eq!(found(&judgement, "errorRate").forecast.clone().unwrap().found_by_end, Some(0.0));
     assert!(judgement.fail_evidence < 0.6, "{}: the half of the budget is gone", judgement.fail_evidence);
 }
+
+#[test]
+fn the_end_of_a_long_incident_is_no_new_one() {
+    let mut evidence = calibrated();
+    let mut few = |from: i64, errors: f64, windows: i64| {
+        let mut seen = None;
+        for k in from..from + windows {
+            let arm = |n: u64| sample(n, errors, 0.05, &CLASSES);
+            evidence.add(&metrics(), &step(0.05), &window(k, arm(1_900), arm(100)));
+            seen = evidence.judge(&metrics(), &step(0.05)).incident.or(seen);
+        }
+        (seen.is_some(), evidence.in_incident())
+    };
+    assert_eq!(few(0, 0.10, 120), (true, true));
+    assert_eq!(few(120, 0.001, 5), (true, false));
+    assert_eq!(few(125, 0.001, 20), (false, false), "what was collected in the incident is not held against stable afterwards");
+}

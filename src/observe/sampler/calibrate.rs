@@ -10,13 +10,12 @@ use super::ask::{Who, names};
 use super::preflight::Found;
 use crate::clock::Clock;
 use crate::counts::{Family, History, Reading, Sample, chosen, past};
-use crate::judge::{Past, recent_windows};
+use crate::judge::{Past, most_windows, recent_windows};
 use crate::observe::Brief;
 use crate::observe::prometheus::{Prometheus, QueryError};
 
-/// How far back noise is looked for, and in how many windows at most: the longest blocks are 30 windows.
+/// How far back noise is looked for.
 const BACK: Duration = Duration::from_secs(12 * 3600);
-const MOST_WINDOWS: usize = 1440;
 /// Longest stretch of one query, and how many scrapes it may hold.
 const STRETCH: Duration = Duration::from_secs(1800);
 const SCRAPES: u32 = 120;
@@ -73,7 +72,7 @@ pub(super) async fn history(
     drop(history);
 
     let watched = reader.written(&past.watched_bounds());
-    let most = all.min(MOST_WINDOWS.max(recent));
+    let most = all.min(most_windows(interval.as_secs_f64()));
     while whole && asked < most && in_time() {
         match reader.next(most - asked, &watched).await {
             Ok(Some((older, count))) => {
