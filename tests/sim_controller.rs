@@ -17,3 +17,7 @@ mod size;
 mod stage;
 #[path = "sim_controller/strategies.rs"]
 mod strategies;
+#[path = "sim_controller/strategies_ends.rs"]
+mod strategies_ends;
+#[path = "sim_controller/strategies_hands.rs"]
+mod strategies_hands;

@@ -124,11 +124,15 @@ impl Stage {
 
     /// Writes a command as the command line does.
     pub async fn say(&self, verb: &str, step: Option<&str>) {
+        self.say_as(&format!("{verb}-{}", self.world.status().epoch), verb, step).await;
+    }
+
+    /// The same with an id of its own: the second of a verb within one epoch.
+    pub async fn say_as(&self, id: &str, verb: &str, step: Option<&str>) {
         let api: Api<Rollout> = Api::default_namespaced(self.world.client());
         let rollout = self.world.rollout().unwrap();
         let epoch = rollout.status.as_ref().unwrap().epoch;
-        let mut command =
-            json!({"id": format!("{verb}-{epoch}"), "uid": rollout.metadata.uid, "epoch": epoch, "reason": "a test", "by": "tester"});
+        let mut command = json!({"id": id, "uid": rollout.metadata.uid, "epoch": epoch, "reason": "a test", "by": "tester"});
         if let Some(step) = step {
             command["step"] = json!(step);
         }
