@@ -381,6 +381,35 @@ async fn list_and_explain_show_what_is_in_status() {
     assert!(stdout.contains("kind: Explanation") && stdout.contains("reason: HoldTime"), "{stdout}");
 }
 
+#[tokio::test]
+async fn copies_and_cohorts_are_told_as_what_they_are() {
+    let world = World::new("Progressing", None).await;
+    {
+        let mut rollout = world.api.rollout.lock().unwrap();
+        let steps = json!([
+            {"name": "shadow", "mirror": 100, "acknowledgeSideEffects": true},
+            {"name": "beta", "match": [{"headers": {"x-user-group": {"exact": "beta"}}}]},
+            {"weight": 5}, {"weight": 100},
+        ]);
+        rollout["spec"]["strategy"] = json!({ "steps": steps });
+        let step = json!({"index": 0, "name": "shadow", "weight": 0, "traffic": "mirror of 100 %", "heldSeconds": 60, "holdSeconds": 300});
+        rollout["status"]["step"] = step;
+        rollout["status"]["decision"]["exposure"] =
+            json!({"canaryRequests": 0, "mirroredRequests": 5_000, "stableRequests": 5_010, "canaryErrors": 0, "seconds": 60});
+    }
+    let (_, stdout, _) = world.run("status fraud").await;
+    assert!(stdout.contains("1 of 4 shadow: mirror of 100 % to the canary"), "{stdout}");
+    let (_, stdout, _) = world.run("list").await;
+    assert!(stdout.contains("shadow  mirror of 100 %"), "{stdout}");
+    let (_, stdout, _) = world.run("explain fraud").await;
+    let flat = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("0 requests were answered by the canary in 1m"), "{stdout}");
+    assert!(flat.contains("and 5000 copies of requests (mirrored, no user saw it)"), "{stdout}");
+    world.api.rollout.lock().unwrap()["status"]["step"] = json!({"index": 1, "name": "beta", "weight": 0, "traffic": "match"});
+    let (_, stdout, _) = world.run("status fraud").await;
+    assert!(stdout.contains("2 of 4 beta: match to the canary"), "{stdout}");
+}
+
 #[cfg(unix)]
 #[test]
 fn as_a_plugin_of_kubectl_it_calls_itself_so() {

@@ -228,7 +228,8 @@ impl Parser {
             let path = format!("{list}[{i}]{field}");
             let Some(weight) = *weight else {
                 if let Some(before) = before {
-                    let mend = format!("give it one above {before}, or put the step before the first weight");
+                    let above = if before < 100 { format!("give it one above {before}, or ") } else { String::new() };
+                    let mend = format!("{above}put the step before the first weight");
                     self.fault(&path, format!("is missing, which would take users back from {before} %"), mend);
                 }
                 continue;
