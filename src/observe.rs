@@ -43,6 +43,8 @@ pub struct Observation {
     pub holder: Holder,
     /// Other routes that lead to the same subsets.
     pub other_routes: Vec<String>,
+    /// Other VirtualServices for the same host, in words; looked for while nothing is rolled out.
+    pub rivals: Vec<String>,
     /// Subsets of the route's host that matter here.
     pub subsets: BTreeMap<String, Subset>,
     /// The newest look at the metrics.

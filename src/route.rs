@@ -6,12 +6,14 @@
 
 mod claim;
 mod find;
+mod hosts;
 mod mirror;
 mod own;
 mod patch;
 
 pub use claim::{Claim, Latch, Original, Written};
 pub use find::{Entry, OwnRoute, RouteFault, View, find, other_routes};
+pub use hosts::Serving;
 pub use own::{MatchConflict, Own};
 pub use patch::{Fence, Wanted, patch, release};
 

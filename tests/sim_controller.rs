@@ -11,6 +11,8 @@ mod outages;
 mod outcomes;
 #[path = "sim_controller/own.rs"]
 mod own;
+#[path = "sim_controller/preflight.rs"]
+mod preflight;
 #[path = "sim_controller/size.rs"]
 mod size;
 #[path = "sim_controller/stage.rs"]

@@ -131,6 +131,10 @@ pub mod reason {
     pub const PASSED: &str = "Passed";
     /// A route above takes every request.
     pub const ROUTE_UNREACHABLE: &str = "RouteUnreachable";
+    /// Another VirtualService is for the same host, and one of the two has no effect.
+    pub const HOST_SHARED: &str = "HostShared";
+    /// The route's destinations are no Service of this namespace.
+    pub const HOST_ELSEWHERE: &str = "HostElsewhere";
     /// A step's match cannot be joined with the route's own.
     pub const MATCH_CONFLICT: &str = "MatchConflict";
     /// The route has a mirror of its own that stands in the way of ours.

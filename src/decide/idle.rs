@@ -3,10 +3,13 @@
 use super::{Act, Pass, down::phase_of, room::unwritable, words::version};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Version};
-use crate::observe::{Holder, Subset};
+use crate::observe::{Holder, Subset, mesh::service_of};
 use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
 use crate::state::{Run, Stance};
+
+/// So often it is looked again whether another VirtualService is gone, in seconds.
+const RIVALS: f64 = 30.0;
 
 impl Pass<'_> {
     pub(super) fn idle(&mut self) -> Stance {
@@ -33,6 +36,14 @@ impl Pass<'_> {
         if let Holder::Other(other) = &self.seen.holder {
             let message = self.conflict(other);
             return self.stalled(Phase::Waiting, reason::CONFLICT, message);
+        }
+        if service_of(&view.host, &self.seen.namespace).is_none() {
+            let message = format!(
+                "route {} of {} leads to {}, which is no Service of namespace {}: pods, endpoints and DestinationRules are read there alone; \
+                 have the VirtualService, the Rollout and the model in one namespace",
+                view.key, view.virtual_service, view.host, self.seen.namespace
+            );
+            return self.stalled(Phase::Waiting, reason::HOST_ELSEWHERE, message);
         }
         let stable = match self.settle_stable(view) {
             Ok(stable) => stable,
@@ -161,6 +172,12 @@ impl Pass<'_> {
                 stable.subset
             );
             return no(self.stalled(Phase::Waiting, reason::ROUTE_AMBIGUOUS, message));
+        }
+        if let Some(rival) = self.seen.rivals.first() {
+            let message =
+                format!("{rival}, so that weights of {} may have no effect: put the routes of both into one of them", view.virtual_service);
+            self.wake_in(RIVALS);
+            return no(self.stalled(Phase::Waiting, reason::HOST_SHARED, message));
         }
         if let Some(above) = &view.above {
             let message = format!(

@@ -20,7 +20,7 @@ use crate::api::{Rollout, RolloutSpec};
 use crate::command;
 use crate::config::Config;
 use crate::plan::Plan;
-use crate::route::{self, RouteFault, View};
+use crate::route::{self, RouteFault, Serving, View};
 use crate::state::State;
 
 /// What the watches know.
@@ -92,6 +92,7 @@ impl Caches {
             (Some(object), Ok(view)) => route::other_routes(object, view, &[rollout.spec.canary.subset.as_str()]),
             _ => Vec::new(),
         };
+        let rivals = object.as_ref().filter(|_| running.is_none()).map(|object| self.rivals(&namespace, object)).unwrap_or_default();
         let subsets = match &route {
             Ok(view) => self.subsets(&namespace, &view.host, &names, known.ready, now),
             Err(_) => match state.run.as_ref().map(|run| run.stable.host.clone()) {
@@ -119,6 +120,7 @@ impl Caches {
             route,
             holder,
             other_routes,
+            rivals,
             subsets,
             look: known.look,
             config_problem,
@@ -132,6 +134,21 @@ impl Caches {
     pub fn route(&self, namespace: &str, name: &str) -> Option<Value> {
         let key = ObjectRef::new_with(name, self.virtual_service.clone()).within(namespace);
         self.virtual_services.get(&key).map(|object| mesh::value(&object))
+    }
+
+    /// Other VirtualServices for one of this one's hosts, in words.
+    fn rivals(&self, namespace: &str, object: &Value) -> Vec<String> {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let Some(spec) = object.get("spec") else { return Vec::new() };
+        let ours = Serving { namespace, name, spec };
+        let said = |other: &DynamicObject| {
+            let (namespace, name) = (other.metadata.namespace.as_deref()?, other.metadata.name.as_deref()?);
+            ours.rival(Serving { namespace, name, spec: other.data.get("spec")? })
+        };
+        let others = self.virtual_services.state_filter(|other| said(other).is_some());
+        let mut rivals: Vec<String> = others.iter().filter_map(|other| said(other)).collect();
+        rivals.sort();
+        rivals
     }
 
     fn subsets(

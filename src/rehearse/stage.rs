@@ -91,6 +91,7 @@ impl Stage {
                 route: Err(RouteFault::NotFound(String::new())),
                 holder: Holder::Nobody,
                 other_routes: Vec::new(),
+                rivals: Vec::new(),
                 subsets,
                 look: None,
                 config_problem: None,

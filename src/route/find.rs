@@ -348,7 +348,7 @@ fn delegated_by(virtual_service: &str, route: &Value) -> RouteFault {
 }
 
 /// Whether no request gets past a route: it has no match, or one that asks for nothing.
-fn takes_all(route: &Value) -> bool {
+pub(super) fn takes_all(route: &Value) -> bool {
     let asks = |one: &Value| {
         let fields = one.as_object().into_iter().flatten();
         fields.filter(|(field, _)| !matches!(field.as_str(), "name" | "ignoreUriCase" | "statPrefix")).any(|(field, value)| {

@@ -337,6 +337,20 @@ fn what_cannot_work_on_this_route_is_told_before_anything_is_written() {
     });
     assert_eq!(below.0, reason::ROUTE_UNREACHABLE);
     assert!(below.1.contains("http route first of fraud stands above route primary"), "{}", below.1);
+    let elsewhere = stalled(shadow(), |http| http[0]["route"][0]["destination"]["host"] = json!("fraud.prod.svc.cluster.local"));
+    assert_eq!(elsewhere.0, reason::HOST_ELSEWHERE);
+    assert!(elsewhere.1.contains("leads to fraud.prod.svc.cluster.local, which is no Service of namespace ml"), "{}", elsewhere.1);
+    let delegated = stalled(shadow(), |http| {
+        http[0].as_object_mut().unwrap().remove("route");
+        http[0]["delegate"] = json!({"name": "fraud-weights"});
+    });
+    assert_eq!(delegated.0, reason::ROUTE_DELEGATED);
+    assert!(delegated.1.contains("leaves it to VirtualService fraud-weights"), "{}", delegated.1);
+    let mut two = shadow();
+    two.rivals = vec!["VirtualService legacy is for host fraud.ml.svc in the mesh too, and sidecars take only one of the two".into()];
+    let two = stalled(two, |_| {});
+    assert_eq!(two.0, reason::HOST_SHARED);
+    assert!(two.1.contains("put the routes of both into one of them"), "{}", two.1);
     // A mirror of the user's own to somewhere else stands in nobody's way.
     let mut world = ab_test("Hold");
     world.route["spec"]["http"][0]["mirror"] = json!({"host": "audit"});

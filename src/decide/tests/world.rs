@@ -46,6 +46,8 @@ pub(super) struct World {
     /// What the records say.
     pub(super) said: Vec<String>,
     pub(super) others: Vec<(String, String)>,
+    /// Other VirtualServices for the same host.
+    pub(super) rivals: Vec<String>,
     /// The VirtualService is not there.
     pub(super) gone: bool,
 }
@@ -82,6 +84,7 @@ impl World {
             records: Vec::new(),
             said: Vec::new(),
             others: Vec::new(),
+            rivals: Vec::new(),
             gone: false,
         };
         world.pods("v1", "aaa", 10, 10);
@@ -165,6 +168,7 @@ impl World {
             route,
             holder,
             other_routes: Vec::new(),
+            rivals: self.rivals.clone(),
             subsets: self.subsets.clone(),
             look,
             config_problem: self.config_problem.clone(),
