@@ -56,7 +56,9 @@ fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
         text += &why(metric);
     }
     if let Some(exposure) = &decision.exposure {
-        let errors = exposure.canary_errors.map_or_else(String::new, |errors| format!(", {errors} of them errors"));
+        // Of copies they are not counted here: nobody met them.
+        let errors = exposure.canary_errors.filter(|_| exposure.canary_requests > 0);
+        let errors = errors.map_or_else(String::new, |errors| format!(", {errors} of them errors"));
         let seconds = std::time::Duration::from_secs(exposure.seconds.max(0).unsigned_abs());
         let (canary, stable) = (exposure.canary_requests, exposure.stable_requests);
         let mut words =

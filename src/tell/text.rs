@@ -191,7 +191,7 @@ fn impact(exposure: &Exposure) -> String {
     let copies = exposure.mirrored_requests.filter(|copies| *copies > 0);
     let copies = copies.map(|copies| format!("{} copies of requests reached the canary (mirrored, no user saw it)", grouped(copies)));
     if let (Some(copies), 0) = (&copies, exposure.canary_requests) {
-        return format!("{copies} in {}{errors}", span(exposure.seconds));
+        return format!("{copies} in {}", span(exposure.seconds));
     }
     let requests = if exposure.canary_requests == 1 { "request" } else { "requests" };
     let copies = copies.map(|copies| format!("; before, {copies}")).unwrap_or_default();
