@@ -25,4 +25,5 @@ mod real {
     mod revisions;
     mod rollback;
     mod stack;
+    mod strategies;
 }

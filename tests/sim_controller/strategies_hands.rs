@@ -15,8 +15,11 @@ use crate::{
 
 const SWITCHED: [&str; 3] = ["0 %", "match", "100 %"];
 
-/// A step of each kind that gives no weight, the manifest, and what a healthy version goes through.
-fn in_the_middle() -> Vec<(&'static str, fn(&str) -> Rollout, Vec<&'static str>)> {
+/// A step, the manifest that has it, and what a healthy version goes through.
+type Middle = (&'static str, fn(&str) -> Rollout, Vec<&'static str>);
+
+/// One of each kind that gives no weight.
+fn in_the_middle() -> Vec<Middle> {
     vec![("shadow", composed, COMPOSED.to_vec()), ("beta", composed, COMPOSED.to_vec()), ("preview", blue_green, SWITCHED.to_vec())]
 }
 
