@@ -1,12 +1,14 @@
 //! Puts the parts together: watches, passes, election, server, and an orderly end.
 
+mod asks;
+mod watches;
+
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, future};
-use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::{DynamicObject, GroupVersionKind, PartialObjectMeta, discovery::ApiResource},
+    Client, Resource, ResourceExt,
+    core::{GroupVersionKind, discovery::ApiResource},
     runtime::{
         Controller, WatchStreamExt,
         controller::Config as ControllerConfig,
@@ -23,15 +25,17 @@ use crate::config::{ConfigError, ConfigHandle};
 use crate::lease::{Election, LeaderHandle, Terms};
 use crate::metrics::Metrics;
 use crate::observe::cluster::Caches;
+use crate::observe::kept;
 use crate::observe::providers::Providers;
-use crate::reconcile::{Context, reconcile, retry};
+use crate::reconcile::{Context, Memories, reconcile, retry};
 use crate::server;
 use crate::tell::{Courier, Teller, event::Events};
 
+use asks::Asks;
+use watches::{Events_, Watches};
+
 /// Passes at the same time, of different Rollouts.
 const CONCURRENCY: u16 = 32;
-/// A watch is opened anew after so many seconds: a half-open one hides an abort no longer than this.
-const WATCH_SECONDS: u32 = 60;
 /// After SIGTERM a pass under way may take so long.
 const ENDING: Duration = Duration::from_secs(8);
 
@@ -100,36 +104,37 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
     let instance = options.election.as_ref().map_or_else(|| "haldane".to_owned(), |(_, me)| me.clone());
     let events = Events::new(client.clone(), &instance, metrics.clone());
 
-    let watches = Watches { client: client.clone(), namespaces: options.namespaces.clone() };
+    let busy = watch::Sender::new(false);
+    let watches = Watches::new(&client, options.namespaces.clone(), busy.subscribe());
     let (rollouts, rollout_writer) = reflector::store::<Rollout>();
-    let (virtual_services, vs_writer) = dynamic_store(&virtual_service);
-    let (destination_rules, dr_writer) = dynamic_store(&destination_rule);
-    let (slices, slice_writer) = reflector::store::<EndpointSlice>();
-    let (pods, pod_writer) = reflector::store::<PartialObjectMeta<Pod>>();
+    let (virtual_services, vs_writer) = store_of::<kept::Route>(&virtual_service);
+    let (destination_rules, dr_writer) = store_of::<kept::Rule>(&destination_rule);
+    let (slices, slice_writer) = reflector::store::<kept::Slice>();
+    let (pods, pod_writer) = reflector::store::<kept::Pod>();
     let caches =
         Caches { rollouts: rollouts.clone(), virtual_services, destination_rules, slices, pods, virtual_service: virtual_service.clone() };
 
-    let providers = Providers::default();
-    let context = Arc::new(Context::new(
+    let context = Arc::new(Context {
         client,
-        caches.clone(),
-        leader.clone(),
+        caches: caches.clone(),
+        leader: leader.clone(),
         clock,
-        config.clone(),
-        providers,
+        config: config.clone(),
+        providers: Providers::default(),
         teller,
         events,
-        metrics.clone(),
-        wake.clone(),
-    ));
+        metrics: metrics.clone(),
+        wake: wake.clone(),
+        memories: Memories::default(),
+    });
 
-    // Caches beside the Rollouts: each change asks for a pass of the Rollouts of its namespace.
-    let asks = Asks { rollouts: rollouts.clone(), wake: wake.clone() };
+    // Caches beside the Rollouts: each change asks for a pass of the Rollouts that it may concern.
+    let asks = Asks { rollouts: rollouts.clone(), slices: caches.slices.clone(), wake: wake.clone() };
     let side = future::join4(
-        keep(watches.dynamic(&virtual_service), vs_writer, asks.clone()),
-        keep(watches.dynamic(&destination_rule), dr_writer, asks.clone()),
-        keep(watches.typed::<EndpointSlice>(slim), slice_writer, asks.clone()),
-        keep(watches.pods(), pod_writer, asks.clone()),
+        keep(watches.found(&virtual_service), vs_writer, asks.clone(), |asks, route: &kept::Route| asks.route(&place(route))),
+        keep(watches.found(&destination_rule), dr_writer, asks.clone(), |asks, rule: &kept::Rule| asks.host(&place(rule).0, &rule.host)),
+        keep(watches.fixed(|_| {}), slice_writer, asks.clone(), |asks, slice: &kept::Slice| asks.host(&place(slice).0, &slice.service)),
+        keep(watches.fixed(|_| {}), pod_writer, asks.clone(), |asks, pod: &kept::Pod| asks.pod(&place(pod))),
     );
     let side = tokio::spawn(side);
 
@@ -173,13 +178,14 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
                         context.metrics.leader(context.leader.is_leader());
                         context.metrics.config(context.config.current().version, context.config.error().is_some());
                         context.sweep();
+                        busy.send_if_modified(|busy| std::mem::replace(busy, asks.under_way()) != *busy);
                     }
                 }
             }
         }
     });
 
-    let stream = reflector::reflector(rollout_writer, watches.typed::<Rollout>(|_| {})).applied_objects();
+    let stream = reflector::reflector(rollout_writer, watches.fixed(trim)).applied_objects();
     let controller = Controller::for_stream(stream, rollouts)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_on(tokio_stream(woken))
@@ -233,75 +239,23 @@ async fn mesh_kind(client: &Client, kind: &str) -> Result<ApiResource, Controlle
     Err(ControllerError::NoIstio)
 }
 
-fn dynamic_store(resource: &ApiResource) -> (Store<DynamicObject>, Writer<DynamicObject>) {
-    let writer = Writer::<DynamicObject>::new(resource.clone());
+fn store_of<K: Resource<DynamicType = ApiResource> + Clone + 'static>(resource: &ApiResource) -> (Store<K>, Writer<K>) {
+    let writer = Writer::new(resource.clone());
     (writer.as_reader(), writer)
 }
 
-/// What the caches do not need.
-fn slim(slice: &mut EndpointSlice) {
-    slice.metadata.managed_fields = None;
-    slice.metadata.annotations = None;
-    slice.ports = None;
+/// Who wrote which field of status is never asked, and is long.
+fn trim(rollout: &mut Rollout) {
+    rollout.managed_fields_mut().retain(|entry| entry.subresource.is_none());
 }
 
-/// Opens watches, in all namespaces or in each that was named.
-struct Watches {
-    client: Client,
-    namespaces: Vec<String>,
-}
-
-type Events_<K> = futures::stream::BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
-
-impl Watches {
-    fn config() -> watcher::Config {
-        watcher::Config::default().timeout(WATCH_SECONDS)
-    }
-
-    fn typed<K>(&self, trim: fn(&mut K)) -> Events_<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static,
-        K: serde::de::DeserializeOwned,
-    {
-        self.each(Api::all, Api::namespaced, move |api| watcher(api, Self::config()).default_backoff().modify(trim).boxed())
-    }
-
-    fn dynamic(&self, resource: &ApiResource) -> Events_<DynamicObject> {
-        let (all, one) = (resource.clone(), resource.clone());
-        self.each(
-            move |client| Api::all_with(client, &all),
-            move |client, namespace| Api::namespaced_with(client, namespace, &one),
-            |api| watcher(api, Self::config()).default_backoff().boxed(),
-        )
-    }
-
-    fn pods(&self) -> Events_<PartialObjectMeta<Pod>> {
-        let trim = |pod: &mut PartialObjectMeta<Pod>| {
-            pod.metadata.managed_fields = None;
-            pod.metadata.annotations = None;
-        };
-        self.each(Api::all, Api::namespaced, move |api| watcher(api, Self::config()).default_backoff().modify(trim).boxed())
-    }
-
-    fn each<K, E>(
-        &self,
-        all: impl Fn(Client) -> Api<K>,
-        one: impl Fn(Client, &str) -> Api<K>,
-        open: impl Fn(Api<K>) -> Events_<E>,
-    ) -> Events_<E>
-    where
-        E: Send + 'static,
-    {
-        match self.namespaces.as_slice() {
-            [] => open(all(self.client.clone())),
-            [single] => open(one(self.client.clone(), single)),
-            several => futures::stream::select_all(several.iter().map(|namespace| open(one(self.client.clone(), namespace)))).boxed(),
-        }
-    }
+/// Namespace and name.
+fn place(object: &impl ResourceExt) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Keeps a cache, and asks for passes.
-async fn keep<K>(events: Events_<K>, writer: Writer<K>, asks: Asks)
+async fn keep<K>(events: Events_<K>, writer: Writer<K>, asks: Asks, changed: fn(&Asks, &K))
 where
     K: Resource + Clone + Send + Sync + 'static,
     K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
@@ -310,37 +264,12 @@ where
     loop {
         match touched.try_next().await {
             Ok(Some(watcher::Event::Apply(object) | watcher::Event::Delete(object))) => {
-                asks.namespace(object.namespace().as_deref().unwrap_or_default());
+                changed(&asks, &object);
             }
             Ok(Some(watcher::Event::InitDone)) => asks.all(),
             Ok(Some(_)) => {}
             Ok(None) => return,
             Err(error) => tracing::warn!(error = %error, "a watch failed: it is opened again"),
-        }
-    }
-}
-
-/// Asks for passes.
-#[derive(Clone)]
-struct Asks {
-    rollouts: Store<Rollout>,
-    wake: mpsc::UnboundedSender<ObjectRef<Rollout>>,
-}
-
-impl Asks {
-    fn one(&self, namespace: &str, name: &str) {
-        let _ = self.wake.send(ObjectRef::new(name).within(namespace));
-    }
-
-    fn namespace(&self, namespace: &str) {
-        for rollout in self.rollouts.state_filter(|rollout| rollout.namespace().as_deref() == Some(namespace)) {
-            let _ = self.wake.send(ObjectRef::from_obj(rollout.as_ref()));
-        }
-    }
-
-    fn all(&self) {
-        for rollout in self.rollouts.state() {
-            let _ = self.wake.send(ObjectRef::from_obj(rollout.as_ref()));
         }
     }
 }

@@ -15,6 +15,7 @@ mod window;
 
 pub use dropped::Dropped;
 pub use history::{chosen, past};
+use series::host;
 pub use series::{Series, Target, pod_of};
 pub use share::{Programmed, ShareFault, Shares};
 pub use snapshot::{Family, Pod, Reading, Scope, Side};

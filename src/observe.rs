@@ -2,6 +2,7 @@
 
 pub mod brief;
 pub mod cluster;
+pub mod kept;
 pub mod mesh;
 pub mod prometheus;
 pub mod providers;

@@ -4,11 +4,14 @@ mod memory;
 mod tell;
 
 use std::{
+    any::Any,
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures::FutureExt;
 use kube::{
     Client, ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
@@ -35,6 +38,13 @@ use memory::Memory;
 /// Passes in a row that one call makes at most: a start is four, a rollback two.
 const PASSES: usize = 8;
 
+/// Shortest and longest time to the next pass where one was asked for, in seconds.
+const REST: (f64, f64) = (0.02, 86_400.0);
+
+/// What this process knows of each Rollout, beside what is stored.
+#[derive(Default)]
+pub struct Memories(Mutex<HashMap<ObjectRef<Rollout>, Arc<tokio::sync::Mutex<Memory>>>>);
+
 /// What every pass may use.
 pub struct Context {
     /// Client for writes and fresh reads.
@@ -57,8 +67,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Asks for a pass.
     pub wake: mpsc::UnboundedSender<ObjectRef<Rollout>>,
-    /// What this process knows of each Rollout.
-    memory: Mutex<HashMap<ObjectRef<Rollout>, Arc<tokio::sync::Mutex<Memory>>>>,
+    /// What earlier passes left; at the start nothing.
+    pub memories: Memories,
 }
 
 /// Why a pass ended early.
@@ -70,34 +80,20 @@ pub enum ReconcileError {
     /// A mutation failed.
     #[error(transparent)]
     Act(#[from] ActError),
+    /// A fault of ours.
+    #[error("a fault in haldane itself, please report it: {0}")]
+    Panicked(String),
 }
 
 impl Context {
-    /// Everything a controller needs.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a controller, put together in one place")]
-    pub fn new(
-        client: Client,
-        caches: Caches,
-        leader: LeaderHandle,
-        clock: Clock,
-        config: ConfigHandle,
-        providers: Providers,
-        teller: Teller,
-        events: Events,
-        metrics: Metrics,
-        wake: mpsc::UnboundedSender<ObjectRef<Rollout>>,
-    ) -> Self {
-        Self { client, caches, leader, clock, config, providers, teller, events, metrics, wake, memory: Mutex::default() }
-    }
-
     fn memory(&self, rollout: &Rollout) -> Arc<tokio::sync::Mutex<Memory>> {
-        let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.memories.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(ObjectRef::from_obj(rollout)).or_default().clone()
     }
 
     /// Forgets Rollouts that are gone, and stops their samplers.
     pub fn sweep(&self) {
-        let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.memories.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|key, _| {
             let alive = self.caches.rollouts.get(key).is_some();
             if !alive {
@@ -109,7 +105,7 @@ impl Context {
 
     /// Forgets everything and stops all samplers: this replica does not lead any more.
     pub fn step_down(&self) {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.memories.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -129,7 +125,7 @@ pub async fn reconcile(rollout: Arc<Rollout>, context: Arc<Context>) -> Result<A
         if !context.leader.is_leader() {
             return Ok(Action::await_change());
         }
-        outcome = match pass(&rollout, &context, &mut memory).await {
+        outcome = match guarded(pass(&rollout, &context, &mut memory)).await {
             Ok((true, _)) => continue,
             Ok((false, wake)) => Ok(wake),
             Err(error) => Err(error),
@@ -140,17 +136,36 @@ pub async fn reconcile(rollout: Arc<Rollout>, context: Arc<Context>) -> Result<A
     match outcome {
         Ok(wake) => {
             memory.failures = 0;
-            Ok(wake.map_or_else(Action::await_change, |seconds| Action::requeue(Duration::from_secs_f64(seconds.max(0.02)))))
+            Ok(wake.map_or_else(Action::await_change, |seconds| Action::requeue(rest(seconds))))
         }
         Err(ReconcileError::Act(ActError::Stale(what))) => {
             tracing::debug!(namespace = rollout.namespace(), name = rollout.name_any(), what, "decided on something old: again");
             Ok(Action::requeue(Duration::from_millis(100)))
         }
         Err(error) => {
-            memory.failures = memory.failures.saturating_add(1);
+            let failures = memory.failures.saturating_add(1);
+            if matches!(error, ReconcileError::Panicked(_)) {
+                *memory = Memory::default(); // half of a pass may be in it: begin as after a restart
+            }
+            memory.failures = failures;
             Err(error)
         }
     }
+}
+
+fn rest(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.clamp(REST.0, REST.1)).unwrap_or_default()
+}
+
+/// A fault in the pass of one Rollout must not end those of the others.
+async fn guarded<T>(pass: impl Future<Output = Result<T, ReconcileError>>) -> Result<T, ReconcileError> {
+    let ended = AssertUnwindSafe(pass).catch_unwind().await;
+    ended.unwrap_or_else(|panic| Err(ReconcileError::Panicked(said(panic.as_ref()))))
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "no words".to_owned())
 }
 
 /// Observe, decide, act, tell. Returns whether something was changed, and when to come back.
@@ -309,4 +324,16 @@ pub fn retry(rollout: Arc<Rollout>, error: &ReconcileError, context: Arc<Context
     let seconds = (1u64 << failures.min(6)).min(longest);
     tracing::warn!(namespace = rollout.namespace(), name = rollout.name_any(), error = %error, seconds, "the pass failed");
     Action::requeue(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_in_one_pass_is_an_error_of_its_rollout_and_ends_no_other() {
+        let ended = guarded(async { if true { panic!("entered {}", "unreachable code") } else { Ok(()) } }).await;
+        assert_eq!(ended.unwrap_err().to_string(), "a fault in haldane itself, please report it: entered unreachable code");
+        assert_eq!(guarded(async { Ok(1) }).await.ok(), Some(1));
+    }
 }

@@ -356,3 +356,8 @@ pub fn restore(status: Option<&RolloutStatus>) -> Result<State, CheckpointError>
 pub fn is_running(status: &RolloutStatus) -> bool {
     status.checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint["run"].is_null())
 }
+
+/// Name of the VirtualService of the rollout under way, as status says.
+pub fn running_route(status: &RolloutStatus) -> Option<&str> {
+    status.checkpoint.as_ref()?.pointer("/run/plan/virtualService")?.as_str()
+}

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
+use haldane::clock::Clock;
 use haldane::config::Provider;
 use haldane::observe::prometheus::{Prometheus, ProviderError, QueryError, Selector};
 use jiff::Timestamp;
@@ -265,4 +266,45 @@ fn tempfile() -> (std::path::PathBuf, std::fs::File) {
     let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let file = std::env::temp_dir().join(format!("haldane-prometheus-{}-{number}", std::process::id()));
     (file.clone(), std::fs::File::create(&file).unwrap())
+}
+
+/// A server whose clock is so many seconds ahead of ours, with one sample, ten seconds old.
+async fn ahead_by(seconds: f64, clock: Clock) -> MockServer {
+    let server = MockServer::start().await;
+    let now = move || clock.now().as_millisecond() as f64 / 1000.0 + seconds;
+    let its_clock = move |_: &wiremock::Request| {
+        let now = now();
+        let result =
+            format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[{now},"{now}"]}}]}}}}"#);
+        ResponseTemplate::new(200).set_body_raw(result, "application/json")
+    };
+    let old = now() - 10.0;
+    let data = format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{}},"values":[[{old:.3},"7"]]}}]}}}}"#);
+    Mock::given(method("POST")).and(body_string_contains("query=vector%28time%28%29%29")).respond_with(its_clock).mount(&server).await;
+    let answer = ResponseTemplate::new(200).set_body_raw(data, "application/json");
+    Mock::given(method("POST")).and(body_string_contains("query=up")).respond_with(answer).mount(&server).await;
+    server
+}
+
+#[tokio::test]
+async fn a_server_with_another_clock_is_asked_in_its_time_and_answers_in_ours() {
+    let clock = Clock::system();
+    for (seconds, corrected) in [(120.0, true), (-45.0, true), (0.5, false), (-0.5, false)] {
+        let server = ahead_by(seconds, clock).await;
+        let prometheus = prometheus(&server.uri());
+        let ahead = prometheus.read_clock(&clock).await.unwrap().as_secs_f64();
+        assert!((ahead - if corrected { seconds } else { 0.0 }).abs() < 5.0, "{ahead} for {seconds}");
+        if !corrected {
+            assert!(ahead.abs() < 1e-9, "what may be the way there and back moves no window: {ahead}");
+        }
+        let now = clock.now();
+        let series = prometheus.matrix("up{}[30s]", now).await.unwrap();
+        let age = now.duration_since(series[0].samples[0].0).as_secs_f64();
+        assert!((5.0..20.0).contains(&age), "{age} s old in our time, with {seconds}");
+        let asked = server.received_requests().await.unwrap();
+        assert!(!String::from_utf8_lossy(&asked[0].body).contains("time="), "at the server's now");
+        let body = String::from_utf8_lossy(&asked[1].body).into_owned();
+        let time: f64 = body.split('&').find_map(|part| part.strip_prefix("time=")).unwrap().parse().unwrap();
+        assert!((time - now.as_millisecond() as f64 / 1000.0 - ahead).abs() < 0.01, "{time}");
+    }
 }

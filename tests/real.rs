@@ -14,6 +14,7 @@ mod real {
     mod webhook;
     mod world;
 
+    mod backtest;
     mod commands;
     mod crash;
     mod delete;

@@ -85,6 +85,8 @@ pub mod reason {
     pub const DRAINED: &str = "Drained";
     /// Prometheus does not answer, or not in a way that can be used.
     pub const METRICS_UNAVAILABLE: &str = "MetricsUnavailable";
+    /// The clocks of Prometheus and of the controller are minutes apart.
+    pub const CLOCK_SKEW: &str = "ClockSkew";
     /// The provider named in the spec is not in the configuration.
     pub const PROVIDER_NOT_FOUND: &str = "ProviderNotFound";
     /// An alert sink named in the spec is not in the configuration.

@@ -38,8 +38,13 @@ impl Target {
 
     /// The address without its port.
     pub fn host(&self) -> &str {
-        self.instance.rsplit_once(':').map_or(self.instance.as_str(), |(host, _)| host)
+        host(&self.instance)
     }
+}
+
+/// An address without its port.
+pub(super) fn host(instance: &str) -> &str {
+    instance.rsplit_once(':').map_or(instance, |(host, _)| host)
 }
 
 /// Name of the pod behind a target, if the scrape configuration says it; else the target's host stands for it.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Dropped, Series, Target, pod_of};
+use super::{Dropped, Series, Target, host, pod_of};
 
 /// Most groups of series that one rollout may hold.
 pub(super) const MOST_GROUPS: usize = 20_000;
@@ -135,49 +135,83 @@ pub(super) struct Snapshot {
     pub(super) read: BTreeMap<Target, Read>,
 }
 
-type Columns = BTreeMap<u64, BTreeMap<Timestamp, f64>>;
+/// Samples of each bucket, by the bits of its bound; in order of time.
+type Columns = BTreeMap<u64, Vec<(Timestamp, f64)>>;
+
+/// A group of series while it is being put together. Hundreds of buckets make one histogram, and what tells it apart is copied once.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'a> {
+    family: Family,
+    target: (&'a str, &'a str),
+    labels: Vec<(&'a str, &'a str)>,
+}
 
 impl Snapshot {
     pub(super) fn of(reading: &Reading, scope: &Scope, at: Timestamp) -> Result<Self, Dropped> {
-        let mut read: BTreeMap<Target, Read> = BTreeMap::new();
+        let mut read: BTreeMap<(&str, &str), (Timestamp, Option<&str>)> = BTreeMap::new();
         let mut down = BTreeSet::new();
-        let mut raw: BTreeMap<GroupKey, (Side, String, Columns)> = BTreeMap::new();
+        let mut raw: BTreeMap<Name<'_>, (Side, &str, Columns)> = BTreeMap::new();
         for (family, all) in &reading.families {
             for series in all {
                 let Some((newest, value)) = series.samples.iter().rev().find(|(time, _)| *time <= at) else { continue };
-                let target = Target::of(&series.labels);
+                let target = (series.label("job"), series.label("instance"));
                 let pod = pod_of(&series.labels);
                 if series.labels.get("namespace").is_some_and(|ns| *family == Family::Up && !ns.is_empty() && *ns != scope.namespace) {
                     continue;
                 }
-                let seen = Read { newest: *newest, pod: pod.map(str::to_owned) };
+                let mut note = || {
+                    let known = read.entry(target).or_insert((*newest, pod));
+                    *known = (known.0.max(*newest), known.1.or(pod));
+                };
                 if *family == Family::Up {
                     if *value < 1.0 {
-                        down.insert(target.clone());
+                        down.insert(target);
                     }
-                    note(&mut read, target, seen);
+                    note();
                     continue;
                 }
                 let Some(side) = scope.side(*family, series) else { continue };
-                note(&mut read, target.clone(), seen);
+                note();
                 let bound = match le(*family, series) {
                     Bound::None => f64::INFINITY,
                     Bound::At(bound) => bound,
                     Bound::Unreadable => continue,
                 };
                 let apart = |name: &str| matches!(name, "job" | "instance") || (name == "le" && family.has_bounds());
-                let labels = series.labels.iter().filter(|(name, _)| !apart(name)).map(own).collect();
-                let pod = pod.unwrap_or_else(|| target.host()).to_owned();
-                let entry = raw.entry(GroupKey { family: *family, target, labels }).or_insert_with(|| (side, pod, Columns::new()));
-                entry.2.entry(ordered(bound)).or_default().extend(series.samples.iter().filter(|(time, _)| *time <= at).copied());
+                let labels = series.labels.iter().filter(|(name, _)| !apart(name));
+                let labels = labels.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                let pod = pod.unwrap_or_else(|| host(target.1));
+                let entry = raw.entry(Name { family: *family, target, labels }).or_insert_with(|| (side, pod, Columns::new()));
+                add(entry.2.entry(ordered(bound)).or_default(), series.samples.iter().filter(|(time, _)| *time <= at).copied());
             }
             if raw.len() > MOST_GROUPS {
                 return Err(Dropped::TooManySeries { most: MOST_GROUPS });
             }
         }
         read.retain(|target, _| !down.contains(target));
-        let groups = raw.into_iter().filter_map(|(key, (side, pod, columns))| Some((key, group(side, pod, &columns)?))).collect();
-        Ok(Self { groups, read })
+        let owned = |(job, instance): (&str, &str)| Target { job: job.to_owned(), instance: instance.to_owned() };
+        let read = read.into_iter().map(|(target, (newest, pod))| (owned(target), Read { newest, pod: pod.map(str::to_owned) })).collect();
+        let groups = raw.into_iter().filter_map(|(name, (side, pod, columns))| {
+            let labels = name.labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            Some((GroupKey { family: name.family, target: owned(name.target), labels }, group(side, pod.to_owned(), &columns)?))
+        });
+        Ok(Self { groups: groups.collect(), read })
+    }
+}
+
+/// Two series may be one bucket, written in two ways: of the same moment the later one counts.
+fn add(column: &mut Vec<(Timestamp, f64)>, samples: impl Iterator<Item = (Timestamp, f64)>) {
+    let alone = column.is_empty();
+    column.extend(samples);
+    if !alone {
+        column.sort_by_key(|(time, _)| *time);
+        column.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                earlier.1 = later.1;
+            }
+            same
+        });
     }
 }
 
@@ -192,22 +226,6 @@ impl Scope {
             _ => None,
         }
     }
-}
-
-fn note(read: &mut BTreeMap<Target, Read>, target: Target, seen: Read) {
-    match read.get_mut(&target) {
-        Some(known) => {
-            known.newest = known.newest.max(seen.newest);
-            known.pod = known.pod.take().or(seen.pod);
-        }
-        None => {
-            read.insert(target, seen);
-        }
-    }
-}
-
-fn own((name, value): (&String, &String)) -> (String, String) {
-    (name.clone(), value.clone())
 }
 
 enum Bound {
@@ -246,9 +264,12 @@ fn group(side: Side, pod: String, columns: &Columns) -> Option<Group> {
         return None;
     }
     let mut rows = Vec::new();
-    for time in columns.values().next_back()?.keys() {
-        let row: Option<Vec<f64>> = columns.values().map(|column| column.get(time).copied()).collect();
-        if let Some(row) = row {
+    for (time, _) in columns.values().next_back()? {
+        let at = |column: &Vec<(Timestamp, f64)>| {
+            let index = column.binary_search_by_key(time, |(time, _)| *time).ok()?;
+            column.get(index).map(|(_, value)| *value)
+        };
+        if let Some(row) = columns.values().map(at).collect() {
             rows.push((*time, envelope(row)));
         }
     }
@@ -275,6 +296,15 @@ mod tests {
         bounds.sort_by_key(|bound| ordered(*bound));
         assert_eq!(bounds, [-1.0, -0.5, 0.0, 0.5, 1000.0, f64::INFINITY]);
         assert!(bounds.iter().all(|bound| unordered(ordered(*bound)) == *bound));
+    }
+
+    #[test]
+    fn one_bucket_written_in_two_ways_is_one_bucket() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut column = Vec::new();
+        add(&mut column, [(at(1), 1.0), (at(3), 3.0)].into_iter());
+        add(&mut column, [(at(2), 2.0), (at(3), 4.0)].into_iter());
+        assert_eq!(column, [(at(1), 1.0), (at(2), 2.0), (at(3), 4.0)]);
     }
 
     #[test]

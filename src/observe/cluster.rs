@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    ResourceExt,
-    core::{DynamicObject, PartialObjectMeta, discovery::ApiResource},
+    Resource, ResourceExt,
+    core::discovery::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
 use serde_json::Value;
 
 use super::{
-    Holder, Look, Observation, Problem, Subset, mesh,
+    Holder, Look, Observation, Problem, Subset, kept, mesh,
     workload::{self, ReadyLog},
 };
 use crate::api::names::{FINALIZER, reason};
@@ -29,13 +29,13 @@ pub struct Caches {
     /// Rollouts.
     pub rollouts: Store<Rollout>,
     /// VirtualServices.
-    pub virtual_services: Store<DynamicObject>,
+    pub virtual_services: Store<kept::Route>,
     /// DestinationRules.
-    pub destination_rules: Store<DynamicObject>,
+    pub destination_rules: Store<kept::Rule>,
     /// EndpointSlices.
-    pub slices: Store<EndpointSlice>,
+    pub slices: Store<kept::Slice>,
     /// Pods, metadata only.
-    pub pods: Store<PartialObjectMeta<Pod>>,
+    pub pods: Store<kept::Pod>,
     /// Kind and version of VirtualService here.
     pub virtual_service: ApiResource,
 }
@@ -133,7 +133,7 @@ impl Caches {
     /// The cached VirtualService.
     pub fn route(&self, namespace: &str, name: &str) -> Option<Value> {
         let key = ObjectRef::new_with(name, self.virtual_service.clone()).within(namespace);
-        self.virtual_services.get(&key).map(|object| mesh::value(&object))
+        self.virtual_services.get(&key).map(|object| object.value())
     }
 
     /// Other VirtualServices for one of this one's hosts, in words.
@@ -160,12 +160,9 @@ impl Caches {
         now: Timestamp,
     ) -> BTreeMap<String, Subset> {
         let Some(service) = mesh::service_of(host, namespace) else { return BTreeMap::new() };
-        let here = |other: Option<String>| other.as_deref() == Some(namespace);
-        let rules: Vec<Value> =
-            self.destination_rules.state_filter(|rule| here(rule.namespace())).iter().map(|rule| mesh::value(rule)).collect();
-        let slices = self.slices.state_filter(|slice| {
-            here(slice.namespace()) && slice.labels().get(workload::SERVICE_LABEL).is_some_and(|name| name == service)
-        });
+        let here = |meta: &ObjectMeta| meta.namespace.as_deref() == Some(namespace);
+        let rules = self.destination_rules.state_filter(|rule| here(rule.meta()));
+        let slices = self.slices.state_filter(|slice| here(slice.meta()) && *slice.service == *service);
         let endpoints = workload::endpoints(&slices);
         ready.keep(|pod| endpoints.contains_key(pod));
         let find = |name: &str| self.pods.get(&ObjectRef::new(name).within(namespace));
@@ -173,7 +170,7 @@ impl Caches {
             .iter()
             .map(|name| {
                 let labels = mesh::subset_labels(&rules, namespace, host, name);
-                (name.clone(), workload::subset(labels.as_deref(), &endpoints, find, ready, now))
+                (name.clone(), workload::subset(labels, &endpoints, find, ready, now))
             })
             .collect()
     }

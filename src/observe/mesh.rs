@@ -1,9 +1,12 @@
 //! The mesh objects, read from caches as untyped JSON: what is not read cannot be lost.
 
+use std::sync::Arc;
+
 use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::Holder;
+use super::kept::{Labels, Rule};
 use crate::route::View;
 
 /// A mesh object as one JSON value.
@@ -12,18 +15,9 @@ pub fn value(object: &DynamicObject) -> Value {
 }
 
 /// Labels of a subset, from the DestinationRules of the namespace whose host is this one. `None`: no rule declares it.
-pub fn subset_labels(rules: &[Value], namespace: &str, host: &str, subset: &str) -> Option<Vec<(String, String)>> {
+pub fn subset_labels<'a>(rules: &'a [Arc<Rule>], namespace: &str, host: &str, subset: &str) -> Option<&'a Labels> {
     let service = service_of(host, namespace)?;
-    rules
-        .iter()
-        .filter(|rule| rule.pointer("/spec/host").and_then(Value::as_str).and_then(|host| service_of(host, namespace)) == Some(service))
-        .filter_map(|rule| rule.pointer("/spec/subsets").and_then(Value::as_array))
-        .flatten()
-        .find(|entry| entry["name"] == subset)
-        .map(|entry| {
-            let labels = entry["labels"].as_object();
-            labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
-        })
+    rules.iter().filter(|rule| service_of(&rule.host, namespace) == Some(service)).find_map(|rule| rule.subset(subset))
 }
 
 /// Name of the Service that a host stands for, if it is one of this namespace: `fraud`, `fraud.ml`, `fraud.ml.svc.cluster.local`.
@@ -65,10 +59,11 @@ mod tests {
     #[test]
     fn subset_labels_come_from_the_rule_of_the_host() {
         let rules = [
-            json!({"spec": {"host": "other", "subsets": [{"name": "v2", "labels": {"version": "wrong"}}]}}),
-            json!({"spec": {"host": "fraud.ml.svc.cluster.local", "subsets": [{"name": "v2", "labels": {"version": "v2"}}]}}),
+            json!({"metadata": {}, "spec": {"host": "other", "subsets": [{"name": "v2", "labels": {"version": "wrong"}}]}}),
+            json!({"metadata": {}, "spec": {"host": "fraud.ml.svc.cluster.local", "subsets": [{"name": "v2", "labels": {"version": "v2"}}]}}),
         ];
-        assert_eq!(subset_labels(&rules, "ml", "fraud", "v2"), Some(vec![("version".into(), "v2".into())]));
+        let rules = rules.map(|rule| Arc::new(serde_json::from_value::<Rule>(rule).unwrap()));
+        assert_eq!(subset_labels(&rules, "ml", "fraud", "v2"), Some(&[("version", "v2")].into_iter().collect()));
         assert_eq!(subset_labels(&rules, "ml", "fraud", "v3"), None);
     }
 }

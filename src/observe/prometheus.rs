@@ -12,6 +12,7 @@ use crate::counts::Series;
 
 mod answer;
 mod selector;
+mod skew;
 
 pub use selector::{BadName, Selector};
 
@@ -113,6 +114,7 @@ pub struct Prometheus {
     turn: Semaphore,
     /// For queries that users wrote.
     users_turn: Semaphore,
+    skew: skew::Skew,
 }
 
 impl Prometheus {
@@ -170,6 +172,7 @@ impl Prometheus {
             lag: provider.lag.map_or(scrape_interval + Duration::from_secs(5), absolute),
             turn: Semaphore::new(1),
             users_turn: Semaphore::new(1),
+            skew: skew::Skew::default(),
         })
     }
 
@@ -183,7 +186,7 @@ impl Prometheus {
         self.lag
     }
 
-    /// Raw samples of the `seconds` before `at`, with their own times. The provider's labels are added.
+    /// Raw samples of the `seconds` before `at`, with their own times, in our clock's time. The provider's labels are added.
     ///
     /// # Errors
     /// When there is no answer that can be trusted.
@@ -234,15 +237,17 @@ impl Prometheus {
     /// When there is no answer that can be trusted, or not one number.
     pub async fn value(&self, query: &str, at: Timestamp) -> Result<f64, QueryError> {
         let _turn = self.users_turn.acquire().await;
-        self.body(query, at).await.and_then(|body| answer::value(&body))
+        self.body(query, Some(self.skew.theirs(at))).await.and_then(|body| answer::value(&body))
     }
 
     async fn ask(&self, query: &str, at: Timestamp, kind: answer::Kind) -> Result<Vec<Series>, QueryError> {
         let _turn = self.turn.acquire().await;
-        self.body(query, at).await.and_then(|body| answer::read(&body, kind))
+        let body = self.body(query, Some(self.skew.theirs(at))).await?;
+        answer::read(&body, kind).map(|series| self.skew.ours(series))
     }
 
-    async fn body(&self, query: &str, at: Timestamp) -> Result<Vec<u8>, QueryError> {
+    /// One query at a time of the server's clock, or at its now.
+    async fn body(&self, query: &str, at: Option<Timestamp>) -> Result<Vec<u8>, QueryError> {
         let answered = tokio::time::timeout(DEADLINE, async {
             match self.send(&self.pooled, query, at).await {
                 // A pooled connection may have died since; a new one may find the server at a new address.
@@ -253,9 +258,10 @@ impl Prometheus {
         answered.await.map_err(|_| QueryError::Timeout)?
     }
 
-    async fn send(&self, client: &Client, query: &str, at: Timestamp) -> Result<Vec<u8>, QueryError> {
-        let time = format!("{}.{:03}", at.as_millisecond().div_euclid(1000), at.as_millisecond().rem_euclid(1000));
-        let form = [("query", query), ("time", &time), ("timeout", SERVER_TIMEOUT)];
+    async fn send(&self, client: &Client, query: &str, at: Option<Timestamp>) -> Result<Vec<u8>, QueryError> {
+        let time = at.map(|at| format!("{}.{:03}", at.as_millisecond().div_euclid(1000), at.as_millisecond().rem_euclid(1000)));
+        let mut form = vec![("query", query), ("timeout", SERVER_TIMEOUT)];
+        form.extend(time.as_deref().map(|time| ("time", time)));
         let mut request = client.post(self.endpoint.clone()).header(header::ACCEPT, "application/json").form(&form);
         if let Some(file) = &self.token {
             let token = tokio::fs::read_to_string(file).await.map_err(|error| QueryError::Token(error.kind().to_string()))?;

@@ -6,15 +6,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
-use kube::core::PartialObjectMeta;
+use kube::Resource;
 
+use super::kept::{Labels, Pod, Slice};
 use super::{Arm, ArmPod, Subset};
 
 /// Labels that hold the revision of a pod, in order of preference.
 const REVISION_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
-/// Label of an EndpointSlice that names its Service.
-pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Since when pods are ready, as seen by this process. A pod that was ready when first seen counts from its creation.
 #[derive(Debug, Default)]
@@ -42,23 +40,19 @@ impl ReadyLog {
 }
 
 /// Pods of a service with their readiness: pod name to whether any slice says ready.
-pub fn endpoints(slices: &[Arc<EndpointSlice>]) -> BTreeMap<String, bool> {
+pub fn endpoints(slices: &[Arc<Slice>]) -> BTreeMap<String, bool> {
     let mut found: BTreeMap<String, bool> = BTreeMap::new();
-    for endpoint in slices.iter().flat_map(|slice| &slice.endpoints) {
-        let Some(target) = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod")) else { continue };
-        let Some(name) = &target.name else { continue };
-        let conditions = endpoint.conditions.as_ref();
-        let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
-        *found.entry(name.clone()).or_default() |= ready;
+    for (name, ready) in slices.iter().flat_map(|slice| &slice.pods) {
+        *found.entry(name.to_string()).or_default() |= ready;
     }
     found
 }
 
 /// The subset with these labels: the service's pods that carry them and are not being deleted.
 pub fn subset(
-    labels: Option<&[(String, String)]>,
+    labels: Option<&Labels>,
     endpoints: &BTreeMap<String, bool>,
-    pod: impl Fn(&str) -> Option<Arc<PartialObjectMeta<Pod>>>,
+    pod: impl Fn(&str) -> Option<Arc<Pod>>,
     log: &mut ReadyLog,
     now: Timestamp,
 ) -> Subset {
@@ -67,20 +61,15 @@ pub fn subset(
     let mut arm = Arm::default();
     for (name, ready) in endpoints {
         let Some(pod) = pod(name) else { continue };
-        let metadata = &pod.metadata;
-        if metadata.deletion_timestamp.is_some() {
+        let (metadata, own) = (pod.meta(), &pod.labels);
+        if metadata.deletion_timestamp.is_some() || !labels.iter().all(|(key, value)| own.get(key) == Some(value)) {
             continue;
         }
-        let empty = BTreeMap::new();
-        let own = metadata.labels.as_ref().unwrap_or(&empty);
-        if !labels.iter().all(|(key, value)| own.get(key) == Some(value)) {
-            continue;
-        }
-        let hash = REVISION_LABELS.iter().find_map(|label| own.get(*label));
-        subset.revisions.insert(hash.cloned().unwrap_or_else(|| name.clone()));
+        let hash = REVISION_LABELS.iter().find_map(|label| own.get(label));
+        subset.revisions.insert(hash.unwrap_or(name).to_owned());
         if arm.workload.is_empty() {
             arm.workload = workload(&pod, hash).unwrap_or_default();
-            arm.version = own.get("version").cloned();
+            arm.version = own.get("version").map(str::to_owned);
         }
         let created = metadata.creation_timestamp.as_ref().map_or(now, |created| created.0);
         arm.pods.push(ArmPod { name: name.clone(), created, ready_since: log.note(name, *ready, created, now) });
@@ -90,13 +79,11 @@ pub fn subset(
 }
 
 /// Name of the workload that owns a pod: a ReplicaSet without its hash is its Deployment.
-fn workload(pod: &PartialObjectMeta<Pod>, hash: Option<&String>) -> Option<String> {
-    let owner = pod.metadata.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))?;
-    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())).and_then(|name| name.strip_suffix('-'));
-    match (owner.kind.as_str(), deployment) {
-        ("ReplicaSet", Some(deployment)) => Some(deployment.to_owned()),
-        _ => Some(owner.name.clone()),
-    }
+fn workload(pod: &Pod, hash: Option<&str>) -> Option<String> {
+    let (kind, name) = pod.owner.as_ref()?;
+    let deployment = hash.and_then(|hash| name.strip_suffix(hash)).and_then(|name| name.strip_suffix('-'));
+    let name = deployment.filter(|_| **kind == *"ReplicaSet").unwrap_or(name);
+    Some(name.to_owned())
 }
 
 #[cfg(test)]
@@ -105,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(name: &str, hash: &str, version: &str) -> Arc<PartialObjectMeta<Pod>> {
+    fn pod(name: &str, hash: &str, version: &str) -> Arc<Pod> {
         Arc::new(
             serde_json::from_value(json!({
                 "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
@@ -121,8 +108,8 @@ mod tests {
 
     #[test]
     fn a_subset_has_the_pods_with_its_labels_their_revision_and_their_deployment() {
-        let slice: EndpointSlice = serde_json::from_value(json!({
-            "addressType": "IPv4", "endpoints": [
+        let slice: Slice = serde_json::from_value(json!({
+            "metadata": {}, "addressType": "IPv4", "endpoints": [
                 {"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": "a"}},
                 {"addresses": ["10.0.0.2"], "conditions": {"ready": false}, "targetRef": {"kind": "Pod", "name": "b"}},
                 {"addresses": ["10.0.0.3"], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": "c"}},
@@ -132,7 +119,7 @@ mod tests {
         let endpoints = endpoints(&[Arc::new(slice)]);
         let mut log = ReadyLog::default();
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
-        let labels = [("version".to_owned(), "v2".to_owned())];
+        let labels = [("version", "v2")].into_iter().collect();
         let find = |name: &str| Some(pod(name, "77f", if name == "c" { "v1" } else { "v2" }));
         let found = subset(Some(&labels), &endpoints, find, &mut log, now);
         assert_eq!(found.revision(), Some("77f"));

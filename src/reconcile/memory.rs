@@ -14,7 +14,7 @@ use crate::observe::workload::ReadyLog;
 #[derive(Default)]
 pub(super) struct Memory {
     /// The server's answer to our newest write, until the watch shows a newer one.
-    pub(super) rollout: Option<Rollout>,
+    pub(super) rollout: Option<Box<Rollout>>,
     /// Its resourceVersion, and when that write was sent, on the monotonic clock.
     answered: Option<(String, Duration)>,
     /// The VirtualService as answered or read, until the watch shows a newer one.
@@ -40,7 +40,7 @@ impl Memory {
     /// Keeps the server's answer to a write of the Rollout that was sent at `sent` and guarded by its resourceVersion.
     pub(super) fn wrote(&mut self, answer: Rollout, sent: Duration) {
         self.answered = answer.resource_version().map(|version| (version, sent));
-        self.rollout = Some(answer);
+        self.rollout = Some(Box::new(answer));
     }
 
     /// Whether this is what the server said of the Rollout just now.
@@ -59,7 +59,7 @@ impl Memory {
         let own = self.rollout.take().filter(|own| own.uid() == cached.uid());
         let own = own.filter(|own| number(own.resource_version().as_deref()) > number(cached.resource_version().as_deref()));
         self.rollout.clone_from(&own);
-        own.unwrap_or_else(|| cached.clone())
+        own.map_or_else(|| cached.clone(), |own| *own)
     }
 
     /// Our own VirtualService, if it is newer than the cache's and of the same name.

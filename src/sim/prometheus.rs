@@ -1,4 +1,5 @@
-//! A Prometheus in the process: it answers the two shapes of query that haldane asks, from samples that were scraped at true times.
+//! A Prometheus in the process: it answers the shapes of query that haldane asks, from samples that were scraped at true times. Its clock
+//! may be another than the world's.
 
 pub mod query;
 pub mod series;
@@ -6,7 +7,10 @@ pub mod series;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,7 +21,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -73,6 +77,8 @@ struct Shared {
     clock: Clock,
     database: Arc<Mutex<Database>>,
     control: Arc<Mutex<(Mode, Vec<Asked>)>>,
+    /// Milliseconds that its clock is ahead of the world's.
+    ahead: Arc<AtomicI64>,
 }
 
 impl Drop for Prometheus {
@@ -87,7 +93,7 @@ impl Prometheus {
     /// # Errors
     /// When the port cannot be bound.
     pub async fn start(clock: Clock, database: Arc<Mutex<Database>>, port: u16) -> io::Result<Self> {
-        let shared = Shared { clock, database, control: Arc::default() };
+        let shared = Shared { clock, database, control: Arc::default(), ahead: Arc::default() };
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let router = Router::new().fallback(serve).with_state(shared.clone());
@@ -105,6 +111,11 @@ impl Prometheus {
     /// Changes how it behaves, from the next request on.
     pub fn set_mode(&self, mode: Mode) {
         self.shared.control(|(current, _)| *current = mode);
+    }
+
+    /// Sets its clock, and with it the times of all samples, so far ahead of the world's.
+    pub fn set_ahead(&self, ahead: SignedDuration) {
+        self.shared.ahead.store(i64::try_from(ahead.as_millis()).unwrap_or_default(), Ordering::Relaxed);
     }
 
     /// Every query so far, oldest first.
@@ -167,8 +178,9 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
 
 fn answer(shared: &Shared, mode: Mode, query: &str, time: Option<&str>) -> Response {
     let refuse = |message: String| json_response(400, &json!({"status": "error", "errorType": "bad_data", "error": message}));
+    let ahead = shared.ahead.load(Ordering::Relaxed);
     let at = match time.map(milliseconds) {
-        None => shared.clock.now().as_millisecond(),
+        None => shared.clock.now().as_millisecond() + ahead,
         Some(Some(at)) => at,
         Some(None) => {
             let time = time.unwrap_or_default();
@@ -179,7 +191,7 @@ fn answer(shared: &Shared, mode: Mode, query: &str, time: Option<&str>) -> Respo
         Ok(query) => query,
         Err(message) => return refuse(format!("invalid parameter \"query\": {message}")),
     };
-    let data = query.answer(&shared.database.lock().unwrap_or_else(PoisonError::into_inner), at, mode == Mode::Empty);
+    let data = query.answer(&shared.database.lock().unwrap_or_else(PoisonError::into_inner), at, ahead, mode == Mode::Empty);
     let warning = match mode {
         Mode::Warning => ",\"warnings\":[\"some of the stores did not answer: the result is partial\"]",
         _ => "",

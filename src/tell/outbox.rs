@@ -57,7 +57,9 @@ pub fn class(record: &DecisionRecord) -> Option<Class> {
         (Outcome::Paused, reason::MANUAL_OVERRIDE | reason::CONTENDED) => ("RolloutOverridden", Warning),
         (Outcome::Paused, reason::GLOBAL_INCIDENT) => ("RolloutNeedsPerson", Warning),
         (Outcome::Lowered, reason::CANARY_UNAVAILABLE) => ("RolloutCanaryUnavailable", Warning),
-        (Outcome::Held, reason::METRICS_UNAVAILABLE | reason::PROVIDER_NOT_FOUND) => ("RolloutMetricsMissing", Warning),
+        (Outcome::Held, reason::METRICS_UNAVAILABLE | reason::CLOCK_SKEW | reason::PROVIDER_NOT_FOUND) => {
+            ("RolloutMetricsMissing", Warning)
+        }
         (Outcome::Held, reason::ARMS_INSEPARABLE | reason::DUPLICATE_SERIES | reason::NO_CANARY_TRAFFIC) => {
             ("RolloutMetricsMissing", Warning)
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     load::{band, failed, from_version},
-    world::{SOON, Shape, World, story},
+    world::{PROMETHEUS, SOON, Shape, World, story},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -52,7 +52,7 @@ pub async fn until_value(world: &World, query: &str, label: &str, wanted: impl F
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
     let begin = Instant::now();
     loop {
-        let answer = client.get("http://127.0.0.1:9090/api/v1/query").query(&[("query", &query)]).send().await;
+        let answer = client.get(format!("{PROMETHEUS}/api/v1/query")).query(&[("query", &query)]).send().await;
         let body: Value = match answer {
             Ok(answer) => answer.json().await.unwrap_or_default(),
             Err(_) => Value::Null,

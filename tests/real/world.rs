@@ -35,6 +35,9 @@ pub const SOON: Duration = Duration::from_secs(60);
 /// How long to wait for a whole rollout.
 pub const LATER: Duration = Duration::from_secs(180);
 
+/// Where Prometheus listens.
+pub const PROMETHEUS: &str = "http://127.0.0.1:9090";
+
 /// One story's part of the stack.
 pub struct World {
     /// Its namespace.
@@ -312,6 +315,13 @@ impl World {
     /// `kubectl` in this namespace.
     pub fn kubectl(&self, args: &[&str]) -> String {
         kubectl(&[&["--namespace", self.namespace.as_str()], args].concat())
+    }
+
+    /// A file of this story.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
     }
 
     fn dump(&self) {

@@ -6,6 +6,7 @@ use haldane::{
     api::{Phase, Rollout},
     sim::{NAMESPACE, prometheus::Mode, traffic::Behaviour},
 };
+use jiff::SignedDuration;
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
@@ -68,6 +69,39 @@ async fn a_prometheus_that_answers_nothing_or_nonsense_is_waited_for() {
     waits_for_prometheus(13, Mode::Empty).await;
     waits_for_prometheus(13, Mode::Html).await;
     waits_for_prometheus(13, Mode::Warning).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prometheus_with_another_clock_is_asked_in_its_own_time() {
+    for seconds in [-40, 40] {
+        let mut stage = Stage::set(17).await;
+        stage.world.prometheus().set_ahead(SignedDuration::from_secs(seconds));
+        stage.control(false);
+        stage.world.deploy("v2", better());
+        stage.apply("v2").await;
+        let status = stage.until_phase("v2", Phase::Promoted).await;
+        assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100], "{seconds} s");
+        let exposure = status.decision.unwrap().exposure.unwrap();
+        // 5, 20 and 50 % of 1000 requests a second for ten seconds each, then all of them: windows of the weight before would be few of them.
+        assert!(exposure.canary_requests > 10_000, "{seconds} s: {exposure:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_on_clocks_that_are_minutes_apart_and_the_reason_is_told() {
+    let mut stage = Stage::set(18).await;
+    stage.world.prometheus().set_ahead(SignedDuration::from_mins(-7));
+    stage.control(false);
+    stage.world.deploy("v2", better());
+    stage.apply("v2").await;
+    let skewed = |s: &haldane::api::RolloutStatus| s.conditions.iter().any(|c| c.type_ == "MetricsAvailable" && c.reason == "ClockSkew");
+    let status = stage.until("told", skewed).await;
+    let told = status.conditions.iter().find(|c| c.reason == "ClockSkew").unwrap();
+    assert!(told.message.contains("is 7m") && told.message.contains("behind the controller's"), "{}", told.message);
+    stage.seconds(60).await;
+    assert_eq!(stage.weights_of("v2"), [0]);
+    stage.world.prometheus().set_ahead(SignedDuration::ZERO);
+    stage.until_phase("v2", Phase::Promoted).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,16 +2,18 @@
 //! stable, which has traffic; the canary's value follows from its owner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::ask::{durations, names, requests_where, series_name};
 use crate::api::names::reason;
+use crate::clock::Clock;
 use crate::counts::{Series, Target, pod_of};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
 use crate::observe::{Brief, Problem};
 use crate::plan::promql::Counter;
-use crate::plan::{DriftSource, Metric, MetricKind};
+use crate::plan::{DriftSource, Metric, MetricKind, span};
 
 /// What preflight found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,32 @@ fn trouble(reason: &'static str, unavailable: bool, message: String) -> Trouble 
 
 /// Label, stable's value, canary's value.
 type Candidate<'a> = (&'static str, &'a str, &'a str);
+
+/// Clocks that differ by more than this are not corrected but told: other times, of pods and of people, cannot be trusted either.
+const MOST_SKEW: Duration = Duration::from_secs(300);
+
+/// [`preflight`] of a Prometheus that goes on being asked, from now on in its own time.
+pub(super) async fn live(prometheus: &Prometheus, brief: &Brief, seconds: u64, at: Timestamp, clock: &Clock) -> Result<Found, Trouble> {
+    same_time(prometheus, brief, clock).await?;
+    preflight(prometheus, brief, seconds, at).await
+}
+
+/// Lets `prometheus` be asked in its own time; an error where the clocks are too far apart.
+async fn same_time(prometheus: &Prometheus, brief: &Brief, clock: &Clock) -> Result<(), Trouble> {
+    let ahead = prometheus.read_clock(clock).await?;
+    let apart = Duration::from_secs(ahead.unsigned_abs().as_secs_f64().round() as u64);
+    if apart <= MOST_SKEW {
+        return Ok(());
+    }
+    let message = format!(
+        "provider {}: the clock of Prometheus is {} {} the controller's, and which of the two is wrong cannot be known from here: let both \
+         follow one time server",
+        brief.analysis.prometheus,
+        span(apart),
+        if ahead.is_negative() { "behind" } else { "ahead of" },
+    );
+    Err(trouble(reason::CLOCK_SKEW, true, message))
+}
 
 /// Asks at `at`, with `seconds` of raw samples for `up`.
 pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u64, at: Timestamp) -> Result<Found, Trouble> {

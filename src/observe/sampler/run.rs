@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use super::ask::Who;
-use super::preflight::{Found, Trouble, preflight};
+use super::preflight::{Found, Trouble, live};
 use super::thresholds::{Sighting, shown, sightings};
 use crate::api::names::reason;
 use crate::clock::Clock;
@@ -286,7 +286,7 @@ impl Run {
                 (Job::Look(at), Some(found)) => Answer::Look(at, found.read(&prometheus, &brief, &Who::Both, seconds, at).await),
                 (Job::Own(at), _) => Answer::Own(at, sightings(&prometheus, &brief, interval, at, &clock).await),
                 (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), _) => {
-                    Answer::Preflight(preflight(&prometheus, &brief, seconds, at).await)
+                    Answer::Preflight(live(&prometheus, &brief, seconds, at, &clock).await)
                 }
             }
         }

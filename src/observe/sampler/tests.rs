@@ -151,7 +151,13 @@ async fn query(State(world): State<Arc<World>>, form: String) -> Response {
     if let Some(page) = *world.broken.lock().unwrap() {
         return Html(page).into_response();
     }
-    let at = (form["time"].parse::<f64>().unwrap() * 1000.0).round() as i64;
+    let Some(time) = form.get("time") else {
+        assert_eq!(form["query"], "vector(time())");
+        let now = Clock::system().now().as_millisecond() as f64 / 1000.0;
+        let result = json!([{"metric": {}, "value": [now, now.to_string()]}]);
+        return Json(json!({"status": "success", "data": {"resultType": "vector", "result": result}})).into_response();
+    };
+    let at = (time.parse::<f64>().unwrap() * 1000.0).round() as i64;
     world.asked.lock().unwrap().push((form["query"].clone(), at));
     if form["query"].starts_with("max(own") {
         let Some(value) = *world.own.lock().unwrap() else { return std::future::pending().await };

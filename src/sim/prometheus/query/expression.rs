@@ -50,18 +50,19 @@ enum Found {
 }
 
 impl Expression {
-    /// The `data` of Prometheus' answer.
-    pub(super) fn answer(&self, database: &Database, at: i64, empty: bool) -> String {
+    /// The `data` of Prometheus' answer at a time of the samples, told in a clock that is `ahead` of it.
+    pub(super) fn answer(&self, database: &Database, at: i64, ahead: i64, empty: bool) -> String {
+        let now = seconds(at + ahead);
         let text = |value: f64| match value {
             v if v.is_nan() => "NaN".to_owned(),
             v if v.is_infinite() => format!("{}Inf", if v > 0.0 { '+' } else { '-' }),
             v => v.to_string(),
         };
         match self.evaluate(database, at) {
-            Found::Scalar(value) => json!({"resultType": "scalar", "result": [seconds(at), text(value)]}).to_string(),
+            Found::Scalar(value) => json!({"resultType": "scalar", "result": [now, text(value)]}).to_string(),
             Found::Vector(rows) => {
                 let rows = rows.into_iter().filter(|_| !empty);
-                let result: Vec<_> = rows.map(|(labels, value)| json!({"metric": labels, "value": [seconds(at), text(value)]})).collect();
+                let result: Vec<_> = rows.map(|(labels, value)| json!({"metric": labels, "value": [now, text(value)]})).collect();
                 json!({"resultType": "vector", "result": result}).to_string()
             }
         }
@@ -182,7 +183,7 @@ mod tests {
                 database.push(id, second * 1000, factor * second as f64);
             }
         }
-        serde_json::from_str(&Query::parse(text).unwrap().answer(&database, 10_000, false)).unwrap()
+        serde_json::from_str(&Query::parse(text).unwrap().answer(&database, 10_000, 0, false)).unwrap()
     }
 
     #[test]

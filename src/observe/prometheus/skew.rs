@@ -1,0 +1,70 @@
+//! The server's clock and ours. Everything outside of this client is in our time: a query is asked at the server's, and its samples come
+//! back in ours, so that a window begins with the weight that was written and not some seconds before or after.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Prometheus, QueryError, answer};
+use crate::clock::Clock;
+use crate::counts::Series;
+
+/// Clocks that differ by no more than this, or than a scrape, are the same: windows begin a scrape after the weight was written.
+const SLACK: Duration = Duration::from_secs(1);
+/// The server's time, as a result that every server of this API gives.
+const QUERY: &str = "vector(time())";
+
+/// How far the server's clock is ahead of ours, in milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Skew(AtomicI64);
+
+impl Skew {
+    fn ahead(&self) -> SignedDuration {
+        SignedDuration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Our time as the server's.
+    pub(super) fn theirs(&self, ours: Timestamp) -> Timestamp {
+        ours.saturating_add(self.ahead()).unwrap_or(ours)
+    }
+
+    /// Their samples in our time.
+    pub(super) fn ours(&self, mut series: Vec<Series>) -> Vec<Series> {
+        let ahead = self.ahead();
+        if !ahead.is_zero() {
+            for (at, _) in series.iter_mut().flat_map(|series| &mut series.samples) {
+                *at = at.saturating_sub(ahead).unwrap_or(*at);
+            }
+        }
+        series
+    }
+}
+
+impl Prometheus {
+    /// Reads the server's clock, and goes by it from now on. Returns how far it is ahead of ours; nothing where the two are the same.
+    ///
+    /// # Errors
+    /// When there is no answer that can be trusted.
+    pub async fn read_clock(&self, clock: &Clock) -> Result<SignedDuration, QueryError> {
+        let _turn = self.turn.acquire().await;
+        let (sent, begun) = (clock.now(), clock.elapsed());
+        let body = self.body(QUERY, None).await?;
+        let way = clock.elapsed().saturating_sub(begun) / 2;
+        let theirs = answer::read(&body, answer::Kind::Vector)?;
+        let said = theirs.first().and_then(|series| series.samples.first()).map(|(_, seconds)| *seconds);
+        let said = said.ok_or_else(|| QueryError::Malformed(format!("empty, for {QUERY}")))?;
+        let ours = (sent.as_millisecond() + i64::try_from(way.as_millis()).unwrap_or(i64::MAX / 4)) as f64;
+        let ahead = said * 1000.0 - ours;
+        // What lies within the way there and back, and small steps of a clock that is being set, would only make windows uneven.
+        let slack = (self.scrape_interval.min(SLACK) + way).as_secs_f64() * 1000.0;
+        if (ahead - self.skew.ahead().as_secs_f64() * 1000.0).abs() > slack {
+            let ahead = if ahead.abs() > slack { ahead.clamp(-1e15, 1e15) as i64 } else { 0 };
+            tracing::warn!(milliseconds = ahead, "the clock of Prometheus is so far ahead of ours: windows are asked for in its time");
+            self.skew.0.store(ahead, Ordering::Relaxed);
+        }
+        Ok(self.skew.ahead())
+    }
+}
