@@ -92,7 +92,7 @@ impl Caches {
             (Some(object), Ok(view)) => route::other_routes(object, view, &[rollout.spec.canary.subset.as_str()]),
             _ => Vec::new(),
         };
-        let rivals = object.as_ref().filter(|_| running.is_none()).map(|object| self.rivals(&namespace, object)).unwrap_or_default();
+        let rivals = object.as_ref().filter(|_| running.is_none()).map(|object| self.rivals(object)).unwrap_or_default();
         let subsets = match &route {
             Ok(view) => self.subsets(&namespace, &view.host, &names, known.ready, now),
             Err(_) => match state.run.as_ref().map(|run| run.stable.host.clone()) {
@@ -137,16 +137,10 @@ impl Caches {
     }
 
     /// Other VirtualServices for one of this one's hosts, in words.
-    fn rivals(&self, namespace: &str, object: &Value) -> Vec<String> {
-        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        let Some(spec) = object.get("spec") else { return Vec::new() };
-        let ours = Serving { namespace, name, spec };
-        let said = |other: &DynamicObject| {
-            let (namespace, name) = (other.metadata.namespace.as_deref()?, other.metadata.name.as_deref()?);
-            ours.rival(Serving { namespace, name, spec: other.data.get("spec")? })
-        };
-        let others = self.virtual_services.state_filter(|other| said(other).is_some());
-        let mut rivals: Vec<String> = others.iter().filter_map(|other| said(other)).collect();
+    fn rivals(&self, object: &Value) -> Vec<String> {
+        let ours = Serving::of(object);
+        let others = self.virtual_services.state_filter(|other| ours.rival(&other.serving).is_some());
+        let mut rivals: Vec<String> = others.iter().filter_map(|other| ours.rival(&other.serving)).collect();
         rivals.sort();
         rivals
     }

@@ -1,8 +1,6 @@
 //! Several VirtualServices for one host. A sidecar takes one of them and leaves out the others; a gateway joins their routes, and of two that
 //! take every request it leaves out one.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::find::takes_all;
@@ -11,59 +9,56 @@ use super::find::takes_all;
 const MESH: &str = "mesh";
 
 /// A VirtualService, as far as it matters which requests meet it.
-#[derive(Clone, Copy, Debug)]
-pub struct Serving<'v> {
-    /// Its namespace.
-    pub namespace: &'v str,
-    /// Its name.
-    pub name: &'v str,
-    /// Its `spec`.
-    pub spec: &'v Value,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    namespace: String,
+    name: String,
+    /// Full names: a host without a dot is a Service of the namespace.
+    hosts: Vec<String>,
+    /// Names with their namespaces, and `mesh`.
+    gateways: Vec<String>,
+    /// Namespaces whose proxies see it; none: all.
+    export_to: Vec<String>,
+    takes_all: bool,
 }
 
-impl<'v> Serving<'v> {
-    fn list(self, field: &str) -> impl Iterator<Item = &'v str> {
-        self.spec[field].as_array().into_iter().flatten().filter_map(Value::as_str)
-    }
-
-    /// Full names: a host without a dot is a Service of the namespace.
-    fn hosts(self) -> BTreeSet<String> {
-        let full = |host: &str| if host.contains('.') || host == "*" { host.to_owned() } else { format!("{host}.{}.svc", self.namespace) };
-        self.list("hosts").map(|host| full(host).trim_end_matches(".cluster.local").to_owned()).collect()
-    }
-
-    /// Names with their namespaces, and `mesh`.
-    fn gateways(self) -> BTreeSet<String> {
-        let full = |name: &str| if name == MESH || name.contains('/') { name.to_owned() } else { format!("{}/{name}", self.namespace) };
-        let named: BTreeSet<String> = self.list("gateways").map(full).collect();
-        if named.is_empty() { BTreeSet::from([MESH.to_owned()]) } else { named }
+impl Serving {
+    /// That of an object.
+    pub fn of(virtual_service: &Value) -> Self {
+        let text = |field: &str| virtual_service["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (namespace, spec) = (text("namespace"), &virtual_service["spec"]);
+        let list = |field: &str| spec[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let host = |host: &str| if host.contains('.') || host == "*" { host.to_owned() } else { format!("{host}.{namespace}.svc") };
+        let gateway = |name: &str| if name == MESH || name.contains('/') { name.to_owned() } else { format!("{namespace}/{name}") };
+        let gateways: Vec<String> = list("gateways").map(gateway).collect();
+        Self {
+            hosts: list("hosts").map(|name| host(name).trim_end_matches(".cluster.local").to_owned()).collect(),
+            gateways: if gateways.is_empty() { vec![MESH.to_owned()] } else { gateways },
+            export_to: list("exportTo").map(str::to_owned).collect(),
+            takes_all: spec["http"].as_array().is_some_and(|routes| routes.iter().any(takes_all)),
+            name: text("name"),
+            namespace,
+        }
     }
 
     /// Whether proxies of that namespace see it.
-    fn reaches(self, namespace: &str) -> bool {
-        let to = |to: &str| to == "*" || to == namespace || (to == "." && self.namespace == namespace);
-        self.spec["exportTo"].as_array().is_none_or(Vec::is_empty) || self.list("exportTo").any(to)
-    }
-
-    fn takes_all(self) -> bool {
-        self.spec["http"].as_array().is_some_and(|routes| routes.iter().any(takes_all))
+    fn reaches(&self, namespace: &str) -> bool {
+        let to = |to: &String| to == "*" || to == namespace || (to == "." && self.namespace == namespace);
+        self.export_to.is_empty() || self.export_to.iter().any(to)
     }
 
     /// Why the other one and this one cannot both have an effect; nothing if they can.
-    pub fn rival(self, other: Self) -> Option<String> {
-        if (self.namespace, self.name) == (other.namespace, other.name) || !other.reaches(self.namespace) {
+    pub fn rival(&self, other: &Self) -> Option<String> {
+        if (&self.namespace, &self.name) == (&other.namespace, &other.name) || !other.reaches(&self.namespace) {
             return None;
         }
-        let hosts = other.hosts();
-        let host = self.hosts().into_iter().find(|host| hosts.contains(host))?;
-        let theirs = other.gateways();
-        let shared: Vec<String> = self.gateways().into_iter().filter(|gateway| theirs.contains(gateway)).collect();
-        let name = if other.namespace == self.namespace { other.name.to_owned() } else { format!("{}/{}", other.namespace, other.name) };
-        if shared.iter().any(|gateway| gateway == MESH) {
+        let host = self.hosts.iter().find(|host| other.hosts.contains(host))?;
+        let shared = || self.gateways.iter().filter(|gateway| other.gateways.contains(gateway));
+        let name = if other.namespace == self.namespace { other.name.clone() } else { format!("{}/{}", other.namespace, other.name) };
+        if shared().any(|gateway| gateway == MESH) {
             return Some(format!("VirtualService {name} is for host {host} in the mesh too, and sidecars take only one of the two"));
         }
-        let both = self.takes_all() && other.takes_all();
-        let gateway = shared.first().filter(|_| both)?;
+        let gateway = shared().next().filter(|_| self.takes_all && other.takes_all)?;
         Some(format!("VirtualService {name} is for host {host} at gateway {gateway} too, and each of the two takes every request"))
     }
 }
@@ -78,9 +73,12 @@ mod tests {
         json!([{"route": [{"destination": {"host": "fraud", "subset": "v1"}}]}])
     }
 
+    fn serving(namespace: &str, name: &str, spec: Value) -> Serving {
+        Serving::of(&json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec}))
+    }
+
     fn rival(one: Value, other: (&str, Value)) -> Option<String> {
-        let one = Serving { namespace: "ml", name: "fraud", spec: &one };
-        one.rival(Serving { namespace: other.0, name: "legacy", spec: &other.1 })
+        serving("ml", "fraud", one).rival(&serving(other.0, "legacy", other.1))
     }
 
     #[test]
@@ -93,8 +91,8 @@ mod tests {
         let hidden = json!({"hosts": ["fraud.ml.svc.cluster.local"], "exportTo": ["."]});
         assert_eq!(rival(short.clone(), ("other", hidden)), None, "ours does not see it");
         assert_eq!(rival(short.clone(), ("other", json!({"hosts": ["fraud"]}))), None, "a Service of that name elsewhere");
-        let itself = Serving { namespace: "ml", name: "fraud", spec: &short };
-        assert_eq!(itself.rival(itself), None);
+        let itself = serving("ml", "fraud", short);
+        assert_eq!(itself.rival(&itself), None);
     }
 
     #[test]
