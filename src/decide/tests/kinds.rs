@@ -1,6 +1,7 @@
 //! Copies, users of a match, a switch at once, and all of it in one plan (design sections 2 and 4).
 
 mod escapes;
+mod peers;
 
 use serde_json::{Value, json};
 
@@ -129,7 +130,7 @@ fn what_has_passed_is_tried_again_only_with_other_pods_another_plan_or_retry() {
 }
 
 #[test]
-fn a_crash_between_the_write_that_ends_a_shadow_and_its_status_loses_nothing() {
+fn flagger_1588_1692_a_crash_between_the_write_that_ends_a_shadow_and_its_status_loses_nothing() {
     let mut world = shadow();
     world.reach_share(MIRROR);
     world.verdict = Verdict::Pass;
@@ -219,7 +220,7 @@ fn promote_names_what_it_approves_or_is_refused() {
 }
 
 #[test]
-fn blue_green_goes_from_0_to_100_in_one_write_and_bakes() {
+fn argo_1216_blue_green_goes_from_0_to_100_in_one_write_of_the_route_and_bakes() {
     let mut world = blue_green();
     world.reach_share(COHORT);
     world.verdict = Verdict::Pass;
@@ -234,7 +235,7 @@ fn blue_green_goes_from_0_to_100_in_one_write_and_bakes() {
 }
 
 #[test]
-fn a_switch_that_fails_in_its_bake_is_switched_back_in_one_write() {
+fn argo_1978_a_switch_that_fails_in_its_bake_is_switched_back_in_one_write() {
     let mut world = blue_green();
     world.reach_share(Share::weight(100));
     let writes = world.writes;

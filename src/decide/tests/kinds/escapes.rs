@@ -191,7 +191,7 @@ fn argo_3773_nothing_is_written_at_the_fixpoint_of_any_kind_of_step_nor_after_it
 }
 
 #[test]
-fn the_match_route_follows_an_edit_of_the_route_that_it_is_a_copy_of() {
+fn argo_3854_the_match_route_follows_an_edit_of_the_route_that_it_is_a_copy_of() {
     let mut world = ab_test("Hold");
     world.reach_share(COHORT);
     let (writes, epoch) = (world.writes, world.state.epoch);
