@@ -24,8 +24,8 @@
 
 use serde_json::json;
 
-use super::{in_each_kind, shadow};
-use crate::api::{Phase, names::reason};
+use super::{COHORT, MIRROR, composed, in_each_kind, shadow};
+use crate::api::{Phase, Verdict, names::reason};
 use crate::command::Verb;
 use crate::decide::Act;
 use crate::judge::incident::Incident;
@@ -84,6 +84,28 @@ fn copies_right_after_which_both_versions_are_hit_are_taken_away_until_it_is_ove
     world.incident = None;
     world.wait(60);
     assert_eq!(world.found("v2"), Share { mirror: 100, ..Share::NONE }, "and come back by themselves");
+}
+
+#[test]
+fn a_cohort_right_after_which_both_versions_are_hit_goes_back_to_the_copies_before_it() {
+    let mut world = composed();
+    world.reach_share(COHORT);
+    world.incident = Some(Incident { since: world.now, after_raise: true, message: "stable itself is degraded".into() });
+    world.settle();
+    assert_eq!((world.found("v2"), world.state.run.as_ref().unwrap().step), (MIRROR, Some(0)));
+    world.incident = None;
+    world.wait(1); // over: the hold begins to run
+    world.verdict = Verdict::Pass;
+    world.wait(61);
+    assert_eq!(world.found("v2"), COHORT, "after a Pass of its own");
+    // A mirror that somebody took away meanwhile is not brought back by this.
+    let mut world = composed();
+    world.reach_share(COHORT);
+    world.route["spec"]["http"].as_array_mut().unwrap().retain(|route| route["name"] == "primary");
+    world.touch();
+    world.incident = Some(Incident { since: world.now, after_raise: true, message: "stable itself is degraded".into() });
+    world.settle();
+    assert_eq!((world.found("v2"), world.phase()), (Share::NONE, Phase::Paused));
 }
 
 #[test]
