@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::find::takes_all;
+use super::{at, find::takes_all};
 
 /// Sidecars and waypoints, where a VirtualService names no gateway.
 const MESH: &str = "mesh";
@@ -25,7 +25,7 @@ pub struct Serving {
 impl Serving {
     /// That of an object.
     pub fn of(virtual_service: &Value) -> Self {
-        let text = |field: &str| virtual_service["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let text = |field: &str| at(virtual_service, &format!("/metadata/{field}")).as_str().unwrap_or_default().to_owned();
         let (namespace, spec) = (text("namespace"), &virtual_service["spec"]);
         let list = |field: &str| spec[field].as_array().into_iter().flatten().filter_map(Value::as_str);
         let host = |host: &str| if host.contains('.') || host == "*" { host.to_owned() } else { format!("{host}.{namespace}.svc") };
