@@ -69,7 +69,7 @@ pub struct Evidence {
     canary_requests: u64,
     stable_requests: u64,
     canary_errors: u64,
-    /// Requests that were copies, in steps without users.
+    /// Requests that were copies.
     #[serde(default)]
     mirrored_requests: u64,
     /// Kinds of traffic that share the rollout's error budget.
@@ -297,14 +297,14 @@ impl Evidence {
             self.windows += u32::from(used);
             self.step_requests += canary;
         }
-        self.stable_requests += requests(&window.stable);
-        if step.share.mirror > 0 && !step.share.reaches_users() {
-            self.mirrored_requests += canary;
-        } else {
-            self.canary_requests += canary;
-            if let Some(Counts::Events { bad, .. }) = window.canary.get(errors) {
-                self.canary_errors += bad;
-            }
+        let stable = requests(&window.stable);
+        let copies = step.share.copies(stable, canary, self.by_pod);
+        self.stable_requests += stable;
+        self.mirrored_requests += copies;
+        self.canary_requests += canary - copies;
+        if let Some(Counts::Events { bad, .. }) = window.canary.get(errors) {
+            // A copy fails as often as a request.
+            self.canary_errors += if copies == 0 { *bad } else { bad * (canary - copies) / canary.max(1) };
         }
         self.since = self.since.or(Some(window.start));
         self.until = Some(window.end);

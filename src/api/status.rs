@@ -263,7 +263,8 @@ pub struct Actor {
 pub struct Exposure {
     /// Requests of users that the canary answered since the start, counted.
     pub canary_requests: i64,
-    /// Copies of requests that it answered while it got nothing else: no user saw those answers.
+    /// Copies of requests that it answered: no user saw those answers. In a step with users beside them their number is reckoned from what
+    /// stable had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirrored_requests: Option<i64>,
     /// Requests that stable answered in the same windows.

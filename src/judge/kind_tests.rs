@@ -83,6 +83,17 @@ fn copies_are_told_apart_from_what_users_saw() {
 }
 
 #[test]
+fn copies_beside_users_are_not_said_to_have_been_seen_by_them() {
+    let share = Share { weight: 5, mirror: 20, matched: false };
+    let mixed = StepTerms { share, kind: 1, ..step(0.25 / 1.2) };
+    let mut evidence = composed();
+    evidence.begin_step(&metrics(), &mixed);
+    evidence.add(&metrics(), &mixed, &window(0, usual(19_000), sample(5_000, 0.01, 0.05, &CLASSES)));
+    let exposure = evidence.judge(&metrics(), &mixed).exposure;
+    assert_eq!((exposure.canary_requests, exposure.mirrored_requests, exposure.canary_errors), (1_000, Some(4_000), Some(10)));
+}
+
+#[test]
 fn a_healthy_shadow_passes_on_all_of_its_metrics() {
     let mut evidence = composed();
     for k in 0..10 {

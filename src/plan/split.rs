@@ -94,6 +94,18 @@ impl Share {
         Self { weight: self.weight.min(other.weight), mirror: self.mirror.min(other.mirror), matched: self.matched && other.matched }
     }
 
+    /// How many of the canary's requests were copies, when stable had `stable`. Copies are made of what the managed route gets, and stable has
+    /// what of that the weight leaves. Where only senders count (`copied` is false), no copy is among them.
+    pub fn copies(self, stable: u64, canary: u64, copied: bool) -> u64 {
+        let made = stable as f64 * f64::from(self.mirror) / f64::from(100_u8.saturating_sub(self.weight).max(1));
+        match self.mirror {
+            0 => 0,
+            _ if !self.reaches_users() => canary,
+            _ if !copied => 0,
+            _ => (made.round() as u64).min(canary),
+        }
+    }
+
     /// For people: `20 %`, `match`, `mirror of 100 %`, `5 % + match + mirror of 10 %`, `0 %`.
     pub fn words(self) -> String {
         let mut parts = Vec::new();
@@ -147,6 +159,17 @@ mod tests {
         assert!(!other.covers(some) && !some.covers(other), "more of one and less of another");
         assert_eq!(some.least(other), Share::weight(5));
         assert!(Share::NONE.is_none() && !Share { mirror: 1, ..Share::NONE }.reaches_users());
+    }
+
+    #[test]
+    fn copies_beside_users_are_reckoned_from_what_stable_had() {
+        let all = Share { weight: 5, mirror: 20, matched: true };
+        // Of 1,000 requests 100 fit the match; of the 900 others 45 go to the canary, and 180 are copied.
+        assert_eq!(all.copies(855, 100 + 45 + 180, true), 180);
+        assert_eq!(all.copies(855, 145, false), 0, "senders count no copy");
+        assert_eq!(Share { mirror: 100, ..Share::NONE }.copies(855, 850, true), 850, "without users all are copies");
+        assert_eq!(Share::weight(50).copies(500, 500, true), 0);
+        assert_eq!(all.copies(10_000, 3, true), 3, "never more than there are");
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn impact(exposure: &Exposure) -> String {
         return format!("{copies} in {}", span(exposure.seconds));
     }
     let requests = if exposure.canary_requests == 1 { "request" } else { "requests" };
-    let copies = copies.map(|copies| format!("; before, {copies}")).unwrap_or_default();
+    let copies = copies.map(|copies| format!("; and {copies}")).unwrap_or_default();
     format!("{} {requests} reached the canary in {}{share}{errors}{copies}", grouped(exposure.canary_requests), span(exposure.seconds))
 }
 
