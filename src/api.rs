@@ -6,12 +6,16 @@
 pub mod names;
 mod spec;
 mod status;
+mod strategy;
 
 pub use spec::{
-    Analysis, CanaryStrategy, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, OnInconclusive, RatioSpec, Rollout,
-    RolloutSpec, StepSpec, Strategy, ThresholdAction, ThresholdSpec, Traffic,
+    Analysis, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RatioSpec, Rollout, RolloutSpec, ThresholdAction,
+    ThresholdSpec, Traffic,
 };
 pub use status::{
     Actor, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, Noise,
     OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict, Version,
+};
+pub use strategy::{
+    AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,
 };

@@ -80,6 +80,8 @@ enum Verb {
     Promote(ask::PromoteArgs),
     /// Send all traffic to stable now, and refuse this revision
     Abort(ask::AbortArgs),
+    /// After a promotion: all traffic back to the version before, now
+    Rollback(ask::AskArgs),
     /// Try a refused revision again
     Retry(ask::AskArgs),
     /// Stop advancing; rollback and the guards go on
@@ -131,6 +133,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
         Verb::Explain(args) => return explain::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Promote(args) => ask::Ask::promote(args),
         Verb::Abort(args) => ask::Ask::abort(args),
+        Verb::Rollback(args) => ask::Ask::plain(command::Verb::Rollback, args),
         Verb::Retry(args) => ask::Ask::plain(command::Verb::Retry, args),
         Verb::Pause(args) => ask::Ask::plain(command::Verb::Pause, args),
         Verb::Resume(args) => ask::Ask::plain(command::Verb::Resume, args),

@@ -29,11 +29,13 @@ pub enum Verb {
     Resume,
     /// Try a refused revision again.
     Retry,
+    /// After a promotion: back to the version before.
+    Rollback,
 }
 
 impl Verb {
     /// All of them, in the order in which they are looked at: what leads to safety first.
-    pub const ALL: [Self; 5] = [Self::Abort, Self::Pause, Self::Promote, Self::Resume, Self::Retry];
+    pub const ALL: [Self; 6] = [Self::Abort, Self::Rollback, Self::Pause, Self::Promote, Self::Resume, Self::Retry];
 
     /// The verb as it is typed, and as the key of `status.handled`.
     pub fn name(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Verb {
             Self::Promote => "promote",
             Self::Resume => "resume",
             Self::Retry => "retry",
+            Self::Rollback => "rollback",
         }
     }
 

@@ -17,7 +17,7 @@ pub use dropped::Dropped;
 pub use history::{chosen, past};
 use series::host;
 pub use series::{Series, Target, pod_of};
-pub use share::{ShareFault, Shares};
+pub use share::{Programmed, ShareFault, Shares};
 pub use snapshot::{Family, Pod, Reading, Scope, Side};
 pub use tracker::{Delta, Deltas, Outcome, Tracker, gain};
 pub use window::is_error;

@@ -6,10 +6,12 @@
 //!    ▲                                                                                                 ▼
 //!    │ Baked: hold over at 100 %, 50 requests,                    intent in status ► route ► read back: Progressing
 //!   Promoted ◄──────────────────────────────────────────────────────────────── Pass and hold over, next step ┘
-//!                                                                                                 │
+//!      │ rollback                                                                                 │
 //!   RolledBack, Aborted ◄── one write: stable 100 and the latch ◄── Fail, deadline, abort ────────┘  (from anywhere)
 //!                              (RollingBack while that write must wait: StableUnavailable, RouteRefused)
 //! ```
+//! A plan whose last step is not 100 % ends as Passed or, on evidence, as Failed: both with everybody at stable.
+//!
 //! Up needs all of it; down needs nothing but a stable version that is there. The order of the questions below is the order of
 //! precedence: what is found in the mesh, then what a person says, then what leads down, then what leads up.
 
@@ -21,7 +23,10 @@ mod ended;
 mod found;
 mod idle;
 mod incident;
+mod look;
 mod moved;
+mod room;
+mod undo;
 mod words;
 
 use jiff::Timestamp;
@@ -64,6 +69,8 @@ pub enum Act {
     Release {
         /// Stable's subset.
         stable: String,
+        /// Canary's, if something is rolled out: its copies go.
+        canary: Option<String>,
     },
     /// Add our finalizer.
     AddFinalizer,
@@ -96,6 +103,7 @@ struct Pass<'a> {
     wake: Option<f64>,
     abort: Option<Command>,
     promote: Option<Command>,
+    rollback: Option<Command>,
     traffic: Option<(bool, &'static str, String)>,
 }
 
@@ -110,6 +118,7 @@ impl<'a> Pass<'a> {
             wake: None,
             abort: None,
             promote: None,
+            rollback: None,
             traffic: None,
         }
     }
@@ -120,6 +129,9 @@ impl<'a> Pass<'a> {
         }
         self.adopt();
         self.take_commands();
+        if let Some(stance) = self.undone() {
+            return stance;
+        }
         if self.state.run.is_none() {
             return self.idle();
         }

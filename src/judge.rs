@@ -27,6 +27,7 @@ pub mod mixture;
 mod past;
 mod proportions;
 mod say;
+mod terms;
 mod threshold;
 mod verdict;
 
@@ -34,6 +35,8 @@ pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
 pub use late::{Late, Slowest};
 use metric::MetricState;
 pub use past::{Past, most_windows, recent_windows};
+pub use terms::StepTerms;
+use terms::{Planned, kinds, one};
 pub use threshold::Seen;
 
 /// Where the merged fail evidence fails the rollout: 1/alpha_f, alpha_f = 0.08.
@@ -43,35 +46,14 @@ const NO_HARM: f64 = 2.0;
 /// Canary requests without which nothing is said about harm.
 const NO_HARM_REQUESTS: u64 = 200;
 
-/// What the judge must know of a step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StepTerms {
-    /// Canary's share in this step, 0 to 1. At 1 there is no stable arm: the bake (statistics 2k).
-    pub weight: f64,
-    /// Share that a Pass opens the way to, 0 to 1; 1 for the step before 100 % and for the last step.
-    pub next_weight: f64,
-    /// Windows that the hold is planned to show.
-    pub planned_windows: u32,
-    /// Names of metrics that do not gate this step.
-    pub without: Vec<String>,
-}
-
-impl StepTerms {
-    /// Whether a metric has a say in this step.
-    pub fn asks(&self, metric: &Metric) -> bool {
-        metric.gate && !self.without.contains(&metric.name)
-    }
-}
-
 /// All evidence of one rollout: a value that goes into the checkpoint as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
     /// Length of a window in seconds.
     pub interval_seconds: f64,
-    /// Weight and planned windows of the steps with two arms.
-    plan: Vec<(f64, u32)>,
+    /// The steps with two arms.
+    plan: Vec<Planned>,
     /// Canary pods at the start.
     canary_pods: u32,
     /// Pods can be told apart.
@@ -86,6 +68,12 @@ pub struct Evidence {
     canary_requests: u64,
     stable_requests: u64,
     canary_errors: u64,
+    /// Requests that were copies.
+    #[serde(default)]
+    mirrored_requests: u64,
+    /// Kinds of traffic that share the rollout's error budget.
+    #[serde(default = "one")]
+    kinds: u32,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     /// It failed once: that stands.
@@ -131,8 +119,8 @@ pub struct Judgement {
 
 /// What the parts must know of the whole.
 pub(crate) struct Context<'a> {
-    /// Weight and planned windows of the steps with two arms.
-    pub(crate) steps: &'a [(f64, u32)],
+    /// The steps with two arms.
+    pub(crate) steps: &'a [Planned],
     /// Which of them is the present one.
     pub(crate) step: usize,
     /// A metric's part in the merge.
@@ -149,6 +137,8 @@ pub(crate) struct Context<'a> {
     pub(crate) hold_accepted: bool,
     /// The rollout has failed already: what holds is no longer of interest.
     pub(crate) failed: bool,
+    /// Where fail evidence of the present kind of traffic fails the rollout.
+    pub(crate) fail_at: f64,
     /// An incident hits stable too: what is counted now proves nothing.
     pub(crate) frozen: bool,
 }
@@ -179,6 +169,8 @@ impl Evidence {
             canary_requests: 0,
             stable_requests: 0,
             canary_errors: 0,
+            mirrored_requests: 0,
+            kinds: 1,
             since: None,
             until: None,
             failed: false,
@@ -196,8 +188,9 @@ impl Evidence {
 
     /// The same, from a past that was put together piece by piece.
     pub fn calibrate_by(&mut self, metrics: &[Metric], past: &Past, steps: &[StepTerms], canary_pods: u32) {
-        self.plan = steps.iter().filter(|step| step.weight < 1.0).map(|step| (step.weight, step.planned_windows)).collect();
+        self.plan = steps.iter().filter(|step| step.weight < 1.0).map(Planned::of).collect();
         (self.canary_pods, self.by_pod) = (canary_pods, past.by_pod);
+        self.kinds = kinds(steps);
         let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
         for (state, metric) in self.metrics.iter_mut().zip(metrics) {
             let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
@@ -217,9 +210,11 @@ impl Evidence {
         self.metrics.is_empty() || (seen().next().is_some() && seen().all(MetricState::frozen))
     }
 
-    /// Restarts the pass side, at the begin of a step (or when a person resumes).
+    /// Restarts the pass side, at the begin of a step (or when a person resumes). Where another kind of traffic begins, the fail side
+    /// begins anew too: what copies or a cohort showed is not held against users drawn at random.
     pub fn begin_step(&mut self, metrics: &[Metric], step: &StepTerms) {
-        let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight);
+        let other = self.present.as_ref().is_some_and(|present| present.kind != step.kind);
+        let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight || step.kind > present.kind);
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
         self.incidents.begin_step(further);
@@ -227,10 +222,13 @@ impl Evidence {
             self.incidents.present = None; // stable has no traffic of its own any more
         }
         if self.plan.is_empty() && step.weight < 1.0 {
-            self.plan.push((step.weight, step.planned_windows));
+            self.plan.push(Planned::of(step));
         }
-        for (_, windows) in self.plan.iter_mut().filter(|(weight, _)| *weight == step.weight) {
+        for Planned(_, windows, _) in self.plan.iter_mut().filter(|Planned(weight, _, kind)| (*weight, *kind) == (step.weight, step.kind)) {
             *windows = step.planned_windows; // a hold may be edited on the way
+        }
+        if other && step.weight < 1.0 {
+            self.with_context(|context, states| states.iter_mut().for_each(|state| state.begin_kind(context)));
         }
         for (state, metric) in self.metrics.iter_mut().zip(metrics) {
             state.begin_step(metric, step, further);
@@ -256,8 +254,8 @@ impl Evidence {
                 state.add(metric, step, window.stable.get(&metric.name), window.canary.get(&metric.name), context);
             }
         });
-        self.expose(metrics, window, frozen);
-        let (value, limit) = (self.fail_evidence(step), Self::fail_at(step));
+        self.expose(metrics, step, window, frozen);
+        let (value, limit) = (self.fail_evidence(step), self.fail_at(step));
         self.failed = self.failed || value >= limit || self.metrics.iter().any(|state| state.catastrophe && !state.advisory);
         if step.weight < 1.0 {
             self.watch_stable(metrics, step, window.end);
@@ -278,7 +276,7 @@ impl Evidence {
     }
 
     /// Counts requests over the whole rollout.
-    fn expose(&mut self, metrics: &[Metric], window: &Window, frozen: bool) {
+    fn expose(&mut self, metrics: &[Metric], step: &StepTerms, window: &Window, frozen: bool) {
         let total = |counts: &Counts| match counts {
             Counts::Events { total, .. } | Counts::Histogram { total, .. } => *total,
             Counts::Classes(map) => map.values().sum(),
@@ -298,17 +296,22 @@ impl Evidence {
             self.windows += u32::from(used);
             self.step_requests += canary;
         }
-        self.canary_requests += canary;
-        self.stable_requests += requests(&window.stable);
+        let stable = requests(&window.stable);
+        let copies = step.share.copies(stable, canary, self.by_pod);
+        self.stable_requests += stable;
+        self.mirrored_requests += copies;
+        self.canary_requests += canary - copies;
         if let Some(Counts::Events { bad, .. }) = window.canary.get(errors) {
-            self.canary_errors += bad;
+            // A copy fails as often as a request.
+            self.canary_errors += if copies == 0 { *bad } else { bad * (canary - copies) / canary.max(1) };
         }
         self.since = self.since.or(Some(window.start));
         self.until = Some(window.end);
     }
 
-    fn fail_at(step: &StepTerms) -> f64 {
-        if step.weight >= 1.0 { bake::FAIL_AT } else { FAIL_AT }
+    /// Kinds of traffic share the budget alike, so that all of them together stay within it.
+    fn fail_at(&self, step: &StepTerms) -> f64 {
+        if step.weight >= 1.0 { bake::FAIL_AT } else { FAIL_AT * f64::from(self.kinds) }
     }
 
     /// The merge over the metrics (statistics 2d): a weighted mean, valid however they depend on each other.
@@ -341,8 +344,9 @@ impl Evidence {
     }
 
     fn context(&self) -> Context<'_> {
-        let weight = self.present.as_ref().map_or(0.0, |step| step.weight);
-        let nearest = self.plan.iter().enumerate().min_by(|a, b| (a.1.0 - weight).abs().total_cmp(&(b.1.0 - weight).abs()));
+        let (weight, kind) = self.present.as_ref().map_or((0.0, 0), |step| (step.weight, step.kind));
+        let distance = |Planned(planned, _, of): &Planned| (*of != kind, (planned - weight).abs());
+        let nearest = self.plan.iter().map(distance).enumerate().min_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         Context {
             steps: &self.plan,
             step: nearest.map_or(0, |(at, _)| at),
@@ -353,6 +357,7 @@ impl Evidence {
             interval_seconds: self.interval_seconds,
             hold_accepted: self.hold_accepted,
             failed: self.failed,
+            fail_at: FAIL_AT * f64::from(self.kinds),
             frozen: self.in_incident(),
         }
     }
@@ -390,7 +395,7 @@ impl Evidence {
             verdict,
             metrics: answers.into_iter().map(|answer| answer.evidence).collect(),
             fail_evidence: merged,
-            fail_at: Self::fail_at(step),
+            fail_at: self.fail_at(step),
             hold_limit,
             no_harm,
             windows: self.windows,
@@ -427,6 +432,7 @@ impl Evidence {
         let errors = metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
         Exposure {
             canary_requests: whole(self.canary_requests),
+            mirrored_requests: (self.mirrored_requests > 0).then(|| whole(self.mirrored_requests)),
             stable_requests: whole(self.stable_requests),
             canary_errors: errors.then(|| whole(self.canary_errors)),
             seconds: self.since.zip(self.until).map_or(0, |(since, until)| until.as_second() - since.as_second()),
@@ -445,6 +451,7 @@ impl Evidence {
         Some(Slowest {
             metric: answer.evidence.metric.clone(),
             weight: step.weight,
+            share: step.share,
             rps: state.per_window() / self.interval_seconds.max(1e-9),
             shown: minutes(f64::from(state.windows)),
             minutes: answer.windows_to_pass.map(minutes),
@@ -475,5 +482,7 @@ fn rank(answer: &verdict::Answer) -> f64 {
     class - answer.evidence.fail_evidence.unwrap_or(0.0).min(1e9) * 1e-10
 }
 
+#[cfg(test)]
+mod kind_tests;
 #[cfg(test)]
 mod tests;

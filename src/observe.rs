@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RefusedCommand};
 use crate::judge::{Evidence, Judgement, StepTerms};
-use crate::plan::{AnalysisPlan, Plan};
+use crate::plan::{AnalysisPlan, Plan, Share};
 use crate::route::{RouteFault, View};
 
 /// Everything that a decision is made of, beside the state.
@@ -44,6 +44,8 @@ pub struct Observation {
     pub holder: Holder,
     /// Other routes that lead to the same subsets.
     pub other_routes: Vec<String>,
+    /// Other VirtualServices for the same host, in words; looked for while nothing is rolled out.
+    pub rivals: Vec<String>,
     /// Subsets of the route's host that matter here.
     pub subsets: BTreeMap<String, Subset>,
     /// The newest look at the metrics.
@@ -132,8 +134,9 @@ pub struct StepKey {
     pub epoch: i64,
     /// Index of the step; `None` before the first (preflight) and after the last word (drain).
     pub step: Option<usize>,
-    /// Canary's programmed share in percent.
-    pub weight: u8,
+    /// What the canary gets, as programmed.
+    #[serde(flatten)]
+    pub share: Share,
 }
 
 /// The pods of one arm.

@@ -7,6 +7,7 @@ mod fault;
 mod parse;
 pub mod promql;
 mod span;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use promql::Counter;
 pub use edit::{Change, Edit};
 pub use fault::{Fault, Faults};
 pub use span::{read_span, span};
+pub use split::{Share, Split};
 
 /// What a Rollout means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,14 +35,25 @@ pub struct Plan {
     pub capacity: Capacity,
     /// Subset wanted.
     pub subset: String,
-    /// At least one; weights strictly increasing, the last is 100.
+    /// At least one. Those with a weight are the last ones, their weights strictly increasing to 100; where none has a weight, users stay
+    /// with stable.
     pub steps: Vec<Step>,
     /// What is measured and judged.
     pub analysis: AnalysisPlan,
     /// Names of alert sinks; `None`: `default`, if the configuration has it.
     pub alerts: Option<Vec<String>>,
+    /// For so long after a promotion `rollback` goes back.
+    #[serde(with = "seconds", default)]
+    pub rollback_window: Duration,
     /// `spec.paused`.
     pub paused: bool,
+}
+
+impl Plan {
+    /// Whether it ends with the canary as the new stable; else it ends as Passed or Failed, with everybody at stable.
+    pub fn promotes(&self) -> bool {
+        self.steps.last().is_some_and(|step| step.split.weight == 100)
+    }
 }
 
 /// One step with every default resolved.
@@ -49,9 +62,10 @@ pub struct Plan {
 pub struct Step {
     /// Unique in the plan.
     pub name: String,
-    /// Canary's share in percent, 1 to 100.
-    pub weight: u8,
-    /// How long the weight is kept at least.
+    /// What the canary gets.
+    #[serde(flatten)]
+    pub split: Split,
+    /// How long it is kept at least.
     #[serde(with = "seconds")]
     pub hold: Duration,
     /// After how long `on_inconclusive` applies.
@@ -63,6 +77,18 @@ pub struct Step {
     pub on_inconclusive: OnInconclusive,
     /// Names of metrics that do not gate this step.
     pub without: Vec<String>,
+}
+
+impl Step {
+    /// Canary's work in percent of stable's: a copy is work like a request. How many a match brings is not known.
+    pub fn load(&self) -> u32 {
+        (u32::from(self.split.weight) + u32::from(self.split.mirror)).min(100)
+    }
+
+    /// What is there of the canary's traffic once all of this step's is.
+    pub fn share(&self) -> Share {
+        self.split.share()
+    }
 }
 
 /// What is measured and judged.

@@ -235,7 +235,7 @@ async fn mutate(
     let answer = match &decision.act {
         Act::Raise(wanted) => act::raise(desk, rollout, memory.fresh(rollout, begun), view, wanted).await,
         Act::Lower(wanted) => act::lower(desk, view, wanted).await,
-        Act::Release { stable } => act::release(desk, view, stable).await,
+        Act::Release { stable, canary } => act::release(desk, view, stable, canary.as_deref()).await,
         Act::AddFinalizer => {
             memory.wrote(act::add_finalizer(desk, rollout).await?, begun);
             return Ok(true);

@@ -6,11 +6,23 @@
 
 mod claim;
 mod find;
+mod hosts;
+mod mirror;
+mod own;
 mod patch;
 
-pub use claim::{Claim, Latch, Original};
-pub use find::{Entry, RouteFault, View, find, other_routes};
+pub use claim::{Claim, Latch, Original, Written};
+pub use find::{Entry, OwnRoute, RouteFault, View, find, other_routes};
+pub use hosts::Serving;
+pub use own::{MatchConflict, Own};
 pub use patch::{Fence, Wanted, patch, release};
 
+/// What is at a JSON pointer; null where nothing is.
+fn at<'v>(value: &'v serde_json::Value, pointer: &str) -> &'v serde_json::Value {
+    value.pointer(pointer).unwrap_or(&serde_json::Value::Null)
+}
+
+#[cfg(test)]
+mod frame_tests;
 #[cfg(test)]
 mod tests;

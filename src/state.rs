@@ -12,9 +12,9 @@ use thiserror::Error;
 use crate::api::{Actor, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, Version};
 use crate::judge::Evidence;
 use crate::observe::StepKey;
-use crate::plan::{AnalysisPlan, Plan, Step};
+use crate::plan::{Plan, Share, Step};
 
-pub use project::{Stance, project, same_but_for_time};
+pub use project::{Stance, beyond_weight, project, same_but_for_time};
 
 /// Version of the checkpoint. A controller refuses one that is newer than its own.
 pub const CHECKPOINT: u32 = 1;
@@ -33,6 +33,9 @@ pub struct State {
     pub run: Option<Run>,
     /// The one that ended last.
     pub ended: Option<Ended>,
+    /// The last promotion, for as long as `rollback` can undo it: a rollout that ended otherwise since then takes nothing from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Ended>,
     /// Retries recorded: revision to epoch. A latch of that revision with a lower epoch is void.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub retried: BTreeMap<String, i64>,
@@ -74,8 +77,9 @@ pub struct Run {
     pub stable_pods: u32,
     /// Index of the step whose weight was read back; `None` before the first.
     pub step: Option<usize>,
-    /// Canary's share as last read back, in percent.
-    pub weight: u8,
+    /// What the canary gets, as last read back.
+    #[serde(flatten)]
+    pub share: Share,
     /// Epoch of the write that was last read back; 0 before the first.
     pub read_back: i64,
     /// Epoch at which the present evidence key began.
@@ -161,13 +165,13 @@ pub struct Intent {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Down {
-    /// RolledBack or Aborted.
+    /// RolledBack, Failed or Aborted.
     pub outcome: Outcome,
     /// A reason constant.
     pub reason: String,
     /// In words.
     pub message: String,
-    /// Who, for an abort.
+    /// Who, for a command.
     pub by: Option<Actor>,
     /// Id of the command.
     pub command: Option<String>,
@@ -203,7 +207,7 @@ pub struct Unavailable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ended {
-    /// Promoted, RolledBack, Aborted, or Lowered (nothing was decided).
+    /// Promoted, Passed, Failed, RolledBack, Aborted, or Lowered (nothing was decided).
     pub outcome: Outcome,
     /// A reason constant.
     pub reason: String,
@@ -215,16 +219,61 @@ pub struct Ended {
     pub stable: Version,
     /// The version tried.
     pub canary: Version,
-    /// For watching the canary's traffic drain.
-    pub analysis: AnalysisPlan,
+    /// The plan that it followed: for watching the canary's traffic drain, and for whether the same is asked for again. Not there in what
+    /// an older controller stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
     /// No canary request was seen any more.
     pub drained: bool,
 }
 
 impl Run {
+    /// A rollout of which nothing is written yet.
+    pub fn new(plan: Plan, stable: Version, canary: Version, started: Timestamp, epoch: i64) -> Self {
+        let evidence = Evidence::new(&plan.analysis.metrics, plan.analysis.interval.as_secs_f64());
+        Self {
+            plan,
+            stable,
+            canary,
+            started,
+            exposed: None,
+            stable_pods: 0,
+            step: None,
+            share: Share::NONE,
+            read_back: 0,
+            key_epoch: epoch,
+            since: None,
+            stopped: 0.0,
+            standing: None,
+            intent: None,
+            down: None,
+            pause: None,
+            unavailable: None,
+            losses: 0,
+            lowered: Vec::new(),
+            accepted_limits: Vec::new(),
+            deadline_told: None,
+            hold_told: false,
+            room_told: false,
+            edit_told: 0,
+            incident: None,
+            frozen: 0.0,
+            stepped_back: 0,
+            metrics_lost: None,
+            metrics_told: false,
+            evidence: Some(evidence),
+            evidence_until: None,
+        }
+    }
+
     /// The step whose weight is programmed, if one is.
     pub fn present(&self) -> Option<&Step> {
         self.plan.steps.get(self.step?)
+    }
+
+    /// Whether copies are all that the canary gets: no user sees what it answers.
+    pub fn unseen(&self) -> bool {
+        self.share.mirror > 0 && !self.share.reaches_users()
     }
 
     /// The step after it (the first, before the first).
@@ -235,7 +284,7 @@ impl Run {
 
     /// Identity of what is being watched.
     pub fn key(&self) -> StepKey {
-        StepKey { epoch: self.key_epoch, step: self.step, weight: self.weight }
+        StepKey { epoch: self.key_epoch, step: self.step, share: self.share }
     }
 
     /// How long the present weight has been there, incidents that hit both versions left out.

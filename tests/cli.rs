@@ -236,8 +236,39 @@ async fn what_makes_no_sense_is_not_written() {
     }
     assert!(world.untouched());
     let world = World::new("Progressing", Some("Advanced")).await;
-    assert_eq!(world.run("promote fraud --step 1").await.0, 8);
+    let (code, _, stderr) = world.run("promote fraud --step 1").await;
+    assert!(code == 8 && stderr.contains("not at step 1: the present step is 2, the next one 3"), "{stderr}");
+    let (code, _, stderr) = world.run("rollback fraud --reason bad").await;
+    assert!(code == 8 && stderr.contains("haldane abort fraud"), "{stderr}");
     assert!(world.untouched());
+}
+
+#[tokio::test]
+async fn promote_names_the_step_that_it_approves() {
+    let world = World::new("Paused", Some("Advanced")).await;
+    let (code, stdout, _) = world.run("promote fraud --step 3 --reason seen").await;
+    assert!(code == 0 && stdout.starts_with("ml/fraud  promote accepted\n"), "{stdout}");
+    assert_eq!(world.annotation("promote")["step"], json!("3"));
+    world.run("promote fraud").await;
+    assert_eq!(world.annotation("promote")["step"], json!("2"), "without a name it is bound to the step that was seen");
+    world.api.rollout.lock().unwrap()["status"]["step"] = json!({"index": -1, "name": "-", "weight": 0});
+    world.run("promote fraud").await;
+    assert_eq!(world.annotation("promote")["step"], Value::Null, "before the first step there is none to be bound to");
+    assert_eq!(world.run("promote fraud --step 1").await.0, 0);
+}
+
+#[tokio::test]
+async fn rollback_is_bound_to_the_promotion_that_was_seen_and_prints_why_it_is_refused() {
+    for phase in ["Promoted", "RolledBack", "Idle"] {
+        let world = World::new(phase, Some("RolledBack")).await;
+        let (code, stdout, _) = world.run("rollback fraud --reason bad").await;
+        assert!(code == 0 && stdout.starts_with("ml/fraud  rollback accepted\n"), "{phase} {stdout}");
+        let value = world.annotation("rollback");
+        assert_eq!((&value["uid"], &value["epoch"], &value["reason"]), (&json!("u-1"), &json!(7), &json!("bad")));
+    }
+    let world = World::new("Promoted", Some("CommandRefused")).await;
+    let (code, stdout, _) = world.run("rollback fraud").await;
+    assert!(code == 8 && stdout.contains("rollback was refused as the controller says"), "{stdout}");
 }
 
 #[tokio::test]
@@ -245,7 +276,7 @@ async fn resume_names_what_ends_the_pauses_that_it_does_not() {
     let world = World::new("Paused", Some("Resumed")).await;
     world.api.rollout.lock().unwrap()["status"]["decision"]["reason"] = "ApprovalRequired".into();
     let (code, _, stderr) = world.run("resume fraud").await;
-    assert!(code == 8 && stderr.contains("haldane promote fraud"), "{stderr}");
+    assert!(code == 8 && stderr.contains("haldane promote fraud -n ml --step 3"), "{stderr}");
     world.api.rollout.lock().unwrap()["spec"]["paused"] = true.into();
     let (code, _, stderr) = world.run("resume fraud").await;
     assert!(code == 8 && stderr.contains("set spec.paused to false"), "{stderr}");
@@ -348,6 +379,35 @@ async fn list_and_explain_show_what_is_in_status() {
     assert!(code == 0 && stdout.contains("Held (HoldTime)") && stdout.contains("the hold of step 2 is not over"), "{stdout}");
     let (_, stdout, _) = world.run("explain fraud -o yaml").await;
     assert!(stdout.contains("kind: Explanation") && stdout.contains("reason: HoldTime"), "{stdout}");
+}
+
+#[tokio::test]
+async fn copies_and_cohorts_are_told_as_what_they_are() {
+    let world = World::new("Progressing", None).await;
+    {
+        let mut rollout = world.api.rollout.lock().unwrap();
+        let steps = json!([
+            {"name": "shadow", "mirror": 100, "acknowledgeSideEffects": true},
+            {"name": "beta", "match": [{"headers": {"x-user-group": {"exact": "beta"}}}]},
+            {"weight": 5}, {"weight": 100},
+        ]);
+        rollout["spec"]["strategy"] = json!({ "steps": steps });
+        let step = json!({"index": 0, "name": "shadow", "weight": 0, "traffic": "mirror of 100 %", "heldSeconds": 60, "holdSeconds": 300});
+        rollout["status"]["step"] = step;
+        rollout["status"]["decision"]["exposure"] =
+            json!({"canaryRequests": 0, "mirroredRequests": 5_000, "stableRequests": 5_010, "canaryErrors": 0, "seconds": 60});
+    }
+    let (_, stdout, _) = world.run("status fraud").await;
+    assert!(stdout.contains("1 of 4 shadow: mirror of 100 % to the canary"), "{stdout}");
+    let (_, stdout, _) = world.run("list").await;
+    assert!(stdout.contains("shadow  mirror of 100 %"), "{stdout}");
+    let (_, stdout, _) = world.run("explain fraud").await;
+    let flat = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("0 requests were answered by the canary in 1m"), "{stdout}");
+    assert!(flat.contains("and 5000 copies of requests (mirrored, no user saw it)"), "{stdout}");
+    world.api.rollout.lock().unwrap()["status"]["step"] = json!({"index": 1, "name": "beta", "weight": 0, "traffic": "match"});
+    let (_, stdout, _) = world.run("status fraud").await;
+    assert!(stdout.contains("2 of 4 beta: match to the canary"), "{stdout}");
 }
 
 #[cfg(unix)]

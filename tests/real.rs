@@ -26,4 +26,5 @@ mod real {
     mod revisions;
     mod rollback;
     mod stack;
+    mod strategies;
 }

@@ -178,7 +178,7 @@ fn blocks(path: &str) -> Vec<String> {
 #[test]
 fn every_rollout_in_the_documents_is_one_that_starts() {
     let mut seen = 0;
-    for path in ["README.md", "docs/operations.md", "docs/gitops.md", "docs/architecture.md"] {
+    for path in ["README.md", "docs/operations.md", "docs/gitops.md", "docs/architecture.md", "docs/strategies.md"] {
         for block in blocks(path) {
             let parts: Vec<Value> = serde_yaml::from_multiple(&block).unwrap_or_else(|e| panic!("{path}: {e}\n{block}"));
             for part in parts.into_iter().filter(|p| p["kind"] == "Rollout") {
@@ -189,6 +189,20 @@ fn every_rollout_in_the_documents_is_one_that_starts() {
         }
     }
     assert!(seen > 0);
+}
+
+#[test]
+fn every_strategy_in_the_documents_is_one_that_starts() {
+    let mut seen = BTreeSet::new();
+    for block in blocks("docs/strategies.md").into_iter().filter(|block| block.starts_with("strategy:")) {
+        let strategy: Value = serde_yaml::from_str(&block).unwrap();
+        let spec = serde_json::json!({
+            "traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": strategy["strategy"]
+        });
+        Plan::parse(&serde_json::from_value(spec).unwrap()).unwrap_or_else(|faults| panic!("{faults:?}\n{block}"));
+        seen.extend(strategy["strategy"].as_object().unwrap().keys().cloned());
+    }
+    assert_eq!(seen, ["abTest", "blueGreen", "canary", "shadow", "steps"].map(str::to_owned).into());
 }
 
 #[test]

@@ -11,7 +11,15 @@ mod outages;
 mod outcomes;
 #[path = "sim_controller/own.rs"]
 mod own;
+#[path = "sim_controller/preflight.rs"]
+mod preflight;
 #[path = "sim_controller/size.rs"]
 mod size;
 #[path = "sim_controller/stage.rs"]
 mod stage;
+#[path = "sim_controller/strategies.rs"]
+mod strategies;
+#[path = "sim_controller/strategies_ends.rs"]
+mod strategies_ends;
+#[path = "sim_controller/strategies_hands.rs"]
+mod strategies_hands;

@@ -12,7 +12,7 @@ use haldane::{
         prometheus::Prometheus,
         sampler::{Sampler, Source},
     },
-    plan::Plan,
+    plan::{Plan, Share},
     sim::{NAMESPACE, World, WorldConfig, traffic::Behaviour},
 };
 use jiff::Timestamp;
@@ -43,13 +43,13 @@ async fn stage(seed: u64) -> (World, Clock, Brief) {
         "analysis": {"interval": "2s", "warmUp": "0s", "metrics": metrics},
     });
     let analysis = Plan::parse(&serde_json::from_value::<RolloutSpec>(spec).unwrap()).unwrap().analysis;
-    let step = |weight: f64, next_weight: f64| StepTerms { weight, next_weight, planned_windows: 20, without: Vec::new() };
+    let step = |weight: f64, next_weight: f64| StepTerms::weighted(weight, next_weight, 20);
     let evidence = Evidence::new(&analysis.metrics, 2.0);
     let now = clock.now();
     let brief = Brief {
         namespace: NAMESPACE.into(),
         name: "fraud".into(),
-        key: StepKey { epoch: 1, step: Some(0), weight: 5 },
+        key: StepKey { epoch: 1, step: Some(0), share: Share::weight(5) },
         analysis,
         steps: vec![step(0.05, 0.5), step(0.5, 1.0)],
         stable: arm(&world, "v1", now),

@@ -106,6 +106,7 @@ impl Fleet {
                 service: name.clone(),
             };
             let config = TrafficConfig {
+                cohorts: Vec::new(),
                 seed: index as u64,
                 rps: size.rps,
                 scrape_interval: SCRAPE,

@@ -37,10 +37,10 @@ pub async fn raise(desk: &Desk, rollout: &Rollout, fresh: bool, view: &View, wan
     }
     let object = read(desk, &view.virtual_service).await?;
     let now = find(&object, view)?;
-    if now.entries != view.entries || now.claim != view.claim || now.index != view.index {
+    if !now.same_split(view) || now.claim != view.claim {
         return Err(ActError::Stale("the VirtualService".to_owned()));
     }
-    match write(desk, view, route::patch(&now, wanted, Fence::Version)).await {
+    match write(desk, view, patch(&now, wanted, Fence::Version)?).await {
         // 422 is a failed test as well as a refusal: only a look tells.
         Err(ActError::Refused(message)) => {
             let after = read(desk, &view.virtual_service).await?;
@@ -55,7 +55,7 @@ pub async fn raise(desk: &Desk, rollout: &Rollout, fresh: bool, view: &View, wan
 /// # Errors
 /// `Stale` when a newer controller wrote meanwhile, `Refused` when a webhook says no.
 pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, ActError> {
-    match write(desk, view, route::patch(view, wanted, Fence::Identity)).await {
+    match write(desk, view, patch(view, wanted, Fence::Identity)?).await {
         Err(ActError::Refused(message)) => {
             let object = read(desk, &view.virtual_service).await?;
             let now = find(&object, view)?;
@@ -65,10 +65,10 @@ pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, A
             if now.claim != view.claim {
                 return Err(ActError::Stale("our annotation changed".to_owned()));
             }
-            if now.entries == view.entries && now.index == view.index && now.resource_version == view.resource_version {
+            if now.same_split(view) && now.resource_version == view.resource_version {
                 return Err(ActError::Refused(message));
             }
-            write(desk, &now, route::patch(&now, wanted, Fence::Identity)).await
+            write(desk, &now, patch(&now, wanted, Fence::Identity)?).await
         }
         other => other,
     }
@@ -78,17 +78,22 @@ pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, A
 ///
 /// # Errors
 /// As [`lower`].
-pub async fn release(desk: &Desk, view: &View, stable: &str) -> Result<Value, ActError> {
-    match write(desk, view, route::release(view, stable)).await {
+pub async fn release(desk: &Desk, view: &View, stable: &str, canary: Option<&str>) -> Result<Value, ActError> {
+    match write(desk, view, route::release(view, stable, canary)).await {
         Err(ActError::Refused(message)) => {
             let now = find(&read(desk, &view.virtual_service).await?, view)?;
             if now.resource_version == view.resource_version {
                 return Err(ActError::Refused(message));
             }
-            write(desk, &now, route::release(&now, stable)).await
+            write(desk, &now, route::release(&now, stable, canary)).await
         }
         other => other,
     }
+}
+
+/// A match that cannot be joined any more is something that changed meanwhile.
+fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<json_patch::Patch, ActError> {
+    route::patch(view, wanted, fence).map_err(|conflict| ActError::Stale(conflict.to_string()))
 }
 
 fn find(object: &Value, view: &View) -> Result<View, ActError> {

@@ -39,6 +39,8 @@ pub mod reason {
     pub const ROUTE_NOT_FOUND: &str = "RouteNotFound";
     /// More than one http route fits and the spec names none.
     pub const ROUTE_AMBIGUOUS: &str = "RouteAmbiguous";
+    /// The route leaves it to another VirtualService where its requests go.
+    pub const ROUTE_DELEGATED: &str = "RouteDelegated";
     /// Another controller owns the VirtualService.
     pub const OWNED_BY_OTHER: &str = "OwnedByAnotherController";
     /// The subset is in no DestinationRule.
@@ -99,6 +101,10 @@ pub mod reason {
     pub const BYPASS: &str = "Bypass";
     /// The canary sees less than its share.
     pub const SHARE_MISMATCH: &str = "ShareMismatch";
+    /// Copies of requests are counted nowhere: the metrics are those of the senders.
+    pub const MIRROR_UNSEEN: &str = "MirrorUnseen";
+    /// Stable's traffic passes no proxy that reads requests.
+    pub const NO_PROXY: &str = "NoProxy";
     /// Stable itself is degraded: an incident that hits both versions.
     pub const GLOBAL_INCIDENT: &str = "GlobalIncident";
     /// Not enough data to decide.
@@ -121,6 +127,20 @@ pub mod reason {
     pub const PLAN_CHANGED: &str = "PlanChanged";
     /// The canary's pods changed in the middle.
     pub const CANARY_CHANGED: &str = "CanaryChanged";
+    /// A person took a promotion back.
+    pub const AFTER_PROMOTION: &str = "RolledBackAfterPromotion";
+    /// The last step has passed, and the canary was not to become stable.
+    pub const PASSED: &str = "Passed";
+    /// A route above takes every request.
+    pub const ROUTE_UNREACHABLE: &str = "RouteUnreachable";
+    /// Another VirtualService is for the same host, and one of the two has no effect.
+    pub const HOST_SHARED: &str = "HostShared";
+    /// The route's destinations are no Service of this namespace.
+    pub const HOST_ELSEWHERE: &str = "HostElsewhere";
+    /// A step's match cannot be joined with the route's own.
+    pub const MATCH_CONFLICT: &str = "MatchConflict";
+    /// The route has a mirror of its own that stands in the way of ours.
+    pub const MIRROR_CONFLICT: &str = "MirrorConflict";
     /// All is well.
     pub const AS_PLANNED: &str = "AsPlanned";
 }

@@ -4,6 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Strategy;
+
 mod own;
 
 pub use own::{RatioSpec, ThresholdAction, ThresholdSpec};
@@ -46,6 +48,9 @@ const METRIC_NAMES: &str = concat!(
     ") : ['errorRate', 'latency'])"
 );
 
+/// CEL: names of the drift metrics of a spec.
+const DRIFT_NAMES: &str = "(has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.filter(m, has(m.drift)).map(m, has(m.name) ? m.name : 'drift') : [])";
+
 /// A rollout of a new model version: which route to step, which subset is wanted, how to judge it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -69,14 +74,16 @@ const METRIC_NAMES: &str = concat!(
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(format!("!has(self.strategy.canary) || !has(self.strategy.canary.without) || self.strategy.canary.without.all(w, w in {METRIC_NAMES})")).message("strategy.canary.without: names a metric that is not in analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("(has(self.strategy.canary) && has(self.strategy.canary.without) ? self.strategy.canary.without : has(self.strategy.shadow) && has(self.strategy.shadow.without) ? self.strategy.shadow.without : has(self.strategy.abTest) && has(self.strategy.abTest.without) ? self.strategy.abTest.without : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.without) ? self.strategy.blueGreen.without : []).all(w, w in {METRIC_NAMES})")).message("strategy: without names a metric that is not in analysis.metrics"))]
 #[x_kube(validation = Rule::new(format!("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.without) || s.without.all(w, w in {METRIC_NAMES}))")).message("strategy.steps: without names a metric that is not in analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("(has(self.strategy.abTest) && has(self.strategy.abTest.with) ? self.strategy.abTest.with : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.with) ? self.strategy.blueGreen.with : []).all(w, w in {DRIFT_NAMES})")).message("strategy: with names a metric that is no drift of analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.with) || s.with.all(w, w in {DRIFT_NAMES}))")).message("strategy.steps: with names a metric that is no drift of analysis.metrics"))]
 pub struct RolloutSpec {
     /// The route whose weights are stepped.
     pub traffic: Traffic,
     /// The version wanted. Changing it, or the pods behind it, starts a rollout.
     pub canary: Destination,
-    /// How to get there: exactly one of `canary` and `steps`.
+    /// How to get there: exactly one of `canary`, `shadow`, `abTest`, `blueGreen` and `steps`.
     pub strategy: Strategy,
     /// How the canary is compared with stable. Default: error rate and latency from the Prometheus provider `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +92,12 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
     pub alerts: Option<Vec<String>>,
+    /// For so long after a promotion `haldane rollback` goes back to the version before at once; that version must stay as it is. Default:
+    /// 1h. `0s`: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('168h')").message("a duration from 0s to 168h"))]
+    pub rollback_window: Option<String>,
     /// Stops advancing, and nothing else: rollback, readiness and drift guards go on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -124,99 +137,6 @@ pub struct Destination {
     /// A subset of the DestinationRule of the route's host.
     #[schemars(length(min = 1, max = 63))]
     pub subset: String,
-}
-
-/// Exactly one way to get to 100 %.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.canary), has(self.steps)].filter(x, x).size() == 1").message("exactly one of canary and steps"))]
-pub struct Strategy {
-    /// Weights with the same hold and deadline. `canary: {}` is 5, 20, 50, 100 %.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub canary: Option<CanaryStrategy>,
-    /// Every step by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 20))]
-    #[x_kube(validation = Rule::new("self.size() == 0 || self[self.size() - 1].weight == 100").message("the last step must have weight 100"))]
-    #[x_kube(validation = Rule::new("self.all(s, self.filter(t, t.weight == s.weight).size() == 1) && self.map(s, s.weight).isSorted()").message("weights must be strictly increasing"))]
-    #[x_kube(validation = Rule::new("self.filter(s, has(s.name)).all(s, self.filter(t, has(t.name) && t.name == s.name).size() == 1)").message("names of steps must differ"))]
-    pub steps: Option<Vec<StepSpec>>,
-}
-
-/// Weights that share hold, deadline and policy.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
-pub struct CanaryStrategy {
-    /// Canary's share of the route's traffic at each step, in percent. Default: 5, 20, 50, 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 20), inner(range(min = 1, max = 100)))]
-    #[x_kube(validation = Rule::new("self.size() == 0 || self[self.size() - 1] == 100").message("the last weight must be 100"))]
-    #[x_kube(validation = Rule::new("self.all(w, self.filter(v, v == w).size() == 1) && self.isSorted()").message("weights must be strictly increasing"))]
-    pub weights: Option<Vec<i32>>,
-    /// How long each weight is kept at least, from the moment the mesh object carries it. Default: 5m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
-    pub hold: Option<String>,
-    /// How long a step may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
-    pub deadline: Option<String>,
-    /// What the deadline brings. Default: Hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_inconclusive: Option<OnInconclusive>,
-    /// Metrics that do not gate these steps.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10), inner(length(min = 1, max = 63)))]
-    pub without: Vec<String>,
-}
-
-/// One step.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
-pub struct StepSpec {
-    /// Letters, digits, `.`, `_` and `-`, a letter first. Default: the step's number, from 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z]([a-zA-Z0-9._-]*[a-zA-Z0-9])?$"))]
-    pub name: Option<String>,
-    /// Canary's share of the route's traffic, in percent.
-    #[schemars(range(min = 1, max = 100))]
-    pub weight: i32,
-    /// How long the weight is kept at least. Default: 5m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
-    pub hold: Option<String>,
-    /// How long the step may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
-    pub deadline: Option<String>,
-    /// A person must say `promote` before this step's traffic is set.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub approval: bool,
-    /// What the deadline brings. Default: Hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_inconclusive: Option<OnInconclusive>,
-    /// Metrics that do not gate this step.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10), inner(length(min = 1, max = 63)))]
-    pub without: Vec<String>,
-}
-
-/// What a step's deadline brings when there is evidence neither way.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OnInconclusive {
-    /// Keep the weight, alert, go on judging; a later Pass still advances.
-    #[default]
-    Hold,
-    /// Take the traffic back.
-    Rollback,
-    /// Go on if nothing points to harm; the record says "without proof". Else as Hold.
-    PromoteIfNoHarm,
 }
 
 /// How the canary is compared with stable.

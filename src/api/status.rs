@@ -90,13 +90,13 @@ pub enum Phase {
     Holding,
     /// The canary is the new stable.
     Promoted,
-    /// A shadow step ended well.
+    /// It ended well and was not to become stable (a shadow, an A/B test that reverts): everybody is at stable.
     Passed,
-    /// A shadow step ended badly.
+    /// It ended badly and was not to become stable: everybody is at stable.
     Failed,
     /// Traffic is on its way back.
     RollingBack,
-    /// Traffic is back at stable because the canary was worse.
+    /// Traffic is back because the version was worse, or because a person took a promotion back.
     RolledBack,
     /// Traffic is back at stable because a person said so.
     Aborted,
@@ -137,6 +137,9 @@ pub struct StepStatus {
     pub name: String,
     /// Canary's share in percent, as read back.
     pub weight: i32,
+    /// All that the canary gets, where that is more than a weight: `match`, `mirror of 100 %`, `5 % + match`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<String>,
     /// When the weight was read back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
@@ -176,6 +179,9 @@ pub struct DecisionRecord {
     pub step: Option<String>,
     /// Canary's share in percent when it was decided.
     pub weight: i32,
+    /// All that the canary got then, where that is more than a weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<String>,
     /// Why: the metrics with their numbers, the deciding one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -205,7 +211,11 @@ pub enum Outcome {
     Resumed,
     /// The canary is the new stable.
     Promoted,
-    /// Taken back on evidence.
+    /// Ended well, and was not to become stable.
+    Passed,
+    /// Ended badly, and was not to become stable.
+    Failed,
+    /// Taken back, on evidence or after the promotion.
     RolledBack,
     /// Taken back because a person said so.
     Aborted,
@@ -251,8 +261,12 @@ pub struct Actor {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Exposure {
-    /// Requests that the canary answered since the start, counted.
+    /// Requests of users that the canary answered since the start, counted.
     pub canary_requests: i64,
+    /// Copies of requests that it answered: no user saw those answers. In a step with users beside them their number is reckoned from what
+    /// stable had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored_requests: Option<i64>,
     /// Requests that stable answered in the same windows.
     pub stable_requests: i64,
     /// Errors that the canary gave.

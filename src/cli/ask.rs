@@ -1,4 +1,4 @@
-//! `promote`, `abort`, `retry`, `pause`, `resume`: an annotation bound to what was seen, then the controller's answer.
+//! `promote`, `abort`, `rollback`, `retry`, `pause`, `resume`: an annotation bound to what was seen, then the controller's answer.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::{Phase, RejectedCommand, Rollout, RolloutStatus, names::reason},
     command::{Request, Verb, annotation},
+    plan::Plan,
 };
 
 /// How often the object is read while waiting for the answer.
@@ -38,7 +39,7 @@ pub(super) struct AskArgs {
 pub(super) struct PromoteArgs {
     #[command(flatten)]
     ask: AskArgs,
-    /// Only if this is the present step
+    /// Only if this is the step to begin, or the one that is under way
     #[arg(long, value_name = "NAME")]
     step: Option<String>,
 }
@@ -111,14 +112,14 @@ fn new_id() -> Result<String, Failure> {
     Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
 }
 
-/// The value of the annotation: bound to the uid, the epoch and the step that were seen.
+/// The value of the annotation: bound to the uid, the epoch and the step that were seen, or the step that was named.
 fn request(ask: &Ask<'_>, rollout: &Rollout, id: &str, by: Option<String>) -> Request {
     let status = rollout.status.as_ref();
     Request {
         id: Some(id.into()),
         uid: rollout.uid(),
         epoch: Some(status.map_or(0, |status| status.epoch)),
-        step: status.and_then(|status| status.step.as_ref()).map(|step| step.name.clone()),
+        step: ask.step.map(str::to_owned).or_else(|| status.and_then(|status| steps(rollout, status).0)),
         reason: ask.reason.map(str::to_owned),
         by,
         force: ask.force,
@@ -142,20 +143,33 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
             return conflict("spec.paused is true: a command does not end that".into(), "set spec.paused to false in the manifest".into());
         }
         Verb::Resume if paused.is_some_and(|decision| decision.reason == reason::APPROVAL_REQUIRED) => {
-            return conflict("it waits for an approval: resume does not give it".into(), format!("haldane promote {name}"));
+            let coming = steps(rollout, status).1.map_or_else(String::new, |coming| format!(" --step {coming}"));
+            return conflict("it waits for an approval: resume does not give it".into(), format!("haldane promote {name}{coming}"));
+        }
+        Verb::Rollback if active || status.phase == Some(Phase::RollingBack) => {
+            return conflict(format!("a rollout is under way: {}", at()), format!("haldane abort {name} --reason TEXT"));
         }
         Verb::Retry if status.refused.is_empty() => {
             return conflict(format!("nothing to retry: {}, and no revision was refused", at()), format!("`haldane status {name}`"));
         }
         _ => {}
     }
-    match (ask.step, status.step.as_ref().map(|step| step.name.as_str())) {
-        (Some(wanted), present) if present != Some(wanted) => {
-            let present = present.map_or_else(|| "it is at no step".into(), |present| format!("the present step is {present}"));
-            conflict(format!("not at step {wanted}: {present}"), format!("`haldane status {name}`, then again with that step"))
-        }
-        _ => Ok(()),
+    let Some(wanted) = ask.step else { return Ok(()) };
+    let (present, coming) = steps(rollout, status);
+    if present.as_deref() == Some(wanted) || coming.as_deref() == Some(wanted) {
+        return Ok(());
     }
+    let present = present.map_or_else(|| "it is at no step".into(), |present| format!("the present step is {present}"));
+    let coming = coming.map_or_else(String::new, |coming| format!(", the next one {coming}"));
+    conflict(format!("not at step {wanted}: {present}{coming}"), format!("`haldane status {name}`, then again with that step"))
+}
+
+/// Names of the step that is under way, and of the one after it.
+fn steps(rollout: &Rollout, status: &RolloutStatus) -> (Option<String>, Option<String>) {
+    let present = status.step.as_ref().filter(|step| step.index >= 0);
+    let next = present.map_or(0, |step| usize::try_from(step.index + 1).unwrap_or(0));
+    let coming = Plan::parse(&rollout.spec).ok().and_then(|plan| plan.steps.get(next).map(|step| step.name.clone()));
+    (present.map(|step| step.name.clone()), coming)
 }
 
 /// The object once the controller has handled the command, or somebody has written another one over it.

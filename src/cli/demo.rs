@@ -1,13 +1,18 @@
 //! `haldane demo`: the true controller against a simulated cluster, mesh and Prometheus, in one process. A good version is promoted, then
-//! one whose answers have shifted is taken back.
+//! a bad one is taken back, by the strategy that was asked for.
 
+mod acts;
 mod board;
 
 use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Args;
-use kube::Client;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
 use serde::Serialize;
+use serde_json::json;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -16,12 +21,14 @@ use super::{
     screen,
 };
 use crate::{
-    api::{Phase, Rollout, RolloutStatus},
+    api::{Phase, Rollout, RolloutStatus, names::reason},
     clock::Clock,
+    command::{Request, Verb, annotation},
     config::ConfigHandle,
     controller::{self, Options},
-    sim::{APP, NAMESPACE, World, WorldConfig, traffic::Behaviour},
+    sim::{APP, NAMESPACE, World, WorldConfig},
 };
+use acts::{Act, Begin, Story};
 use board::Board;
 
 /// How far behind now a window ends: one scrape.
@@ -31,26 +38,11 @@ const LONGEST_ACT: Duration = Duration::from_secs(240);
 /// How often the board is drawn, on a terminal and elsewhere.
 const PACE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-/// What the demo rolls out: what a user would write, with clocks for people who watch.
-const MANIFEST: &str = "
-apiVersion: haldane.dev/v1alpha1
-kind: Rollout
-metadata: {name: fraud, namespace: ml}
-spec:
-  traffic: {virtualService: fraud}
-  canary: {subset: v2}
-  strategy: {canary: {hold: 10s}}
-  analysis:
-    interval: 2s
-    warmUp: 2s
-    metrics:
-    - errorRate: {}
-    - latency: {}
-    - drift: {counter: model_prediction_class_total, class: class}
-";
-
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
+    /// How the versions are rolled out
+    #[arg(long, value_name = "STRATEGY", value_enum, default_value_t)]
+    strategy: Story,
     /// Leave the world running until Ctrl-C, for a second terminal
     #[arg(long)]
     keep: bool,
@@ -66,79 +58,140 @@ pub(super) struct DemoArgs {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Ended {
+    /// Some version was.
     promoted: bool,
+    /// Some version was.
     rolled_back: bool,
+    acts: Vec<ActEnded>,
     seconds: u64,
+}
+
+/// How one act ended.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActEnded {
+    canary: &'static str,
+    /// Absent: it had not ended after four minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<Phase>,
+    as_it_should: bool,
 }
 
 pub(super) async fn run(args: &DemoArgs, clock: Clock, output: &Output) -> Result<Exit, Failure> {
     let begin = Instant::now();
     let mut config = WorldConfig::new(clock, args.seed);
     config.rps = f64::from(args.rps);
+    config.cohorts = args.strategy.cohorts();
     let world = World::start(config).await.map_err(|e| Failure::new(Exit::Error, format!("cannot listen on loopback: {e}"), ""))?;
     let kubeconfig = Kubeconfig::write(&world)?;
     let controller = Controller::start(&world)?;
     let mut board = Board::new(&world, output, clock);
     board.say(&intro(&world, &kubeconfig));
-    let [promoted, rolled_back] = tokio::select! {
-        ended = play(&world, &controller, &mut board) => ended?,
+    let acts = args.strategy.acts();
+    let played = tokio::select! {
+        played = play(args.strategy, &acts, &world, &controller, &mut board) => played?,
         () = super::controller::signal() => return Err(Failure::new(Exit::Error, "stopped before the end", "")),
     };
-    let ended = Ended { promoted, rolled_back, seconds: begin.elapsed().as_secs() };
-    output.data("Demo", &ended, || summary(&ended, output))?;
+    let any = |phase: Phase| played.iter().any(|act| act.phase == Some(phase) && act.as_it_should);
+    let all = played.len() == acts.len() && played.iter().all(|act| act.as_it_should);
+    let seconds = begin.elapsed().as_secs();
+    let ended = Ended { promoted: any(Phase::Promoted), rolled_back: any(Phase::RolledBack), acts: played, seconds };
+    output.data("Demo", &ended, || summary(&acts, &ended, output))?;
     if args.keep {
         output.hint("\nthe world goes on until Ctrl-C");
         super::controller::signal().await;
     }
     controller.stop().await;
-    if promoted && rolled_back {
+    if all {
         return Ok(Exit::Reached);
     }
     Err(Failure::new(Exit::Error, "the demo did not end as it should", "haldane demo --seed NUMBER, with another number"))
 }
 
-/// Both acts: whether v2 was promoted, and v3 rolled back.
-async fn play(world: &World, controller: &Controller, board: &mut Board<'_>) -> Result<[bool; 2], Failure> {
-    let good = Behaviour::default().with_errors(0.0007).with_latency(37.0, 165.0);
-    board.say("\n1. v2 is a good build: as right as v1, and a little faster\n");
-    world.deploy("v2", good.clone());
-    let rollout: Rollout = serde_yaml::from_str(MANIFEST).map_err(|e| Failure::new(Exit::Error, e.to_string(), ""))?;
-    world.apply(&rollout).await.map_err(refused)?;
-    board.compare("v1", "v2");
-    if !follow(board, controller, "v2", Phase::Promoted).await? {
-        return Ok([false, false]);
+/// All acts, up to the first that does not end as it should.
+async fn play(story: Story, acts: &[Act], world: &World, controller: &Controller, board: &mut Board<'_>) -> Result<Vec<ActEnded>, Failure> {
+    let mut rollout: Rollout = serde_yaml::from_str(&story.manifest()).map_err(|e| Failure::new(Exit::Error, e.to_string(), ""))?;
+    let mut played = Vec::new();
+    for (number, act) in (1..).zip(acts) {
+        board.say(&format!("\n{number}. {}\n", act.title));
+        let [stable, canary] = act.arms;
+        let epoch = world.status().epoch;
+        match &act.begin {
+            Begin::Deploy(behaviour) => {
+                world.deploy(canary, behaviour.clone());
+                rollout.spec.canary.subset = canary.to_owned();
+                world.apply(&rollout).await.map_err(refused)?;
+            }
+            Begin::Command(verb, reason) => order(world, *verb, None, reason).await?,
+        }
+        board.compare(stable, canary);
+        let phase = follow(act, epoch, world, board, controller).await?;
+        let seen = world.served().get(canary).is_some_and(|served| served.requests > 0);
+        let as_it_should = phase == Some(act.ends) && !(act.unseen && seen);
+        played.push(ActEnded { canary, phase, as_it_should });
+        if !as_it_should {
+            break;
+        }
+        if matches!(act.ends, Phase::RolledBack | Phase::Failed) && number == acts.len() {
+            board.say(&alert(world, canary).await);
+        }
     }
-    board.say("\n2. v3 answers 200 to everything, as fast as before; its predictions have shifted\n");
-    let drifting = good.with_classes(&[("legit", 0.62), ("review", 0.10), ("fraud", 0.28)]).with_scores(0.25, 1.0);
-    world.deploy("v3", drifting);
-    let mut next = rollout;
-    next.spec.canary.subset = "v3".into();
-    world.apply(&next).await.map_err(refused)?;
-    board.compare("v2", "v3");
-    let rolled_back = follow(board, controller, "v3", Phase::RolledBack).await?;
-    if rolled_back {
-        board.say(&alert(world).await);
-    }
-    Ok([true, rolled_back])
+    Ok(played)
 }
 
-/// Shows an act until it has ended; true when it ended as it should.
-async fn follow(board: &mut Board<'_>, controller: &Controller, subset: &str, wanted: Phase) -> Result<bool, Failure> {
+/// A command, as the command line writes it.
+async fn order(world: &World, verb: Verb, step: Option<String>, reason: &str) -> Result<(), Failure> {
+    let status = world.status();
+    let uid = world.rollout().and_then(|rollout| rollout.metadata.uid);
+    let request = Request {
+        id: Some(format!("{verb}-{}", status.epoch)),
+        uid,
+        epoch: Some(status.epoch),
+        step,
+        reason: Some(reason.to_owned()),
+        by: Some("the demo".to_owned()),
+        force: false,
+    };
+    let (key, value) = annotation(verb, &request);
+    let api: Api<Rollout> = Api::default_namespaced(world.client());
+    let patch = json!({ "metadata": { "annotations": { key: value } } });
+    api.patch(APP, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ()).map_err(refused)
+}
+
+/// Shows an act until it has ended, and says how. A question for a person is answered; the canary turns when its step has come.
+async fn follow(act: &Act, epoch: i64, world: &World, board: &mut Board<'_>, controller: &Controller) -> Result<Option<Phase>, Failure> {
     let (begin, [live, plain]) = (Instant::now(), PACE);
     let mut ticks = tokio::time::interval(if board.live() { live } else { plain });
+    let (canary, mut turns) = (act.arms[1], act.turns.as_ref());
     while begin.elapsed() < LONGEST_ACT {
         ticks.tick().await;
         if controller.has_ended() {
             return Err(Failure::new(Exit::Error, "the controller has ended", ""));
         }
         let status = board.draw();
-        if is_about(&status, subset) && has_ended(&status) {
+        if let Some((_, behaviour)) = turns.take_if(|(step, _)| status.step.as_ref().is_some_and(|now| now.name == *step)) {
+            world.behave(canary, behaviour.clone());
+        }
+        if let Some(step) = asked(&status) {
+            board.say(&format!("          $ haldane promote {APP} -n {NAMESPACE} --step {step}\n"));
+            order(world, Verb::Promote, Some(step), "looks good").await?;
+        }
+        if status.epoch > epoch && is_about(&status, canary) && has_ended(&status) {
             board.clear();
-            return Ok(status.phase == Some(wanted));
+            return Ok(status.phase);
         }
     }
     board.clear();
-    Ok(false)
+    Ok(None)
+}
+
+/// The step that waits for a person, once for each question.
+fn asked(status: &RolloutStatus) -> Option<String> {
+    let asked = status.decision.as_ref().filter(|decision| decision.reason == reason::APPROVAL_REQUIRED)?;
+    let answered = status.handled.get(Verb::Promote.name()).is_some_and(|id| *id == format!("{}-{}", Verb::Promote, status.epoch));
+    let command = asked.next.split("--step ").nth(1)?;
+    let step = command.split(['`', ' ']).next()?;
+    (!answered && status.phase == Some(Phase::Paused)).then(|| step.to_owned())
 }
 
 /// Whether the status speaks of this version.
@@ -147,7 +200,7 @@ fn is_about(status: &RolloutStatus, subset: &str) -> bool {
 }
 
 fn has_ended(status: &RolloutStatus) -> bool {
-    matches!(status.phase, Some(Phase::Promoted | Phase::RolledBack | Phase::Aborted | Phase::Invalid))
+    matches!(status.phase, Some(Phase::Promoted | Phase::Passed | Phase::Failed | Phase::RolledBack | Phase::Aborted | Phase::Invalid))
 }
 
 fn intro(world: &World, kubeconfig: &Kubeconfig) -> String {
@@ -162,16 +215,17 @@ fn intro(world: &World, kubeconfig: &Kubeconfig) -> String {
 }
 
 /// The alert, as the webhook got it.
-async fn alert(world: &World) -> String {
-    let rolled_back = || {
+async fn alert(world: &World, canary: &str) -> String {
+    let begins = ["Rolled back", "Failed"].map(|word| format!("{word}: {NAMESPACE}/{APP} {canary}"));
+    let taken_back = || {
         let received = world.alerts().received();
-        received.into_iter().rev().map(|d| d.text()).find(|text| text.to_lowercase().contains("rolled back"))
+        received.into_iter().rev().map(|d| d.text()).find(|text| begins.iter().any(|begin| text.contains(begin)))
     };
     let mut count = world.alerts().subscribe();
     let deadline = tokio::time::sleep(Duration::from_secs(10));
     tokio::pin!(deadline);
     loop {
-        if let Some(text) = rolled_back() {
+        if let Some(text) = taken_back() {
             let lines: String = text.lines().map(|line| screen::row("", line)).collect();
             return format!("\nThe alert, as the webhook received it:\n{lines}");
         }
@@ -182,17 +236,21 @@ async fn alert(world: &World) -> String {
     }
 }
 
-fn summary(ended: &Ended, output: &Output) -> String {
-    let word = |good: bool, yes: &str| {
-        if good { output.paint(Tone::Good, yes) } else { output.paint(Tone::Bad, "NOT AS IT SHOULD") }
-    };
-    format!(
-        "\n  {APP} v2   5 -> 20 -> 50 -> 100 %   {}\n  {APP} v3   5 %                     {}: all 200, predictions shifted\n  {} s \
-         in all\n",
-        word(ended.promoted, "PROMOTED"),
-        word(ended.rolled_back, "ROLLED BACK"),
-        ended.seconds
-    )
+fn summary(acts: &[Act], ended: &Ended, output: &Output) -> String {
+    let width = acts.iter().map(|act| act.path.chars().count()).max().unwrap_or_default();
+    let mut text = "\n".to_owned();
+    for (act, played) in acts.iter().zip(&ended.acts) {
+        let word = match (played.as_it_should, act.ends) {
+            (false, _) => output.paint(Tone::Bad, "NOT AS IT SHOULD"),
+            (true, Phase::Promoted) => output.paint(Tone::Good, "PROMOTED"),
+            (true, Phase::Passed) => output.paint(Tone::Good, "PASSED"),
+            (true, Phase::Failed) => output.paint(Tone::Good, "FAILED"),
+            (true, _) => output.paint(Tone::Good, "ROLLED BACK"),
+        };
+        let remark = if played.as_it_should { act.remark } else { "" };
+        text += &format!("  {APP} {}   {:width$}   {word}{remark}\n", played.canary, act.path);
+    }
+    text + &format!("  {} s in all\n", ended.seconds)
 }
 
 fn refused(error: kube::Error) -> Failure {
@@ -253,19 +311,5 @@ impl Controller {
     async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::Plan;
-
-    #[test]
-    fn the_manifest_of_the_demo_has_no_fault() {
-        let rollout: Rollout = serde_yaml::from_str(MANIFEST).unwrap();
-        let plan = Plan::parse(&rollout.spec).unwrap();
-        assert_eq!(plan.steps.iter().map(|s| s.weight).collect::<Vec<_>>(), [5, 20, 50, 100]);
-        assert_eq!(plan.analysis.metrics.len(), 3);
     }
 }

@@ -43,7 +43,8 @@ pub(super) async fn run(args: &ExplainArgs, cluster: &Cluster, now: Timestamp, o
 
 fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
     let step = decision.step.as_ref().map_or_else(String::new, |step| format!(" at step {step}"));
-    let mut text = format!("{name}  {:?} ({}){step}, {} %\n", decision.outcome, decision.reason, decision.weight);
+    let traffic = decision.traffic.clone().unwrap_or_else(|| format!("{} %", decision.weight));
+    let mut text = format!("{name}  {:?} ({}){step}, {traffic}\n", decision.outcome, decision.reason);
     text += &row("what", &decision.message);
     text += &row("when", &format!("{} ({} ago), epoch {}", decision.at.0, screen::age(decision.at.0, now), decision.epoch));
     for (label, version) in [("canary", &decision.canary), ("stable", &decision.stable)] {
@@ -55,10 +56,16 @@ fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
         text += &why(metric);
     }
     if let Some(exposure) = &decision.exposure {
-        let errors = exposure.canary_errors.map_or_else(String::new, |errors| format!(", {errors} of them errors"));
+        // Of copies they are not counted here: nobody met them.
+        let errors = exposure.canary_errors.filter(|_| exposure.canary_requests > 0);
+        let errors = errors.map_or_else(String::new, |errors| format!(", {errors} of them errors"));
         let seconds = std::time::Duration::from_secs(exposure.seconds.max(0).unsigned_abs());
         let (canary, stable) = (exposure.canary_requests, exposure.stable_requests);
-        let words = format!("{canary} requests were answered by the canary in {}{errors}; {stable} by stable", crate::plan::span(seconds));
+        let mut words =
+            format!("{canary} requests were answered by the canary in {}{errors}; {stable} by stable", crate::plan::span(seconds));
+        if let Some(copies) = exposure.mirrored_requests {
+            words += &format!("; and {copies} copies of requests (mirrored, no user saw it)");
+        }
         text += &row("impact", &words);
     }
     if let Some(by) = &decision.by {

@@ -57,7 +57,7 @@ fn table(rollouts: &[Rollout], namespaces: bool, now: Timestamp, output: &Output
             rollout.name_any(),
             screen::phase(status),
             step.map_or_else(dash, |step| step.name.clone()),
-            step.map_or_else(dash, |step| step.weight.to_string()),
+            step.map_or_else(dash, |step| step.traffic.clone().unwrap_or_else(|| step.weight.to_string())),
             status.stable.as_ref().map_or_else(dash, |stable| stable.subset.clone()),
             status.canary.as_ref().map_or_else(|| rollout.spec.canary.subset.clone(), |canary| canary.subset.clone()),
             status.verdict.map_or_else(dash, |verdict| format!("{verdict:?}")),

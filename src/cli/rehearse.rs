@@ -96,7 +96,7 @@ pub(super) async fn run(args: &RehearseArgs, namespace: Option<&str>, clock: Clo
 fn rehearse(setup: &Setup, scenario: &Scenario, rps: f64, seed: u64, watch: bool) -> Played {
     let mut world = World::new(scenario, &setup.plan.analysis.metrics, rps, setup.interval, seed);
     let history = world.history();
-    play(setup, &history, &mut |start, end, step, weight| Some(world.window(start, end, weight, scenario.canary_pods(step))), watch)
+    play(setup, &history, &mut |start, end, step, split| Some(world.window(start, end, split, scenario.canary_pods(step))), watch)
 }
 
 fn manifest(args: &RehearseArgs) -> Result<Manifest, Failure> {
@@ -135,15 +135,17 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
         notes.push(format!("windows are {} as the scenario says, not {} as the manifest", span(window), span(plan.analysis.interval)));
         plan.analysis.interval = window;
     }
+    notes.extend(beside_weights(&plan));
     notes.extend(leave_out(&mut plan, can_draw, "a scenario does not say what your own metrics would show"));
     if plan.capacity == Capacity::Proportional {
         for (at, step) in plan.steps.iter().enumerate() {
-            let need = (u32::from(step.weight) * scenario.stable_pods).div_ceil(200).max(1);
+            let need = (step.load() * scenario.stable_pods).div_ceil(200).max(1);
             let there = scenario.canary_pods(at);
             if there < need {
                 notes.push(format!(
-                    "step {} ({} %) is rehearsed with {there} canary pods; on a cluster it waits until {need} are ready",
-                    step.name, step.weight
+                    "step {} ({}) is rehearsed with {there} canary pods; on a cluster it waits until {need} are ready",
+                    step.name,
+                    step.share().words()
                 ));
             }
         }
@@ -154,6 +156,18 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
     let interval = plan.analysis.interval.as_secs_f64();
     let (stable_pods, canary_pods) = (scenario.stable_pods, scenario.canary_pods(0));
     (Setup { plan, interval, stable_pods, canary_pods, hands: Hands::Approve }, notes)
+}
+
+/// How steps that give the canary other traffic than users at random are rehearsed.
+fn beside_weights(plan: &Plan) -> Vec<String> {
+    let mut notes = Vec::new();
+    if plan.steps.iter().any(|step| !step.split.matches.is_empty()) {
+        notes.push("a match is rehearsed as one that picks 5 % of the users, who are like all others".to_owned());
+    }
+    if !plan.promotes() {
+        notes.push("the plan ends as Passed, which is counted as promoted here".to_owned());
+    }
+    notes
 }
 
 /// Takes metrics out of the plan, and says which and why.

@@ -136,7 +136,8 @@ fn step(rollout: &Rollout, status: &RolloutStatus, now: Timestamp) -> String {
     let of = plan.map_or_else(String::new, |plan| format!(" of {}", plan.steps.len()));
     let name = if step.name == number.to_string() { String::new() } else { format!(" {}", step.name) };
     let since = step.since.as_ref().map_or_else(String::new, |since| format!(", since {}", age(since.0, now)));
-    let mut text = row("step", &format!("{number}{of}{name}: {} % to the canary{since}", step.weight));
+    let traffic = step.traffic.clone().unwrap_or_else(|| format!("{} %", step.weight));
+    let mut text = row("step", &format!("{number}{of}{name}: {traffic} to the canary{since}"));
     if step.hold_seconds > 0 && matches!(status.phase, Some(Phase::Progressing | Phase::Paused | Phase::Holding)) {
         let seconds = |value: i64| Duration::from_secs(value.max(0).unsigned_abs());
         let held = step.held_seconds.clamp(0, step.hold_seconds);
@@ -211,6 +212,8 @@ pub(super) fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Paused => "Paused",
         Outcome::Resumed => "Resumed",
         Outcome::Promoted => "Promoted",
+        Outcome::Passed => "Passed",
+        Outcome::Failed => "Failed",
         Outcome::RolledBack => "Back",
         Outcome::Aborted => "Aborted",
         Outcome::Lowered => "Lowered",

@@ -125,7 +125,8 @@ fn superseded(before: Option<&Rollout>, now: &Rollout) -> Option<Ended> {
 /// Progress in one line.
 fn line(rollout: &Rollout) -> String {
     let Some(status) = &rollout.status else { return "not seen by a controller yet".into() };
-    let step = status.step.as_ref().map_or_else(String::new, |step| format!(" step {} {} %", step.name, step.weight));
+    let traffic = |step: &crate::api::StepStatus| step.traffic.clone().unwrap_or_else(|| format!("{} %", step.weight));
+    let step = status.step.as_ref().map_or_else(String::new, |step| format!(" step {} {}", step.name, traffic(step)));
     let said = status.decision.as_ref().map_or_else(String::new, |decision| format!(": {}", decision.message));
     format!("{}{step}{said}", screen::phase(status))
 }

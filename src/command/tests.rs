@@ -40,7 +40,7 @@ fn what_is_written_is_what_is_read() {
 fn abort_is_looked_at_first() {
     let annotations = Verb::ALL.iter().rev().map(|verb| annotation(*verb, &request())).collect();
     let verbs: Vec<Verb> = read(&annotations, &[], UID, 7, &BTreeMap::new()).into_iter().map(|command| command.unwrap().verb).collect();
-    assert_eq!(verbs, [Verb::Abort, Verb::Pause, Verb::Promote, Verb::Resume, Verb::Retry]);
+    assert_eq!(verbs, [Verb::Abort, Verb::Rollback, Verb::Pause, Verb::Promote, Verb::Resume, Verb::Retry]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::plan::Share;
+
 /// What is wrong with the share.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ShareFault {
@@ -9,6 +11,14 @@ pub enum ShareFault {
     #[error("no canary request in the {seconds} s since the weight was set, while stable had {stable}")]
     NoCanaryTraffic {
         /// Since the weight was read back.
+        seconds: i64,
+        /// Stable's requests in that time.
+        stable: u64,
+    },
+    /// Nothing of the canary, although some users should be its own.
+    #[error("no request fitted the match in {seconds} s, while stable had {stable}")]
+    NoCohort {
+        /// Since the route was read back.
         seconds: i64,
         /// Stable's requests in that time.
         stable: u64,
@@ -48,6 +58,23 @@ const Z: f64 = 3.290_526_731_491_896;
 /// Most windows looked back.
 const MOST_WINDOWS: usize = 120;
 
+/// What the canary must see of all requests that are counted, copies among them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Programmed {
+    /// 0 to 1.
+    pub part: f64,
+    /// Some users come by a match on top: how many is not known.
+    pub and_more: bool,
+}
+
+impl Programmed {
+    /// Of so much: a copy is a request more, a weight takes one from stable.
+    pub fn of(share: Share) -> Self {
+        let (weight, mirror) = (f64::from(share.weight) / 100.0, f64::from(share.mirror) / 100.0);
+        Self { part: (weight + mirror) / (1.0 + mirror), and_more: share.matched }
+    }
+}
+
 /// Requests of stable and canary in the windows of one step, oldest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shares {
@@ -63,13 +90,28 @@ impl Shares {
         self.windows.push((stable, canary));
     }
 
-    /// What is wrong at `now`, if the canary's share has been `weight` (0 to 1) since `since`. The newest windows that hold 50 requests of
-    /// each arm are compared, at least two of them; with fewer, the canary must have had one request in the newest two, as soon as seven
-    /// are to be expected.
-    pub fn check(&self, weight: f64, since: Timestamp, now: Timestamp) -> Option<ShareFault> {
-        if weight <= 0.0 || self.windows.len() < 2 {
+    /// What is wrong at `now`, if this has been programmed since `since`. The newest windows that hold 50 requests of each arm are compared, at
+    /// least two of them; with fewer, the canary must have had one request in the newest two, as soon as seven are to be expected. Of a
+    /// match nothing is to be expected but that somebody fits it; beside a weight the canary may have more than that.
+    pub fn check(&self, programmed: Programmed, since: Timestamp, now: Timestamp) -> Option<ShareFault> {
+        let Programmed { part: weight, and_more } = programmed;
+        if self.windows.len() < 2 {
             return None;
         }
+        if weight <= 0.0 {
+            return self.cohort(since, now).filter(|_| and_more);
+        }
+        self.compared(weight, since, now).filter(|fault| !(and_more && matches!(fault, ShareFault::Above { .. })))
+    }
+
+    fn cohort(&self, since: Timestamp, now: Timestamp) -> Option<ShareFault> {
+        let (stable, canary) = self.windows.iter().fold((0, 0), |sum, window| (sum.0 + window.0, sum.1 + window.1));
+        let waited = now.duration_since(since);
+        let nobody = canary == 0 && stable >= ENOUGH && waited >= SignedDuration::from_secs(120);
+        nobody.then_some(ShareFault::NoCohort { seconds: waited.as_secs(), stable })
+    }
+
+    fn compared(&self, weight: f64, since: Timestamp, now: Timestamp) -> Option<ShareFault> {
         let (mut stable, mut canary) = (0_u64, 0_u64);
         for (index, window) in self.windows.iter().rev().enumerate() {
             stable += window.0;
@@ -125,10 +167,38 @@ mod tests {
     use super::*;
 
     fn check(windows: &[(u64, u64)], weight: f64, seconds: i64) -> Option<ShareFault> {
+        check_share(windows, Share::weight((100.0 * weight).round() as u8), seconds)
+    }
+
+    fn check_share(windows: &[(u64, u64)], share: Share, seconds: i64) -> Option<ShareFault> {
         let since: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut shares = Shares::default();
         windows.iter().for_each(|(stable, canary)| shares.add(*stable, *canary));
-        shares.check(weight, since, since + SignedDuration::from_secs(seconds))
+        shares.check(Programmed::of(share), since, since + SignedDuration::from_secs(seconds))
+    }
+
+    #[test]
+    fn copies_of_everything_are_half_of_what_is_counted() {
+        let mirror = |percent| Share { mirror: percent, ..Share::NONE };
+        assert_eq!(check_share(&[(1000, 1000), (1000, 990)], mirror(100), 60), None);
+        assert_eq!(check_share(&[(1000, 100), (1000, 100)], mirror(10), 60), None);
+        assert!(matches!(check_share(&[(1000, 100), (1000, 100)], mirror(100), 60), Some(ShareFault::Below { .. })));
+        assert!(matches!(check_share(&[(1000, 1000), (1000, 1000)], mirror(10), 60), Some(ShareFault::Above { .. })));
+        assert_eq!(check_share(&[(950, 150), (950, 150)], Share { weight: 5, mirror: 10, matched: false }, 60), None);
+    }
+
+    #[test]
+    fn of_a_match_nothing_is_expected_but_that_somebody_fits_it() {
+        let cohort = Share { matched: true, ..Share::NONE };
+        assert_eq!(check_share(&[(1000, 900), (1000, 900)], cohort, 600), None);
+        assert_eq!(check_share(&[(1000, 1), (1000, 0)], cohort, 600), None);
+        assert_eq!(check_share(&[(1000, 0), (1000, 0)], cohort, 119), None);
+        assert_eq!(check_share(&[(10, 0), (10, 0)], cohort, 600), None, "too little traffic to say so");
+        let nobody = check_share(&[(1000, 0), (1000, 0)], cohort, 120);
+        assert_eq!(nobody, Some(ShareFault::NoCohort { seconds: 120, stable: 2000 }), "C30: a match without effect is told");
+        let both = Share { weight: 5, matched: true, ..Share::NONE };
+        assert_eq!(check_share(&[(900, 500), (900, 500)], both, 60), None, "the weight's part and the cohort's");
+        assert!(matches!(check_share(&[(9900, 100), (9900, 100)], both, 60), Some(ShareFault::Below { .. })), "less than the weight alone");
     }
 
     #[test]

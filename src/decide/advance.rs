@@ -5,16 +5,16 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Act, BAKE_REQUESTS, HOLD_WINDOWS, Pass,
     down::actor,
+    look::{crossed, expiry, held, open_threshold, passed_words, passes, waiting_for},
+    room::unwritable,
     words::{seconds, version},
 };
 use crate::api::names::reason;
-use crate::api::{Actor, Capacity, EvidenceReason, MetricEvidence, OnInconclusive, Outcome, Phase, Verdict};
+use crate::api::{Actor, OnInconclusive, Outcome, Phase};
 use crate::observe::Look;
-use crate::plan::Step;
+use crate::plan::{Share, Step};
 use crate::state::{Intent, Pause, Run, Stance};
 
-/// An intent lives two windows after the end of its evidence, and at least this long, so that a mesh of two-second windows can act.
-const INTENT_SECONDS: f64 = 10.0;
 /// A hold past its deadline is told again after a day.
 const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(24);
 /// Metrics that are away for so long are told.
@@ -38,10 +38,11 @@ impl Pass<'_> {
                 let since = *run.metrics_lost.get_or_insert(now);
                 if now.duration_since(since).as_secs_f64() >= METRICS_AWAY && !run.metrics_told {
                     run.metrics_told = true;
-                    let (weight, exposed) = (run.weight, run.exposed.is_some());
+                    let (share, exposed) = (run.share.words(), run.exposed.is_some());
                     let (message, next) = if exposed {
                         let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
-                        (format!("{}; the weight stays at {} %, and nothing is decided without data", problem.message, weight), next)
+                        let stays = format!("the canary's share stays at {share}, and nothing is decided without data");
+                        (format!("{}; {stays}", problem.message), next)
                     } else {
                         let next = "it starts by itself once stable can be measured".to_owned();
                         (format!("{}; no user sees the canary before stable can be measured", problem.message), next)
@@ -66,14 +67,23 @@ impl Pass<'_> {
         if let Some(message) = self.no_room(&step) {
             return Some(self.held_for_room(message));
         }
-        let message = format!("{} goes to {} %", self.canary_words(), step.weight);
+        if let Some((why, message)) = self.in_the_way(&step) {
+            return Some(self.stalled(Phase::Holding, why, message));
+        }
+        let message = format!("{} goes to {}", self.canary_words(), step.split.words());
         self.wake_in(0.05);
         if !self.seen.finalizer {
             self.act = Act::AddFinalizer;
         } else {
-            self.act = Act::Raise(self.wanted(step.weight, intent.epoch, Some(step.name.clone()), None));
+            self.act = Act::Raise(self.wanted(step.share(), Some(&step), intent.epoch, None));
         }
         Some(self.stance(Phase::Progressing, reason::AS_PLANNED, message))
+    }
+
+    /// Why this step's traffic cannot be written on the route as it is now.
+    fn in_the_way(&self, step: &Step) -> Option<(&'static str, String)> {
+        let run = self.state.run.as_ref()?;
+        unwritable(self.seen.route.as_ref().ok()?, &run.canary.subset, [step])
     }
 
     /// On to the next weight, or why not yet.
@@ -86,7 +96,11 @@ impl Pass<'_> {
             let message = "spec.paused is true: nothing advances until an edit of the manifest sets it to false";
             return self.stance(Phase::Paused, reason::MANUAL_PAUSE, message);
         }
-        if let Some(pause) = &run.pause {
+        let asked = run.pause.as_ref().is_some_and(|pause| pause.reason == reason::APPROVAL_REQUIRED);
+        if asked && run.coming().is_none_or(|(_, step)| !step.approval) {
+            // An edit took the question away.
+            self.unpause();
+        } else if let Some(pause) = &run.pause {
             let known = [reason::APPROVAL_REQUIRED, reason::MANUAL_OVERRIDE, reason::CONTENDED, reason::GLOBAL_INCIDENT];
             let why = known.into_iter().find(|why| *why == pause.reason);
             let verb = if pause.reason == reason::APPROVAL_REQUIRED { "promote" } else { "resume" };
@@ -95,7 +109,7 @@ impl Pass<'_> {
         }
         match run.present().cloned() {
             None => self.first_step(&run),
-            Some(step) if run.weight < step.weight => self.restore(&run, &step),
+            Some(step) if !run.share.covers(step.share()) => self.restore(&run, &step),
             Some(step) => self.next_step(&run, &step),
         }
     }
@@ -103,13 +117,16 @@ impl Pass<'_> {
     fn first_step(&mut self, run: &Run) -> Stance {
         let Some(step) = run.plan.steps.first().cloned() else { return self.stance(Phase::Waiting, reason::INVALID, "no steps") };
         if let Ok(view) = &self.seen.route
-            && view.share(&run.stable.subset) != 100
+            && (view.share(&run.stable.subset) != 100 || !view.found(&run.canary.subset).is_none())
         {
             let message = format!("the route has {}, but stable must have 100 % before a rollout starts", view.words());
             return self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message);
         }
         if let Some(message) = self.no_room(&step) {
             return Stance { phase: Phase::Waiting, ..self.held_for_room(message) };
+        }
+        if let Some((why, message)) = self.in_the_way(&step) {
+            return self.stalled(Phase::Waiting, why, message);
         }
         if let Some(problem) = &self.seen.config_problem {
             return self.stalled(Phase::Waiting, problem.reason, problem.message.clone());
@@ -128,7 +145,10 @@ impl Pass<'_> {
             return self.ask(run, &step);
         }
         self.intend(0, None, false);
-        let mut message = format!("{} starts at {} %, compared with {}", version(&run.canary), step.weight, version(&run.stable));
+        let mut message = format!("{} starts at {}, compared with {}", version(&run.canary), step.split.words(), version(&run.stable));
+        if step.split.weight == 100 {
+            message.push_str(" as it was before: nothing is judged before the switch, and everybody meets it at once");
+        }
         if let Some(manager) = self.seen.route.as_ref().ok().and_then(|view| view.gitops()) {
             message.push_str(&format!("; {manager} applies spec.http as well: it must ignore the weights (docs/gitops.md)"));
         }
@@ -142,7 +162,10 @@ impl Pass<'_> {
             return self.held_for_room(message);
         }
         self.intend(run.step.unwrap_or(0), None, true);
-        let message = format!("{} goes back to {} %, the weight of its step", version(&run.canary), step.weight);
+        if let Some((why, message)) = self.in_the_way(step) {
+            return self.stalled(Phase::Holding, why, message);
+        }
+        let message = format!("{} goes back to {}, the traffic of its step", version(&run.canary), step.split.words());
         self.record(Outcome::Restored, reason::AS_PLANNED, message.clone(), "the step goes on".to_owned(), None);
         self.stance(Phase::Progressing, reason::AS_PLANNED, message)
     }
@@ -151,7 +174,9 @@ impl Pass<'_> {
         let held = run.held(self.now).as_secs_f64();
         let hold = step.hold.as_secs_f64();
         let judged = run.plan.analysis.metrics.iter().any(|metric| step.asks(metric));
-        let last = run.coming().is_none();
+        if let Some((why, message)) = self.in_the_way(step) {
+            return self.stalled(Phase::Holding, why, message);
+        }
         let look = self.look().cloned();
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
             return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, problem.0, problem.1));
@@ -163,10 +188,11 @@ impl Pass<'_> {
             } else if !judged {
                 self.wake_in(0.2);
             }
-            let message = format!("{} % for {} of {}, {windows} windows counted", step.weight, seconds(held), seconds(hold));
+            let words = step.share().words();
+            let message = format!("{words} for {} of {}, {windows} windows counted", seconds(held), seconds(hold));
             return self.hold_limit(run, look.as_ref()).unwrap_or_else(|| self.stance(Phase::Progressing, reason::HOLD_TIME, message));
         }
-        if last {
+        if step.split.weight == 100 {
             return self.baked(run, step, look.as_ref(), judged);
         }
         let expires = look.as_ref().and_then(|look| expiry(look, run));
@@ -182,7 +208,7 @@ impl Pass<'_> {
             return self.past_deadline(run, step).unwrap_or(stance);
         }
         self.past_deadline(run, step).unwrap_or_else(|| {
-            let message = format!("{} %: {}", step.weight, waiting_for(look.as_ref()));
+            let message = format!("{}: {}", step.share().words(), waiting_for(look.as_ref()));
             self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message)
         })
     }
@@ -190,19 +216,27 @@ impl Pass<'_> {
     /// Decides the next step, or asks for its approval.
     fn go_on(&mut self, run: &Run, expires: Option<Timestamp>, by: Option<Actor>) -> Stance {
         let Some((index, next)) = run.coming().map(|(index, step)| (index, step.clone())) else {
-            return self.promote_now(run, "by a person before the bake was over".to_owned(), by);
+            return match run.plan.promotes() {
+                true => self.promote_now(run, "by a person before the bake was over".to_owned(), by),
+                false => self.pass_now(by),
+            };
         };
         if next.approval && by.is_none() {
             return self.ask(run, &next);
         }
-        let from = run.present().map_or_else(|| "start".to_owned(), |step| format!("{} %", step.weight));
+        if let Some((why, message)) = self.in_the_way(&next) {
+            return self.stalled(Phase::Holding, why, message);
+        }
+        let from = run.present().map_or_else(|| "start".to_owned(), |step| step.share().words());
+        let approved = run.pause.as_ref().is_some_and(|pause| pause.reason == reason::APPROVAL_REQUIRED);
         let why = match &by {
+            Some(by) if approved => format!("step {} approved by {}", next.name, by.name),
             Some(by) => format!("by {}", by.name),
-            None => self.look().map_or_else(|| "the hold is over".to_owned(), passed_words),
+            None => format!("{}{}", self.look().map_or_else(|| "the hold is over".to_owned(), passed_words), self.kind_words()),
         };
         let outcome = if run.step.is_none() { Outcome::Started } else { Outcome::Advanced };
         self.intend(index, expires, false);
-        let message = format!("{} goes from {from} to {} %: {why}", version(&run.canary), next.weight);
+        let message = format!("{} goes from {from} to {}: {why}", version(&run.canary), next.split.words());
         self.record(outcome, reason::AS_PLANNED, message.clone(), self.what_comes(run, index), by);
         self.stance(Phase::Progressing, reason::AS_PLANNED, message)
     }
@@ -228,11 +262,39 @@ impl Pass<'_> {
 
     fn promote_now(&mut self, run: &Run, why: String, by: Option<Actor>) -> Stance {
         let message = format!("{} is stable now: {why}", version(&run.canary));
-        let next = format!("{} is needed no longer", version(&run.stable));
+        let next = match until(self.now, run.plan.rollback_window) {
+            Some(until) => format!(
+                "{} must keep its pods until {until}: so long `{}` goes back to it at once; then it is needed no longer",
+                version(&run.stable),
+                self.command_line("rollback --reason TEXT")
+            ),
+            None => format!("{} is needed no longer", version(&run.stable)),
+        };
         self.state.epoch += 1;
         self.record(Outcome::Promoted, reason::AS_PLANNED, message.clone(), next, by);
         self.end(Outcome::Promoted, reason::AS_PLANNED, message.clone());
         self.stance(Phase::Promoted, reason::AS_PLANNED, message)
+    }
+
+    /// The last step has passed, and the canary is not to become stable: all of its traffic is taken away. The reason rides on that write.
+    fn pass_now(&mut self, by: Option<Actor>) -> Stance {
+        let message = self.passed_message(by.as_ref());
+        let epoch = self.state.epoch + 1;
+        let mut wanted = self.wanted(Share::NONE, None, epoch, None);
+        wanted.claim.lowered = Some(reason::PASSED.to_owned());
+        self.act = Act::Lower(wanted);
+        self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
+        self.stance(Phase::Progressing, reason::PASSED, message)
+    }
+
+    /// How a rollout ended well that was not to become stable.
+    pub(super) fn passed_message(&self, by: Option<&Actor>) -> String {
+        let why = match (by, self.look()) {
+            (Some(by), _) => format!("by {}", by.name),
+            (None, Some(look)) => passed_words(look),
+            (None, None) => "each step passed".to_owned(),
+        };
+        format!("{} has passed{}: {why}", self.canary_words(), self.kind_words())
     }
 
     fn promoted_by(&mut self, run: &Run, command: &crate::command::Command) -> Stance {
@@ -249,13 +311,14 @@ impl Pass<'_> {
     }
 
     fn ask(&mut self, run: &Run, next: &Step) -> Stance {
-        let message =
-            format!("step {} ({} %) asks for a person: {}", next.name, next.weight, self.look().map_or_else(String::new, passed_words));
+        let said = self.look().map_or_else(String::new, passed_words);
+        let message = format!("step {} ({}) asks for a person: {said}{}", next.name, next.split.words(), self.kind_words());
+        let approve = self.command_line(&format!("promote --step {}", next.name));
         let now = self.now;
         if let Some(run) = &mut self.state.run {
             run.pause = Some(Pause { reason: reason::APPROVAL_REQUIRED.to_owned(), message: message.clone(), since: now, by: None });
         }
-        let next = format!("`{}` or `{}`", self.command_line("promote"), self.command_line("abort --reason TEXT"));
+        let next = format!("`{approve}` or `{}`", self.command_line("abort --reason TEXT"));
         self.record(Outcome::Paused, reason::APPROVAL_REQUIRED, message.clone(), next, None);
         let stance = self.stance(Phase::Paused, reason::APPROVAL_REQUIRED, message);
         debug_assert!(run.pause.is_none());
@@ -280,7 +343,7 @@ impl Pass<'_> {
         }
         let look = self.look().cloned();
         let because = waiting_for(look.as_ref());
-        let over = format!("{} % for {}, past its deadline of {}", step.weight, seconds(spent), seconds(deadline));
+        let over = format!("{} for {}, past its deadline of {}", step.share().words(), seconds(spent), seconds(deadline));
         match step.on_inconclusive {
             OnInconclusive::Rollback => {
                 let message = format!("{over}, and onInconclusive is Rollback: {because}");
@@ -349,104 +412,24 @@ impl Pass<'_> {
         None
     }
 
-    /// The canary has too few pods for the step: told once.
-    fn held_for_room(&mut self, message: String) -> Stance {
-        if let Some(run) = self.state.run.as_mut().filter(|run| !run.room_told) {
-            run.room_told = true;
-            let next = "it goes on by itself once they are ready".to_owned();
-            self.record(Outcome::Held, reason::CANARY_CAPACITY, message.clone(), next, None);
-        }
-        self.stance(Phase::Holding, reason::CANARY_CAPACITY, message)
-    }
-
-    /// Why the canary has too few pods for the step, with the line that mends it.
-    fn no_room(&self, step: &Step) -> Option<String> {
-        let run = self.state.run.as_ref()?;
-        let ready = self.ready(&run.canary.subset);
-        let need = match run.plan.capacity {
-            Capacity::Any => 1,
-            Capacity::Proportional => (u32::from(step.weight) * run.stable_pods).div_ceil(200).max(1),
-        };
-        if ready >= need {
-            return None;
-        }
-        let workload = self.seen.subsets.get(&run.canary.subset).map(|subset| subset.arm.workload.clone()).filter(|name| !name.is_empty());
-        let workload = workload.unwrap_or_else(|| run.canary.subset.clone());
-        Some(format!(
-            "{} % needs {need} ready pods of {}, {ready} are: kubectl -n {} scale deployment {workload} --replicas={need}",
-            step.weight, run.canary.subset, self.seen.namespace
-        ))
-    }
-
     fn what_comes(&self, run: &Run, index: usize) -> String {
         let Some(step) = run.plan.steps.get(index) else { return String::new() };
-        let what = if index + 1 == run.plan.steps.len() {
-            "stable needs to stay at full size until it is promoted"
-        } else {
-            "then the next step if it passes"
+        let what = match (index + 1 == run.plan.steps.len(), run.plan.promotes()) {
+            (true, true) => "stable needs to stay at full size until it is promoted",
+            (true, false) => "then everybody is at stable as before, and it has passed or failed",
+            (false, _) => "then the next step if it passes",
         };
         format!(
-            "{} % for at least {}; {what}; {} must keep all of its pods",
-            step.weight,
+            "{} for at least {}; {what}; {} must keep all of its pods",
+            step.share().words(),
             seconds(step.hold.as_secs_f64()),
             run.stable.subset
         )
     }
 }
 
-/// Whether a look lets the next step begin.
-fn passes(look: &Look, run: &Run) -> bool {
-    if !look.judgement.hold_limit {
-        return look.judgement.verdict == Verdict::Pass;
-    }
-    let fine = |metric: &MetricEvidence| {
-        metric.advisory
-            || metric.verdict == Verdict::Pass
-            || matches!(metric.reason, Some(EvidenceReason::NotGating | EvidenceReason::HoldLimit))
-    };
-    held(look, run).next().is_none() && look.judgement.metrics.iter().all(fine)
-}
-
-/// Metrics whose limit that holds was crossed.
-fn crossed(look: &Look) -> impl Iterator<Item = &MetricEvidence> {
-    let metrics = look.judgement.metrics.iter().filter(|_| look.judgement.hold_limit);
-    metrics.filter(|metric| metric.reason == Some(EvidenceReason::HoldLimit) && !metric.advisory)
-}
-
-/// Those of them that no person has accepted.
-fn held<'a>(look: &'a Look, run: &Run) -> impl Iterator<Item = &'a MetricEvidence> {
-    crossed(look).filter(|metric| !run.accepted_limits.contains(&metric.metric))
-}
-
-/// A threshold that is not within its limits, or of which that is not known.
-fn open_threshold(look: &Look) -> Option<&MetricEvidence> {
-    let open = |metric: &&MetricEvidence| matches!(metric.reason, Some(EvidenceReason::Beyond | EvidenceReason::NoValue));
-    look.judgement.metrics.iter().filter(|metric| !metric.advisory).find(open)
-}
-
-/// Until when a look may be acted on.
-fn expiry(look: &Look, run: &Run) -> Option<Timestamp> {
-    let interval = run.plan.analysis.interval.as_secs_f64().max(look.evidence.interval_seconds);
-    let life = SignedDuration::try_from_secs_f64((2.0 * interval).max(INTENT_SECONDS)).ok()?;
-    look.window_end?.checked_add(life).ok()
-}
-
-fn waiting_for(look: Option<&Look>) -> String {
-    let Some(look) = look else { return "no window was counted yet".to_owned() };
-    let metrics = look.judgement.metrics.iter().filter(|metric| !metric.advisory);
-    let open = metrics.filter(|metric| metric.verdict != Verdict::Pass && metric.reason != Some(EvidenceReason::NotGating));
-    let open: Vec<String> = open
-        .into_iter()
-        .map(|metric| {
-            let left = metric.forecast.as_ref().and_then(|forecast| forecast.minutes_to_pass);
-            let left = left.map_or_else(String::new, |minutes| format!(" (about {} more)", seconds(minutes * 60.0)));
-            format!("{}{left}", metric.message)
-        })
-        .collect();
-    if open.is_empty() { "the newest look is too old".to_owned() } else { format!("not enough evidence yet: {}", open.join("; ")) }
-}
-
-fn passed_words(look: &Look) -> String {
-    let said: Vec<_> = look.judgement.metrics.iter().filter(|metric| !metric.advisory).map(|metric| metric.message.clone()).collect();
-    if said.is_empty() { "the hold is over".to_owned() } else { said.join("; ") }
+/// So long after a time, in whole seconds; nothing if it is no time at all.
+fn until(now: Timestamp, window: std::time::Duration) -> Option<Timestamp> {
+    let window = SignedDuration::try_from(window).ok().filter(|window| window.is_positive())?;
+    Timestamp::from_second(now.checked_add(window).ok()?.as_second()).ok()
 }

@@ -34,6 +34,7 @@ impl Pass<'_> {
         let Some(run) = &self.state.run else {
             return match command.verb {
                 Verb::Retry => self.retry(command, by),
+                Verb::Rollback => self.rollback = Some(command.clone()),
                 _ => self.answer(command.verb, &command.id, "nothing is being rolled out".to_owned(), by),
             };
         };
@@ -42,6 +43,10 @@ impl Pass<'_> {
         }
         match command.verb {
             Verb::Abort => self.abort = Some(command.clone()),
+            Verb::Rollback => {
+                let why = format!("a rollout is under way: `{}` takes it back", self.command_line("abort --reason TEXT"));
+                self.answer(command.verb, &command.id, why, by);
+            }
             Verb::Retry => self.answer(command.verb, &command.id, "the rollout is under way: there is nothing to retry".to_owned(), by),
             Verb::Pause => self.pause(command, by),
             Verb::Resume => self.resume(command, by),
@@ -68,10 +73,14 @@ impl Pass<'_> {
         let wanted = self.seen.plan.as_ref().map(|plan| plan.subset.clone()).unwrap_or_default();
         let hashes = self.seen.subsets.get(&wanted).map(|subset| subset.revisions.clone()).unwrap_or_default();
         let refused: Vec<_> = self.state.refused.iter().filter(|refused| hashes.contains(&refused.revision)).cloned().collect();
-        if refused.is_empty() {
+        let passed = self.state.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Passed && ended.canary.subset == wanted);
+        if refused.is_empty() && !passed {
             return self.answer(Verb::Retry, &command.id, format!("no revision behind {wanted} is refused"), by);
         }
         self.state.epoch += 1;
+        if passed {
+            self.state.ended = None;
+        }
         for refused in refused {
             self.state.retried.insert(refused.revision.clone(), self.state.epoch.max(refused.epoch + 1));
             self.state.refused.retain(|kept| kept.revision != refused.revision);
@@ -110,7 +119,8 @@ impl Pass<'_> {
             return self.answer(Verb::Resume, &command.id, why.to_owned(), by);
         };
         if pause.reason == reason::APPROVAL_REQUIRED {
-            let why = format!("the step waits for an approval: `{}` gives it", self.command_line("promote"));
+            let step = self.state.run.as_ref().and_then(|run| run.coming()).map(|(_, step)| step.name.clone()).unwrap_or_default();
+            let why = format!("the step waits for an approval: `{}` gives it", self.command_line(&format!("promote --step {step}")));
             return self.answer(Verb::Resume, &command.id, why, by);
         }
         self.state.handled.insert("resume".to_owned(), command.id.clone());
@@ -151,7 +161,9 @@ impl Pass<'_> {
             && !names.iter().flatten().any(|name| name == named)
         {
             let present = run.present().map_or_else(|| "none yet".to_owned(), |step| step.name.clone());
-            return self.answer(Verb::Promote, &command.id, format!("it names step {named}, but the present step is {present}"), by);
+            let coming = run.coming().map_or_else(String::new, |(_, step)| format!(" and the next one {}", step.name));
+            let why = format!("it names step {named}, but the present step is {present}{coming}");
+            return self.answer(Verb::Promote, &command.id, why, by);
         }
         if let Some(pause) = &run.pause
             && pause.reason != reason::APPROVAL_REQUIRED

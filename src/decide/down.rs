@@ -6,8 +6,9 @@ use super::{
 };
 use crate::api::names::reason;
 use crate::api::{Actor, Outcome, Phase, Verdict, Version};
-use crate::command::Command;
+use crate::command::{Command, Verb};
 use crate::observe::{Holder, Look};
+use crate::plan::{Share, Step};
 use crate::route::{Claim, Latch, RouteFault, Wanted};
 use crate::state::{Down, Stance};
 
@@ -54,14 +55,15 @@ impl Pass<'_> {
                 false => format!("{}: {}", metric.metric, metric.message),
             },
         );
-        let message = format!("{} is worse than {}: {what}", self.canary_words(), self.stable_words());
+        let message = format!("{} is worse than {}{}: {what}", self.canary_words(), self.stable_words(), self.kind_words());
         Some(self.roll_back(reason::ANALYSIS_FAILED, message))
     }
 
     /// Takes the traffic back without a person.
     pub(super) fn roll_back(&mut self, reason: &str, message: String) -> Stance {
+        let promotes = self.state.run.as_ref().is_none_or(|run| run.plan.promotes());
         self.down(Down {
-            outcome: Outcome::RolledBack,
+            outcome: if promotes { Outcome::RolledBack } else { Outcome::Failed },
             reason: reason.to_owned(),
             message,
             by: None,
@@ -91,8 +93,8 @@ impl Pass<'_> {
                 return self.blocked(down, reason::ROUTE_REFUSED, message);
             }
         };
-        let share = view.share(&canary.subset);
-        if share > 0 && self.ready(&stable) == 0 && self.ready(&canary.subset) > 0 && !down.force {
+        let found = view.found(&canary.subset);
+        if found.reaches_users() && self.ready(&stable) == 0 && self.ready(&canary.subset) > 0 && !down.force {
             let message = format!(
                 "{}; but {stable} has no ready endpoint and {} has, so traffic is not moved yet: it moves in the moment a pod of {stable} is ready ({} moves it now)",
                 down.message,
@@ -108,7 +110,7 @@ impl Pass<'_> {
             return self.blocked(down, reason::ROUTE_REFUSED, message);
         }
         let epoch = self.state.epoch + 1;
-        self.act = Act::Lower(self.wanted(0, epoch, None, Some(latch(&canary, &down, epoch))));
+        self.act = Act::Lower(self.wanted(Share::NONE, None, epoch, Some(latch(&canary, &down, epoch))));
         self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
         self.stance(Phase::RollingBack, reason::AS_PLANNED, down.message)
     }
@@ -117,9 +119,7 @@ impl Pass<'_> {
     fn unwritten(&mut self, down: Down, why: &'static str, what: &str, mend: &str) -> Stance {
         let message = format!("{}; {what}", down.message);
         let Some(canary) = self.state.run.as_ref().map(|run| run.canary.clone()) else { return self.stalled(Phase::Idle, why, message) };
-        if let Some(id) = &down.command {
-            self.state.handled.insert("abort".to_owned(), id.clone());
-        }
+        self.handle(&down);
         self.state.epoch += 1;
         self.refuse(&latch(&canary, &down, self.state.epoch));
         let next = format!("{mend}; {} is refused until its pods change or `{}`", version(&canary), self.command_line("retry"));
@@ -128,13 +128,18 @@ impl Pass<'_> {
         self.stalled(phase_of(down.outcome), why, message)
     }
 
+    /// The command that asked for it is answered.
+    fn handle(&mut self, down: &Down) {
+        if let Some(id) = &down.command {
+            self.state.handled.insert(verb_of(&down.reason).name().to_owned(), id.clone());
+        }
+    }
+
     fn blocked(&mut self, down: Down, why: &'static str, message: String) -> Stance {
         self.wake_in(1.0);
         let stored = self.state.run.as_ref().and_then(|run| run.down.as_ref()).map(|down| down.blocked.clone());
         if stored.as_deref() != Some(why) {
-            if let Some(id) = &down.command {
-                self.state.handled.insert("abort".to_owned(), id.clone());
-            }
+            self.handle(&down);
             let next = match why {
                 reason::STABLE_UNAVAILABLE => {
                     format!("bring stable's pods back, or `{}`", self.command_line("abort --reason TEXT --force"))
@@ -160,9 +165,10 @@ impl Pass<'_> {
         let run = self.state.run.as_ref()?;
         let subset = run.canary.subset.clone();
         let ready = self.ready(&subset);
-        let share = self.seen.route.as_ref().ok()?.share(&subset);
-        if ready == 0 && share > 0 {
-            let message = format!("{} has no ready endpoint: its {share} % go to stable at once", self.canary_words());
+        let found = self.seen.route.as_ref().ok()?.found(&subset);
+        if ready == 0 && !found.is_none() {
+            let what = if found.reaches_users() { "go to stable" } else { "end" };
+            let message = format!("{} has no ready endpoint: its {} {what} at once", self.canary_words(), found.words());
             return Some(self.lower(reason::CANARY_UNAVAILABLE, message));
         }
         let lost = run.unavailable.clone()?;
@@ -199,37 +205,40 @@ impl Pass<'_> {
     pub(super) fn lower(&mut self, reason: &'static str, message: String) -> Stance {
         let stable = self.state.run.as_ref().map(|run| run.stable.subset.clone()).unwrap_or_default();
         let canary = self.state.run.as_ref().map(|run| run.canary.subset.clone()).unwrap_or_default();
-        if self.ready(&stable) == 0 && self.ready(&canary) > 0 {
+        let reaches = self.seen.route.as_ref().is_ok_and(|view| view.found(&canary).reaches_users());
+        if reaches && self.ready(&stable) == 0 && self.ready(&canary) > 0 {
             self.wake_in(1.0);
             let message = format!("{message}; but {stable} has no ready endpoint, so nothing is moved yet");
             return self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message);
         }
         let epoch = self.state.epoch + 1;
-        let mut wanted = self.wanted(0, epoch, None, None);
+        let mut wanted = self.wanted(Share::NONE, None, epoch, None);
         wanted.claim.lowered = Some(reason.to_owned());
         self.act = Act::Lower(wanted);
         self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
         self.stance(Phase::Holding, reason, message)
     }
 
-    /// The split wanted, and the claim that rides on it. A latch of another revision is kept on the way down.
-    pub(super) fn wanted(&self, weight: u8, epoch: i64, step: Option<String>, latch: Option<Latch>) -> Wanted {
+    /// The share wanted, with the matches of a step, and the claim that rides on it. A latch of another revision is kept on the way down.
+    pub(super) fn wanted(&self, share: Share, step: Option<&Step>, epoch: i64, latch: Option<Latch>) -> Wanted {
         let found = self.seen.route.as_ref().ok().and_then(|view| view.claim.clone());
         let run = self.state.run.as_ref();
         let canary = run.map(|run| run.canary.clone());
         let (subset, revision) = canary.map(|canary| (canary.subset, canary.revision)).unwrap_or_default();
-        let kept = found.as_ref().and_then(|claim| claim.latch.clone()).filter(|_| weight == 0);
+        let kept = found.as_ref().and_then(|claim| claim.latch.clone()).filter(|_| share.is_none());
         Wanted {
             stable: run.map(|run| run.stable.subset.clone()).unwrap_or_default(),
             canary: subset.clone(),
+            matches: step.map(|step| step.split.matches.clone()).unwrap_or_default(),
             claim: Claim {
                 rollout: self.seen.name.clone(),
                 uid: self.seen.uid.clone(),
                 epoch,
                 subset,
                 revision,
-                step,
-                weight,
+                step: step.map(|step| step.name.clone()),
+                share,
+                own: None,
                 lowered: None,
                 latch: latch.or(kept),
                 original: found.map(|claim| claim.original).unwrap_or_default(),
@@ -271,10 +280,17 @@ pub(super) fn actor(command: &Command) -> Actor {
     }
 }
 
+/// The command behind a way down.
+pub(super) fn verb_of(reason: &str) -> Verb {
+    if reason == reason::AFTER_PROMOTION { Verb::Rollback } else { Verb::Abort }
+}
+
 /// The phase after an outcome.
 pub(super) fn phase_of(outcome: Outcome) -> Phase {
     match outcome {
         Outcome::Promoted => Phase::Promoted,
+        Outcome::Passed => Phase::Passed,
+        Outcome::Failed => Phase::Failed,
         Outcome::RolledBack => Phase::RolledBack,
         Outcome::Aborted => Phase::Aborted,
         _ => Phase::Idle,

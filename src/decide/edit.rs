@@ -149,7 +149,7 @@ impl Pass<'_> {
     /// Traffic to stable without a verdict; then the rollout begins anew by itself.
     fn start_again(&mut self, why: &'static str, message: String) -> Stance {
         let subset = self.state.run.as_ref().map(|run| run.canary.subset.clone()).unwrap_or_default();
-        if self.seen.route.as_ref().is_ok_and(|view| view.share(&subset) > 0) {
+        if self.seen.route.as_ref().is_ok_and(|view| !view.found(&subset).is_none()) {
             return self.lower(why, format!("{message}: traffic goes to stable, then the rollout starts again"));
         }
         self.state.epoch += 1;

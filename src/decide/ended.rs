@@ -30,16 +30,22 @@ impl Pass<'_> {
             },
         );
         self.state.history.truncate(10);
-        self.state.ended = Some(Ended {
+        let ended = Ended {
             outcome,
             reason: reason.to_owned(),
             message,
             at: self.now,
             stable: run.stable,
             canary: run.canary,
-            analysis: run.plan.analysis,
+            plan: Some(run.plan),
             drained: false,
-        });
+        };
+        if outcome == Outcome::Promoted {
+            self.state.promoted = Some(ended.clone());
+        } else if reason == reason::AFTER_PROMOTION {
+            self.state.promoted = None;
+        }
+        self.state.ended = Some(ended);
         self.wake_in(1.0);
     }
 
@@ -50,6 +56,8 @@ impl Pass<'_> {
         }
         let view = match (&self.seen.route, &self.seen.holder) {
             (Ok(view), Holder::Us) => view,
+            // Somebody took our annotation away, but the rest of ours may still be there.
+            (Ok(view), Holder::Nobody) if self.state.run.is_some() => view,
             _ => {
                 self.act = Act::DropFinalizer;
                 return self.stance(Phase::Idle, reason::AS_PLANNED, "being deleted: nothing of ours is in the route");
@@ -64,19 +72,19 @@ impl Pass<'_> {
             }
         };
         let canary = self.state.run.as_ref().map(|run| run.canary.subset.clone());
-        if let Some(canary) = canary.filter(|canary| view.share(canary) > 0)
+        if let Some(canary) = canary.as_ref().filter(|canary| view.found(canary).reaches_users())
             && self.ready(&stable) == 0
-            && self.ready(&canary) > 0
+            && self.ready(canary) > 0
         {
             self.wake_in(2.0);
             let message = format!(
-                "deletion waits: {stable} has no ready endpoint and {canary} serves {} % of the traffic; it goes back as soon as a pod of {stable} is ready",
-                view.share(&canary)
+                "deletion waits: {stable} has no ready endpoint and {canary} has {} of the traffic; it goes back as soon as a pod of {stable} is ready",
+                view.found(canary).words()
             );
             return self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message);
         }
-        let nothing_left = release(view, &stable).0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_)));
-        self.act = if nothing_left { Act::DropFinalizer } else { Act::Release { stable } };
+        let nothing_left = release(view, &stable, canary.as_deref()).0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_)));
+        self.act = if nothing_left { Act::DropFinalizer } else { Act::Release { stable, canary } };
         self.stance(Phase::RollingBack, reason::AS_PLANNED, "being deleted: the route goes back to its original shape")
     }
 

@@ -1,6 +1,6 @@
 //! What is found in the mesh object decides first: a write of ours whose answer was lost, a latch, a raise that arrived.
 
-use super::{Pass, words::version};
+use super::{Pass, down::verb_of, words::version};
 use crate::api::names::reason;
 use crate::api::{Outcome, RefusedRevision};
 use crate::observe::Holder;
@@ -27,6 +27,9 @@ impl Pass<'_> {
             return;
         }
         let latched = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch));
+        if latched.is_some_and(|latch| self.undone_by(latch)) {
+            self.reopen();
+        }
         let binds = latched.filter(|latch| self.state.run.as_ref().is_some_and(|run| run.canary.revision == latch.revision));
         if let Some(latch) = binds {
             self.state.epoch = self.state.epoch.max(claim.epoch);
@@ -38,9 +41,9 @@ impl Pass<'_> {
                 self.lowered(reason, &claim);
             }
         }
-        let share = view.share(&claim.subset);
+        let found = view.found(&claim.subset);
         let arrived = self.state.run.as_ref().and_then(|run| run.intent.as_ref()).is_some_and(|intent| intent.epoch == claim.epoch);
-        if arrived && share == claim.weight {
+        if arrived && found == claim.share {
             self.raised(&claim);
         }
     }
@@ -60,7 +63,7 @@ impl Pass<'_> {
         let recovered = self.state.run.as_ref().and_then(|run| run.down.clone()).map(|down| down.message);
         let message = recovered.unwrap_or_else(|| latch.message.clone());
         if let Some(id) = &latch.command {
-            self.state.handled.insert("abort".to_owned(), id.clone());
+            self.state.handled.insert(verb_of(&latch.reason).name().to_owned(), id.clone());
         }
         self.refuse(latch);
         let next = format!(
@@ -96,6 +99,10 @@ impl Pass<'_> {
         let unavailable = reason == reason::CANARY_UNAVAILABLE;
         let back = reason == reason::GLOBAL_INCIDENT;
         let again = matches!(reason, reason::CANARY_CHANGED | reason::PLAN_CHANGED | reason::SETTLING);
+        if reason == reason::PASSED {
+            return self.has_passed(claim);
+        }
+        let before = self.state.run.as_ref().map(|run| run.share).unwrap_or_default();
         if let Some(run) = &mut self.state.run {
             reopen(run, claim, self.now);
             run.intent = None;
@@ -118,11 +125,28 @@ impl Pass<'_> {
         };
         self.record(Outcome::Lowered, reason, message.clone(), format!("{name} says what it waits for"), None);
         if reason == reason::GLOBAL_INCIDENT {
-            self.stepped_back(claim.weight);
+            self.stepped_back(claim.share);
         }
         if again {
             self.end(Outcome::Lowered, reason, message);
+        } else if reason == reason::SHARE_RAISED && !claim.share.covers(before) {
+            // Raised in one part and lowered in another: what was lowered stays so.
+            let message =
+                "somebody raised one part of the canary's traffic and lowered another: the second is never raised again without `resume`";
+            self.lowered_by_others(reason::MANUAL_OVERRIDE, message.to_owned());
         }
+    }
+
+    /// The write that ends a rollout whose canary was not to become stable is there.
+    fn has_passed(&mut self, claim: &Claim) {
+        let message = self.passed_message(None);
+        let stable = self.stable_words();
+        let next = format!("{stable} serves everybody, as before; give the strategy weights to roll it out to users");
+        self.record(Outcome::Passed, reason::PASSED, message.clone(), next, None);
+        if let Some(run) = &mut self.state.run {
+            reopen(run, claim, self.now);
+        }
+        self.end(Outcome::Passed, reason::PASSED, message);
     }
 
     /// The raise that was decided is read back: counts start here.
@@ -154,7 +178,7 @@ impl Pass<'_> {
 
 /// The weight of a claim is what is programmed now; counts of another weight end here.
 fn reopen(run: &mut Run, claim: &Claim, now: jiff::Timestamp) {
-    run.weight = claim.weight;
+    run.share = claim.share;
     run.read_back = claim.epoch;
     run.key_epoch = claim.epoch;
     run.since = Some(now);

@@ -1,13 +1,15 @@
 //! Nothing is rolled out: what is stable, whether something new is wanted, whether it may start.
 
-use super::{Act, Pass, down::phase_of, words::version};
+use super::{Act, Pass, down::phase_of, room::unwritable, words::version};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Version};
-use crate::judge::Evidence;
-use crate::observe::{Holder, Subset};
-use crate::plan::Plan;
+use crate::observe::{Holder, Subset, mesh::service_of};
+use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
 use crate::state::{Run, Stance};
+
+/// So often it is looked again whether another VirtualService is gone, in seconds.
+const RIVALS: f64 = 30.0;
 
 impl Pass<'_> {
     pub(super) fn idle(&mut self) -> Stance {
@@ -35,11 +37,19 @@ impl Pass<'_> {
             let message = self.conflict(other);
             return self.stalled(Phase::Waiting, reason::CONFLICT, message);
         }
+        if service_of(&view.host, &self.seen.namespace).is_none() {
+            let message = format!(
+                "route {} of {} leads to {}, which is no Service of namespace {}: pods, endpoints and DestinationRules are read there alone; \
+                 have the VirtualService, the Rollout and the model in one namespace",
+                view.key, view.virtual_service, view.host, self.seen.namespace
+            );
+            return self.stalled(Phase::Waiting, reason::HOST_ELSEWHERE, message);
+        }
         let stable = match self.settle_stable(view) {
             Ok(stable) => stable,
             Err(stance) => return *stance,
         };
-        if view.share(&stable.subset) != 100 || view.sum() != 100 {
+        if view.share(&stable.subset) != 100 || view.sum() != 100 || !view.own.is_empty() {
             return self.drifted(view, &stable);
         }
         self.state.drift_told = None;
@@ -50,9 +60,16 @@ impl Pass<'_> {
                 .as_ref()
                 .filter(|ended| ended.outcome == Outcome::Promoted && ended.canary.subset == stable.subset)
             {
-                Some(ended) => self.stance(Phase::Promoted, reason::AS_PLANNED, ended.message.clone()),
+                Some(ended) => {
+                    let message = ended.message.clone();
+                    let message = self.needed_until().map_or(message.clone(), |until| format!("{message}; {until}"));
+                    self.stance(Phase::Promoted, reason::AS_PLANNED, message)
+                }
                 None => self.stance(Phase::Idle, reason::AS_PLANNED, format!("{} serves everybody", version(&stable))),
             };
+        }
+        if let Some(message) = self.passed_before(plan) {
+            return self.stance(Phase::Passed, reason::PASSED, message);
         }
         let canary = match self.startable(plan, view, &stable) {
             Ok(canary) => canary,
@@ -107,6 +124,15 @@ impl Pass<'_> {
         }
     }
 
+    /// What is wanted has passed already, and nothing of it is new: neither the pods, nor the plan.
+    fn passed_before(&self, plan: &Plan) -> Option<String> {
+        let ended = self.state.ended.as_ref().filter(|ended| ended.outcome == Outcome::Passed && ended.canary.subset == plan.subset)?;
+        let same_plan = ended.plan.as_ref().is_some_and(|old| old.edit(plan, 0).restart.is_empty());
+        let seen = self.seen.subsets.get(&plan.subset);
+        let same_pods = seen.is_none_or(|seen| seen.revisions.is_empty() || seen.revision() == Some(ended.canary.revision.as_str()));
+        (same_plan && same_pods).then(|| ended.message.clone())
+    }
+
     /// The canary's version, if nothing stands in the way of a start.
     fn startable(&mut self, plan: &Plan, view: &View, stable: &Version) -> Result<Version, Box<Stance>> {
         let subset = &plan.subset;
@@ -147,6 +173,32 @@ impl Pass<'_> {
             );
             return no(self.stalled(Phase::Waiting, reason::ROUTE_AMBIGUOUS, message));
         }
+        if let Some(rival) = self.seen.rivals.first() {
+            let message =
+                format!("{rival}, so that weights of {} may have no effect: put the routes of both into one of them", view.virtual_service);
+            self.wake_in(RIVALS);
+            return no(self.stalled(Phase::Waiting, reason::HOST_SHARED, message));
+        }
+        if let Some(above) = &view.above {
+            let message = format!(
+                "http route {above} of {} stands above route {} and takes every request, so that no weight has an effect: give it a match, or \
+                 put it below",
+                view.virtual_service, view.key
+            );
+            return no(self.stalled(Phase::Waiting, reason::ROUTE_UNREACHABLE, message));
+        }
+        if !view.found(subset).is_none() {
+            let message = format!(
+                "route {} of {} gives {subset} something already ({}): take it away, haldane mirrors by itself where a step asks for it",
+                view.key,
+                view.virtual_service,
+                view.words()
+            );
+            return no(self.stalled(Phase::Waiting, reason::MIRROR_CONFLICT, message));
+        }
+        if let Some((why, message)) = unwritable(view, subset, &plan.steps) {
+            return no(self.stalled(Phase::Waiting, why, message));
+        }
         match seen.revision() {
             Some(_) if seen.ready() == 0 => {
                 let message = format!("{subset} has {} pods, none is ready", seen.arm.pods.len());
@@ -169,40 +221,8 @@ impl Pass<'_> {
             return self.stance(Phase::Waiting, reason::AS_PLANNED, format!("{} is next", version(&canary)));
         }
         self.state.epoch += 1;
-        let evidence = Evidence::new(&plan.analysis.metrics, plan.analysis.interval.as_secs_f64());
-        self.state.run = Some(Run {
-            stable_pods: self.ready(&stable.subset),
-            plan,
-            stable,
-            canary,
-            started: self.now,
-            exposed: None,
-            step: None,
-            weight: 0,
-            read_back: 0,
-            key_epoch: self.state.epoch,
-            since: None,
-            stopped: 0.0,
-            standing: None,
-            incident: None,
-            frozen: 0.0,
-            stepped_back: 0,
-            intent: None,
-            down: None,
-            pause: None,
-            unavailable: None,
-            losses: 0,
-            lowered: Vec::new(),
-            accepted_limits: Vec::new(),
-            deadline_told: None,
-            hold_told: false,
-            room_told: false,
-            edit_told: 0,
-            metrics_lost: None,
-            metrics_told: false,
-            evidence: Some(evidence),
-            evidence_until: None,
-        });
+        let stable_pods = self.ready(&stable.subset);
+        self.state.run = Some(Run { stable_pods, ..Run::new(plan, stable, canary, self.now, self.state.epoch) });
         self.wake_in(0.05);
         // What it waits for, or its first step, is in the same write of status.
         self.advance()
@@ -218,28 +238,31 @@ impl Pass<'_> {
         let latch = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch))?;
         let stable = self.state.stable.as_ref()?;
         let behind = self.seen.subsets.get(&latch.subset).map(|subset| &subset.revisions)?;
-        let share = view.share(&latch.subset);
-        if share == 0 || stable.subset == latch.subset || !(behind.is_empty() || behind.contains(&latch.revision)) {
+        let found = view.found(&latch.subset);
+        if found.is_none() || stable.subset == latch.subset || !(behind.is_empty() || behind.contains(&latch.revision)) {
             return None;
         }
         let message = format!(
-            "somebody gave {} % to {}, which is refused ({}): it goes back to {}",
-            share, latch.subset, latch.message, stable.subset
+            "somebody gave {} to {}, which is refused ({}): it goes back to {}",
+            found.words(),
+            latch.subset,
+            latch.message,
+            stable.subset
         );
-        if self.ready(&stable.subset) == 0 && self.ready(&latch.subset) > 0 {
+        if found.reaches_users() && self.ready(&stable.subset) == 0 && self.ready(&latch.subset) > 0 {
             self.wake_in(1.0);
             return Some(self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message));
         }
         let claim = Claim {
             epoch: self.state.epoch + 1,
-            weight: 0,
+            share: Share::NONE,
             step: None,
             lowered: Some(reason::SHARE_RAISED.to_owned()),
             subset: latch.subset.clone(),
             revision: latch.revision.clone(),
             ..claim.clone()
         };
-        self.act = Act::Lower(Wanted { stable: stable.subset.clone(), canary: latch.subset.clone(), claim });
+        self.act = Act::Lower(Wanted { stable: stable.subset.clone(), canary: latch.subset.clone(), matches: Vec::new(), claim });
         self.wake_in(0.05);
         Some(self.stalled(phase_of(latch.outcome), reason::SHARE_RAISED, message))
     }
@@ -265,9 +288,9 @@ impl Pass<'_> {
 
     /// Whether the last canary's traffic has gone from the proxies: told, never awaited.
     fn draining(&mut self, stance: Stance) -> Stance {
-        let Some(ended) =
-            self.state.ended.as_mut().filter(|ended| ended.outcome != Outcome::Promoted && !ended.analysis.metrics.is_empty())
-        else {
+        let Some(ended) = self.state.ended.as_mut().filter(|ended| {
+            ended.outcome != Outcome::Promoted && ended.plan.as_ref().is_some_and(|plan| !plan.analysis.metrics.is_empty())
+        }) else {
             return stance;
         };
         let newer = self.seen.look.as_ref().filter(|look| look.window_end.is_some_and(|end| end > ended.at));

@@ -6,6 +6,7 @@ use super::{Act, Pass, words::bounded, words::seconds};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase};
 use crate::judge::incident::{CLEAN, Incident};
+use crate::plan::{Share, Step};
 use crate::state::{InIncident, Pause, Stance};
 
 /// So many times an incident right after a raise is taken for chance.
@@ -63,7 +64,7 @@ impl Pass<'_> {
     /// Told once; the clock stands still from now on.
     fn notice(&mut self, incident: &Incident) {
         let message = format!("both versions are hit: {}", incident.message);
-        let (now, weight) = (self.now, self.state.run.as_ref().map_or(0, |run| run.weight));
+        let (now, share) = (self.now, self.state.run.as_ref().map_or(Share::NONE, |run| run.share));
         let Some(run) = &mut self.state.run else { return };
         if run.incident.is_some() {
             return;
@@ -75,30 +76,32 @@ impl Pass<'_> {
             run.stopped += since.duration_since(standing).as_secs_f64().max(0.0);
         }
         let next = format!("{}; `{}` goes on in spite of it", self.waits(), self.command_line("promote"));
-        self.record(Outcome::Held, reason::GLOBAL_INCIDENT, format!("{message}; the weight stays at {weight} %"), next, None);
+        self.record(Outcome::Held, reason::GLOBAL_INCIDENT, format!("{message}; the canary stays at {}", share.words()), next, None);
     }
 
-    /// Right after a raise the canary may be the cause, through what both versions use: one weight back.
+    /// Right after a raise the canary may be the cause, through what both versions use: back to the traffic of the step before.
     fn step_back(&mut self, incident: &Incident) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
-        let index = run.step.filter(|_| run.weight > 0)?;
-        let before = index.checked_sub(1).and_then(|before| run.plan.steps.get(before));
-        let weight = before.map_or(0, |step| step.weight);
+        let index = run.step.filter(|_| !run.share.is_none())?;
+        let before = index.checked_sub(1).and_then(|before| run.plan.steps.get(before)).cloned();
+        let share = before.as_ref().map_or(Share::NONE, Step::share);
         let view = self.seen.route.as_ref().ok()?;
+        let whole = run.present().is_some_and(|step| step.share() == run.share);
         // A person's lower share, or a write that is under way, is not raised by this.
-        if weight >= run.weight || view.share(&run.canary.subset) != run.weight {
+        if share == run.share || !(whole || run.share.covers(share)) || view.found(&run.canary.subset) != run.share {
             return None;
         }
-        let name = before.map(|step| step.name.clone());
         let message = format!(
-            "right after the canary got {} % both versions were hit, and it may be the cause through something that both use: back to {weight} %; {}",
-            run.weight, incident.message
+            "right after the canary got {} both versions were hit, and it may be the cause through something that both use: back to {}; {}",
+            run.share.words(),
+            share.words(),
+            incident.message
         );
-        Some(self.lower_to(weight, name, reason::GLOBAL_INCIDENT, message))
+        Some(self.lower_to(share, before.as_ref(), reason::GLOBAL_INCIDENT, message))
     }
 
     /// The step back is there: the step before it is judged again, and so is the way up.
-    pub(super) fn stepped_back(&mut self, weight: u8) {
+    pub(super) fn stepped_back(&mut self, share: Share) {
         let (now, command) = (self.now, self.command_line("abort --reason TEXT"));
         let seen = self.seen.look.as_ref().and_then(|look| look.judgement.incident.as_ref());
         let message = seen.map_or_else(|| "both versions are hit".to_owned(), |seen| format!("both versions are hit: {}", seen.message));
@@ -108,7 +111,8 @@ impl Pass<'_> {
         run.stepped_back = run.stepped_back.saturating_add(1);
         if run.stepped_back > CHANCE && run.pause.is_none() {
             let message = format!(
-                "for the second time both versions were hit right after the canary's share was raised: it is at {weight} % and not raised again by itself; `{command}` ends it"
+                "for the second time both versions were hit right after the canary's share was raised: it is at {} and not raised again by itself; `{command}` ends it",
+                share.words()
             );
             run.pause = Some(Pause { reason: reason::GLOBAL_INCIDENT.to_owned(), message: message.clone(), since: now, by: None });
             let next = format!("look at what both versions use; `{}` goes on", self.command_line("resume"));
@@ -125,7 +129,7 @@ impl Pass<'_> {
             run.frozen += lasted;
             // A pause goes on from here: what was before is in the time of the incident.
             run.standing = (run.pause.is_some() || run.plan.paused).then_some(now);
-            if run.present().is_some_and(|step| step.weight >= 100) {
+            if run.present().is_some_and(|step| step.split.weight >= 100) {
                 return None; // a person went on to where nothing can be compared
             }
         }
@@ -134,13 +138,11 @@ impl Pass<'_> {
         None
     }
 
-    /// Canary's weight down without a verdict; the reason rides on the write.
-    fn lower_to(&mut self, weight: u8, step: Option<String>, reason: &'static str, message: String) -> Stance {
+    /// Canary's traffic down to that of a step before, without a verdict; the reason rides on the write.
+    fn lower_to(&mut self, share: Share, step: Option<&Step>, reason: &'static str, message: String) -> Stance {
         let stance = self.lower(reason, message);
-        if let Act::Lower(wanted) = &mut self.act
-            && weight > 0
-        {
-            (wanted.claim.weight, wanted.claim.step) = (weight, step);
+        if let (Act::Lower(wanted), Some(step)) = (&mut self.act, step) {
+            (wanted.claim.share, wanted.claim.step, wanted.matches) = (share, Some(step.name.clone()), step.split.matches.clone());
         }
         stance
     }

@@ -1,11 +1,13 @@
-//! Who moved it: weights that disagree with our own annotation (design section 4, the table).
+//! Who moved it: a route that disagrees with our own annotation (design section 4, the table). Weights, copies and our own route alike.
 
 use jiff::SignedDuration;
 
 use super::{Act, Pass};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase};
-use crate::state::{Pause, Stance};
+use crate::plan::Share;
+use crate::route::{Claim, OwnRoute, View};
+use crate::state::{Pause, Run, Stance};
 
 /// A second lowering within this time is an applier, whoever it is.
 const CONTENDED: SignedDuration = SignedDuration::from_mins(10);
@@ -15,7 +17,6 @@ impl Pass<'_> {
     pub(super) fn moved(&mut self) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
         let view = self.seen.route.as_ref().ok()?;
-        let share = view.share(&run.canary.subset);
         let ours = view.claim.as_ref().filter(|claim| claim.uid == self.seen.uid);
         let old = ours.is_some_and(|claim| claim.epoch < run.read_back);
         if old && !self.seen.fresh {
@@ -23,29 +24,27 @@ impl Pass<'_> {
             return Some(self.stance(Phase::Progressing, reason::AS_PLANNED, "the cache is behind: the route is read again"));
         }
         let said = match ours {
-            Some(claim) if !old => claim.weight,
-            _ => run.weight,
+            Some(claim) if !old => claim.share,
+            _ => run.share,
         };
-        if share > said {
-            let epoch = self.state.epoch + 1;
-            let step = run.present().map(|step| step.name.clone());
-            let message = format!("somebody raised the canary's share to {share} %: it goes back to {said} % ({})", view.words());
-            let mut wanted = self.wanted(said, epoch, step, None);
-            wanted.claim.lowered = Some(reason::SHARE_RAISED.to_owned());
-            self.act = Act::Lower(wanted);
-            return Some(self.stance(Phase::Progressing, reason::SHARE_RAISED, message));
+        let (found, own) = found(run, view);
+        if !said.covers(found) {
+            let back = found.least(said);
+            let message =
+                format!("somebody raised the canary's share to {}: it goes back to {} ({})", found.words(), back.words(), view.words());
+            return Some(self.put_back(back, message));
         }
-        if share == run.weight {
-            return None;
+        if found == run.share {
+            return self.own_route_changed(own);
         }
-        let raised_back = share > run.weight;
+        let raised_back = found.covers(run.share);
         let known = view.gitops().map(str::to_owned);
         let again = run.lowered.last().is_some_and(|last| self.now.duration_since(*last) < CONTENDED);
-        let (now, before) = (self.now, run.weight);
+        let (now, before) = (self.now, run.share);
         self.state.epoch += 1;
         let epoch = self.state.epoch;
         if let Some(run) = &mut self.state.run {
-            run.weight = share;
+            run.share = found;
             run.key_epoch = epoch;
             run.since = Some(now);
             run.intent = None;
@@ -58,11 +57,21 @@ impl Pass<'_> {
             (None, true) => (reason::CONTENDED, "for the second time in ten minutes".to_owned()),
             (None, false) => (reason::MANUAL_OVERRIDE, "by hand".to_owned()),
         };
-        let mut message =
-            format!("the canary's share was lowered from {before} % to {share} %, {who}: it is never raised again without `resume`");
+        let mut message = format!(
+            "the canary's share was lowered from {} to {}, {who}: it is never raised again without `resume`",
+            before.words(),
+            found.words()
+        );
         if why == reason::CONTENDED {
             message.push_str("; let your GitOps tool ignore the weights (docs/gitops.md)");
         }
+        self.lowered_by_others(why, message);
+        None
+    }
+
+    /// It waits for `resume` from now on.
+    pub(super) fn lowered_by_others(&mut self, why: &'static str, message: String) {
+        let now = self.now;
         if let Some(run) = &mut self.state.run {
             run.lowered.push(now);
             let extra = run.lowered.len().saturating_sub(2);
@@ -70,7 +79,50 @@ impl Pass<'_> {
             let since = run.pause.as_ref().map_or(now, |pause| pause.since);
             run.pause = Some(Pause { reason: why.to_owned(), message: message.clone(), since, by: None });
         }
-        self.record(Outcome::Paused, why, message, format!("`{}` goes back to the step's weight", self.command_line("resume")), None);
-        None
+        self.record(Outcome::Paused, why, message, format!("`{}` goes back to the step's traffic", self.command_line("resume")), None);
     }
+
+    /// One write, down to this.
+    fn put_back(&mut self, share: Share, message: String) -> Stance {
+        let epoch = self.state.epoch + 1;
+        let step = self.state.run.as_ref().and_then(|run| run.present()).cloned();
+        let mut wanted = self.wanted(share, step.as_ref(), epoch, None);
+        wanted.claim.lowered = Some(reason::SHARE_RAISED.to_owned());
+        self.act = Act::Lower(wanted);
+        self.stance(Phase::Progressing, reason::SHARE_RAISED, message)
+    }
+
+    /// Our own route is there, but not as it must be: somebody made something else of it, or of the route that it is a copy of.
+    fn own_route_changed(&mut self, own: Option<OwnRoute>) -> Option<Stance> {
+        let run = self.state.run.as_ref()?;
+        let share = run.share;
+        match own? {
+            OwnRoute::Changed => {
+                let message = "somebody changed the route of the match: it is written again as it was decided".to_owned();
+                Some(self.put_back(share, message))
+            }
+            OwnRoute::Old => {
+                let step = run.present().cloned();
+                let wanted = self.wanted(share, step.as_ref(), self.state.epoch, None);
+                // Nobody's share changes: the claim stays what it is.
+                let claim = self.seen.route.as_ref().ok().and_then(|view| view.claim.clone()).unwrap_or(wanted.claim.clone());
+                self.act = Act::Lower(crate::route::Wanted { claim: Claim { share, ..claim }, ..wanted });
+                self.wake_in(0.05);
+                let message = "the managed route was edited: the route of the match, its copy, follows";
+                Some(self.stance(Phase::Progressing, reason::AS_PLANNED, message))
+            }
+            OwnRoute::Absent | OwnRoute::AsWanted | OwnRoute::Narrower => None,
+        }
+    }
+}
+
+/// What the canary gets, and how the route of the present step's match stands. One that somebody made narrower does not count as there.
+fn found(run: &Run, view: &View) -> (Share, Option<OwnRoute>) {
+    let mut found = view.found(&run.canary.subset);
+    let matches = run.present().map(|step| step.split.matches.as_slice()).filter(|matches| !matches.is_empty() && found.matched);
+    let own = matches.and_then(|matches| view.own_route(&run.canary.subset, matches).ok());
+    if own == Some(OwnRoute::Narrower) {
+        found.matched = false;
+    }
+    (found, own)
 }

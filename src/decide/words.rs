@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Pass;
 use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Version};
+use crate::state::beyond_weight;
 
 impl Pass<'_> {
     /// A record of what was decided now, at the present epoch.
@@ -21,7 +22,8 @@ impl Pass<'_> {
             canary,
             stable,
             step: run.and_then(|run| run.present()).map(|step| step.name.clone()),
-            weight: run.map_or(0, |run| i32::from(run.weight)),
+            weight: run.map_or(0, |run| i32::from(run.share.weight)),
+            traffic: run.and_then(|run| beyond_weight(run.share)),
             why: self.why(outcome),
             exposure: self.exposure(),
             by,
@@ -33,9 +35,13 @@ impl Pass<'_> {
     /// The newest look's metrics, for decisions that rest on them.
     pub(super) fn why(&self, outcome: Outcome) -> Vec<MetricEvidence> {
         match outcome {
-            Outcome::Advanced | Outcome::Held | Outcome::Promoted | Outcome::RolledBack | Outcome::Aborted => {
-                self.look().map(|look| look.judgement.metrics.clone()).unwrap_or_default()
-            }
+            Outcome::Advanced
+            | Outcome::Held
+            | Outcome::Promoted
+            | Outcome::Passed
+            | Outcome::Failed
+            | Outcome::RolledBack
+            | Outcome::Aborted => self.look().map(|look| look.judgement.metrics.clone()).unwrap_or_default(),
             _ => Vec::new(),
         }
     }
@@ -49,6 +55,15 @@ impl Pass<'_> {
         let mut exposure = evidence.exposure(&run.plan.analysis.metrics)?;
         exposure.seconds = self.now.duration_since(exposed).as_secs().max(0);
         Some(exposure)
+    }
+
+    /// What must be known of the traffic behind a verdict; nothing where users were drawn at random.
+    pub(super) fn kind_words(&self) -> &'static str {
+        match self.state.run.as_ref() {
+            Some(run) if run.unseen() => " (mirrored, no user saw it)",
+            Some(run) if run.share.matched => " (cohorts differ: users were picked by a match)",
+            _ => "",
+        }
     }
 
     /// `haldane VERB NAME -n NAMESPACE`.

@@ -154,6 +154,14 @@ impl Drift {
         self.spreads = super::columns::select(&self.spreads, columns);
     }
 
+    /// Another kind of traffic begins; `alpha` is the metric's part of the budget for it.
+    pub fn begin_kind(&mut self, alpha: f64) {
+        self.learnt.iter_mut().for_each(|gap| *gap = 0.0);
+        self.spreads.iter_mut().for_each(|spread| *spread = Spread::default());
+        (self.hold, self.rollback, self.held) = (Side::new(self.watched.len()), Side::new(self.watched.len()), false);
+        self.rho = upwards(budget::start(alpha));
+    }
+
     fn rate(&self, column: usize) -> f64 {
         (self.x.get(column).copied().unwrap_or(0.0) + 0.5) / (self.n + 1.0)
     }

@@ -11,7 +11,7 @@ use super::late::Late;
 use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
 use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above, value_exceeded};
 use super::say;
-use crate::plan::{DriftSource, Metric, MetricKind};
+use crate::plan::{DriftSource, Metric, MetricKind, Share};
 
 /// More windows than this is never.
 const NEVER: f64 = 1e6;
@@ -242,16 +242,17 @@ pub fn forecast_plan(
     deadline_seconds: &[f64],
     baseline_error_rate: f64,
 ) -> PlanForecast {
-    let of = |step: &StepTerms| forecast_step(metrics, step, interval_seconds, rps, baseline_error_rate);
+    let fail_at = super::FAIL_AT * f64::from(super::kinds(steps));
+    let of = |step: &StepTerms| forecast_step(metrics, step, interval_seconds, rps, baseline_error_rate, fail_at);
     let mut found: Vec<StepForecast> = steps.iter().map(of).collect();
     for ((forecast, step), hold) in found.iter_mut().zip(steps).zip(hold_seconds) {
         if step.weight >= 1.0 {
             forecast.minutes_to_pass = Some(hold / 60.0);
         }
     }
-    let plan = Whole { metrics, steps, interval_seconds, rps, errors: baseline_error_rate, found: &found };
+    let plan = Whole { metrics, steps, interval_seconds, rps, errors: baseline_error_rate, fail_at, found: &found };
     let late = plan.late(deadline_seconds, "deadline").map(Late::Deadline).or_else(|| plan.late(hold_seconds, "hold").map(Late::Hold));
-    PlanForecast { reach: reaches(metrics, steps, rps * interval_seconds, baseline_error_rate), late, steps: found }
+    PlanForecast { reach: reaches(metrics, steps, rps * interval_seconds, baseline_error_rate, fail_at), late, steps: found }
 }
 
 /// A plan with its forecast.
@@ -261,12 +262,13 @@ struct Whole<'a> {
     interval_seconds: f64,
     rps: f64,
     errors: f64,
+    fail_at: f64,
     found: &'a [StepForecast],
 }
 
 impl Whole<'_> {
     fn minutes_to_pass(&self, step: &StepTerms) -> Option<f64> {
-        forecast_step(self.metrics, step, self.interval_seconds, self.rps, self.errors).minutes_to_pass
+        forecast_step(self.metrics, step, self.interval_seconds, self.rps, self.errors, self.fail_at).minutes_to_pass
     }
 
     /// The first step for which its limit is too short, in words, with what would do.
@@ -276,7 +278,9 @@ impl Whole<'_> {
         let (forecast, (step, limit)) = two_arms().find(|(found, (_, limit))| found.minutes_to_pass.is_none_or(|m| m > *limit))?;
         let need = forecast.minutes_to_pass.map_or("would never pass".to_owned(), |m| format!("needs about {}", say::minutes(m)));
         let slowest = forecast.slowest.as_deref().unwrap_or("the analysis");
-        let better = [0.10, 0.20, 0.30, 0.50].into_iter().filter(|weight| *weight > step.weight).find(|weight| {
+        // How many users a match picks, or what a copy costs, is not ours to say: only weights are proposed, in place of weights.
+        let weighted = step.share == Share::weight(step.share.weight);
+        let better = [0.10, 0.20, 0.30, 0.50].into_iter().filter(|weight| weighted && *weight > step.weight).find(|weight| {
             let mut later: Vec<(StepTerms, f64)> = limits().map(|(s, limit)| (s.clone(), limit)).collect();
             later.retain(|(s, _)| s.weight > *weight || s.weight >= 1.0);
             let next_weight = later.first().map_or(1.0, |(s, _)| s.weight);
@@ -292,9 +296,9 @@ impl Whole<'_> {
             format!("{} would do", mends.join(" or "))
         };
         Some(format!(
-            "at {} requests a second the step at {:.0} % {need} for {slowest}, and its {name} is {}; {mend}",
+            "at {} requests a second the step at {} {need} for {slowest}, and its {name} is {}; {mend}",
             self.rps,
-            100.0 * step.weight,
+            step.share.words(),
             say::minutes(limit)
         ))
     }
@@ -322,18 +326,25 @@ impl Whole<'_> {
     }
 }
 
-fn reaches(metrics: &[Metric], steps: &[StepTerms], n: f64, errors: f64) -> Vec<Reach> {
-    let ahead = |metric: &Metric| -> Vec<Ahead> {
-        let judged = steps.iter().filter(|step| step.weight < 1.0 && step.asks(metric) && !metric.kind.is_threshold());
-        judged.map(|step| Ahead { windows: f64::from(step.planned_windows), weight: step.weight, phi: PLANNED_PHI }).collect()
+/// What the plan can find of each metric: in that kind of traffic which shows the most of it.
+fn reaches(metrics: &[Metric], steps: &[StepTerms], n: f64, errors: f64, fail_at: f64) -> Vec<Reach> {
+    let judged = |metric: &Metric, step: &StepTerms| step.weight < 1.0 && step.asks(metric) && !metric.kind.is_threshold();
+    let gating: Vec<&Metric> = metrics.iter().filter(|metric| steps.iter().any(|step| judged(metric, step))).collect();
+    let alpha = PART / gating.len().max(1) as f64 / fail_at;
+    let best = |metric: &&Metric| {
+        let of_kind = |kind: u32| {
+            let steps: Vec<&StepTerms> = steps.iter().filter(|step| step.kind == kind && judged(metric, step)).collect();
+            let counted = steps.first()?.counted();
+            let ahead = |step: &&StepTerms| Ahead { windows: f64::from(step.planned_windows), weight: step.weight, phi: PLANNED_PHI };
+            Some(reach(metric, &steps.iter().map(ahead).collect::<Vec<_>>(), n * counted, errors, alpha))
+        };
+        let kinds: std::collections::BTreeSet<u32> = steps.iter().map(|step| step.kind).collect();
+        kinds.into_iter().filter_map(of_kind).max_by(|a, b| a.found_by_end.total_cmp(&b.found_by_end))
     };
-    let gating: Vec<(&Metric, Vec<Ahead>)> =
-        metrics.iter().map(|metric| (metric, ahead(metric))).filter(|(_, ahead)| !ahead.is_empty()).collect();
-    let alpha = PART / gating.len().max(1) as f64 / super::FAIL_AT;
-    gating.iter().map(|(metric, ahead)| reach(metric, ahead, n, errors, alpha)).collect()
+    gating.iter().filter_map(best).collect()
 }
 
-fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rps: f64, errors: f64) -> StepForecast {
+fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rps: f64, errors: f64, fail_at: f64) -> StepForecast {
     let gating: Vec<&Metric> = metrics.iter().filter(|metric| step.asks(metric) && !metric.kind.is_threshold()).collect();
     let mut forecast = StepForecast { minutes_to_pass: Some(0.0), minutes_to_detect: Some(0.0), slowest: None };
     if step.weight >= 1.0 {
@@ -342,7 +353,7 @@ fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rp
     let weight = (1.0 - PART) / gating.len().max(1) as f64; // large regressions are the e-process' part
     let minutes = |windows: f64| windows * interval_seconds / 60.0;
     for metric in gating {
-        let (pass, seen) = step_windows(&metric.kind, step, rps * interval_seconds, errors, weight, super::FAIL_AT);
+        let (pass, seen) = step_windows(&metric.kind, step, rps * interval_seconds * step.counted(), errors, weight, fail_at);
         forecast.minutes_to_detect = forecast.minutes_to_detect.zip(seen).map(|(most, w)| most.max(minutes(w)));
         let Some(pass) = pass else { continue };
         let slower = forecast.minutes_to_pass.zip(pass).is_none_or(|(most, w)| minutes(w) >= most);
@@ -361,7 +372,7 @@ mod tests {
     const STRICT: Margin = Margin { r: 1.0, d: 0.0 };
 
     fn steps() -> Vec<StepTerms> {
-        let step = |weight: f64, next_weight: f64| StepTerms { weight, next_weight, planned_windows: 10, without: Vec::new() };
+        let step = |weight: f64, next_weight: f64| StepTerms::weighted(weight, next_weight, 10);
         vec![step(0.05, 0.2), step(0.2, 0.5), step(0.5, 1.0), step(1.0, 1.0)]
     }
 

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::say;
+use crate::plan::Share;
 
 /// A step that is too short, in words with numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +30,10 @@ impl Late {
 pub struct Slowest {
     /// Name of the metric.
     pub metric: String,
-    /// Canary's share, 0 to 1.
+    /// Canary's part of what is counted, 0 to 1.
     pub weight: f64,
+    /// What the canary gets.
+    pub share: Share,
     /// Requests a second of both arms.
     pub rps: f64,
     /// Minutes of windows that this step has shown.
@@ -42,7 +45,7 @@ pub struct Slowest {
 impl Slowest {
     /// Whether the step is too short for it: `held` minutes of it have gone by.
     pub fn late(&self, held: f64, hold: f64, deadline: f64) -> Option<Late> {
-        let at = format!("{} at {:.0} % of {:.1} requests a second", self.metric, 100.0 * self.weight, self.rps);
+        let at = format!("{} at {} of {:.1} requests a second", self.metric, self.share.words(), self.rps);
         let Some(more) = self.minutes else {
             return Some(Late::Deadline(format!("{at} is never proved good; more traffic, or `without` for this metric, would do")));
         };
@@ -64,7 +67,9 @@ impl Slowest {
         let precision = |weight: f64| weight * (1.0 - weight);
         let weights = (1..=10).map(|twentieth| 0.05 * f64::from(twentieth));
         let enough = |weight: &f64| *weight > self.weight && precision(*weight) * limit >= precision(self.weight) * all;
-        let weight = weights.filter(|_| limit > 0.0).find(enough).map(|weight| format!("a weight of {:.0} %", 100.0 * weight));
+        // How many users a match picks, or what a copy costs, is not ours to say.
+        let weighted = self.share == Share::weight(self.share.weight);
+        let weight = weights.filter(|_| weighted && limit > 0.0).find(enough).map(|weight| format!("a weight of {:.0} %", 100.0 * weight));
         let longer = format!("a {name} of {}", say::minutes(longer.ceil()));
         let mends: Vec<String> = weight.into_iter().chain([longer]).collect();
         format!("{} would be enough", mends.join(" or "))
@@ -76,7 +81,7 @@ mod tests {
     use super::*;
 
     fn errors(shown: f64, minutes: Option<f64>) -> Slowest {
-        Slowest { metric: "errorRate".into(), weight: 0.05, rps: 10.0, shown, minutes }
+        Slowest { metric: "errorRate".into(), weight: 0.05, share: Share::weight(5), rps: 10.0, shown, minutes }
     }
 
     #[test]

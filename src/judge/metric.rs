@@ -14,7 +14,7 @@ use super::mixture::{ETA, GAMMA_FIRST, Mixture, PlugIn};
 use super::past::{MetricPast, Noise, sum};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
 use super::threshold::Threshold;
-use super::{Context, StepTerms, tidy};
+use super::{Context, Planned, StepTerms, tidy};
 use crate::api::ThresholdAction;
 use crate::counts::Counts;
 use crate::plan::{Metric, MetricKind};
@@ -23,6 +23,8 @@ use crate::plan::{Metric, MetricKind};
 pub const CALIBRATION: usize = 20;
 /// Pods' standard deviation as a share of the rate, where pods cannot be told apart and the canary has fewer than three.
 const UNSEEN_PODS: f64 = 0.2;
+/// Windows in which the users of a match are counted: as many as a step takes at least.
+const COHORT_WINDOWS: u32 = 4;
 /// Uncapped evidence that ends a catastrophe at once.
 const CATASTROPHE: f64 = 1e6;
 
@@ -179,7 +181,8 @@ impl MetricState {
     /// The classes whose rate the plan shows at least five times on the canary, the most frequent ones.
     fn watched_classes(&self, layout: &Layout, shares: &[f64], context: &Context<'_>) -> Vec<usize> {
         let Layout::Classes(names) = layout else { return Vec::new() };
-        let canary: f64 = context.steps.iter().map(|(weight, windows)| weight * f64::from(*windows)).sum::<f64>() * self.per_window();
+        let canary: f64 =
+            context.steps.iter().map(|Planned(weight, windows, _)| weight * f64::from(*windows)).sum::<f64>() * self.per_window();
         let mut found: Vec<(usize, f64)> =
             shares.iter().copied().enumerate().take(names.len()).filter(|(_, share)| canary * share >= LEAST_EVENTS).collect();
         found.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -252,10 +255,34 @@ impl MetricState {
     }
 
     fn begin_pass(&mut self, metric: &Metric, step: &StepTerms) {
-        let planned = self.per_window() * step.weight * f64::from(step.planned_windows);
+        let planned = self.per_window() * step.counted() * step.weight * f64::from(step.planned_windows);
         let bounds = self.bounds().to_vec();
         if let Some(Processes::Shares(shares)) = &mut self.processes {
             shares.begin_step(&metric.kind, &bounds, &self.s0, step.next_weight, planned);
+        }
+    }
+
+    /// Another kind of traffic begins: nothing of what was learnt about the canary stays. What was frozen from stable's past does.
+    pub fn begin_kind(&mut self, context: &Context<'_>) {
+        let alpha = self.alpha(context);
+        match &mut self.processes {
+            Some(Processes::Shares(shares)) => shares.begin_kind(alpha),
+            Some(Processes::Drift(drift)) => drift.begin_kind(alpha),
+            None => {}
+        }
+        (self.looks, self.uncapped) = (Looks::default(), None);
+    }
+
+    /// The users of a match are counted in the first windows, and only then it is known which bounds they can prove: their number alone says
+    /// nothing of how they fare.
+    fn size_cohort(&mut self, step: &StepTerms) {
+        if !step.share.matched || self.windows > COHORT_WINDOWS {
+            return;
+        }
+        let planned = self.seen.n_b / f64::from(self.windows) * f64::from(step.planned_windows);
+        let bounded = !self.bounds().is_empty();
+        if let Some(Processes::Shares(shares)) = &mut self.processes {
+            shares.choose(bounded, planned);
         }
     }
 
@@ -278,7 +305,7 @@ impl MetricState {
             self.recent.roll(&a, bake::WINDOWS);
         }
         if a.n > 0.0 && b.n > 0.0 {
-            self.traffic.add(1.0, a.n + b.n, PlugIn::HALF_LIFE);
+            self.traffic.add(1.0, (a.n + b.n) / step.counted(), PlugIn::HALF_LIFE);
         }
         let both = a.n > 0.0 && b.n > 0.0;
         if both {
@@ -287,6 +314,7 @@ impl MetricState {
                 self.windows += 1;
             }
             self.watch_catastrophe(metric, &a, &b);
+            self.size_cohort(step);
         }
         if !self.frozen() {
             if a.n > 0.0 {
@@ -305,7 +333,7 @@ impl MetricState {
         let plan: Vec<u32> = self.judged(context).map(|(_, _, windows)| windows).collect();
         let gamma = if both { self.looks.gamma(&plan, step.planned_windows, context.frozen) } else { 0.0 };
         let ahead = self.ahead(step.planned_windows, context);
-        let rest = Rest { ahead: &ahead, per_window: self.per_window(), frozen: context.frozen };
+        let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted(), frozen: context.frozen };
         match (&mut self.processes, &self.layout) {
             (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
             (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, limits(&metric.kind)),
@@ -313,9 +341,15 @@ impl MetricState {
         }
     }
 
-    /// Index, canary's share and windows of the planned steps that judge this metric.
+    /// Index, canary's share and windows of the planned steps with the present kind of traffic that judge this metric. What a match picks
+    /// is a guess until it is seen.
     fn judged(&self, context: &Context<'_>) -> impl Iterator<Item = (usize, f64, u32)> {
-        let judged = |(at, (weight, windows)): (usize, &(f64, u32))| (!self.left_out.contains(&at)).then_some((at, *weight, *windows));
+        let kind = context.steps.get(context.step).map_or(0, |Planned(_, _, kind)| *kind);
+        let cohort = context.present.filter(|step| step.share.matched && self.seen.n_b > 0.0);
+        let picked = cohort.map(|_| self.seen.n_b / (self.seen.n_a + self.seen.n_b));
+        let judged = move |(at, Planned(weight, windows, of)): (usize, &Planned)| {
+            (*of == kind && !self.left_out.contains(&at)).then_some((at, picked.unwrap_or(*weight), *windows))
+        };
         context.steps.iter().enumerate().filter_map(judged)
     }
 
@@ -332,7 +366,7 @@ impl MetricState {
     /// This metric's part of the planned-horizon budget; 0 where the plan is open-ended.
     pub fn alpha(&self, context: &Context<'_>) -> f64 {
         let planned = self.judged(context).any(|(_, _, windows)| windows > 0);
-        if planned && self.gates { budget::PART * context.part / super::FAIL_AT } else { 0.0 }
+        if planned && self.gates { budget::PART * context.part / context.fail_at } else { 0.0 }
     }
 
     /// Both arms' rows, on the columns that both have.

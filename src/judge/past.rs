@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn step() -> StepTerms {
-        StepTerms { weight: 0.05, next_weight: 1.0, planned_windows: 10, without: Vec::new() }
+        StepTerms::weighted(0.05, 1.0, 10)
     }
 
     /// What is said after one window.

@@ -187,9 +187,24 @@ impl Proportions {
         for track in &mut self.tracks {
             track.pass = Mixture::new(3);
             track.pass_d = tidy(pass_margin(kind, bounds, s0, track.column, next_weight));
-            let enough = bounds.is_empty() || planned * track.s0 >= LEAST_EVENTS;
+        }
+        self.choose(!bounds.is_empty(), planned);
+    }
+
+    /// Which tracks take part in the pass: bounds of a histogram of which so many requests are planned to show enough.
+    pub fn choose(&mut self, bounded: bool, planned: f64) {
+        for track in &mut self.tracks {
+            let enough = !bounded || planned * track.s0 >= LEAST_EVENTS;
             track.proves = enough && track.s0 + track.pass_d < 1.0;
         }
+    }
+
+    /// Another kind of traffic begins; `alpha` is the metric's part of the budget for it.
+    pub fn begin_kind(&mut self, alpha: f64) {
+        for track in &mut self.tracks {
+            (track.fail, track.spread) = (Mixture::new(ETA.len()), Spread::default());
+        }
+        self.start_budget(alpha);
     }
 }
 

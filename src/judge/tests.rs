@@ -11,7 +11,7 @@ use crate::plan::DriftSource;
 mod incidents;
 mod properties;
 
-fn metrics() -> Vec<Metric> {
+pub(super) fn metrics() -> Vec<Metric> {
     let source = DriftSource::Counter { metric: "class_total".into(), class: "class".into() };
     vec![
         Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
@@ -20,12 +20,12 @@ fn metrics() -> Vec<Metric> {
     ]
 }
 
-fn step(weight: f64) -> StepTerms {
-    StepTerms { weight, next_weight: 1.0, planned_windows: 10, without: Vec::new() }
+pub(super) fn step(weight: f64) -> StepTerms {
+    StepTerms::weighted(weight, 1.0, 10)
 }
 
 /// Counts without noise: `n` requests, a share of errors, everything in fixed buckets and classes.
-fn sample(n: u64, errors: f64, slow: f64, classes: &[(&str, f64)]) -> Sample {
+pub(super) fn sample(n: u64, errors: f64, slow: f64, classes: &[(&str, f64)]) -> Sample {
     let part = |share: f64| (n as f64 * share).round() as u64;
     BTreeMap::from([
         ("errorRate".into(), Counts::Events { total: n, bad: part(errors) }),
@@ -41,18 +41,18 @@ fn sample(n: u64, errors: f64, slow: f64, classes: &[(&str, f64)]) -> Sample {
     ])
 }
 
-const CLASSES: [(&str, f64); 3] = [("cat", 0.6), ("dog", 0.3), ("bird", 0.1)];
+pub(super) const CLASSES: [(&str, f64); 3] = [("cat", 0.6), ("dog", 0.3), ("bird", 0.1)];
 
-fn usual(n: u64) -> Sample {
+pub(super) fn usual(n: u64) -> Sample {
     sample(n, 0.001, 0.05, &CLASSES)
 }
 
-fn window(k: i64, stable: Sample, canary: Sample) -> Window {
+pub(super) fn window(k: i64, stable: Sample, canary: Sample) -> Window {
     let time = |k: i64| Timestamp::from_second(1_700_000_000 + 30 * k).unwrap();
     Window { start: time(k), end: time(k + 1), weight: 0.05, stable, canary, stable_pods: 3, canary_pods: 1 }
 }
 
-fn history(windows: usize) -> History {
+pub(super) fn history(windows: usize) -> History {
     let pods = || [("a".to_owned(), usual(10_000)), ("b".to_owned(), usual(10_000))].into();
     History { interval_seconds: 30.0, windows: (0..windows).map(|_| pods()).collect(), by_pod: true }
 }
@@ -64,7 +64,7 @@ fn calibrated() -> Evidence {
     evidence
 }
 
-fn found<'a>(judgement: &'a Judgement, name: &str) -> &'a MetricEvidence {
+pub(super) fn found<'a>(judgement: &'a Judgement, name: &str) -> &'a MetricEvidence {
     judgement.metrics.iter().find(|metric| metric.metric == name).unwrap()
 }
 

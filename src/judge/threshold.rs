@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn step(weight: f64) -> StepTerms {
-        StepTerms { weight, next_weight: 1.0, planned_windows: 10, without: Vec::new() }
+        StepTerms::weighted(weight, 1.0, 10)
     }
 
     fn t(seconds: i64) -> Timestamp {

@@ -164,10 +164,10 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
         if latency { share_above(state.bounds(), &state.s0, bound(t) / (1.0 + SLOWER)).max(p) } else { doubled(p, t.fail_margin()) }
     };
     let part = open_part(alpha, context);
-    let to_fail = |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight, super::FAIL_AT);
+    let to_fail = |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight, context.fail_at);
     let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
     let ahead = state.ahead(step.planned_windows, context);
-    let rest = Rest { ahead: &ahead, per_window: state.per_window(), frozen: context.frozen };
+    let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted(), frozen: context.frozen };
     let by_end = |t: &Track| found(t.rho, &rest.with(t.phi()), rest.per_window, (t.stable.rate(), worse(t)), t.fail_margin());
     let least = |t: &Track| {
         let p_b = smallest(t.rho, &rest.with(t.phi()), rest.per_window, t.stable.rate(), t.fail_margin())?;
@@ -200,7 +200,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
             noise: Some(noise(state, phi)),
             limit: Some(limit - p_a),
             fail_evidence: Some(shares.fail_evidence(alpha)),
-            fail_at: Some(super::FAIL_AT),
+            fail_at: Some(context.fail_at),
             forecast: Some(forecast(windows, detect, Some(reach).filter(|_| alpha > 0.0), context)),
             ..bare.evidence
         },
@@ -214,7 +214,8 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let phi = drift.phi(layout);
     let distance = drift::distance(layout, &state.seen);
     let chance = drift::distance_by_chance(layout, &state.seen, phi);
-    let each = state.per_window() * step.weight * (1.0 - step.weight);
+    let (stable_each, canary_each) = expected(state, step);
+    let each = stable_each * canary_each / (stable_each + canary_each).max(1e-9);
     let planned = each * f64::from(step.planned_windows);
     let upper = drift::upper_bound(layout, &state.seen, planned, phi);
     let pass_limit = drift::pass_limit(*pass, step.next_weight);
@@ -266,18 +267,22 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let margin = super::kernel::Margin { r: 1.0, d: *rollback };
     let worse = (p + 2.0 * rollback).clamp(0.07, 0.95);
     let part = open_part(alpha, context);
-    let detect = windows_to_fail(expected(state, step), p, worse, margin, phi, 0.5 * part, super::FAIL_AT);
+    let detect = windows_to_fail(expected(state, step), p, worse, margin, phi, 0.5 * part, context.fail_at);
     let ahead = state.ahead(step.planned_windows, context);
-    let ahead = Rest { ahead: &ahead, per_window: state.per_window(), frozen: context.frozen }.with(phi);
+    let per_window = state.per_window() * step.counted();
+    let ahead = Rest { ahead: &ahead, per_window, frozen: context.frozen }.with(phi);
     let reach = Reach {
-        found: found(drift.rho, &ahead, state.per_window(), (p, worse), margin),
-        smallest: smallest(drift.rho, &ahead, state.per_window(), p, margin).map(|p_b| p_b - p),
+        found: found(drift.rho, &ahead, per_window, (p, worse), margin),
+        smallest: smallest(drift.rho, &ahead, per_window, p, margin).map(|p_b| p_b - p),
     };
     let (verdict, reason) = match (drift.held && !context.hold_accepted && !context.failed, passed) {
         (true, _) => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit)),
         (false, true) => (Verdict::Pass, None),
         (false, false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
     };
+    if !bare.gates && step.share.matched {
+        message = format!("{message}; users were picked by a match, so it is shown and does not gate");
+    }
     if reason == Some(EvidenceReason::HoldLimit) {
         let limit = hold_limit;
         message = format!(
@@ -309,7 +314,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
             noise: Some(noise(state, phi)),
             limit: Some(*rollback),
             fail_evidence: Some(drift.harm(alpha)),
-            fail_at: Some(super::FAIL_AT),
+            fail_at: Some(context.fail_at),
             forecast: Some(forecast(windows, detect, Some(reach).filter(|_| alpha > 0.0), context)),
             ..bare.evidence
         },
@@ -355,7 +360,12 @@ fn noise(state: &MetricState, phi: f64) -> Noise {
 
 /// Requests of stable and canary that a window is expected to show.
 fn expected(state: &MetricState, step: &StepTerms) -> (f64, f64) {
-    let requests = state.per_window();
+    if step.share.matched && state.windows > 0 {
+        // How many users a match picks is known only once they are seen.
+        let windows = f64::from(state.windows);
+        return (state.seen.n_a / windows, state.seen.n_b / windows);
+    }
+    let requests = state.per_window() * step.counted();
     (requests * (1.0 - step.weight), requests * step.weight)
 }
 

@@ -7,7 +7,16 @@ fn status() -> RolloutStatus {
         phase: Some(Phase::Progressing),
         stable: version("v1"),
         canary: version("v2"),
-        step: Some(StepStatus { index: 1, name: "2".into(), weight: 20, since: None, held_seconds: 0, hold_seconds: 300, windows: 3 }),
+        step: Some(StepStatus {
+            index: 1,
+            name: "2".into(),
+            weight: 20,
+            traffic: None,
+            since: None,
+            held_seconds: 0,
+            hold_seconds: 300,
+            windows: 3,
+        }),
         evidence: vec![MetricEvidence {
             stable: Some(ArmValue { value: Some(0.001), text: String::new(), n: 4_000, quantiles: Vec::new() }),
             canary: Some(ArmValue { value: None, text: String::new(), n: 1_000, quantiles: Vec::new() }),

@@ -20,7 +20,7 @@ use crate::api::{Rollout, RolloutSpec};
 use crate::command;
 use crate::config::Config;
 use crate::plan::Plan;
-use crate::route::{self, RouteFault, View};
+use crate::route::{self, RouteFault, Serving, View};
 use crate::state::State;
 
 /// What the watches know.
@@ -92,6 +92,7 @@ impl Caches {
             (Some(object), Ok(view)) => route::other_routes(object, view, &[rollout.spec.canary.subset.as_str()]),
             _ => Vec::new(),
         };
+        let rivals = object.as_ref().filter(|_| running.is_none()).map(|object| self.rivals(object)).unwrap_or_default();
         let subsets = match &route {
             Ok(view) => self.subsets(&namespace, &view.host, &names, known.ready, now),
             Err(_) => match state.run.as_ref().map(|run| run.stable.host.clone()) {
@@ -119,6 +120,7 @@ impl Caches {
             route,
             holder,
             other_routes,
+            rivals,
             subsets,
             look: known.look,
             config_problem,
@@ -132,6 +134,15 @@ impl Caches {
     pub fn route(&self, namespace: &str, name: &str) -> Option<Value> {
         let key = ObjectRef::new_with(name, self.virtual_service.clone()).within(namespace);
         self.virtual_services.get(&key).map(|object| object.value())
+    }
+
+    /// Other VirtualServices for one of this one's hosts, in words.
+    fn rivals(&self, object: &Value) -> Vec<String> {
+        let ours = Serving::of(object);
+        let others = self.virtual_services.state_filter(|other| ours.rival(&other.serving).is_some());
+        let mut rivals: Vec<String> = others.iter().filter_map(|other| ours.rival(&other.serving)).collect();
+        rivals.sort();
+        rivals
     }
 
     fn subsets(

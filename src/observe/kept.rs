@@ -11,6 +11,8 @@ use kube::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::route::Serving;
+
 /// Label of an EndpointSlice that names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
@@ -20,6 +22,8 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 pub struct Route {
     metadata: ObjectMeta,
     text: Box<str>,
+    /// Which requests meet it, to be compared with others.
+    pub serving: Serving,
 }
 
 /// A DestinationRule.
@@ -93,7 +97,7 @@ impl Rule {
 impl From<Value> for Route {
     fn from(object: Value) -> Self {
         let metadata = object.get("metadata").and_then(|metadata| ObjectMeta::deserialize(metadata).ok()).unwrap_or_default();
-        Self { metadata: bare(metadata), text: object.to_string().into() }
+        Self { metadata: bare(metadata), text: object.to_string().into(), serving: Serving::of(&object) }
     }
 }
 

@@ -43,7 +43,7 @@ fn every_manifest_that_must_be_refused_is_refused() {
         assert!(faults.iter().all(|fault| !fault.path.is_empty() && !fault.message.is_empty()), "{}", path.display());
         count += 1;
     }
-    assert!(count >= 47);
+    assert!(count >= 67);
 }
 
 #[test]
@@ -110,6 +110,60 @@ fn without() -> impl Strategy<Value = Value> {
     ]
 }
 
+fn text() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => Just(json!({"exact": "beta"})),
+        2 => Just(json!({"prefix": "b"})),
+        2 => Just(json!({"regex": "^(.*;)?group=beta(;.*)?$"})),
+        1 => Just(json!({})),
+        1 => Just(json!({"exact": "a", "prefix": "a"})),
+    ]
+}
+
+fn matches() -> impl Strategy<Value = Value> {
+    let one = prop_oneof![
+        6 => text().prop_map(|text| json!({"headers": {"x-user-group": text}})),
+        2 => text().prop_map(|text| json!({"queryParams": {"group": text}, "uri": {"prefix": "/v1"}})),
+        1 => Just(json!({})),
+    ];
+    proptest::collection::vec(one, 1..3).prop_map(Value::from)
+}
+
+/// `mirror` with or without the word that it may be.
+fn mirrored() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => Just(json!({})),
+        2 => Just(json!({"mirror": 100, "acknowledgeSideEffects": true})),
+        1 => Just(json!({"mirror": 0})),
+        1 => Just(json!({"mirror": 10})),
+    ]
+}
+
+/// `match` or `preview`, and `with`.
+fn picked(field: &'static str) -> impl Strategy<Value = Value> {
+    let with =
+        prop_oneof![3 => Just(json!({})), 1 => proptest::sample::select(vec!["drift", "latency"]).prop_map(|name| json!({"with": [name]}))];
+    let picked = prop_oneof![2 => matches().prop_map(move |matches| json!({field: matches})), 1 => Just(json!({}))];
+    (picked, with).prop_map(|(picked, with)| merged(vec![picked, with]))
+}
+
+fn other_strategy() -> impl Strategy<Value = Value> {
+    let shadow = (times(), without(), optional(vec![("percent", json!(50)), ("acknowledgeSideEffects", json!(true))]));
+    let ab_test = (times(), without(), matches(), picked("none"), optional(vec![("then", json!("Revert"))]));
+    let blue_green = (times(), without(), mirrored(), picked("preview"), (any::<[bool; 2]>(), duration()));
+    prop_oneof![
+        shadow.prop_map(|(a, b, c)| json!({"shadow": merged(vec![a, b, c])})),
+        ab_test.prop_map(|(a, b, matches, with, then)| {
+            let with = with.get("with").map_or(json!({}), |with| json!({"with": with}));
+            json!({"abTest": merged(vec![a, b, json!({"match": matches}), with, then])})
+        }),
+        blue_green.prop_map(|(a, b, c, d, (coins, bake))| {
+            let bake = if coins[0] && coins[1] { json!({"bake": bake}) } else { json!({}) };
+            json!({"blueGreen": merged(vec![a, b, c, d, bake])})
+        }),
+    ]
+}
+
 fn strategy() -> impl Strategy<Value = Value> {
     let canary = (weights(), times(), without(), any::<bool>())
         .prop_map(|(weights, times, without, given)| {
@@ -117,20 +171,25 @@ fn strategy() -> impl Strategy<Value = Value> {
             json!({"canary": merged(vec![weights, times, without])})
         })
         .boxed();
-    let step = (times(), without(), optional(vec![("name", json!("a")), ("approval", json!(true))]), any::<bool>());
-    let steps = (weights(), proptest::collection::vec(step, 6))
-        .prop_map(|(weights, steps)| {
-            let step = |(weight, (times, without, rest, named)): (i64, (Value, Value, Value, bool))| {
-                let mut step = merged(vec![json!({"weight": weight}), times, without, rest]);
+    let rest = optional(vec![("name", json!("a")), ("approval", json!(true))]);
+    let step = (times(), without(), rest, any::<bool>(), mirrored(), picked("match"));
+    let steps = (weights(), proptest::collection::vec(step, 6), 0..5_usize)
+        .prop_map(|(weights, steps, unweighted)| {
+            let steps = weights.into_iter().zip(steps).enumerate().map(|(i, (weight, (times, without, rest, named, mirror, picked)))| {
+                // Those at the begin have traffic of another kind, those at the end a weight, mostly.
+                let weight_too = if i < unweighted { json!({}) } else { json!({"weight": weight}) };
+                let other = if i < unweighted || weight % 7 == 0 { merged(vec![mirror, picked]) } else { json!({}) };
+                let mut step = merged(vec![weight_too, other, times, without, rest]);
                 if named && step.get("name").is_some() {
                     step["name"] = json!(format!("step-{weight}"));
                 }
                 step
-            };
-            json!({"steps": weights.into_iter().zip(steps).map(step).collect::<Vec<_>>()})
+            });
+            json!({"steps": steps.collect::<Vec<_>>()})
         })
         .boxed();
-    prop_oneof![4 => canary.clone(), 4 => steps.clone(), 1 => Just(json!({})), 1 => (canary, steps).prop_map(|(a, b)| merged(vec![a, b]))]
+    let both = (canary.clone(), steps.clone()).prop_map(|(a, b)| merged(vec![a, b]));
+    prop_oneof![4 => canary, 6 => steps, 6 => other_strategy().boxed(), 1 => Just(json!({})), 1 => both.boxed()]
 }
 
 fn metric() -> impl Strategy<Value = Value> {

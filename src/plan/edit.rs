@@ -58,6 +58,7 @@ impl Plan {
         let mut plan = self.clone();
         plan.capacity = new.capacity;
         plan.paused = new.paused;
+        plan.rollback_window = new.rollback_window;
         plan.alerts.clone_from(&new.alerts);
         let same = self.same_steps(new);
         for (mine, theirs) in plan.steps.iter_mut().zip(&new.steps).skip(step).filter(|_| same) {
@@ -77,7 +78,7 @@ impl Plan {
     }
 
     fn same_steps(&self, other: &Self) -> bool {
-        let list = |plan: &Self| plan.steps.iter().map(|step| (step.name.clone(), step.weight)).collect::<Vec<_>>();
+        let list = |plan: &Self| plan.steps.iter().map(|step| (step.name.clone(), step.split.clone())).collect::<Vec<_>>();
         list(self) == list(other)
     }
 
@@ -90,8 +91,8 @@ impl Plan {
         if !self.same_steps(new) {
             list.add("strategy", &self.steps, &new.steps, |steps| {
                 let step = |(i, step): (usize, &super::Step)| match step.name.parse::<usize>() {
-                    Ok(number) if number == i + 1 => format!("{} %", step.weight),
-                    _ => format!("{} {} %", step.name, step.weight),
+                    Ok(number) if number == i + 1 => step.split.words(),
+                    _ => format!("{} {}", step.name, step.split.words()),
                 };
                 steps.iter().enumerate().map(step).collect::<Vec<_>>().join(", ")
             });
@@ -128,6 +129,7 @@ impl Plan {
         let sinks =
             |names: &Option<Vec<String>>| names.as_ref().map_or_else(|| "(default)".into(), |names| format!("[{}]", names.join(", ")));
         list.add("alerts", &self.alerts, &new.alerts, sinks);
+        list.add("rollbackWindow", &self.rollback_window, &new.rollback_window, |window| span(*window));
         list.add("paused", &self.paused, &new.paused, bool::to_string);
         list.0
     }

@@ -4,19 +4,17 @@ mod own;
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{AnalysisPlan, DriftSource, Fault, Faults, Metric, MetricKind, Plan, Step, read_span, span};
-use crate::api::{Analysis, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, OnInconclusive, RolloutSpec, Strategy};
+mod strategy;
 
-/// Weights of `canary: {}`.
-const WEIGHTS: [i32; 4] = [5, 20, 50, 100];
-/// Hold where none is given.
-const HOLD: Duration = Duration::from_secs(300);
-/// Deadline where none is given, unless the hold is so long that it would come too early.
-const DEADLINE: Duration = Duration::from_secs(3600);
+use super::{AnalysisPlan, DriftSource, Fault, Faults, Metric, MetricKind, Plan, read_span, span};
+use crate::api::{Analysis, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec};
+
 /// Length of one window where none is given.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Warm-up where none is given.
 const WARM_UP: Duration = Duration::from_secs(60);
+/// Time for `rollback` after a promotion where none is given.
+const ROLLBACK_WINDOW: Duration = HOUR;
 
 /// Kinds of metrics, in words.
 const KINDS: &str = "errorRate, latency, drift, ratio and threshold";
@@ -39,18 +37,6 @@ impl Plan {
 
 struct Parser {
     faults: Vec<Fault>,
-}
-
-/// A step before its faults are known.
-struct RawStep<'a> {
-    path: String,
-    name: Option<&'a String>,
-    weight: i32,
-    hold: Option<&'a str>,
-    deadline: Option<&'a str>,
-    approval: bool,
-    on_inconclusive: Option<OnInconclusive>,
-    without: &'a [String],
 }
 
 impl Parser {
@@ -78,6 +64,7 @@ impl Parser {
                 self.text(&format!("spec.alerts[{i}]"), name, 63);
             }
         }
+        let window = self.duration("spec.rollbackWindow", spec.rollback_window.as_deref(), Duration::ZERO..=HOUR * 168);
         Plan {
             virtual_service: spec.traffic.virtual_service.clone(),
             route: spec.traffic.route.clone(),
@@ -86,119 +73,9 @@ impl Parser {
             steps,
             analysis,
             alerts: spec.alerts.clone(),
+            rollback_window: window.unwrap_or(ROLLBACK_WINDOW),
             paused: spec.paused,
         }
-    }
-
-    fn strategy(&mut self, strategy: &Strategy, metrics: &[Metric]) -> Vec<Step> {
-        let path = "spec.strategy";
-        match (&strategy.canary, &strategy.steps) {
-            (None, None) => {
-                self.fault(path, "is empty", "exactly one of canary and steps, for example `canary: {}`");
-                Vec::new()
-            }
-            (Some(_), Some(_)) => {
-                self.fault(path, "has both canary and steps", "exactly one of canary and steps");
-                Vec::new()
-            }
-            (Some(canary), None) => {
-                let weights = canary.weights.as_deref().unwrap_or(&WEIGHTS);
-                let list = format!("{path}.canary.weights");
-                self.weights(&list, "", weights);
-                let path = format!("{path}.canary");
-                let (hold, deadline) = self.times(&path, canary.hold.as_deref(), canary.deadline.as_deref());
-                let without = self.without(&path, &canary.without, metrics);
-                let on_inconclusive = canary.on_inconclusive.unwrap_or_default();
-                let step = |(i, weight): (usize, &i32)| Step {
-                    name: (i + 1).to_string(),
-                    weight: percent(*weight),
-                    hold,
-                    deadline,
-                    approval: false,
-                    on_inconclusive,
-                    without: without.clone(),
-                };
-                weights.iter().enumerate().map(step).collect()
-            }
-            (None, Some(steps)) => {
-                let list = format!("{path}.steps");
-                let weights: Vec<i32> = steps.iter().map(|step| step.weight).collect();
-                self.weights(&list, ".weight", &weights);
-                let raw = steps.iter().enumerate().map(|(i, step)| RawStep {
-                    path: format!("{list}[{i}]"),
-                    name: step.name.as_ref(),
-                    weight: step.weight,
-                    hold: step.hold.as_deref(),
-                    deadline: step.deadline.as_deref(),
-                    approval: step.approval,
-                    on_inconclusive: step.on_inconclusive,
-                    without: &step.without,
-                });
-                let mut done: Vec<Step> = Vec::new();
-                for raw in raw {
-                    let step = self.step(&raw, &done, metrics);
-                    done.push(step);
-                }
-                done
-            }
-        }
-    }
-
-    fn step(&mut self, raw: &RawStep<'_>, before: &[Step], metrics: &[Metric]) -> Step {
-        if let Some(name) = raw.name {
-            let path = format!("{}.name", raw.path);
-            self.name(&path, name);
-            if let Some(first) = before.iter().position(|step| &step.name == name) {
-                self.fault(&path, format!("\"{name}\" is the name of steps[{first}] too"), "names of steps must differ");
-            }
-        }
-        let (hold, deadline) = self.times(&raw.path, raw.hold, raw.deadline);
-        Step {
-            name: raw.name.cloned().unwrap_or_else(|| (before.len() + 1).to_string()),
-            weight: percent(raw.weight),
-            hold,
-            deadline,
-            approval: raw.approval,
-            on_inconclusive: raw.on_inconclusive.unwrap_or_default(),
-            without: self.without(&raw.path, raw.without, metrics),
-        }
-    }
-
-    /// One to 20 of them, from 1 to 100, strictly increasing, the last is 100.
-    fn weights(&mut self, list: &str, field: &str, weights: &[i32]) {
-        if weights.is_empty() || weights.len() > 20 {
-            self.fault(list, format!("has {} entries", weights.len()), "1 to 20 of them");
-        }
-        let mut before = None;
-        for (i, &weight) in weights.iter().enumerate() {
-            let path = format!("{list}[{i}]{field}");
-            if !(1..=100).contains(&weight) {
-                self.fault(&path, format!("is {weight}"), "must be from 1 to 100 (percent)");
-            }
-            match before {
-                Some(before) if weight <= before => {
-                    let message = format!("is {weight}");
-                    self.fault(&path, message, format!("must be greater than {before} (the weight before it)"));
-                }
-                _ => {}
-            }
-            if i + 1 == weights.len() && weight != 100 && (1..=100).contains(&weight) {
-                self.fault(&path, format!("the last weight is {weight}"), "must be 100: a rollout ends with all traffic at the canary");
-            }
-            before = Some(weight);
-        }
-    }
-
-    fn times(&mut self, path: &str, hold: Option<&str>, deadline: Option<&str>) -> (Duration, Duration) {
-        let hold = self.duration(&format!("{path}.hold"), hold, SECOND..=HOUR * 168).unwrap_or(HOLD);
-        let field = format!("{path}.deadline");
-        let Some(deadline) = self.duration(&field, deadline, SECOND..=HOUR * 720) else {
-            return (hold, DEADLINE.max(hold * 2));
-        };
-        if deadline < hold {
-            self.fault(&field, format!("is {}", span(deadline)), format!("must not be shorter than the hold ({})", span(hold)));
-        }
-        (hold, deadline)
     }
 
     fn duration(&mut self, path: &str, value: Option<&str>, range: RangeInclusive<Duration>) -> Option<Duration> {
@@ -213,24 +90,6 @@ impl Parser {
             self.fault(path, format!("is {value}"), mend);
         }
         Some(plain)
-    }
-
-    fn without(&mut self, path: &str, without: &[String], metrics: &[Metric]) -> Vec<String> {
-        let path = format!("{path}.without");
-        if without.len() > 10 {
-            self.fault(&path, format!("has {} names", without.len()), "at most 10");
-        }
-        let known: Vec<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
-        for (i, name) in without.iter().enumerate() {
-            if !known.contains(&name.as_str()) {
-                let mend = if known.is_empty() { "there are none".into() } else { format!("there are {}", known.join(", ")) };
-                self.fault(&format!("{path}[{i}]"), format!("\"{name}\" is not a metric of the analysis"), mend);
-            }
-        }
-        let mut names = without.to_vec();
-        names.sort();
-        names.dedup();
-        names
     }
 
     fn analysis(&mut self, analysis: &Analysis) -> AnalysisPlan {
@@ -375,9 +234,4 @@ impl Parser {
             self.fault(path, format!("\"{value}\" is not a name"), mend);
         }
     }
-}
-
-/// A weight that was checked, or was told as a fault.
-fn percent(weight: i32) -> u8 {
-    u8::try_from(weight.clamp(0, 100)).unwrap_or(100)
 }

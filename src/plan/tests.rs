@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{OnInconclusive, RolloutSpec, ThresholdAction};
 
+mod traffic;
+
+use traffic::beta;
+
 fn spec(strategy: Value, analysis: Value) -> RolloutSpec {
     let mut spec = json!({"traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": strategy});
     if !analysis.is_null() {
@@ -26,7 +30,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[test]
 fn the_shortest_manifest_has_every_default() {
     let plan = plan(json!({"canary": {}}), Value::Null);
-    assert_eq!(plan.steps.iter().map(|step| step.weight).collect::<Vec<_>>(), [5, 20, 50, 100]);
+    assert_eq!(plan.steps.iter().map(|step| step.split.weight).collect::<Vec<_>>(), [5, 20, 50, 100]);
     assert_eq!(plan.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
     assert!(plan.steps.iter().all(|step| step.hold == MINUTE * 5 && step.deadline == MINUTE * 60 && !step.approval));
     assert!(plan.steps.iter().all(|step| step.on_inconclusive == OnInconclusive::Hold && step.without.is_empty()));
@@ -182,9 +186,12 @@ fn a_duration_that_nobody_can_read_is_a_fault_of_its_field_and_of_nothing_else()
 
 #[test]
 fn a_strategy_is_exactly_one() {
-    assert_eq!(faults(json!({}), Value::Null), ["spec.strategy: is empty; exactly one of canary and steps, for example `canary: {}`"]);
+    assert_eq!(
+        faults(json!({}), Value::Null),
+        ["spec.strategy: is empty; exactly one of canary, shadow, abTest, blueGreen and steps, for example `canary: {}`"]
+    );
     let both = faults(json!({"canary": {}, "steps": [{"weight": 100}]}), Value::Null);
-    assert_eq!(both, ["spec.strategy: has both canary and steps; exactly one of canary and steps"]);
+    assert_eq!(both, ["spec.strategy: has both canary and steps; exactly one of canary, shadow, abTest, blueGreen and steps"]);
     assert_eq!(faults(json!({"canary": {"weights": []}}), Value::Null), ["spec.strategy.canary.weights: has 0 entries; 1 to 20 of them"]);
 }
 
@@ -203,9 +210,25 @@ fn numbers_that_are_none_are_refused() {
 
 #[test]
 fn a_plan_survives_being_stored() {
-    let plan = plan(json!({"canary": {"hold": "1500ms"}}), Value::Null);
-    let stored = serde_json::to_string(&plan).unwrap();
-    assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+    for strategy in [json!({"canary": {"hold": "1500ms"}}), json!({"abTest": {"match": beta()}}), json!({"blueGreen": {"preview": beta()}})]
+    {
+        let plan = plan(strategy, Value::Null);
+        let stored = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+    }
+}
+
+#[test]
+fn the_rollback_window_is_taken_over_in_place() {
+    let old = plan(json!({"canary": {}}), Value::Null);
+    let mut spec = spec(json!({"canary": {}}), Value::Null);
+    spec.rollback_window = Some("2h".into());
+    let new = Plan::parse(&spec).unwrap();
+    assert_eq!((old.rollback_window, new.rollback_window), (MINUTE * 60, MINUTE * 120));
+    assert_eq!(told(&old.edit(&new, 1).now), ["rollbackWindow 1h -> 2h"]);
+    assert_eq!(old.adopt(&new, 1).rollback_window, MINUTE * 120);
+    spec.rollback_window = Some("169h".into());
+    assert_eq!(Plan::parse(&spec).unwrap_err().to_string(), "spec.rollbackWindow: is 169h; must be from 0s to 168h");
 }
 
 fn told(changes: &[Change]) -> Vec<String> {

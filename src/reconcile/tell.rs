@@ -47,7 +47,7 @@ pub(super) async fn store(
         for record in &decision.records {
             telemetry::decided(&seen.namespace, &seen.name, &outbox::key(&seen.uid, record), record);
             context.events.decided(rollout.object_ref(&()), record);
-            if matches!(record.outcome, Outcome::Promoted | Outcome::RolledBack | Outcome::Aborted) {
+            if matches!(record.outcome, Outcome::Promoted | Outcome::Passed | Outcome::Failed | Outcome::RolledBack | Outcome::Aborted) {
                 let exposed = record.exposure.as_ref().map_or(0, |exposure| exposure.canary_requests);
                 context.metrics.ended(record.outcome, &record.reason, exposed);
             }

@@ -38,7 +38,7 @@ pub enum Hands {
 /// How a rehearsal ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
-    /// The canary is the new stable.
+    /// The canary is the new stable, or has passed where it was not to become stable.
     Promoted,
     /// The traffic was taken back.
     RolledBack,
@@ -55,7 +55,7 @@ pub struct Played {
     pub ending: Ending,
     /// When, in minutes since the canary got its first share.
     pub minutes: f64,
-    /// Requests that the canary answered until then.
+    /// Requests that the canary answered until then, copies among them.
     pub canary_requests: u64,
     /// What rolled it back: name of a metric, or `deadline`. What held it: name of the metric whose limit was crossed or that waits.
     pub by: Option<String>,
@@ -72,16 +72,17 @@ pub struct Played {
 pub struct Point {
     /// Minutes since the canary got its first share.
     pub minutes: f64,
-    /// Canary's share in percent.
-    pub weight: u8,
+    /// Index of the step.
+    pub step: usize,
     /// Merged fail evidence.
     pub evidence: f64,
     /// Where it fails.
     pub fail_at: f64,
 }
 
-/// The windows of a rollout: asked for from `start` to `end` (seconds since the start) at a weight, in a step.
-pub type Windows<'w> = dyn FnMut(f64, f64, usize, f64) -> Option<[Sample; 2]> + 'w;
+/// The windows of a rollout: asked for from `start` to `end` (seconds since the start), in a step, with the requests of stable and of the
+/// canary that are counted for one of a user.
+pub type Windows<'w> = dyn FnMut(f64, f64, usize, [f64; 2]) -> Option<[Sample; 2]> + 'w;
 
 /// Plays one rollout: stable's past, then one window after the other as `windows` gives them (`None`: there are no more). With
 /// `watch` every look is kept.
@@ -97,7 +98,8 @@ pub fn play(setup: &Setup, history: &History, windows: &mut Windows<'_>, watch: 
         stage.show(sampler.look());
         let settled = stage.settle();
         if let Some(ended) = &stage.state.ended {
-            break if ended.outcome == Outcome::Promoted { Ending::Promoted } else { Ending::RolledBack };
+            let well = matches!(ended.outcome, Outcome::Promoted | Outcome::Passed);
+            break if well { Ending::Promoted } else { Ending::RolledBack };
         }
         if settled.at_deadline || sampler.windows >= MOST_WINDOWS {
             break Ending::Held;
@@ -110,8 +112,8 @@ pub fn play(setup: &Setup, history: &History, windows: &mut Windows<'_>, watch: 
             break Ending::CutOff;
         }
         if watch && let Some(judgement) = &sampler.newest {
-            let weight = stage.state.run.as_ref().map_or(0, |run| run.weight);
-            points.push(Point { minutes: now / 60.0, weight, evidence: judgement.fail_evidence, fail_at: judgement.fail_at });
+            let step = stage.state.run.as_ref().and_then(|run| run.step).unwrap_or(0);
+            points.push(Point { minutes: now / 60.0, step, evidence: judgement.fail_evidence, fail_at: judgement.fail_at });
         }
     };
     let reason = stage.state.ended.as_ref().map(|ended| ended.reason.clone());
@@ -217,18 +219,18 @@ impl<'a> Sampler<'a> {
             return true;
         }
         let start = end - self.setup.interval;
-        let weight = f64::from(run.weight) / 100.0;
-        let Some([stable, canary]) = windows(start, end, step, weight) else { return false };
+        let split = if run.share.is_none() { [1.0, 0.0] } else { terms.split() };
+        let Some([stable, canary]) = windows(start, end, step, split) else { return false };
         let window = Window {
             start: time(start),
             end: time(end),
-            weight,
+            weight: f64::from(run.share.weight) / 100.0,
             stable,
             canary,
             stable_pods: self.setup.stable_pods,
             canary_pods: self.setup.canary_pods,
         };
-        if run.weight == 0 {
+        if run.share.is_none() {
             self.evidence.rest(metrics, &terms, &window);
         } else {
             self.evidence.add(metrics, &terms, &window);
@@ -237,7 +239,8 @@ impl<'a> Sampler<'a> {
         self.windows += 1;
         self.window_end = Some(end);
         let judgement = self.evidence.judge(metrics, &terms);
-        self.canary_requests = u64::try_from(judgement.exposure.canary_requests).unwrap_or(0);
+        let exposure = &judgement.exposure;
+        self.canary_requests = u64::try_from(exposure.canary_requests + exposure.mirrored_requests.unwrap_or(0)).unwrap_or(0);
         self.newest = Some(judgement);
         true
     }

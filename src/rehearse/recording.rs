@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use super::play::{Played, Setup, play};
 use crate::counts::{Counts, History, Sample};
 use crate::judge::most_windows;
+use crate::observe::brief::terms;
 use crate::plan::Plan;
 
 /// Windows that must come before a rollout: with fewer the judge knows no margins.
@@ -117,15 +118,15 @@ impl Recording {
         let most = ((super::MOST_HISTORY / interval).max(1.0) as usize).min(most_windows(interval));
         let past = self.history.windows.get(begin.saturating_sub(most)..begin).unwrap_or_default().to_vec();
         let history = History { interval_seconds: interval, windows: past, by_pod: true };
-        let share = plan.steps.first().map_or(1.0, |step| f64::from(step.weight) / 100.0);
+        let share = terms(plan).first().map_or(1.0, |step| step.weight);
         let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
         let setup =
             Setup { plan: plan.clone(), interval, stable_pods: count(self.pods.len()), canary_pods: count(self.canary_pods(share)), hands };
         let mut next = begin;
-        let mut windows = |_: f64, _: f64, _: usize, weight: f64| {
+        let mut windows = |_: f64, _: f64, _: usize, [stable, canary]: [f64; 2]| {
             let window = self.history.windows.get(next)?;
             next += 1;
-            let canary = pods.get(..self.canary_pods(weight)).unwrap_or_default();
+            let canary = pods.get(..self.canary_pods(canary / (stable + canary))).unwrap_or_default();
             let (mut sides, mut other) = (Vec::new(), Vec::new());
             for (pod, sample) in window {
                 if canary.contains(&pod) { sides.push(sample) } else { other.push(sample) }

@@ -11,7 +11,7 @@ use crate::api::{Capacity, DecisionRecord, Outcome};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, StepKey, Subset, mesh};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::route::{Fence, RouteFault, find, patch, release};
 use crate::state::{CHECKPOINT, State};
 
@@ -51,7 +51,8 @@ impl Stage {
     /// Stable with so many pods serves everybody; the canary has all the room that the plan asks for.
     pub(super) fn new(plan: Plan, stable_pods: u32, hands: Hands) -> Self {
         let stable = if plan.subset == "stable" { "present" } else { "stable" };
-        let most = plan.steps.iter().map(|step| (u32::from(step.weight) * stable_pods).div_ceil(200)).max().unwrap_or(1).max(1);
+        let room = |step: &Step| (step.load() * stable_pods).div_ceil(200);
+        let most = plan.steps.iter().map(room).max().unwrap_or(1).max(1);
         let canary_pods = if plan.capacity == Capacity::Any { 1 } else { most };
         let at = Timestamp::new(BEGIN, 0).unwrap_or(Timestamp::UNIX_EPOCH);
         let route = json!({
@@ -90,6 +91,7 @@ impl Stage {
                 route: Err(RouteFault::NotFound(String::new())),
                 holder: Holder::Nobody,
                 other_routes: Vec::new(),
+                rivals: Vec::new(),
                 subsets,
                 look: None,
                 config_problem: None,
@@ -156,7 +158,7 @@ impl Stage {
     fn heard(&self, record: &DecisionRecord, settled: &mut Settled) {
         match record.outcome {
             Outcome::Held if record.reason == reason::DEADLINE => settled.at_deadline = true,
-            Outcome::RolledBack => settled.down = Some(record.reason.clone()),
+            Outcome::RolledBack | Outcome::Failed => settled.down = Some(record.reason.clone()),
             _ => {}
         }
     }
@@ -171,7 +173,7 @@ impl Stage {
             }
             Act::Raise(wanted) => patch(view, wanted, Fence::Version),
             Act::Lower(wanted) => patch(view, wanted, Fence::Identity),
-            Act::Release { stable } => release(view, stable),
+            Act::Release { stable, canary } => Ok(release(view, stable, canary.as_deref())),
             Act::AddFinalizer => {
                 self.seen.finalizer = true;
                 return true;
@@ -185,8 +187,10 @@ impl Stage {
                 return true;
             }
         };
-        // A patch of what was just read fits.
-        let _ = json_patch::patch(&mut self.route, &written);
+        // A patch of what was just read fits, and the route of the stage asks for nothing that a match asks for.
+        if let Ok(written) = written {
+            let _ = json_patch::patch(&mut self.route, &written);
+        }
         self.read_route();
         true
     }

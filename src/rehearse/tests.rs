@@ -22,14 +22,14 @@ fn run(plan: &Plan, scenario: &str, seed: u64) -> Played {
     let setup = Setup { plan: plan.clone(), interval, stable_pods: 10, canary_pods: scenario.canary_pods(0), hands: Hands::Approve };
     let mut world = World::new(&scenario, &plan.analysis.metrics, scenario.rps[0], interval, seed);
     let history = world.history();
-    play(&setup, &history, &mut |start, end, step, weight| Some(world.window(start, end, weight, scenario.canary_pods(step))), true)
+    play(&setup, &history, &mut |start, end, step, split| Some(world.window(start, end, split, scenario.canary_pods(step))), true)
 }
 
 #[test]
 fn a_healthy_canary_is_promoted_after_its_holds() {
     let played = run(&plan(canary(json!({})), json!([{"errorRate": {}}])), "rps: 500", 1);
     assert_eq!((played.ending, played.minutes, played.answers), (Ending::Promoted, 9.0, 0));
-    assert_eq!(played.points.iter().map(|point| point.weight).collect::<Vec<_>>(), [[10; 6], [50; 6], [100; 6]].concat());
+    assert_eq!(played.points.iter().map(|point| point.step).collect::<Vec<_>>(), [[0; 6], [1; 6], [2; 6]].concat());
     let expected = 500.0 * 180.0 * 1.6;
     assert!((played.canary_requests as f64 - expected).abs() < 6.0 * expected.sqrt(), "{}", played.canary_requests);
 }
@@ -48,7 +48,7 @@ fn a_bad_canary_is_rolled_back_by_the_metric_that_saw_it() {
 fn a_regression_of_the_last_step_is_found_there() {
     let played = run(&plan(canary(json!({})), json!([{"errorRate": {}}])), "{rps: 500, canary: {errors: 0.3, from: 6m}}", 3);
     assert_eq!(played.ending, Ending::RolledBack);
-    assert!(played.minutes > 6.0 && played.points.last().unwrap().weight == 100, "{played:?}");
+    assert!(played.minutes > 6.0 && played.points.last().unwrap().step == 2, "{played:?}");
 }
 
 #[test]
@@ -135,7 +135,7 @@ mod worlds {
         let plan = everything();
         let mut world = World::new(&scenario, &plan.analysis.metrics, 2000.0, 30.0, 11);
         let all: Vec<[Sample; 2]> =
-            (0..count).map(|k| world.window(start + f64::from(k) * 30.0, start + f64::from(k + 1) * 30.0, 0.5, 1)).collect();
+            (0..count).map(|k| world.window(start + f64::from(k) * 30.0, start + f64::from(k + 1) * 30.0, [0.5, 0.5], 1)).collect();
         [0, 1].map(|side| sums(&all.iter().map(|both| both[side].clone()).collect::<Vec<_>>()))
     }
 

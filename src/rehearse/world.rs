@@ -144,10 +144,12 @@ impl<'a> World<'a> {
         History { interval_seconds: self.interval, windows: history, by_pod: self.stable.len() > 1 }
     }
 
-    /// Both arms' counts from `start` to `end` (seconds after the rollout began), the canary having `weight` of the traffic on so many pods.
-    pub fn window(&mut self, start: f64, end: f64, weight: f64, canary_pods: u32) -> [Sample; 2] {
+    /// Both arms' counts from `start` to `end` (seconds after the rollout began), stable and the canary having so many requests for one of a
+    /// user, the canary on so many pods.
+    pub fn window(&mut self, start: f64, end: f64, split: [f64; 2], canary_pods: u32) -> [Sample; 2] {
         let canary = (canary_pods as usize).clamp(1, self.canary.len().max(1));
-        [(Arm::Stable, 1.0 - weight, self.stable.len()), (Arm::Canary, weight, canary)].map(|(arm, share, pods)| {
+        let [to_stable, to_canary] = split;
+        [(Arm::Stable, to_stable, self.stable.len()), (Arm::Canary, to_canary, canary)].map(|(arm, share, pods)| {
             let mut gained = self.nothing();
             self.next_window(arm, pods);
             let each = self.rps * share / pods.max(1) as f64;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Actor, Outcome};
+use crate::plan::Share;
 
 /// What we say of a route, in the same patch as its weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +24,12 @@ pub struct Claim {
     /// Name of the step; absent when nothing is stepped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// Canary's share in percent, as written beside it.
-    pub weight: u8,
+    /// What the canary gets, as written beside it.
+    #[serde(flatten)]
+    pub share: Share,
+    /// Our own http route, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Written>,
     /// Why the share was lowered without a decision; a reason constant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lowered: Option<String>,
@@ -34,6 +39,16 @@ pub struct Claim {
     /// What was there before us.
     #[serde(default)]
     pub original: Original,
+}
+
+/// Our own http route as we wrote it: what it is found by, and whether somebody changed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Written {
+    /// Its name.
+    pub name: String,
+    /// Its content in 16 hex digits.
+    pub print: String,
 }
 
 /// The decision that rides on the write which executes it.
@@ -46,16 +61,16 @@ pub struct Latch {
     pub subset: String,
     /// Epoch of the decision.
     pub epoch: i64,
-    /// RolledBack or Aborted.
+    /// RolledBack, Failed or Aborted.
     pub outcome: Outcome,
     /// A reason constant.
     pub reason: String,
     /// In words, bounded.
     pub message: String,
-    /// Who, for an abort.
+    /// Who, for a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
-    /// Id of the command, for an abort.
+    /// Id of the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
 }
@@ -70,6 +85,9 @@ pub struct Original {
     /// Stable's entry had no `weight`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unweighted: bool,
+    /// The route had no `mirrors`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirrorless: bool,
 }
 
 /// Epochs are counted up by one: this is a thousand changes a second for many thousand years.

@@ -3,8 +3,16 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use super::claim::{Claim, Claims};
-use crate::api::names::{MANAGED, reason};
+use super::{
+    at,
+    claim::{Claim, Claims},
+    own::{self, MatchConflict, Own},
+};
+use crate::api::{
+    Match,
+    names::{MANAGED, reason},
+};
+use crate::plan::Share;
 
 /// The managed route as found.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +37,12 @@ pub struct View {
     pub port: Option<Value>,
     /// Destinations in order.
     pub entries: Vec<Entry>,
+    /// The route as it is.
+    pub(super) raw: Value,
+    /// Our own http routes beside it: at most one, but for what somebody copied.
+    pub own: Vec<Own>,
+    /// An http route above it that takes every request, if there is one.
+    pub above: Option<String>,
     /// Our annotation's entry for this route.
     pub claim: Option<Claim>,
     /// All of the annotation, for writing it back.
@@ -71,6 +85,19 @@ pub enum RouteFault {
         /// Their names.
         names: String,
     },
+    /// The route leaves it to another VirtualService where its requests go.
+    #[error(
+        "http route {route} of VirtualService {virtual_service} leaves it to VirtualService {delegate} where its requests go: that one has \
+         the weights, name it in spec.traffic.virtualService of a Rollout of its namespace"
+    )]
+    Delegated {
+        /// The object.
+        virtual_service: String,
+        /// The route.
+        route: String,
+        /// The object with the weights, with its namespace if it names one.
+        delegate: String,
+    },
     /// Another controller writes this object.
     #[error(
         "VirtualService {virtual_service} is owned by {owner}: that controller would undo every weight; give haldane a VirtualService of its own"
@@ -90,6 +117,7 @@ impl RouteFault {
             Self::NotFound(_) => reason::VIRTUAL_SERVICE_NOT_FOUND,
             Self::NoRoute(_) => reason::ROUTE_NOT_FOUND,
             Self::Ambiguous { .. } => reason::ROUTE_AMBIGUOUS,
+            Self::Delegated { .. } => reason::ROUTE_DELEGATED,
             Self::Owned { .. } => reason::OWNED_BY_OTHER,
         }
     }
@@ -106,6 +134,44 @@ impl View {
         self.entries.iter().filter(|entry| entry.subset == subset).fold(0, |sum, entry| sum.saturating_add(entry.weight))
     }
 
+    /// All that a subset gets of this route: its weight, copies, and our own route if it stands where requests reach it.
+    pub fn found(&self, subset: &str) -> Share {
+        let leads = |own: &Own| own.index < self.index && own.leads_to(subset);
+        Share { weight: self.share(subset), mirror: self.mirrored(subset), matched: self.own.iter().any(leads) }
+    }
+
+    /// How our own route stands towards what it must be for these matches.
+    ///
+    /// # Errors
+    /// When the matches cannot be joined with the route's own.
+    pub fn own_route(&self, canary: &str, matches: &[Match]) -> Result<OwnRoute, MatchConflict> {
+        let wanted = own::wanted(self, &self.own_name(), canary, matches)?;
+        let Some(own) = self.own.iter().find(|own| own.index < self.index && own.leads_to(canary)) else { return Ok(OwnRoute::Absent) };
+        if own.raw == wanted && self.own.len() == 1 {
+            return Ok(OwnRoute::AsWanted);
+        }
+        let claimed = self.claim.as_ref().and_then(|claim| claim.own.as_ref());
+        if claimed.is_some_and(|written| written.print == own.print()) && self.own.len() == 1 {
+            return Ok(OwnRoute::Old);
+        }
+        let asked = |route: &Value| route["match"].as_array().cloned().unwrap_or_default();
+        let (there, wanted) = (asked(&own.raw), asked(&wanted));
+        let fewer = !there.is_empty() && there.len() < wanted.len() && there.iter().all(|one| wanted.contains(one));
+        Ok(if fewer && self.own.len() == 1 { OwnRoute::Narrower } else { OwnRoute::Changed })
+    }
+
+    /// Name of our own route: the one that our claim says, else the one that we would write.
+    pub(super) fn own_name(&self) -> String {
+        let claimed = self.claim.as_ref().and_then(|claim| claim.own.as_ref()).map(|written| written.name.clone());
+        claimed.unwrap_or_else(|| own::name(&self.key))
+    }
+
+    /// Whether two looks show the same destinations, weights, copies and route of ours, at the same places.
+    pub fn same_split(&self, other: &Self) -> bool {
+        let list = |view: &Self| view.raw.get("mirrors").cloned();
+        self.index == other.index && self.entries == other.entries && self.own == other.own && list(self) == list(other)
+    }
+
     /// The one subset that has everything, if one has.
     pub fn sole(&self) -> Option<&str> {
         self.entries.iter().find(|entry| entry.weight == 100).map(|entry| entry.subset.as_str()).filter(|_| self.sum() == 100)
@@ -116,11 +182,35 @@ impl View {
         self.entries.iter().map(|entry| u32::from(entry.weight)).sum()
     }
 
-    /// The split in words: `v1 95 %, v2 5 %`.
+    /// The split in words: `v1 95 %, v2 5 %, match to v2, mirror of 10 % to v2`.
     pub fn words(&self) -> String {
-        let parts: Vec<_> = self.entries.iter().map(|entry| format!("{} {} %", entry.subset, entry.weight)).collect();
+        let weights = self.entries.iter().map(|entry| format!("{} {} %", entry.subset, entry.weight));
+        let mut parts: Vec<String> = weights.collect();
+        let destinations = self.own.iter().flat_map(|own| at(&own.raw, "/route").as_array().into_iter().flatten());
+        parts.extend(destinations.filter_map(|entry| at(entry, "/destination/subset").as_str()).map(|subset| format!("match to {subset}")));
+        for entry in at(&self.raw, "/mirrors").as_array().into_iter().flatten() {
+            let destination = &entry["destination"];
+            if let Some(subset) = destination["subset"].as_str().filter(|subset| self.is_of(destination, subset)) {
+                parts.push(format!("mirror of {} % to {subset}", self.mirrored(subset)));
+            }
+        }
         parts.join(", ")
     }
+}
+
+/// How our own route is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnRoute {
+    /// Not there, or nothing reaches the canary by it.
+    Absent,
+    /// As it must be.
+    AsWanted,
+    /// As we wrote it; the route that it is a copy of has changed since.
+    Old,
+    /// Somebody took matches out of it.
+    Narrower,
+    /// Somebody made something else of it.
+    Changed,
 }
 
 /// Finds the route that a Rollout manages. A route fits when all of its destinations have one host and a subset each.
@@ -135,7 +225,8 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         return Err(RouteFault::Owned { virtual_service: name, owner });
     }
     let routes = virtual_service.pointer("/spec/http").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let fitting: Vec<(usize, Fitting)> = routes.iter().enumerate().filter_map(|(index, route)| Some((index, fit(route)?))).collect();
+    let theirs = || routes.iter().enumerate().filter(|(_, route)| !own::is_own(route));
+    let fitting: Vec<(usize, Fitting)> = theirs().filter_map(|(index, route)| Some((index, fit(route)?))).collect();
     let annotations = metadata["annotations"].as_object();
     let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
     let mut claims = Claims::parse(annotation.as_deref());
@@ -151,6 +242,10 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
                 .into_iter()
                 .filter(|(_, fitting)| if renamed { ours(fitting) } else { fitting.name.as_deref() == Some(wanted) })
                 .collect();
+            let delegated = routes.iter().find(|route| route["name"] == wanted && !route["delegate"].is_null());
+            if let Some(route) = delegated.filter(|_| chosen.is_empty()) {
+                return Err(delegated_by(&name, route));
+            }
             if named > 0 && chosen.is_empty() {
                 return Err(RouteFault::NoRoute(format!(
                     "http route {wanted} of VirtualService {name} cannot be stepped: every destination needs the same host and a subset of its own"
@@ -179,6 +274,9 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         return Err(RouteFault::Ambiguous { virtual_service: name, count, names: names_of(&chosen) });
     }
     let Some((index, fitting)) = chosen.into_iter().next() else {
+        if let Some(route) = routes.iter().find(|route| !route["delegate"].is_null()) {
+            return Err(delegated_by(&name, route));
+        }
         return Err(RouteFault::NoRoute(format!(
             "no http route of VirtualService {name} can be stepped: a route needs destinations with one host and a subset each"
         )));
@@ -187,11 +285,18 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         Some(wanted) => wanted.to_owned(),
         None => fitting.key(),
     };
+    let above = theirs().take_while(|(at, _)| *at < index).find(|(_, route)| takes_all(route)).map(|(at, route)| called(route, at));
     claims.follow(&key, |old| keys.iter().any(|key| key == old), |subset| fitting.serves(subset));
+    let claim = claims.get(&key);
+    let own_name = claim.as_ref().and_then(|claim| claim.own.as_ref()).map_or_else(|| own::name(&key), |written| written.name.clone());
+    let own = routes.iter().enumerate().filter(|(_, route)| route["name"] == own_name.as_str());
     Ok(View {
         resource_version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
         index,
-        claim: claims.get(&key),
+        raw: routes.get(index).cloned().unwrap_or_default(),
+        own: own.map(|(index, raw)| Own { index, raw: raw.clone() }).collect(),
+        above,
+        claim,
         key,
         name: fitting.name,
         renamed,
@@ -218,7 +323,7 @@ pub fn other_routes(virtual_service: &Value, managed: &View, subsets: &[&str]) -
     for kind in ["http", "tcp", "tls"] {
         for (index, route) in virtual_service.pointer(&format!("/spec/{kind}")).and_then(Value::as_array).into_iter().flatten().enumerate()
         {
-            if kind == "http" && index == managed.index {
+            if kind == "http" && (index == managed.index || managed.own.iter().any(|own| own.index == index)) {
                 continue;
             }
             let leads = route["route"].as_array().into_iter().flatten().any(|entry| {
@@ -233,6 +338,35 @@ pub fn other_routes(virtual_service: &Value, managed: &View, subsets: &[&str]) -
         }
     }
     found
+}
+
+fn delegated_by(virtual_service: &str, route: &Value) -> RouteFault {
+    let name = at(route, "/delegate/name").as_str().unwrap_or("?");
+    let delegate = at(route, "/delegate/namespace").as_str().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"));
+    let route = route["name"].as_str().unwrap_or("without a name").to_owned();
+    RouteFault::Delegated { virtual_service: virtual_service.to_owned(), route, delegate }
+}
+
+/// Whether no request gets past a route: it has no match, or one that asks for nothing.
+pub(super) fn takes_all(route: &Value) -> bool {
+    let asks = |one: &Value| {
+        let fields = one.as_object().into_iter().flatten();
+        fields.filter(|(field, _)| !matches!(field.as_str(), "name" | "ignoreUriCase" | "statPrefix")).any(|(field, value)| {
+            let everything = matches!(
+                (field.as_str(), value["prefix"].as_str(), value["regex"].as_str()),
+                ("uri", Some("/" | ""), _) | ("uri", _, Some(".*" | "/.*"))
+            );
+            !everything
+        })
+    };
+    match route["match"].as_array() {
+        None => true,
+        Some(list) => list.is_empty() || list.iter().any(|one| !asks(one)),
+    }
+}
+
+fn called(route: &Value, index: usize) -> String {
+    route["name"].as_str().map_or_else(|| format!("http[{index}]"), str::to_owned)
 }
 
 struct Fitting {

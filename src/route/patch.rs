@@ -1,25 +1,30 @@
 //! The wanted split to a patch.
 
 use json_patch::{
-    AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation,
+    AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation,
     jsonptr::{PointerBuf, Token},
 };
 use serde_json::{Value, json};
 
 use super::{
-    claim::Claim,
+    at,
+    claim::{Claim, Original, Written},
     find::{Entry, View},
+    own::{self, MatchConflict},
 };
-use crate::api::names::MANAGED;
+use crate::api::{Match, names::MANAGED};
+use crate::plan::Share;
 
 /// The split wanted, with the claim that says so.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// Gets 100 - weight.
     pub stable: String,
-    /// Gets `claim.weight`.
+    /// Gets `claim.share`.
     pub canary: String,
-    /// Written beside the weights.
+    /// The requests of our own route, where `claim.share` has one.
+    pub matches: Vec<Match>,
+    /// Written beside it.
     pub claim: Claim,
 }
 
@@ -32,12 +37,20 @@ pub enum Fence {
     Identity,
 }
 
-/// The patch that brings the route to the wanted split: all weights and our annotation in one write, sum 100. What is already as
-/// wanted is not written.
-pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Patch {
+/// The patch that brings the route to the wanted split: all weights (sum 100), our entry in `mirrors`, our own route and our annotation
+/// in one write. What is already as wanted is not written; what is not wanted of them is taken away.
+///
+/// # Errors
+/// When our own route is wanted and its matches cannot be joined with those of the managed one.
+pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchConflict> {
     let mut claim = wanted.claim.clone();
-    let weight = claim.weight.min(100);
+    let weight = claim.share.weight.min(100);
+    let own = match claim.share.matched {
+        true => Some(own::wanted(view, &view.own_name(), &wanted.canary, &wanted.matches)?),
+        false => None,
+    };
     let mut ops = tests(view, fence);
+    let mut made = 0;
     let mut added: Vec<String> =
         claim.original.added.iter().filter(|subset| view.entries.iter().any(|e| e.subset == **subset)).cloned().collect();
     // Entries of ours that serve nobody any more; from the end, so that indices stay.
@@ -51,12 +64,9 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Patch {
     }
     for (subset, share) in [(&wanted.canary, weight), (&wanted.stable, 100 - weight)] {
         if !kept.iter().any(|entry| entry.subset == *subset) && (share > 0 || *subset == wanted.canary && weight > 0) {
-            let mut destination = json!({ "host": view.host, "subset": subset });
-            if let (Some(port), Some(object)) = (&view.port, destination.as_object_mut()) {
-                object.insert("port".to_owned(), port.clone());
-            }
-            ops.push(add(pointer(view, &["route", "-"]), json!({ "destination": destination, "weight": share })));
+            ops.push(add(pointer(view, &["route", "-"]), json!({ "destination": view.destination(subset), "weight": share })));
             added.push(subset.clone());
+            made += 1;
         }
     }
     for (index, entry) in kept.iter().enumerate() {
@@ -67,19 +77,98 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Patch {
         } else {
             0
         };
-        if !entry.weighted || entry.weight != share {
+        // A single destination has everything, with or without its weight.
+        let alone = kept.len() + made == 1 && share == 100;
+        if (!entry.weighted && !alone) || entry.weight != share {
             ops.push(add(pointer(view, &["route", &index.to_string(), "weight"]), json!(share)));
             claim.original.unweighted |= !entry.weighted && entry.subset == wanted.stable;
         }
     }
     claim.original.added = added;
+    let before = view.claim.as_ref().map(|claim| claim.subset.as_str()).filter(|subset| *subset != wanted.canary);
+    claim.original.mirrorless =
+        mirrors(view, [Some(wanted.canary.as_str()), before], claim.share.mirror, claim.original.mirrorless, &mut ops);
+    own_route(view, own.as_ref(), &mut ops);
+    claim.own = own.map(|own| Written { name: view.own_name(), print: own::print(&own) });
     ops.extend(annotate(view, Some(&claim)));
-    Patch(ops)
+    Ok(Patch(ops))
 }
 
-/// The patch that takes us out of the route: stable at 100 %, the original shape where nobody touched it, our claim gone. A latch that
-/// is there is kept, so that a Rollout made anew finds it.
-pub fn release(view: &View, stable: &str) -> Patch {
+/// Brings the entries of `mirrors` that lead to the first subset to one of so many percent, and takes those to the second away. Gives
+/// whether the field is ours.
+fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, ops: &mut Vec<PatchOperation>) -> bool {
+    let [canary, before] = of;
+    let mut found: Vec<(usize, u8)> = canary.into_iter().flat_map(|subset| view.mirrors_of(subset)).collect();
+    let kept = (percent > 0).then(|| found.first().copied()).flatten();
+    if kept.is_some() {
+        found.remove(0);
+    }
+    found.extend(before.into_iter().flat_map(|subset| view.mirrors_of(subset)));
+    found.sort_unstable();
+    let list = at(&view.raw, "/mirrors").as_array();
+    let identity = |index: usize| {
+        let subset = list.and_then(|list| list.get(index)).map(|entry| at(entry, "/destination/subset").clone()).unwrap_or_default();
+        test(pointer(view, &["mirrors", &index.to_string(), "destination", "subset"]), subset)
+    };
+    if let Some((index, there)) = kept
+        && there != percent
+    {
+        ops.push(identity(index));
+        ops.push(add(pointer(view, &["mirrors", &index.to_string(), "percentage"]), json!({ "value": f64::from(percent) })));
+    }
+    let left = list.map_or(0, Vec::len) - found.len();
+    for (index, _) in found.iter().rev() {
+        ops.push(identity(*index));
+        ops.push(remove(pointer(view, &["mirrors", &index.to_string()])));
+    }
+    if of.into_iter().flatten().any(|subset| view.single_mirror(subset).is_some()) {
+        for field in super::mirror::SINGLE.iter().filter(|field| view.raw.get(**field).is_some()) {
+            ops.push(remove(pointer(view, &[*field])));
+        }
+    }
+    match (canary.filter(|_| percent > 0 && kept.is_none()), list) {
+        (Some(subset), None) => {
+            ops.push(add(pointer(view, &["mirrors"]), json!([view.mirror(subset, percent)])));
+            true
+        }
+        (Some(subset), Some(_)) => {
+            ops.push(add(pointer(view, &["mirrors", "-"]), view.mirror(subset, percent)));
+            mirrorless
+        }
+        (None, Some(_)) if left == 0 && mirrorless => {
+            ops.push(remove(pointer(view, &["mirrors"])));
+            false
+        }
+        (None, _) => mirrorless && left > 0,
+    }
+}
+
+/// Brings our own route to what is wanted, right before the managed one; or takes it away. Comes last: it moves the managed route's index.
+fn own_route(view: &View, wanted: Option<&Value>, ops: &mut Vec<PatchOperation>) {
+    let at = |index: usize| PointerBuf::from_tokens(["spec", "http", index.to_string().as_str()]);
+    let identity =
+        |index: usize| test(PointerBuf::from_tokens(["spec", "http", index.to_string().as_str(), "name"]), json!(view.own_name()));
+    let kept = wanted.and_then(|_| view.own.iter().find(|own| own.index < view.index));
+    if let (Some(own), Some(wanted)) = (kept, wanted)
+        && own.raw != *wanted
+    {
+        ops.push(identity(own.index));
+        ops.push(replace(at(own.index), wanted.clone()));
+    }
+    let mut index = view.index;
+    for own in view.own.iter().rev().filter(|own| kept.is_none_or(|kept| kept.index != own.index)) {
+        ops.push(identity(own.index));
+        ops.push(remove(at(own.index)));
+        index -= usize::from(own.index < view.index);
+    }
+    if let (None, Some(wanted)) = (kept, wanted) {
+        ops.push(add(at(index), wanted.clone()));
+    }
+}
+
+/// The patch that takes us out of the route: stable at 100 %, no copies, our own route gone, the original shape where nobody touched it, our
+/// claim gone. A latch that is there is kept, so that a Rollout made anew finds it. `canary` is whose copies are taken away.
+pub fn release(view: &View, stable: &str, canary: Option<&str>) -> Patch {
     let original = view.claim.as_ref().map(|claim| claim.original.clone()).unwrap_or_default();
     let mut ops = tests(view, Fence::Identity);
     let mut left = view.entries.len();
@@ -98,10 +187,15 @@ pub fn release(view: &View, stable: &str) -> Patch {
             ops.push(add(pointer(view, &["route", &index.to_string(), "weight"]), json!(share)));
         }
     }
-    let remaining = view.claim.clone().filter(|claim| claim.latch.is_some()).map(|mut claim| {
-        claim.weight = 0;
-        claim.step = None;
-        claim
+    let claimed = view.claim.as_ref().map(|claim| claim.subset.as_str());
+    mirrors(view, [canary, claimed.filter(|claimed| Some(*claimed) != canary)], 0, original.mirrorless, &mut ops);
+    own_route(view, None, &mut ops);
+    let remaining = view.claim.clone().filter(|claim| claim.latch.is_some()).map(|claim| Claim {
+        share: Share::NONE,
+        step: None,
+        own: None,
+        original: Original::default(),
+        ..claim
     });
     ops.extend(annotate(view, remaining.as_ref()));
     Patch(ops)
@@ -150,6 +244,10 @@ fn pointer(view: &View, tail: &[&str]) -> PointerBuf {
 
 fn add(path: PointerBuf, value: Value) -> PatchOperation {
     PatchOperation::Add(AddOperation { path, value })
+}
+
+fn replace(path: PointerBuf, value: Value) -> PatchOperation {
+    PatchOperation::Replace(ReplaceOperation { path, value })
 }
 
 fn remove(path: PointerBuf) -> PatchOperation {

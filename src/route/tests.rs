@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::plan::Share;
 
 fn object(route: Value) -> Value {
     json!({
@@ -16,7 +17,7 @@ fn single() -> Value {
     object(json!([{"destination": {"host": "fraud", "subset": "v1", "port": {"number": 80}}}]))
 }
 
-fn claim(weight: u8) -> Claim {
+pub(super) fn claim(weight: u8) -> Claim {
     Claim {
         rollout: "fraud".into(),
         uid: "u".into(),
@@ -24,7 +25,8 @@ fn claim(weight: u8) -> Claim {
         subset: "v2".into(),
         revision: "abc".into(),
         step: Some("1".into()),
-        weight,
+        share: Share::weight(weight),
+        own: None,
         lowered: None,
         latch: None,
         original: Original::default(),
@@ -34,7 +36,12 @@ fn claim(weight: u8) -> Claim {
 fn wanted(view: &View, weight: u8) -> Wanted {
     let mut claim = claim(weight);
     claim.original = view.claim.as_ref().map(|claim| claim.original.clone()).unwrap_or_default();
-    Wanted { stable: "v1".into(), canary: "v2".into(), claim }
+    Wanted { stable: "v1".into(), canary: "v2".into(), matches: Vec::new(), claim }
+}
+
+/// Without a match nothing can be in the way.
+fn patched(view: &View, wanted: &Wanted, fence: Fence) -> json_patch::Patch {
+    patch(view, wanted, fence).unwrap()
 }
 
 fn apply(object: &Value, patch: &json_patch::Patch) -> Value {
@@ -47,7 +54,7 @@ fn apply(object: &Value, patch: &json_patch::Patch) -> Value {
 fn a_canary_entry_is_added_beside_stable_with_the_same_host_and_port_and_nothing_else_changes() {
     let before = single();
     let view = find(&before, None).unwrap();
-    let after = apply(&before, &patch(&view, &wanted(&view, 5), Fence::Version));
+    let after = apply(&before, &patched(&view, &wanted(&view, 5), Fence::Version));
     let mut expected = before.clone();
     expected["spec"]["http"][1]["route"] = json!([
         {"destination": {"host": "fraud", "subset": "v1", "port": {"number": 80}}, "weight": 95},
@@ -59,15 +66,15 @@ fn a_canary_entry_is_added_beside_stable_with_the_same_host_and_port_and_nothing
     let view = find(&after, None).unwrap();
     assert_eq!((view.share("v1"), view.share("v2"), view.sum()), (95, 5, 100));
     let claim = view.claim.unwrap();
-    assert_eq!(claim.original, Original { added: vec!["v2".into()], unweighted: true });
+    assert_eq!(claim.original, Original { added: vec!["v2".into()], unweighted: true, mirrorless: false });
 }
 
 #[test]
 fn release_puts_the_original_shape_back() {
     let before = single();
     let view = find(&before, None).unwrap();
-    let during = apply(&before, &patch(&view, &wanted(&view, 50), Fence::Version));
-    let after = apply(&during, &release(&find(&during, None).unwrap(), "v1"));
+    let during = apply(&before, &patched(&view, &wanted(&view, 50), Fence::Version));
+    let after = apply(&during, &release(&find(&during, None).unwrap(), "v1", Some("v2")));
     assert_eq!(after, before);
 }
 
@@ -89,8 +96,8 @@ fn release_keeps_a_latch_and_the_users_own_entries() {
         by: None,
         command: None,
     });
-    let latched = apply(&before, &patch(&view, &wanted, Fence::Identity));
-    let released = apply(&latched, &release(&find(&latched, None).unwrap(), "v1"));
+    let latched = apply(&before, &patched(&view, &wanted, Fence::Identity));
+    let released = apply(&latched, &release(&find(&latched, None).unwrap(), "v1", None));
     assert_eq!(released["spec"], before["spec"]);
     assert_eq!(find(&released, None).unwrap().claim.unwrap().latch.unwrap().revision, "abc");
 }
@@ -99,9 +106,9 @@ fn release_keeps_a_latch_and_the_users_own_entries() {
 fn a_downward_patch_survives_foreign_edits_elsewhere_but_not_of_our_annotation() {
     let before = single();
     let view = find(&before, None).unwrap();
-    let during = apply(&before, &patch(&view, &wanted(&view, 20), Fence::Version));
+    let during = apply(&before, &patched(&view, &wanted(&view, 20), Fence::Version));
     let view = find(&during, None).unwrap();
-    let down = patch(&view, &wanted(&view, 0), Fence::Identity);
+    let down = patched(&view, &wanted(&view, 0), Fence::Identity);
     let mut foreign = during.clone();
     foreign["metadata"]["resourceVersion"] = json!("99");
     foreign["spec"]["http"][1]["timeout"] = json!("9s");
@@ -117,7 +124,7 @@ fn a_downward_patch_survives_foreign_edits_elsewhere_but_not_of_our_annotation()
 fn an_upward_patch_loses_against_any_newer_version() {
     let mut object = single();
     let view = find(&object, None).unwrap();
-    let up = patch(&view, &wanted(&view, 5), Fence::Version);
+    let up = patched(&view, &wanted(&view, 5), Fence::Version);
     object["metadata"]["resourceVersion"] = json!("8");
     assert!(json_patch::patch(&mut object, &up).is_err());
 }
@@ -135,7 +142,7 @@ fn entries_of_ours_that_serve_nobody_go_when_the_next_version_comes() {
     let view = find(&object, None).unwrap();
     let mut next = wanted(&view, 5);
     (next.stable, next.canary) = ("v3".into(), "v4".into());
-    let after = apply(&object, &patch(&view, &next, Fence::Version));
+    let after = apply(&object, &patched(&view, &next, Fence::Version));
     let view = find(&after, None).unwrap();
     assert_eq!(view.words(), "v1 0 %, v3 95 %, v4 5 %");
     assert_eq!(view.claim.unwrap().original.added, ["v3", "v4"]);
@@ -157,18 +164,18 @@ fn a_route_is_found_by_name_or_because_it_is_the_only_one() {
 fn a_route_renamed_under_us_is_found_by_our_claim() {
     let before = single();
     let view = find(&before, None).unwrap();
-    let mut during = apply(&before, &patch(&view, &wanted(&view, 20), Fence::Version));
+    let mut during = apply(&before, &patched(&view, &wanted(&view, 20), Fence::Version));
     during["spec"]["http"][1]["name"] = json!("main");
     // The spec names it: known again, and told.
     let view = find(&during, Some("primary")).unwrap();
     assert_eq!((view.key.as_str(), view.name.as_deref(), view.renamed), ("primary", Some("main"), true));
-    assert_eq!(view.claim.as_ref().unwrap().weight, 20);
-    let down = apply(&during, &patch(&view, &wanted(&view, 0), Fence::Identity));
+    assert_eq!(view.claim.as_ref().unwrap().share.weight, 20);
+    let down = apply(&during, &patched(&view, &wanted(&view, 0), Fence::Identity));
     assert_eq!(find(&down, Some("primary")).unwrap().share("v2"), 0);
     // The spec names none: the claim goes with the route, and the next write says so.
     let view = find(&during, None).unwrap();
-    assert_eq!((view.key.as_str(), view.renamed, view.claim.as_ref().unwrap().weight), ("main", false, 20));
-    let down = apply(&during, &patch(&view, &wanted(&view, 0), Fence::Identity));
+    assert_eq!((view.key.as_str(), view.renamed, view.claim.as_ref().unwrap().share.weight), ("main", false, 20));
+    let down = apply(&during, &patched(&view, &wanted(&view, 0), Fence::Identity));
     let text = down["metadata"]["annotations"][crate::api::names::MANAGED].as_str().unwrap();
     assert!(text.starts_with("{\"main\""), "{text}");
 }
@@ -180,7 +187,7 @@ fn a_claim_is_not_taken_from_a_route_that_is_still_there() {
     second["name"] = json!("second");
     object["spec"]["http"].as_array_mut().unwrap().push(second);
     let view = find(&object, Some("primary")).unwrap();
-    let during = apply(&object, &patch(&view, &wanted(&view, 20), Fence::Version));
+    let during = apply(&object, &patched(&view, &wanted(&view, 20), Fence::Version));
     assert_eq!(find(&during, Some("second")).unwrap().claim, None);
     let mut without = during;
     without["spec"]["http"][1]["name"] = json!("third");
@@ -207,10 +214,219 @@ fn a_patch_to_what_is_there_is_empty_but_for_its_tests() {
     let before = single();
     let view = find(&before, None).unwrap();
     let first = wanted(&view, 5);
-    let during = apply(&before, &patch(&view, &first, Fence::Version));
+    let during = apply(&before, &patched(&view, &first, Fence::Version));
     let view = find(&during, None).unwrap();
-    let again = patch(&view, &wanted(&view, 5), Fence::Version);
+    let again = patched(&view, &wanted(&view, 5), Fence::Version);
     assert!(again.0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_))), "{again:?}");
+}
+
+/// Everything that a step can have, written on a route with a mirror of the user's own.
+fn everything() -> (Value, Value) {
+    let mut before = object(json!([{"destination": {"host": "fraud", "subset": "v1", "port": {"number": 80}}}]));
+    before["spec"]["http"][1]["mirrors"] = json!([{"destination": {"host": "audit"}, "percentage": {"value": 50.0}}]);
+    let view = find(&before, None).unwrap();
+    let after = apply(&before, &patched(&view, &with_everything(&view), Fence::Version));
+    (before, after)
+}
+
+fn with_everything(view: &View) -> Wanted {
+    let mut wanted = wanted(view, 5);
+    wanted.claim.share = Share { weight: 5, mirror: 10, matched: true };
+    wanted.matches = serde_json::from_value(json!([{"headers": {"x-user-group": {"exact": "beta"}}}])).unwrap();
+    wanted
+}
+
+fn down(view: &View) -> json_patch::Patch {
+    patched(view, &wanted(view, 0), Fence::Identity)
+}
+
+#[test]
+fn weight_mirror_and_match_go_in_one_patch_beside_the_users_own_mirror() {
+    let (_, after) = everything();
+    let http = &after["spec"]["http"];
+    let canary = json!({"host": "fraud", "subset": "v2", "port": {"number": 80}});
+    let audit = json!({"destination": {"host": "audit"}, "percentage": {"value": 50.0}});
+    let own = json!({
+        "name": "haldane.dev/primary", "match": [{"headers": {"x-user-group": {"exact": "beta"}}}], "timeout": "3s",
+        "retries": {"attempts": 2}, "mirrors": [audit], "route": [{"destination": canary, "weight": 100}],
+    });
+    assert_eq!((http[0]["name"].as_str(), &http[1]), (Some("health"), &own));
+    assert_eq!(http[2]["mirrors"], json!([audit, {"destination": canary, "percentage": {"value": 10.0}}]));
+    assert_eq!(http[2]["route"][1], json!({"destination": canary, "weight": 5}));
+    let view = find(&after, None).unwrap();
+    assert_eq!((view.index, view.found("v2")), (2, Share { weight: 5, mirror: 10, matched: true }));
+    assert_eq!(view.words(), "v1 95 %, v2 5 %, match to v2, mirror of 10 % to v2");
+    assert!(view.claim.as_ref().unwrap().own.is_some());
+}
+
+#[test]
+fn argo_1838_2526_2769_zero_means_zero_for_header_and_mirror_routes_too() {
+    let (before, after) = everything();
+    let lowered = apply(&after, &down(&find(&after, None).unwrap()));
+    let view = find(&lowered, None).unwrap();
+    assert_eq!((view.found("v2"), view.own.len(), view.index), (Share::NONE, 0, 1));
+    assert_eq!(lowered["spec"]["http"][1]["mirrors"], before["spec"]["http"][1]["mirrors"]);
+}
+
+#[test]
+fn zero_means_zero_whatever_somebody_made_of_what_was_ours() {
+    let (_, after) = everything();
+    let cases: [fn(&mut Value); 6] = [
+        // Copied, moved below the managed route, led elsewhere, renamed managed route.
+        |object| {
+            let own = object["spec"]["http"][1].clone();
+            object["spec"]["http"].as_array_mut().unwrap().insert(0, own.clone());
+            object["spec"]["http"].as_array_mut().unwrap().push(own);
+        },
+        |object| {
+            let routes = object["spec"]["http"].as_array_mut().unwrap();
+            let own = routes.remove(1);
+            routes.push(own);
+        },
+        |object| object["spec"]["http"][1]["route"][0]["destination"]["subset"] = json!("v1"),
+        |object| object["spec"]["http"][2]["name"] = json!("main"),
+        // A second copy for the canary, and one that copies everything in the other field.
+        |object| {
+            let list = object["spec"]["http"][2]["mirrors"].as_array_mut().unwrap();
+            list.insert(0, json!({"destination": {"host": "fraud", "subset": "v2"}}));
+        },
+        |object| {
+            object["spec"]["http"][2]["mirror"] = json!({"host": "fraud", "subset": "v2"});
+            object["spec"]["http"][2]["mirrorPercentage"] = json!({"value": 100});
+        },
+    ];
+    for (index, change) in cases.iter().enumerate() {
+        let mut object = after.clone();
+        change(&mut object);
+        let lowered = apply(&object, &down(&find(&object, None).unwrap()));
+        let view = find(&lowered, None).unwrap();
+        assert_eq!((view.found("v2"), view.own.len()), (Share::NONE, 0), "case {index}");
+        assert_eq!(lowered.to_string().matches("haldane.dev/").count(), 1, "case {index}: the annotation alone");
+        assert!(!lowered["spec"].to_string().contains("mirrorPercentage"), "case {index}");
+    }
+}
+
+#[test]
+fn a_match_route_below_the_managed_one_or_to_another_version_gives_the_canary_nothing() {
+    let (_, after) = everything();
+    let mut below = after.clone();
+    let routes = below["spec"]["http"].as_array_mut().unwrap();
+    let own = routes.remove(1);
+    routes.push(own);
+    assert!(!find(&below, None).unwrap().found("v2").matched);
+    let mut elsewhere = after.clone();
+    elsewhere["spec"]["http"][1]["route"][0]["destination"]["subset"] = json!("v1");
+    assert!(!find(&elsewhere, None).unwrap().found("v2").matched);
+    // Wanted again, it is what it must be.
+    for object in [below, elsewhere] {
+        let view = find(&object, None).unwrap();
+        let mended = apply(&object, &patched(&view, &with_everything(&view), Fence::Version));
+        assert_eq!(mended["spec"], after["spec"]);
+    }
+}
+
+#[test]
+fn our_route_follows_the_one_that_it_is_a_copy_of() {
+    let (_, mut object) = everything();
+    let matches = with_everything(&find(&object, None).unwrap()).matches;
+    let state = |object: &Value| find(object, None).unwrap().own_route("v2", &matches).unwrap();
+    assert_eq!(state(&object), OwnRoute::AsWanted);
+    object["spec"]["http"][2]["timeout"] = json!("9s");
+    object["spec"]["http"][2]["match"] = json!([{"uri": {"prefix": "/api"}}, {"uri": {"prefix": "/web"}}]);
+    assert_eq!(state(&object), OwnRoute::Old, "the copy is old, nobody touched it");
+    let view = find(&object, None).unwrap();
+    let after = apply(&object, &patched(&view, &with_everything(&view), Fence::Identity));
+    let own = &after["spec"]["http"][1];
+    assert_eq!((own["timeout"].as_str(), own["match"].as_array().unwrap().len()), (Some("9s"), 2));
+    assert_eq!(own["match"][1], json!({"uri": {"prefix": "/web"}, "headers": {"x-user-group": {"exact": "beta"}}}));
+    let mut narrower = after.clone();
+    narrower["spec"]["http"][1]["match"].as_array_mut().unwrap().pop();
+    assert_eq!(state(&narrower), OwnRoute::Narrower);
+    object["spec"]["http"][1]["match"] = json!([{"uri": {"prefix": "/"}}]);
+    assert_eq!(state(&object), OwnRoute::Changed);
+    object["spec"]["http"].as_array_mut().unwrap().remove(1);
+    assert_eq!(state(&object), OwnRoute::Absent);
+}
+
+#[test]
+fn a_match_that_the_route_asks_for_in_another_way_is_not_written() {
+    let mut object = single();
+    object["spec"]["http"][1]["match"] = json!([{"uri": {"prefix": "/"}}, {"headers": {"x-user-group": {"prefix": "staff"}}}]);
+    let view = find(&object, None).unwrap();
+    let conflict = patch(&view, &with_everything(&view), Fence::Version).unwrap_err();
+    assert_eq!(
+        conflict.to_string(),
+        "match[1] of the route asks for header x-user-group in its own way, and a step's match asks for it too: both cannot be asked for at \
+         once, ask for something else in the step"
+    );
+    assert!(patch(&view, &wanted(&view, 0), Fence::Identity).is_ok(), "the way down has no match");
+}
+
+#[test]
+fn a_downward_patch_loses_no_foreign_edit_and_takes_no_foreign_route() {
+    let (_, during) = everything();
+    let down = down(&find(&during, None).unwrap());
+    // Somebody put a route above: every index is another. The patch must not hit what stands there now.
+    let mut moved = during.clone();
+    moved["spec"]["http"].as_array_mut().unwrap().insert(0, json!({"name": "new", "match": [{"port": 1}], "redirect": {"uri": "/"}}));
+    let mut copy = moved.clone();
+    assert!(json_patch::patch(&mut copy, &down).is_err(), "a new look is needed");
+    let after = apply(&moved, &self::down(&find(&moved, None).unwrap()));
+    assert_eq!(after["spec"]["http"][0]["name"], "new");
+    assert_eq!(find(&after, None).unwrap().found("v2"), Share::NONE);
+}
+
+#[test]
+fn a_mirror_is_always_written_with_its_number() {
+    let before = single();
+    let view = find(&before, None).unwrap();
+    let mut wanted = wanted(&view, 0);
+    wanted.claim.share = Share { mirror: 100, ..Share::NONE };
+    let after = apply(&before, &patched(&view, &wanted, Fence::Version));
+    assert_eq!(after["spec"]["http"][1]["mirrors"][0]["percentage"]["value"], 100.0, "what has none copies everything, today");
+    let back = apply(&after, &release(&find(&after, None).unwrap(), "v1", Some("v2")));
+    assert_eq!(back, before);
+}
+
+#[test]
+fn our_own_route_is_nobody_s_managed_route() {
+    let (_, after) = everything();
+    assert_eq!(find(&after, None).unwrap().name.as_deref(), Some("primary"), "it has one host and a subset, but it is ours");
+    assert_eq!(other_routes(&after, &find(&after, None).unwrap(), &["v2"]), [""; 0]);
+    assert_eq!(find(&after, Some("haldane.dev/primary")).unwrap_err().reason(), "RouteNotFound");
+}
+
+#[test]
+fn a_route_below_one_that_takes_every_request_is_told() {
+    let above = |route: Value| {
+        let mut object = single();
+        object["spec"]["http"][0] = route;
+        find(&object, Some("primary")).unwrap().above
+    };
+    let to = json!([{"destination": {"host": "other"}}]);
+    assert_eq!(above(json!({"name": "first", "route": to})), Some("first".into()));
+    assert_eq!(above(json!({"match": [], "route": to})), Some("http[0]".into()));
+    assert_eq!(
+        above(json!({"match": [{"uri": {"exact": "/a"}}, {"name": "rest", "uri": {"prefix": "/"}}], "route": to})),
+        Some("http[0]".into())
+    );
+    assert_eq!(above(json!({"match": [{"uri": {"regex": ".*"}}], "route": to})), Some("http[0]".into()));
+    for asks in
+        [json!({"uri": {"prefix": "/a"}}), json!({"headers": {"a": {"exact": "b"}}}), json!({"port": 80}), json!({"gateways": ["mesh"]})]
+    {
+        assert_eq!(above(json!({"match": [asks], "route": to})), None);
+    }
+}
+
+#[test]
+fn a_route_that_delegates_is_told_with_where_its_weights_are() {
+    let mut object = single();
+    object["spec"]["http"] = json!([{"name": "primary", "delegate": {"name": "fraud-routes", "namespace": "risk"}}]);
+    for wanted in [None, Some("primary")] {
+        let fault = find(&object, wanted).unwrap_err();
+        assert_eq!(fault.reason(), "RouteDelegated");
+        assert!(fault.to_string().contains("leaves it to VirtualService risk/fraud-routes"), "{fault}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
-//! The mesh: proxies that learn of a VirtualService a little later than it was written, each with its own delay, and pick pods by weight
-//! and subset as Istio does.
+//! The mesh: proxies that learn of a VirtualService a little later than it was written, each with its own delay, and pick a route by its
+//! match and pods by weight and subset as Istio does.
+
+pub mod routes;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -8,13 +10,7 @@ use rand::Rng;
 use serde_json::Value;
 
 use super::store::{Key, Store};
-
-/// Where requests without a matching header go: destinations with their weights.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Route {
-    /// (host, subset, weight); weights as written, 100 for a single destination without one.
-    pub destinations: Vec<(String, String, u64)>,
-}
+use routes::Routes;
 
 /// A pod that can serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +26,8 @@ pub struct Backend {
 pub struct ControlPlane {
     seen: u64,
     version: String,
-    /// Newest route.
-    pub route: Arc<Route>,
+    /// Newest routes.
+    pub route: Arc<Routes>,
     subsets: Vec<(String, Vec<(String, String)>)>,
     ready: Vec<Backend>,
 }
@@ -77,7 +73,7 @@ impl ControlPlane {
             return false;
         }
         self.version = version;
-        let route = Arc::new(route.as_deref().map(default_route).unwrap_or_default());
+        let route = Arc::new(route.as_deref().map(Routes::of).unwrap_or_default());
         let new = *route != *self.route;
         self.route = route;
         new
@@ -103,20 +99,20 @@ pub struct Proxy {
     pub ip: String,
     /// Its share of all requests.
     pub share: f64,
-    current: Arc<Route>,
-    coming: VecDeque<(Timestamp, Arc<Route>)>,
+    current: Arc<Routes>,
+    coming: VecDeque<(Timestamp, Arc<Routes>)>,
 }
 
 impl Proxy {
     /// A proxy that already has this route.
-    pub fn new(workload: &str, namespace: &str, ip: &str, share: f64, route: Arc<Route>) -> Self {
+    pub fn new(workload: &str, namespace: &str, ip: &str, share: f64, route: Arc<Routes>) -> Self {
         let pod = format!("{workload}-7d9c5b6f4-x2k8q");
         let (workload, namespace, ip) = (workload.to_owned(), namespace.to_owned(), ip.to_owned());
         Self { workload, namespace, pod, ip, share, current: route, coming: VecDeque::new() }
     }
 
     /// A new route was written: this proxy gets it a delay later, and never before one that came earlier.
-    pub fn push(&mut self, route: Arc<Route>, now: Timestamp, delay: (Duration, Duration), rng: &mut impl Rng) {
+    pub fn push(&mut self, route: Arc<Routes>, now: Timestamp, delay: (Duration, Duration), rng: &mut impl Rng) {
         let (low, high) = (delay.0.as_secs_f64(), delay.1.as_secs_f64());
         let wait = low + rng.random::<f64>() * (high - low).max(0.0);
         let at = now + SignedDuration::from_millis((wait * 1000.0) as i64);
@@ -125,7 +121,7 @@ impl Proxy {
     }
 
     /// The route it uses at a time.
-    pub fn route(&mut self, now: Timestamp) -> Arc<Route> {
+    pub fn route(&mut self, now: Timestamp) -> Arc<Routes> {
         while self.coming.front().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, route)) = self.coming.pop_front() {
                 self.current = route;
@@ -133,20 +129,6 @@ impl Proxy {
         }
         Arc::clone(&self.current)
     }
-}
-
-/// The first http route without a match: what a request without headers takes.
-fn default_route(object: &Value) -> Route {
-    let http = object.pointer("/spec/http").and_then(Value::as_array);
-    let plain = http.into_iter().flatten().find(|r| r.get("match").and_then(Value::as_array).is_none_or(Vec::is_empty));
-    let destinations = plain.and_then(|r| r.get("route")).and_then(Value::as_array);
-    let alone = destinations.is_some_and(|d| d.len() == 1);
-    let read = |d: &Value| {
-        let weight = d.get("weight").and_then(Value::as_u64).filter(|w| *w > 0);
-        let weight = weight.unwrap_or(if alone { 100 } else { 0 });
-        (text(d, "/destination/host").unwrap_or_default(), text(d, "/destination/subset").unwrap_or_default(), weight)
-    };
-    Route { destinations: destinations.into_iter().flatten().map(read).collect() }
 }
 
 fn subsets(rule: &Value) -> Vec<(String, Vec<(String, String)>)> {
@@ -169,36 +151,27 @@ fn ready_pods(slice: &Value) -> Vec<String> {
     ready.filter_map(|e| text(e, "/targetRef/name")).collect()
 }
 
-fn text(object: &Value, pointer: &str) -> Option<String> {
+pub(super) fn text(object: &Value, pointer: &str) -> Option<String> {
     object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use rand::{SeedableRng, rngs::SmallRng};
-    use serde_json::json;
 
-    use super::*;
-
-    #[test]
-    fn a_route_with_a_match_is_not_for_everybody() {
-        let spec = json!({"spec": {"http": [
-            {"match": [{"headers": {"x": {"exact": "y"}}}], "route": [{"destination": {"host": "a", "subset": "v9"}}]},
-            {"name": "primary", "route": [{"destination": {"host": "a", "subset": "v1"}}]},
-        ]}});
-        assert_eq!(default_route(&spec).destinations, [("a".into(), "v1".into(), 100)]);
-    }
+    use super::{routes::HttpRoute, *};
 
     #[test]
     fn routes_arrive_late_and_in_order() {
         let mut rng = SmallRng::seed_from_u64(1);
         let start = Timestamp::UNIX_EPOCH;
-        let route = |w| Arc::new(Route { destinations: vec![("a".into(), "v1".into(), w)] });
+        let to = |w| HttpRoute { destinations: vec![("a".into(), "v1".into(), w)], ..HttpRoute::default() };
+        let route = |w| Arc::new(Routes { list: vec![to(w)] });
         let mut proxy = Proxy::new("web", "shop", "10.0.0.9", 1.0, route(1));
         let delay = (Duration::from_millis(100), Duration::from_millis(400));
         proxy.push(route(2), start, delay, &mut rng);
         proxy.push(route(3), start + SignedDuration::from_millis(10), delay, &mut rng);
-        let at = |proxy: &mut Proxy, ms| proxy.route(start + SignedDuration::from_millis(ms)).destinations[0].2;
+        let at = |proxy: &mut Proxy, ms| proxy.route(start + SignedDuration::from_millis(ms)).list[0].destinations[0].2;
         assert_eq!(at(&mut proxy, 99), 1);
         let seen: Vec<u64> = (100..420).map(|ms| at(&mut proxy, ms)).collect();
         assert!(seen.is_sorted());

@@ -15,7 +15,10 @@ pub use behaviour::{Behaviour, multinomial};
 use counters::Target;
 
 use super::{
-    mesh::{ControlPlane, Proxy, Watched},
+    mesh::{
+        ControlPlane, Proxy, Watched,
+        routes::{Cohort, HttpRoute, Request},
+    },
     prometheus::series::{Database, Labels},
     store::{Store, Tables},
 };
@@ -33,6 +36,8 @@ pub struct TrafficConfig {
     pub proxy_delay: (Duration, Duration),
     /// Whether the model's pods have sidecars, which count at `reporter="destination"`.
     pub sidecars: bool,
+    /// Users whose requests carry something; all others carry nothing.
+    pub cohorts: Vec<Cohort>,
     /// What is watched.
     pub watched: Watched,
 }
@@ -57,9 +62,11 @@ pub struct Traffic {
 /// What a version has done since the world began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
-    /// Requests.
+    /// Requests of users.
     pub requests: u64,
-    /// 5xx among them.
+    /// Copies of requests, whose answers no user saw.
+    pub mirrored: u64,
+    /// 5xx among the requests of users.
     pub errors: u64,
     /// Requests by latency bucket ([`counters::LATENCY_BOUNDS`], then above all).
     pub latency: Vec<u64>,
@@ -74,6 +81,7 @@ impl Served {
         let class = |name: &String| before.classes.get(name).copied().unwrap_or(0);
         Served {
             requests: self.requests.saturating_sub(before.requests),
+            mirrored: self.mirrored.saturating_sub(before.mirrored),
             errors: self.errors.saturating_sub(before.errors),
             latency: self.latency.iter().enumerate().map(|(index, n)| n.saturating_sub(was(index))).collect(),
             classes: self.classes.iter().map(|(name, n)| (name.clone(), n.saturating_sub(class(name)))).collect(),
@@ -206,8 +214,25 @@ impl Traffic {
     fn requests(&mut self, index: usize, seconds: f64, now: Timestamp) {
         let Some(proxy) = self.proxies.get_mut(index) else { return };
         let count = poisson(&mut self.rng, self.config.rps * proxy.share * seconds);
-        let route = proxy.route(now);
-        if count == 0 || route.destinations.is_empty() {
+        let routes = proxy.route(now);
+        if count == 0 {
+            return;
+        }
+        let cohorts = self.config.cohorts.clone();
+        let plain = 1.0 - cohorts.iter().map(|cohort| cohort.share).sum::<f64>();
+        let shares: Vec<f64> = std::iter::once(plain).chain(cohorts.iter().map(|cohort| cohort.share)).collect();
+        let split = if cohorts.is_empty() { vec![count] } else { multinomial(&mut self.rng, count, &shares) };
+        let nothing = Request::default();
+        for (request, count) in std::iter::once(&nothing).chain(cohorts.iter().map(|cohort| &cohort.request)).zip(split) {
+            if let Some(route) = routes.takes(request).filter(|_| count > 0) {
+                self.take(index, route, count);
+            }
+        }
+    }
+
+    /// So many requests on one route: to its destinations by weight, and copies to its mirrors.
+    fn take(&mut self, index: usize, route: &HttpRoute, count: u64) {
+        if route.destinations.is_empty() {
             return;
         }
         let total: u64 = route.destinations.iter().map(|(_, _, weight)| weight).sum();
@@ -215,17 +240,28 @@ impl Traffic {
         let split = multinomial(&mut self.rng, count, &shares);
         for ((host, subset, _), count) in route.destinations.iter().zip(split) {
             if count > 0 {
-                self.send_to_subset(index, host, subset, count);
+                self.send_to_subset(index, host, subset, count, false);
+            }
+        }
+        for (host, subset, share) in &route.mirrors {
+            let copies =
+                if *share >= 1.0 { count } else { multinomial(&mut self.rng, count, &[*share, 1.0 - share]).first().copied().unwrap_or(0) };
+            if copies > 0 {
+                self.send_to_subset(index, host, subset, copies, true);
             }
         }
     }
 
-    fn send_to_subset(&mut self, index: usize, host: &str, subset: &str, count: u64) {
+    /// A copy is counted by the pod's own sidecar and by the model alone: the sender does not wait for it, and never counts it.
+    fn send_to_subset(&mut self, index: usize, host: &str, subset: &str, count: u64, copy: bool) {
         let backends: Vec<String> = self.control.backends(subset).into_iter().map(|b| b.pod.clone()).collect();
         let (Some(proxy), Some(gateway)) = (self.proxies.get(index), self.gateways.get_mut(index)) else { return };
         let service = format!("{host}.{}.svc.cluster.local", self.config.watched.namespace);
         let source = proxy.workload.clone();
         if backends.is_empty() {
+            if copy {
+                return;
+            }
             let labels = http_labels("source", &source, "unknown", "unknown", "unknown", &service, 503, "UH");
             gateway.http(("unknown".into(), source, 503), || labels).record_failed(count);
             self.served.entry(String::new()).or_default().requests += count;
@@ -237,24 +273,34 @@ impl Traffic {
             let behaviour = self.behaviours.get(&counters.identity.version).cloned().unwrap_or_default();
             let errors = behaviour.errors(&mut self.rng, count);
             let served = self.served.entry(counters.identity.version.clone()).or_default();
-            served.add(count, errors);
+            if copy {
+                served.mirrored += count
+            } else {
+                served.add(count, errors)
+            }
             let namespace = self.config.watched.namespace.as_str();
             for (code, count) in [(200_u16, count - errors), (500, errors)] {
                 if count == 0 {
                     continue;
                 }
                 let (buckets, sum) = behaviour.latencies(&mut self.rng, count);
-                served.add_latency(&buckets);
+                if !copy {
+                    served.add_latency(&buckets);
+                }
                 let (workload, version) = (counters.identity.workload.clone(), counters.identity.version.clone());
                 let labels = |reporter| http_labels(reporter, &source, &workload, namespace, &version, &service, code, "-");
                 let key = (workload.clone(), source.clone(), code);
                 if self.config.sidecars {
                     counters.sidecar.http(key.clone(), || labels("destination")).record(count, &buckets, sum);
                 }
-                gateway.http(key, || labels("source")).record(count, &buckets, sum);
+                if !copy {
+                    gateway.http(key, || labels("source")).record(count, &buckets, sum);
+                }
             }
             for (class, count) in counters.model.predictions(&behaviour, &mut self.rng, count - errors) {
-                *served.classes.entry(class).or_default() += count;
+                if !copy {
+                    *served.classes.entry(class).or_default() += count;
+                }
             }
         }
     }

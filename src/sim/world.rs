@@ -16,7 +16,7 @@ use super::{
     alerts::AlertReceiver,
     apiserver::ApiServer,
     cluster::Cluster,
-    mesh::Watched,
+    mesh::{Watched, routes::Cohort},
     objects::Objects,
     prometheus::{Prometheus, series::Database},
     traffic::{Behaviour, Served, Traffic, TrafficConfig},
@@ -59,6 +59,8 @@ pub struct WorldConfig {
     pub proxy_delay: (Duration, Duration),
     /// Whether the model's pods have sidecars.
     pub sidecars: bool,
+    /// Users whose requests carry something.
+    pub cohorts: Vec<Cohort>,
     /// Ports of the API server and of Prometheus; 0: free ones.
     pub ports: [u16; 2],
 }
@@ -76,6 +78,7 @@ impl WorldConfig {
             history: Duration::from_secs(3600),
             proxy_delay: (Duration::from_millis(100), Duration::from_millis(400)),
             sidecars: true,
+            cohorts: Vec::new(),
             ports: [0, 0],
         }
     }
@@ -135,6 +138,7 @@ impl World {
             scrape_interval: config.scrape_interval,
             proxy_delay: config.proxy_delay,
             sidecars: config.sidecars,
+            cohorts: config.cohorts,
             watched,
         };
         let traffic = Traffic::new(traffic_config, objects.store(), begin);

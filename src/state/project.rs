@@ -8,6 +8,7 @@ use crate::api::names::{condition, reason};
 use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus, Verdict};
 use crate::judge::{Late, Slowest, StepTerms, forecast_plan};
 use crate::observe::{Look, Observation, brief::terms};
+use crate::plan::Share;
 
 /// Where a rollout stands: what the phase and the conditions are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +38,8 @@ pub fn project(
     let step = state.run.as_ref().map(|run| StepStatus {
         index: run.step.and_then(|step| i32::try_from(step).ok()).unwrap_or(-1),
         name: run.present().map_or_else(|| "-".to_owned(), |step| step.name.clone()),
-        weight: i32::from(run.weight),
+        weight: i32::from(run.share.weight),
+        traffic: beyond_weight(run.share),
         since: run.since.map(Time),
         held_seconds: run.held(now).as_secs(),
         hold_seconds: run.present().map_or(0, |step| i64::try_from(step.hold.as_secs()).unwrap_or(i64::MAX)),
@@ -74,6 +76,11 @@ pub fn project(
     })
 }
 
+/// A share in words, where a weight does not say it all.
+pub fn beyond_weight(share: Share) -> Option<String> {
+    (share != Share::weight(share.weight)).then(|| share.words())
+}
+
 fn conditions(
     state: &State,
     stance: &Stance,
@@ -82,7 +89,7 @@ fn conditions(
     old: Option<&RolloutStatus>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let ready = matches!(stance.phase, Phase::Idle | Phase::Promoted) && stance.traffic.0;
+    let ready = matches!(stance.phase, Phase::Idle | Phase::Promoted | Phase::Passed) && stance.traffic.0;
     let working = matches!(stance.phase, Phase::Waiting | Phase::Progressing | Phase::RollingBack | Phase::Paused | Phase::Holding)
         && !stance.stalled;
     let paused = matches!(stance.phase, Phase::Paused | Phase::Holding);
@@ -238,7 +245,7 @@ mod tests {
 
     fn step(since: &str) -> StepStatus {
         let since = Some(Time(since.parse().unwrap()));
-        StepStatus { index: 0, name: "1".into(), weight: 5, since, held_seconds: 1, hold_seconds: 60, windows: 1 }
+        StepStatus { index: 0, name: "1".into(), weight: 5, traffic: None, since, held_seconds: 1, hold_seconds: 60, windows: 1 }
     }
 
     #[test]

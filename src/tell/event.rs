@@ -99,6 +99,8 @@ pub fn reason_of(record: &DecisionRecord) -> &str {
         (Outcome::Advanced, _) => "StepPassed",
         (Outcome::Restored, _) => "WeightProgrammed",
         (Outcome::Promoted, _) => "Promoted",
+        (Outcome::Passed, _) => "Passed",
+        (Outcome::Failed, _) => "Failed",
         (Outcome::RolledBack, _) => "RolledBack",
         (Outcome::Aborted, _) => "AbortedByUser",
         (Outcome::Resumed, _) => "Resumed",

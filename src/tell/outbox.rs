@@ -43,7 +43,10 @@ pub struct Class {
 pub fn class(record: &DecisionRecord) -> Option<Class> {
     use Severity::{Critical, Info, Warning};
     let (name, severity) = match (record.outcome, record.reason.as_str()) {
+        (Outcome::RolledBack, reason::AFTER_PROMOTION) => ("RolloutRolledBack", Warning),
         (Outcome::RolledBack, _) => ("RolloutRolledBack", Critical),
+        (Outcome::Failed, _) => ("RolloutFailed", Warning),
+        (Outcome::Passed, _) => ("RolloutPassed", Info),
         (_, reason::STABLE_UNAVAILABLE) => ("RolloutStableUnavailable", Critical),
         (_, reason::ROUTE_REFUSED) => ("RolloutRouteRefused", Critical),
         (_, reason::DRIFTED) => ("RolloutDrifted", Warning),

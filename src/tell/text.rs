@@ -35,7 +35,10 @@ impl Text {
             Outcome::Promoted => title.push_str(" serves 100 %"),
             // Outside of a rollout there is no share to speak of.
             _ if record.weight == 0 && record.step.is_none() => {}
-            _ => title.push_str(&format!(" at {} %", record.weight)),
+            _ => title.push_str(&match &record.traffic {
+                Some(traffic) => format!(" with {traffic}"),
+                None => format!(" at {} %", record.weight),
+            }),
         }
         let mut lines = Vec::new();
         let (deciding, others) = split(record);
@@ -125,6 +128,9 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Started, _) => "Started",
         (Outcome::Advanced, _) => "Advanced",
         (Outcome::Promoted, _) => "Promoted",
+        (Outcome::Passed, _) => "Passed",
+        (Outcome::Failed, _) => "Failed",
+        (Outcome::RolledBack, reason::AFTER_PROMOTION) => "Rolled back after its promotion",
         (Outcome::RolledBack, _) => "Rolled back",
         (Outcome::Aborted, _) => "Aborted",
         (Outcome::Resumed, _) => "Resumed",
@@ -182,8 +188,14 @@ fn impact(exposure: &Exposure) -> String {
         String::new()
     };
     let errors = exposure.canary_errors.map(|n| format!(", {} of them failed", grouped(n))).unwrap_or_default();
+    let copies = exposure.mirrored_requests.filter(|copies| *copies > 0);
+    let copies = copies.map(|copies| format!("{} copies of requests reached the canary (mirrored, no user saw it)", grouped(copies)));
+    if let (Some(copies), 0) = (&copies, exposure.canary_requests) {
+        return format!("{copies} in {}", span(exposure.seconds));
+    }
     let requests = if exposure.canary_requests == 1 { "request" } else { "requests" };
-    format!("{} {requests} reached the canary in {}{share}{errors}", grouped(exposure.canary_requests), span(exposure.seconds))
+    let copies = copies.map(|copies| format!("; and {copies}")).unwrap_or_default();
+    format!("{} {requests} reached the canary in {}{share}{errors}{copies}", grouped(exposure.canary_requests), span(exposure.seconds))
 }
 
 fn action(record: &DecisionRecord) -> String {
@@ -192,10 +204,15 @@ fn action(record: &DecisionRecord) -> String {
     match (record.outcome, record.reason.as_str()) {
         (_, reason::DRIFTED) => "nothing is written while no rollout runs".into(),
         (Outcome::RolledBack | Outcome::Aborted, _) => format!("100 % to {stable}; {canary} is not tried again by itself"),
+        (Outcome::Failed, _) => format!("{stable} serves everybody, as before; {canary} is not tried again by itself"),
+        (Outcome::Passed, _) => format!("{stable} serves everybody, as before"),
         (Outcome::Promoted, _) => format!("{canary} is the new stable"),
         (Outcome::Held, reason::STABLE_UNAVAILABLE) => "no traffic was moved; it moves as soon as a stable endpoint is ready".into(),
         (Outcome::Held, reason::ROUTE_REFUSED) => "the decision is recorded and the change is tried again".into(),
-        (Outcome::Held | Outcome::Paused, _) => format!("the canary stays at {} %", record.weight),
+        (Outcome::Held | Outcome::Paused, _) => match &record.traffic {
+            Some(traffic) => format!("the canary keeps its {traffic}"),
+            None => format!("the canary stays at {} %", record.weight),
+        },
         _ => String::new(),
     }
 }

@@ -16,7 +16,7 @@ use rand::rngs::SmallRng;
 use haldane::api::Verdict;
 use haldane::counts::{History, Sample, Window};
 use haldane::judge::{Evidence, StepTerms};
-use haldane::plan::{DriftSource, Metric, MetricKind};
+use haldane::plan::{DriftSource, Metric, MetricKind, Share};
 
 #[path = "noise.rs"]
 pub mod noise;
@@ -138,7 +138,10 @@ pub fn ten_pods(rps: f64, hold: u32) -> World {
 }
 
 pub fn steps(hold: u32) -> Vec<StepTerms> {
-    let step = |weight: f64, next_weight: f64| StepTerms { weight, next_weight, planned_windows: hold, without: Vec::new() };
+    let step = |weight: f64, next_weight: f64| {
+        let share = Share::weight((100.0 * weight).round() as u8);
+        StepTerms { weight, next_weight, planned_windows: hold, without: Vec::new(), share, kind: 0 }
+    };
     vec![step(0.05, 0.2), step(0.2, 0.5), step(0.5, 1.0), step(1.0, 1.0)]
 }
 

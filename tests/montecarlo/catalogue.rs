@@ -127,7 +127,7 @@ impl Cell<'_> {
                 };
                 let mut world = before.clone();
                 let mut windows =
-                    |start: f64, end: f64, step: usize, weight: f64| Some(world.window(start, end, weight, scenario.canary_pods(step)));
+                    |start: f64, end: f64, step: usize, split: [f64; 2]| Some(world.window(start, end, split, scenario.canary_pods(step)));
                 play(&setup, &history, &mut windows, false)
             };
             plans.iter().map(play).collect()

@@ -1,4 +1,4 @@
-//! Open-loop traffic through the gateway: requests leave at their time, whatever became of those before. Bounded in time and in
+//! Open-loop traffic through the gateway, or a client's own Envoy: requests leave at their time, whatever became of those before. Bounded in time and in
 //! flight.
 
 use std::{
@@ -14,7 +14,9 @@ use rand_distr::{Distribution, Exp, StandardNormal};
 use tokio::task::JoinHandle;
 
 /// Where the gateway listens.
-const GATEWAY: &str = "http://127.0.0.1:8000";
+pub const GATEWAY: &str = "http://127.0.0.1:8000";
+/// Where the Envoy of the client in the mesh listens.
+pub const CLIENT: &str = "http://127.0.1.1";
 /// More than this in flight: requests are answered as failed (status 0) without being sent. 5 s of 400 a second.
 const IN_FLIGHT: usize = 2_000;
 /// No load lasts longer than this.
@@ -31,6 +33,17 @@ pub struct Answer {
     pub version: String,
 }
 
+/// Where requests go, and what they carry.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The proxy that takes them.
+    pub proxy: &'static str,
+    /// Host that they ask for.
+    pub host: String,
+    /// Headers beside it.
+    pub headers: Vec<(String, String)>,
+}
+
 /// Traffic that runs until it is stopped or dropped.
 pub struct Load {
     answers: Arc<Mutex<Vec<Answer>>>,
@@ -39,11 +52,11 @@ pub struct Load {
 }
 
 impl Load {
-    /// Sends `rate` predictions a second to `host`, at random times (a Poisson process) and with random rows.
-    pub fn start(host: &str, rate: f64) -> Self {
+    /// Sends `rate` predictions a second, at random times (a Poisson process) and with random rows.
+    pub fn start(target: Target, rate: f64) -> Self {
         let answers = Arc::new(Mutex::new(Vec::new()));
         let flying = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(send(host.to_owned(), rate, answers.clone(), flying.clone()));
+        let task = tokio::spawn(send(target, rate, answers.clone(), flying.clone()));
         Self { answers, flying, task }
     }
 
@@ -76,7 +89,7 @@ impl Drop for Load {
     }
 }
 
-async fn send(host: String, rate: f64, answers: Arc<Mutex<Vec<Answer>>>, flying: Arc<AtomicUsize>) {
+async fn send(target: Target, rate: f64, answers: Arc<Mutex<Vec<Answer>>>, flying: Arc<AtomicUsize>) {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(8)).pool_max_idle_per_host(64).no_proxy().build().unwrap();
     let (mut random, gap) = (SmallRng::seed_from_u64(11), Exp::new(rate).unwrap());
     let begin = Instant::now();
@@ -93,10 +106,9 @@ async fn send(host: String, rate: f64, answers: Arc<Mutex<Vec<Answer>>>, flying:
             continue;
         }
         flying.fetch_add(1, Ordering::Relaxed);
-        let request = client
-            .post(format!("{GATEWAY}/v1/models/fraud:predict"))
-            .header("host", &host)
-            .json(&serde_json::json!({ "instances": [row] }));
+        let request = client.post(format!("{}/v1/models/fraud:predict", target.proxy)).header("host", &target.host);
+        let request = target.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = request.json(&serde_json::json!({ "instances": [row] }));
         let (answers, flying) = (answers.clone(), flying.clone());
         tokio::spawn(async move {
             let at = Instant::now();

@@ -19,7 +19,10 @@ async fn while_prometheus_is_stopped_the_weight_is_held_and_afterwards_it_goes_o
         let load = world.load(300.0);
         baseline().await;
         let record = world.record().await;
-        world.apply(&judged("6s"));
+        let mut plan = judged("6s");
+        // Not latency: on a busy machine it is noisy, and this story is about another thing.
+        plan["spec"]["analysis"]["metrics"].as_array_mut().unwrap().remove(1);
+        world.apply(&plan);
         world.until_weight(5, LATER).await;
         let down = Instant::now();
         let mut restart = Command::new(root("tests/stack/restart"))

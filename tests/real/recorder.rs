@@ -73,6 +73,18 @@ impl Recorder {
         changes
     }
 
+    /// All that v2 had in turn, each change once, and when it was first seen: `0 %`, `mirror of 100 %`, `match`.
+    pub fn shares(&self) -> Vec<(Instant, String)> {
+        let mut shares: Vec<(Instant, String)> = Vec::new();
+        for seen in self.seen() {
+            let share = haldane::route::find(&seen.object, Some("primary")).unwrap().found("v2").words();
+            if shares.last().is_none_or(|(_, before)| *before != share) {
+                shares.push((seen.at, share));
+            }
+        }
+        shares
+    }
+
     /// The canary's weights in turn, each change once.
     pub fn weights(&self) -> Vec<i64> {
         self.changes().into_iter().map(|(_, weight)| weight).collect()

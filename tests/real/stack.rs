@@ -46,7 +46,7 @@ async fn weights_reach_the_traffic_and_both_reporters_count_every_request_once()
 }
 
 /// Asks Prometheus for one number, again and again; `NS` becomes a matcher of this namespace.
-async fn until_value(world: &World, query: &str, label: &str, wanted: impl Fn(f64) -> bool) {
+pub async fn until_value(world: &World, query: &str, label: &str, wanted: impl Fn(f64) -> bool) {
     let query = query.replace("NS", &format!("{label}=\"{}\"", world.namespace));
     let query = if query.starts_with("sum") { query } else { format!("sum({query})") };
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();

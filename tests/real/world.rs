@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     controller::Controller,
-    load::Load,
+    load::{CLIENT, GATEWAY, Load, Target},
     recorder::{Recorder, weights},
     webhook::Webhook,
 };
@@ -89,27 +89,49 @@ impl World {
         }
         self.ready("fraud-v1").await;
         self.ready("fraud-v2").await;
+        self.answered(GATEWAY, &self.host).await;
+        if shape == Shape::Mesh {
+            self.ready("client").await;
+            self.answered(CLIENT, &self.service()).await;
+        }
+    }
+
+    /// Waits until a request is answered through a proxy.
+    async fn answered(&self, proxy: &str, host: &str) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let begin = Instant::now();
         loop {
-            let answer = client.get("http://127.0.0.1:8000/healthz").header("host", &self.host).send().await;
+            let answer = client.get(format!("{proxy}/healthz")).header("host", host).send().await;
             if answer.is_ok_and(|a| a.status() == 200) {
                 return;
             }
-            assert!(begin.elapsed() < SOON, "no request was answered through the gateway");
+            assert!(begin.elapsed() < SOON, "no request was answered through {proxy}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Full name of the Service.
+    fn service(&self) -> String {
+        format!("fraud.{}.svc.cluster.local", self.namespace)
     }
 
     /// The documents of `tests/stack/models` in this namespace.
     fn manifests(&self, shape: Shape, faults: &[(&str, &str)]) -> Vec<Value> {
         let mut text = read("tests/stack/models/fraud.yaml");
-        if shape == Shape::Sidecars {
+        if shape != Shape::Gateway {
             text = format!("{}\n---\n{text}", read("tests/stack/models/sidecar.yaml"));
+        }
+        if shape == Shape::Mesh {
+            let client = read("tests/stack/models/client.yaml").replace("default/", &format!("{}/", self.namespace));
+            text = format!("{text}\n---\n{client}");
         }
         let text = text.replace("namespace: default", &format!("namespace: {}", self.namespace));
         let mut documents = documents(&text.replace("fraud.default.", &format!("fraud.{}.", self.namespace)));
-        for document in documents.iter_mut().filter(|d| d["kind"] == "Deployment") {
+        for document in documents.iter_mut().filter(|d| d["kind"] == "VirtualService" && shape == Shape::Mesh) {
+            document["spec"]["hosts"].as_array_mut().unwrap().push(json!(self.service()));
+            document["spec"]["gateways"].as_array_mut().unwrap().push(json!("mesh"));
+        }
+        for document in documents.iter_mut().filter(|d| d["kind"] == "Deployment" && d["metadata"]["name"] != "client") {
             let name = document["metadata"]["name"].clone();
             let template = &mut document["spec"]["template"];
             let container = &mut template["spec"]["containers"][0];
@@ -117,7 +139,7 @@ impl World {
             if name == "fraud-v2" {
                 env.extend(faults.iter().map(|(name, value)| json!({ "name": name, "value": value })));
             }
-            if shape == Shape::Sidecars {
+            if shape != Shape::Gateway {
                 env.push(json!({ "name": "PORT", "value": "9000" }));
                 container["readinessProbe"]["httpGet"]["port"] = json!(9000);
                 template["metadata"]["annotations"]["prometheus.io/port"] = json!("9000");
@@ -154,7 +176,18 @@ impl World {
 
     /// Traffic at `rate` requests a second.
     pub fn load(&self, rate: f64) -> Load {
-        Load::start(&self.host, rate)
+        self.load_with(rate, &[])
+    }
+
+    /// The same with headers.
+    pub fn load_with(&self, rate: f64, headers: &[(&str, &str)]) -> Load {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Load::start(Target { proxy: GATEWAY, host: self.host.clone(), headers }, rate)
+    }
+
+    /// Traffic of the client in the mesh ([`Shape::Mesh`]).
+    pub fn client_load(&self, rate: f64) -> Load {
+        Load::start(Target { proxy: CLIENT, host: self.service(), headers: Vec::new() }, rate)
     }
 
     /// Writes down every state of the VirtualService from now on.
@@ -327,6 +360,8 @@ pub enum Shape {
     Gateway,
     /// By an Envoy beside each model too.
     Sidecars,
+    /// And there is a client in the mesh, with an Envoy of its own.
+    Mesh,
 }
 
 /// A Rollout of v2 with this strategy and analysis.

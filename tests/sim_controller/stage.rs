@@ -7,6 +7,8 @@ use haldane::{
     clock::Clock,
     config::ConfigHandle,
     controller::{self, Options},
+    plan::Share,
+    route::find,
     sim::{
         NAMESPACE, World, WorldConfig,
         faults::{Fault, Rule},
@@ -14,6 +16,10 @@ use haldane::{
     },
 };
 use jiff::Timestamp;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
 pub struct Stage {
@@ -103,6 +109,37 @@ impl Stage {
         seen
     }
 
+    /// All that a subset had after each write of the VirtualService that changed it: `0 %`, `match`, `mirror of 100 %`.
+    pub fn shares_of(&self, subset: &str) -> Vec<String> {
+        let changes = self.world.objects().store().read(|t| t.since(self.begin)).unwrap();
+        let mut seen = vec![Share::NONE];
+        for change in changes.iter().filter(|c| c.key.table == "virtualservices") {
+            let share = find(&change.after, None).unwrap().found(subset);
+            if seen.last() != Some(&share) {
+                seen.push(share);
+            }
+        }
+        seen.into_iter().map(Share::words).collect()
+    }
+
+    /// Writes a command as the command line does.
+    pub async fn say(&self, verb: &str, step: Option<&str>) {
+        self.say_as(&format!("{verb}-{}", self.world.status().epoch), verb, step).await;
+    }
+
+    /// The same with an id of its own: the second of a verb within one epoch.
+    pub async fn say_as(&self, id: &str, verb: &str, step: Option<&str>) {
+        let api: Api<Rollout> = Api::default_namespaced(self.world.client());
+        let rollout = self.world.rollout().unwrap();
+        let epoch = rollout.status.as_ref().unwrap().epoch;
+        let mut command = json!({"id": id, "uid": rollout.metadata.uid, "epoch": epoch, "reason": "a test", "by": "tester"});
+        if let Some(step) = step {
+            command["step"] = json!(step);
+        }
+        let patch = json!({"metadata": {"annotations": {format!("haldane.dev/{verb}"): command.to_string()}}});
+        api.patch("fraud", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
     /// Texts of the alerts so far.
     pub fn alerts(&self) -> Vec<String> {
         self.world.alerts().received().iter().map(|d| d.text()).collect()
@@ -110,7 +147,9 @@ impl Stage {
 }
 
 pub fn weights(route: &Value) -> BTreeMap<String, i64> {
-    let list = route.pointer("/spec/http/0/route").and_then(Value::as_array).cloned().unwrap_or_default();
+    let http = route.pointer("/spec/http").and_then(Value::as_array);
+    let managed = http.into_iter().flatten().find(|route| route["name"] == "primary");
+    let list = managed.and_then(|route| route["route"].as_array()).cloned().unwrap_or_default();
     let alone = list.len() == 1;
     let one = |d: &Value| {
         let subset = d["destination"]["subset"].as_str().unwrap_or_default().to_owned();

@@ -81,7 +81,7 @@ impl<'a> Board<'a> {
                 self.told.clone_from(&decision.message);
                 let _ = self.output.raw(&screen::row(&time, &format!("{}: {}", screen::outcome(decision.outcome), decision.message)));
             }
-            let text = if self.live { self.block(&time, &status, &served) } else { self.line(&time, &served) };
+            let text = if self.live { self.block(&time, &status, &served) } else { self.line(&time, &status, &served) };
             let _ = self.output.raw(&text);
             self.drawn = if self.live { text.lines().count() } else { 0 };
         }
@@ -108,17 +108,29 @@ impl<'a> Board<'a> {
             );
             text += &format!("{}\n", cut(line.trim_end(), WIDTH));
         }
-        text
+        let beyond = self.beyond(status, served);
+        if beyond.is_empty() { text } else { text + &format!("{:<9} {beyond}\n", "") }
     }
 
-    fn line(&self, time: &str, served: &BTreeMap<String, Served>) -> String {
+    fn line(&self, time: &str, status: &RolloutStatus, served: &BTreeMap<String, Served>) -> String {
         let one = |arm: &String| {
             let done = self.since(0, arm, served);
             let weight = format!("{} %", self.world.weights().get(arm).copied().unwrap_or(0));
             let fraud = done.classes.get("fraud").copied().unwrap_or(0);
             columns(arm, &weight, &percent(done.errors, done.requests), &p99(&done), &percent(fraud, sum(&done)))
         };
-        format!("{time:<9} {}\n", self.arms.each_ref().map(one).join(" | "))
+        let beyond = self.beyond(status, served);
+        let beyond = if beyond.is_empty() { beyond } else { format!(" | {beyond}") };
+        format!("{time:<9} {}{beyond}\n", self.arms.each_ref().map(one).join(" | "))
+    }
+
+    /// What the canary gets beside a weight: `mirror of 100 %, 12000 copies so far`.
+    fn beyond(&self, status: &RolloutStatus, served: &BTreeMap<String, Served>) -> String {
+        let [_, canary] = &self.arms;
+        let copies = self.since(0, canary, served).mirrored;
+        let traffic = status.step.as_ref().and_then(|step| step.traffic.clone());
+        let copies = (copies > 0).then(|| format!("{copies} copies so far"));
+        traffic.into_iter().chain(copies).collect::<Vec<_>>().join(", ")
     }
 
     fn since(&self, then: usize, arm: &str, served: &BTreeMap<String, Served>) -> Served {

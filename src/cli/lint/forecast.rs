@@ -35,6 +35,8 @@ pub struct StepOutlook {
     pub step: String,
     /// Canary's share in percent.
     pub weight: u8,
+    /// All that the canary gets, in words.
+    pub traffic: String,
     /// Minutes of the hold.
     pub hold_minutes: f64,
     /// Minutes until a healthy canary passes; absent: never. At 100 % the hold.
@@ -59,7 +61,8 @@ pub(super) fn outlook(plan: &Plan, rps: f64, error_rate: f64) -> Option<Outlook>
     let found = forecast_plan(&plan.analysis.metrics, &terms(plan), interval, rps, &holds, &deadlines, error_rate);
     let steps = plan.steps.iter().zip(found.steps).map(|(step, found)| StepOutlook {
         step: step.name.clone(),
-        weight: step.weight,
+        weight: step.split.weight,
+        traffic: step.split.words(),
         hold_minutes: step.hold.as_secs_f64() / 60.0,
         minutes_to_pass: found.minutes_to_pass,
         minutes_to_detect: found.minutes_to_detect,
@@ -71,9 +74,10 @@ pub(super) fn outlook(plan: &Plan, rps: f64, error_rate: f64) -> Option<Outlook>
 impl Outlook {
     pub(super) fn text(&self) -> String {
         let mut text = format!("  at {} requests a second, of which stable fails {} %:\n", self.rps, self.error_rate * 100.0);
-        let width = self.steps.iter().map(|step| step.step.chars().count()).max().unwrap_or_default();
+        let longest = |of: fn(&StepOutlook) -> &String| self.steps.iter().map(|step| of(step).chars().count()).max().unwrap_or_default();
+        let (width, traffic) = (longest(|step| &step.step), longest(|step| &step.traffic));
         for step in &self.steps {
-            let name = format!("           {:width$}  {:3} %  ", step.step, step.weight);
+            let name = format!("           {:width$}  {:>traffic$}  ", step.step, step.traffic);
             let words = match (step.weight, step.minutes_to_pass) {
                 (100, _) => format!("nothing to compare with: the hold of {}", minutes(step.hold_minutes)),
                 (_, None) => format!("never proved good{}; {}", slowest(step), seen(step)),

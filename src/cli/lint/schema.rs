@@ -44,7 +44,11 @@ pub(super) fn check(path: &str, schema: &Value, value: &mut Value, faults: &mut 
 }
 
 fn object(path: &str, schema: &Value, fields: &mut Map<String, Value>, faults: &mut Vec<Fault>) {
-    let Some(Value::Object(known)) = schema.get("properties") else { return };
+    let Some(Value::Object(known)) = schema.get("properties") else {
+        return if let Some(each) = schema.get("additionalProperties") {
+            entries(path, each, fields, faults)
+        };
+    };
     let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     for name in &required {
         if !fields.contains_key(*name) {
@@ -83,6 +87,20 @@ fn object(path: &str, schema: &Value, fields: &mut Map<String, Value>, faults: &
             if required.contains(&name.as_str()) {
                 fields.insert(name, stand_in(schema));
             }
+        }
+    }
+}
+
+/// Values under names that the user chose.
+fn entries(path: &str, each: &Value, fields: &mut Map<String, Value>, faults: &mut Vec<Fault>) {
+    let names: Vec<String> = fields.keys().cloned().collect();
+    for name in names {
+        let (field, before) = (join(path, &name), faults.len());
+        if let Some(value) = fields.get_mut(&name) {
+            check(&field, each, value, faults);
+        }
+        if faults.iter().skip(before).any(|fault| fault.path == field) {
+            fields.remove(&name);
         }
     }
 }

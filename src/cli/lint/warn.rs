@@ -40,9 +40,11 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
             warn("onInconclusive has nothing to decide: no metric gates".into(), "leave it out".into());
         }
     }
-    if let [step] = plan.steps.as_slice() {
+    if let [step] = plan.steps.as_slice()
+        && plan.promotes()
+    {
         let message = format!("all users see the canary at once, at step {}: there is nothing to compare it with", step.name);
-        warnings.push(Fault::new("spec.strategy", message, "put a smaller weight before it"));
+        warnings.push(Fault::new("spec.strategy", message, "put a smaller weight, a match or a mirror before it"));
     }
     if !judged && !metrics.is_empty() {
         let message = "all have gate: false: they are shown, and the holds alone decide";
@@ -86,5 +88,5 @@ pub(super) fn summary(plan: &Plan) -> String {
 
 fn word(step: &Step) -> String {
     let approval = if step.approval { " (approval first)" } else { "" };
-    format!("{} %{approval}", step.weight)
+    format!("{}{approval}", step.split.words())
 }

@@ -120,6 +120,7 @@ fn plan(plan: &Plan, interval: Duration) -> (Plan, Vec<String>) {
         notes.push(format!("windows are {}: two scrapes, not {} as the manifest says", span(interval), span(plan.analysis.interval)));
         plan.analysis.interval = interval;
     }
+    notes.extend(super::beside_weights(&plan));
     let counted = |kind: &MetricKind| !matches!(kind, MetricKind::Threshold { .. });
     notes.extend(leave_out(&mut plan, counted, "one value cannot be split between pods"));
     (plan, notes)

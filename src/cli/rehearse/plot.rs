@@ -2,7 +2,7 @@
 
 use super::text::minutes;
 use crate::{
-    plan::Plan,
+    plan::{Plan, Share, Step},
     rehearse::{Ending, Played, Point},
 };
 
@@ -26,16 +26,20 @@ pub(super) fn plot(played: &Played, plan: &Plan) -> String {
     let by = played.by.as_ref().filter(|_| played.ending != Ending::Promoted).map_or_else(String::new, |by| format!(" by {by}"));
     let mut text = format!("\na typical one: {ended} after {}{by}\n", minutes(played.minutes));
     let each = |at: usize| points.get(at * points.len() / WIDTH);
-    let mut shares: Vec<u8> = plan.steps.iter().map(|step| step.weight).collect();
+    let label = |step: &Step| match step.share() {
+        share if share == Share::weight(share.weight) => share.words(),
+        _ => step.name.chars().take(6).collect(),
+    };
+    let mut shares: Vec<(usize, String)> = plan.steps.iter().map(label).enumerate().collect();
     while shares.len() > MOST_SHARES {
         // Every second one is enough, and the last.
         let full = shares.split_off(shares.len() - 1);
         shares = shares.into_iter().step_by(2).chain(full).collect();
     }
-    for (at, share) in shares.iter().rev().enumerate() {
+    for (at, (step, share)) in shares.iter().rev().enumerate() {
         let label = if at == 0 { "share" } else { "" };
-        let row: String = (0..WIDTH).map(|c| if each(c).is_some_and(|point| point.weight >= *share) { '#' } else { ' ' }).collect();
-        text += &line(label, &format!("{share} %"), &row);
+        let row: String = (0..WIDTH).map(|c| if each(c).is_some_and(|point| point.step >= *step) { '#' } else { ' ' }).collect();
+        text += &line(label, share, &row);
     }
     let height = |point: &Point| ((f64::from(ROWS) * point.evidence.max(1.0).ln() / point.fail_at.ln()).floor() as i32).clamp(0, ROWS);
     for row in (0..=ROWS).rev() {
@@ -67,7 +71,7 @@ mod tests {
         let plan = Plan::parse(&spec.unwrap()).unwrap();
         let point = |k: u32| Point {
             minutes: f64::from(k) * 0.5,
-            weight: if k <= 10 { 5 } else { 20 },
+            step: usize::from(k > 10),
             evidence: if k <= 10 { 0.8 } else { 1.4f64.powi(k as i32 - 10) },
             fail_at: 12.5,
         };

@@ -9,6 +9,8 @@ use crate::{
         output::{Output, Tone},
         screen,
     },
+    judge::StepTerms,
+    observe::brief::terms,
     plan::{Plan, Step, span},
     rehearse::{Behaviour, Incident, Noise, Played, Recording, Scenario, Setup, Tally, past_windows},
 };
@@ -49,8 +51,8 @@ pub(super) fn recorded(
     let mut text = screen::row("plan", summary);
     let what = format!("{workload} in {namespace}, {pods} pods, {} windows of {}", recording.windows(), span(windows));
     text += &screen::row("recorded", &format!("{what}, {} to {}", whole(from), whole(to)));
-    let share = |step: &Step| format!("{} at {} %", recording.canary_pods(f64::from(step.weight) / 100.0), step.weight);
-    let split: Vec<String> = plan.steps.iter().map(share).collect();
+    let share = |(step, terms): (&Step, StepTerms)| format!("{} at {}", recording.canary_pods(terms.weight), step.share().words());
+    let split: Vec<String> = plan.steps.iter().zip(terms(plan)).map(share).collect();
     text + &screen::row("canary", &format!("pods of {workload} by chance: {}", split.join(", ")))
 }
 

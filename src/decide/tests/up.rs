@@ -303,8 +303,14 @@ fn feasible_looks_at_the_deadline_and_at_the_hold_of_the_step() {
     let mut world = World::new(); // hold 1 min, deadline 10 min
     world.reach(5);
     let mut feasible = |minutes: Option<f64>| {
-        world.slowest =
-            minutes.map(|more| Slowest { metric: "errorRate".into(), weight: 0.05, rps: 40.0, shown: 0.5, minutes: Some(more) });
+        world.slowest = minutes.map(|more| Slowest {
+            metric: "errorRate".into(),
+            weight: 0.05,
+            share: crate::plan::Share::weight(5),
+            rps: 40.0,
+            shown: 0.5,
+            minutes: Some(more),
+        });
         let stance =
             Stance { phase: world.phase(), reason: "", message: String::new(), stalled: false, traffic: (true, "", String::new()) };
         let status = project(&world.state, &stance, &world.seen(false), Vec::new(), None, world.now);

@@ -10,7 +10,7 @@ use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::judge::{Evidence, Judgement, Slowest, incident::Incident};
 use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
-use crate::plan::Plan;
+use crate::plan::{Plan, Share};
 use crate::route::{Fence, RouteFault, View, find, patch, release};
 use crate::state::State;
 
@@ -40,12 +40,16 @@ pub(super) struct World {
     pub(super) passes: u32,
     /// Weights that the canary had, in order.
     pub(super) weights: Vec<u8>,
+    /// All that the canary had, in order.
+    pub(super) shares: Vec<Share>,
     /// Writes to the route.
     pub(super) writes: u32,
     pub(super) records: Vec<(crate::api::Outcome, String)>,
     /// What the records say.
     pub(super) said: Vec<String>,
     pub(super) others: Vec<(String, String)>,
+    /// Other VirtualServices for the same host.
+    pub(super) rivals: Vec<String>,
     /// The VirtualService is not there.
     pub(super) gone: bool,
 }
@@ -78,10 +82,12 @@ impl World {
             config_problem: None,
             passes: 0,
             weights: vec![0],
+            shares: vec![Share::NONE],
             writes: 0,
             records: Vec::new(),
             said: Vec::new(),
             others: Vec::new(),
+            rivals: Vec::new(),
             gone: false,
         };
         world.pods("v1", "aaa", 10, 10);
@@ -165,6 +171,7 @@ impl World {
             route,
             holder,
             other_routes: Vec::new(),
+            rivals: self.rivals.clone(),
             subsets: self.subsets.clone(),
             look,
             config_problem: self.config_problem.clone(),
@@ -184,9 +191,9 @@ impl World {
 
     fn perform(&mut self, decision: &Decision) {
         let written = match (&decision.act, self.find()) {
-            (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version)),
-            (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity)),
-            (Act::Release { stable }, Ok(view)) => Some(release(&view, stable)),
+            (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version).unwrap()),
+            (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity).unwrap()),
+            (Act::Release { stable, canary }, Ok(view)) => Some(release(&view, stable, canary.as_deref())),
             _ => None,
         };
         match &decision.act {
@@ -215,9 +222,12 @@ impl World {
             self.touch();
             self.writes += 1;
         }
-        let share = self.share("v2");
-        if self.weights.last() != Some(&share) {
-            self.weights.push(share);
+        let found = self.found("v2");
+        if self.weights.last() != Some(&found.weight) {
+            self.weights.push(found.weight);
+        }
+        if self.shares.last() != Some(&found) {
+            self.shares.push(found);
         }
     }
 
@@ -237,6 +247,10 @@ impl World {
 
     pub(super) fn share(&self, subset: &str) -> u8 {
         self.find().map_or(0, |view| view.share(subset))
+    }
+
+    pub(super) fn found(&self, subset: &str) -> Share {
+        self.find().map_or(Share::NONE, |view| view.found(subset))
     }
 
     /// Passes until nothing changes.
@@ -271,9 +285,30 @@ impl World {
         panic!("{weight} % was never reached: {:?}", self.weights);
     }
 
+    /// Until the canary has this, with every look a Pass.
+    pub(super) fn reach_share(&mut self, share: Share) {
+        self.verdict = Verdict::Pass;
+        self.windows = 9;
+        self.settle();
+        for _ in 0..20 {
+            if self.found("v2") == share {
+                self.verdict = Verdict::Inconclusive;
+                return;
+            }
+            self.wait(61);
+        }
+        panic!("{share:?} was never reached: {:?}", self.shares);
+    }
+
+    /// The managed route.
+    pub(super) fn managed(&mut self) -> &mut Value {
+        let index = self.find().unwrap().index;
+        &mut self.route["spec"]["http"][index]
+    }
+
     /// Somebody sets the weights by hand.
     pub(super) fn by_hand(&mut self, v1: u8, v2: u8) {
-        for entry in self.route["spec"]["http"][0]["route"].as_array_mut().unwrap() {
+        for entry in self.managed()["route"].as_array_mut().unwrap() {
             entry["weight"] = if entry["destination"]["subset"] == "v1" { json!(v1) } else { json!(v2) };
         }
         self.touch();

@@ -123,7 +123,7 @@ impl Found {
             namespace: brief.namespace.clone(),
             pod_jobs: if counted { self.pod_jobs.clone() } else { Default::default() },
             pods,
-            needs_stable: brief.key.weight < 100,
+            needs_stable: brief.key.share.weight < 100,
             warm_up: if counted { brief.analysis.warm_up } else { Duration::ZERO },
             aside: aside(brief),
         }

@@ -138,7 +138,7 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
                 jobs.extend(own_metric(prometheus, brief, metric, Selector::of(total), None, at).await?);
                 part_of(prometheus, brief, metric, [bad, total], seconds, at).await?;
             }
-            MetricKind::Threshold { query, .. } if brief.key.weight == 0 => {
+            MetricKind::Threshold { query, .. } if brief.key.share.is_none() => {
                 if let Err(error) = super::thresholds::preflight(prometheus, query, brief, at).await {
                     return Err(trouble(
                         reason::METRICS_UNAVAILABLE,
@@ -189,13 +189,16 @@ async fn separating<'a>(
     }
     for (label, one, two) in &usable {
         // Once it has traffic the canary may be all there is.
-        let values: &[&str] = if brief.key.weight > 0 { &[one, two] } else { &[one] };
+        let values: &[&str] = if !brief.key.share.is_none() { &[one, two] } else { &[one] };
         let selector = requests_where(&brief.namespace, label, values).map_err(QueryError::from)?;
         let by = ["reporter", "job", "instance", "pod", "destination_canonical_service"];
         let rows = prometheus.groups(&selector, &by, at).await?;
         if !rows.is_empty() {
             return Ok((*label, *one, *two, rows));
         }
+    }
+    if let Some(trouble) = no_proxy(prometheus, brief, &usable, at).await? {
+        return Err(trouble);
     }
     let tried: Vec<String> = usable.iter().map(|(label, value, _)| format!("{label}={value:?}")).collect();
     let message = format!(
@@ -205,6 +208,31 @@ async fn separating<'a>(
         tried.join(", ")
     );
     Err(trouble(reason::METRICS_UNAVAILABLE, true, message))
+}
+
+/// Whether nothing on the way of stable's requests reads them, or only a waypoint does: the reason why there are no counts that can be used.
+async fn no_proxy(prometheus: &Prometheus, brief: &Brief, usable: &[Candidate<'_>], at: Timestamp) -> Result<Option<Trouble>, Trouble> {
+    for (label, stable, _) in usable {
+        let of = |metric: &str| Selector::new(metric).and_then(|s| s.is("destination_workload_namespace", &brief.namespace));
+        let waypoint = of("istio_requests_total").and_then(|s| s.is("reporter", "waypoint")).and_then(|s| s.is(label, stable));
+        if !prometheus.groups(&waypoint.map_err(QueryError::from)?, &["reporter"], at).await?.is_empty() {
+            let message = format!(
+                "stable ({label}={stable:?}) is counted at reporter waypoint alone (ambient mode), which is not judged by: give the model's pods \
+                 sidecars, or bring the traffic through a gateway"
+            );
+            return Ok(Some(trouble(reason::NO_PROXY, true, message)));
+        }
+        let connections = of("istio_tcp_connections_opened_total").and_then(|s| s.is(label, stable)).map_err(QueryError::from)?;
+        if !prometheus.groups(&connections, &["reporter"], at).await?.is_empty() {
+            let message = format!(
+                "stable ({label}={stable:?}) is counted in TCP connections alone: nothing on the way reads its requests, so that weights, matches \
+                 and mirrors have no effect: it takes sidecars or a gateway (in ambient mode a waypoint is not enough), and a port whose name or \
+                 appProtocol says http or grpc"
+            );
+            return Ok(Some(trouble(reason::NO_PROXY, true, message)));
+        }
+    }
+    Ok(None)
 }
 
 fn one_service(label: &str, value: &str, rows: &[Series]) -> Result<String, Trouble> {
@@ -286,7 +314,7 @@ async fn part_of(
 
 /// Pods to ask about: stable's, and the canary's too once it has traffic.
 fn asked(brief: &Brief) -> impl Iterator<Item = &str> {
-    names(&brief.stable).chain(names(&brief.canary).filter(|_| brief.key.weight > 0))
+    names(&brief.stable).chain(names(&brief.canary).filter(|_| !brief.key.share.is_none()))
 }
 
 /// Every pod is counted by one target.

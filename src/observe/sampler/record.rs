@@ -11,7 +11,7 @@ use crate::counts::{History, Series, chosen, gain, past};
 use crate::judge::Evidence;
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
 use crate::observe::{Arm, ArmPod, Brief, StepKey};
-use crate::plan::AnalysisPlan;
+use crate::plan::{AnalysisPlan, Share};
 
 /// Most windows that are read, and most pods, chosen by their hash.
 const MOST_WINDOWS: u32 = 10_000;
@@ -181,7 +181,7 @@ fn brief(wanted: &Wanted<'_>, workload: &str, pods: &BTreeSet<String>) -> Brief 
     Brief {
         namespace: wanted.namespace.to_owned(),
         name: wanted.service.to_owned(),
-        key: StepKey { epoch: 0, step: None, weight: 0 },
+        key: StepKey { epoch: 0, step: None, share: Share::NONE },
         analysis: wanted.analysis.clone(),
         steps: Vec::new(),
         stable: Arm { workload: workload.to_owned(), pods, ..Arm::default() },

@@ -9,11 +9,15 @@ use super::preflight::{Found, Trouble, live};
 use super::thresholds::{Sighting, shown, sightings};
 use crate::api::names::reason;
 use crate::clock::Clock;
-use crate::counts::{Dropped, Outcome, Reading, ShareFault, Shares, Side, Tracker};
+use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
 use crate::judge::{Evidence, Past, Seen, StepTerms};
 use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::observe::{Arm, Brief, Look, Problem, StepKey};
-use crate::plan::MetricKind;
+use crate::plan::{MetricKind, Share};
+
+mod problem;
+
+use problem::said;
 
 /// Windows that are asked for again after an outage or a restart.
 const MOST_BACKLOG: i64 = 120;
@@ -114,7 +118,7 @@ impl Run {
     /// Takes over a newer brief. Evidence is ours; what changes is the step, its begin, and the pods.
     pub(super) fn adopt(&mut self, brief: Brief, now: Timestamp) {
         let (old, new) = (self.brief.key, brief.key);
-        let moved = old.weight != new.weight || !same_second(self.brief.since, brief.since);
+        let moved = old.share != new.share || !same_second(self.brief.since, brief.since);
         let stepped = (old.epoch, old.step) != (new.epoch, new.step);
         if self.brief.analysis != brief.analysis {
             self.forget_provider();
@@ -151,13 +155,13 @@ impl Run {
     /// The step whose evidence the present windows are, if they are any step's.
     fn counted(&self) -> Option<&StepTerms> {
         let terms = self.brief.steps.get(self.brief.key.step?)?;
-        (self.since.is_some() && (terms.weight * 100.0 - f64::from(self.brief.key.weight)).abs() < 0.5).then_some(terms)
+        (self.since.is_some() && terms.share == self.brief.key.share).then_some(terms)
     }
 
     /// The step whose canary has no share until an incident of both versions is over.
     fn resting(&self) -> Option<&StepTerms> {
         let terms = self.brief.steps.get(self.brief.key.step?)?;
-        (self.brief.key.weight == 0 && self.since.is_some() && self.evidence.in_incident()).then_some(terms)
+        (self.brief.key.share.is_none() && self.since.is_some() && self.evidence.in_incident()).then_some(terms)
     }
 
     pub(super) fn forget_provider(&mut self) {
@@ -346,11 +350,6 @@ impl Run {
         false
     }
 
-    fn unanswered(&self, error: &QueryError) -> Problem {
-        let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
-        Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
-    }
-
     /// From what users' queries gave to evidence; a query that gives no value is a problem from the second look on.
     fn observe(&mut self, at: Timestamp, sightings: Vec<Sighting>) {
         let Some(terms) = self.counted().cloned() else { return };
@@ -408,30 +407,20 @@ impl Run {
             return;
         }
         let (Some(terms), Some(since)) = (terms, self.since) else { return };
-        let weight = f64::from(self.brief.key.weight) / 100.0;
-        let window = deltas.window(metrics, weight, [ready(&self.brief.stable), ready(&self.brief.canary)]);
+        let share = self.brief.key.share;
+        let window = deltas.window(metrics, f64::from(share.weight) / 100.0, [ready(&self.brief.stable), ready(&self.brief.canary)]);
         self.evidence.add(metrics, &terms, &window);
         self.window_end = Some(at);
         self.shares.add(deltas.requests(Side::Stable), deltas.requests(Side::Canary));
-        self.problem = self.shares.check(weight, since, at).map(|fault| self.share(&fault));
-    }
-
-    fn share(&self, fault: &ShareFault) -> Problem {
-        let (reason, mend) = match fault {
-            ShareFault::NoCanaryTraffic { .. } => (reason::NO_CANARY_TRAFFIC, "has the mesh taken up the weight, and is this the canary?"),
-            ShareFault::Above { .. } => (reason::BYPASS, "other routes, or clients outside the mesh?"),
-            ShareFault::Below { .. } => (reason::SHARE_MISMATCH, "other routes to stable, or requests that never reach the canary?"),
-        };
-        let looked = self.found.as_ref().map_or_else(String::new, |found| {
-            format!(" (reporter {}, {} {:?} and {:?})", found.reporter, found.label, found.stable, found.canary)
-        });
-        Problem { reason, message: format!("{fault}{looked}: {mend}"), unavailable: false }
+        // Where the senders count, copies are not among the requests.
+        let seen = Share { mirror: if found.by_pod { share.mirror } else { 0 }, ..share };
+        self.problem = self.shares.check(Programmed::of(seen), since, at).map(|fault| self.share(&fault));
     }
 
     /// What is known now.
     pub(super) fn look(&self) -> Look {
         let metrics = &self.brief.analysis.metrics;
-        let fallback = StepTerms { weight: 0.0, next_weight: 1.0, planned_windows: 1, without: Vec::new() };
+        let fallback = StepTerms::weighted(0.0, 1.0, 1);
         let terms = self.brief.key.step.and_then(|step| self.brief.steps.get(step)).or(self.brief.steps.first()).unwrap_or(&fallback);
         let mut judgement = self.evidence.judge(metrics, terms);
         for evidence in &mut judgement.metrics {
@@ -444,7 +433,7 @@ impl Run {
             evidence: self.evidence.clone(),
             judgement,
             ready: metrics.is_empty() || (self.found.is_some() && self.calibrated),
-            problem: self.problem.clone().or_else(|| self.unseen.clone()),
+            problem: self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen()),
             canary_in_window: self.canary_in_window,
         }
     }
@@ -456,17 +445,6 @@ fn queries(found: &Found, prometheus: &Prometheus, brief: &Brief) -> Vec<(String
         kind => found.shown(prometheus, brief, kind),
     };
     brief.analysis.metrics.iter().filter_map(|metric| Some((metric.name.clone(), query(&metric.kind)?))).collect()
-}
-
-/// One missed scrape is no outage: only from the second window on metrics count as unavailable.
-fn said(dropped: &Dropped, drops: u32) -> Problem {
-    let (reason, unavailable) = match dropped {
-        Dropped::Duplicate { .. } => (reason::DUPLICATE_SERIES, false),
-        Dropped::WarmUp { .. } | Dropped::NoBaseline { .. } | Dropped::BoundsChanged { .. } => (reason::NOT_ENOUGH_DATA, false),
-        _ if drops < 2 => (reason::NOT_ENOUGH_DATA, false),
-        _ => (reason::METRICS_UNAVAILABLE, true),
-    };
-    Problem { reason, message: format!("window not counted, for neither arm: {dropped}"), unavailable }
 }
 
 fn ready(arm: &Arm) -> u32 {

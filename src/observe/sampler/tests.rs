@@ -11,7 +11,7 @@ use crate::api::names::reason;
 use crate::config::Provider;
 use crate::judge::{Evidence, StepTerms};
 use crate::observe::{Arm, ArmPod, StepKey};
-use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind};
+use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind, Share};
 
 mod own;
 mod past;
@@ -194,11 +194,14 @@ fn brief(clock: &Clock, metrics: Vec<Metric>) -> Brief {
         warm_up: Duration::ZERO,
         metrics: metrics.clone(),
     };
-    let steps = [0.05, 0.5, 1.0].map(|weight| StepTerms { weight, next_weight: 1.0, planned_windows: 10, without: Vec::new() });
+    let steps = [5_u8, 50, 100].map(|percent| {
+        let (weight, share) = (f64::from(percent) / 100.0, Share::weight(percent));
+        StepTerms { weight, next_weight: 1.0, planned_windows: 10, without: Vec::new(), share, kind: 0 }
+    });
     Brief {
         namespace: "ml".into(),
         name: "m".into(),
-        key: StepKey { epoch: 1, step: None, weight: 0 },
+        key: StepKey { epoch: 1, step: None, share: Share::NONE },
         analysis,
         steps: steps.to_vec(),
         stable: arm("v1", &["v1-a"], old),
@@ -231,7 +234,7 @@ fn healthy(clock: &Clock, age: i64) -> World {
 }
 
 fn step(mut brief: Brief, step: usize, weight: u8, since: Timestamp) -> Brief {
-    brief.key = StepKey { epoch: 2 + step as i64, step: Some(step), weight };
+    brief.key = StepKey { epoch: 2 + step as i64, step: Some(step), share: Share::weight(weight) };
     brief.since = Some(since);
     brief
 }
@@ -416,6 +419,24 @@ async fn what_preflight_misses_is_named() {
     let sampler = spawn(&prometheus, clock, same);
     let problem = wait(&sampler, "a problem", |look| look.problem.is_some()).await.problem.unwrap();
     assert_eq!(problem.reason, reason::ARMS_INSEPARABLE);
+}
+
+#[tokio::test]
+async fn traffic_that_no_proxy_reads_is_told_as_such() {
+    let clock = Clock::system();
+    let stable = [("destination_workload_namespace", "ml"), ("destination_workload", "m-v1"), ("job", "j"), ("instance", "i")];
+    for (metric, reporter, words) in [
+        ("istio_requests_total", "waypoint", "counted at reporter waypoint alone"),
+        ("istio_tcp_connections_opened_total", "destination", "counted in TCP connections alone"),
+    ] {
+        let mut world = World::new(&clock, 60);
+        world.add(metric, &[&stable[..], &[("reporter", reporter)]].concat(), Some);
+        let (_world, prometheus) = world.serve().await;
+        let sampler = spawn(&prometheus, clock, brief(&clock, vec![errors()]));
+        let problem = wait(&sampler, "a problem", |look| look.problem.is_some()).await.problem.unwrap();
+        assert_eq!(problem.reason, reason::NO_PROXY);
+        assert!(problem.message.contains(words), "{}", problem.message);
+    }
 }
 
 #[tokio::test]

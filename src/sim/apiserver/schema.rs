@@ -152,6 +152,14 @@ fn check_object(schema: &Value, map: &Map<String, Value>, path: &str, found: &mu
             found.push(Cause { reason: "FieldValueRequired", message: "Required value".into(), field: join(path, name) });
         }
     }
+    let (count, bound) = (map.len() as u64, |name: &str| schema.get(name).and_then(Value::as_u64));
+    if let Some(low) = bound("minProperties").filter(|low| count < *low) {
+        found.push(invalid(path, &count.to_string(), format!("{path} in body should have at least {low} properties")));
+    }
+    if let Some(high) = bound("maxProperties").filter(|high| count > *high) {
+        let message = format!("Too many: {count}: must have at most {high} items");
+        found.push(Cause { reason: "FieldValueTooMany", message, field: path.to_owned() });
+    }
     let known = schema.get("properties").and_then(Value::as_object);
     for (key, value) in map.iter().filter(|(key, _)| !(path.is_empty() && *key == "metadata")) {
         if let Some(below) = known.and_then(|k| k.get(key)).or_else(|| schema.get("additionalProperties")) {

@@ -27,8 +27,15 @@ pub(crate) fn promoted() -> DecisionRecord {
         stable: of("v1", "5b4d8f7c6d"),
         step: Some("4".into()),
         weight: 100,
+        traffic: None,
         why: vec![metric("errorRate", Verdict::Pass, "errors 0.21 % against 0.20 %, n 4,812 / 19,104")],
-        exposure: Some(Exposure { canary_requests: 48_120, stable_requests: 51_880, canary_errors: Some(101), seconds: 1_980 }),
+        exposure: Some(Exposure {
+            canary_requests: 48_120,
+            mirrored_requests: None,
+            stable_requests: 51_880,
+            canary_errors: Some(101),
+            seconds: 1_980,
+        }),
         by: None,
         next: "nothing: v1 may be scaled down".into(),
     }
@@ -44,12 +51,19 @@ pub(crate) fn drift_rollback() -> DecisionRecord {
         stable: of("v2", "66f7c9d8b4"),
         step: Some("1".into()),
         weight: 5,
+        traffic: None,
         why: vec![
             metric("drift", Verdict::Fail, "total variation 0.31 (limit 0.15; v1 against v1: 0.02), n = 118 canary / 2,204 stable"),
             metric("errorRate", Verdict::Inconclusive, "errors 0.00 % against 0.21 %, n 118 / 2,204"),
             metric("latency", Verdict::Pass, "p99 in (100, 250] ms against (100, 250] ms"),
         ],
-        exposure: Some(Exposure { canary_requests: 118, stable_requests: 2_204, canary_errors: None, seconds: 47 }),
+        exposure: Some(Exposure {
+            canary_requests: 118,
+            mirrored_requests: None,
+            stable_requests: 2_204,
+            canary_errors: None,
+            seconds: 47,
+        }),
         next: "haldane explain fraud -n ml; deploy a better v3, or haldane retry fraud -n ml".into(),
         ..promoted()
     }
@@ -59,11 +73,18 @@ fn error_rollback() -> DecisionRecord {
     DecisionRecord {
         message: "The canary is worse: traffic is back at stable 1.1 s after the verdict".into(),
         weight: 20,
+        traffic: None,
         why: vec![
             metric("errorRate", Verdict::Fail, "errors 10.2 % against 0.11 % (limit 0.17 %), n 3,120 / 59,204"),
             metric("latency", Verdict::Inconclusive, "p99 in (100, 250] ms against (100, 250] ms"),
         ],
-        exposure: Some(Exposure { canary_requests: 3_120, stable_requests: 59_204, canary_errors: Some(318), seconds: 432 }),
+        exposure: Some(Exposure {
+            canary_requests: 3_120,
+            mirrored_requests: None,
+            stable_requests: 59_204,
+            canary_errors: Some(318),
+            seconds: 432,
+        }),
         ..drift_rollback()
     }
 }
@@ -74,8 +95,15 @@ pub(crate) fn held(reason: &str) -> DecisionRecord {
         reason: reason.into(),
         message: "1h at 20 % have brought evidence neither way: 41 of about 3,000 canary requests that the step needs".into(),
         weight: 20,
+        traffic: None,
         why: Vec::new(),
-        exposure: Some(Exposure { canary_requests: 41, stable_requests: 163, canary_errors: Some(0), seconds: 3_600 }),
+        exposure: Some(Exposure {
+            canary_requests: 41,
+            mirrored_requests: None,
+            stable_requests: 163,
+            canary_errors: Some(0),
+            seconds: 3_600,
+        }),
         next: "haldane promote fraud -n ml (on without proof), haldane abort fraud -n ml (back), or wait: a later pass still advances"
             .into(),
         ..drift_rollback()

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::Provider;
-use crate::plan::{AnalysisPlan, Metric, MetricKind};
+use crate::counts::Dropped;
+use crate::plan::{AnalysisPlan, Metric, MetricKind, Share};
 
 fn prometheus() -> Prometheus {
     let url = "http://127.0.0.1:1".to_owned();
@@ -21,8 +22,15 @@ fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run 
     let brief = Brief {
         namespace: "ml".into(),
         name: "m".into(),
-        key: StepKey { epoch: 1, step: since.map(|_| 0), weight: if since.is_some() { 5 } else { 0 } },
-        steps: vec![StepTerms { weight: 0.05, next_weight: 1.0, planned_windows: 10, without: Vec::new() }],
+        key: StepKey { epoch: 1, step: since.map(|_| 0), share: Share::weight(if since.is_some() { 5 } else { 0 }) },
+        steps: vec![StepTerms {
+            weight: 0.05,
+            next_weight: 1.0,
+            planned_windows: 10,
+            without: Vec::new(),
+            share: Share::weight(5),
+            kind: 0,
+        }],
         stable: Arm::default(),
         canary: Arm::default(),
         since: since.map(t),
@@ -108,4 +116,21 @@ fn one_missed_scrape_is_no_outage() {
     assert!(said(&stale, 2).unavailable);
     let warm = Dropped::WarmUp { pod: "p".into(), until: t(0) };
     assert!(!said(&warm, 9).unavailable);
+}
+
+#[test]
+fn istio_11093_23496_where_only_senders_count_no_copy_is_judged_by_them() {
+    let mirror = Share { mirror: 100, ..Share::NONE };
+    let mut run = run(30, Some(0), None, 100);
+    assert_eq!(run.look().problem, None, "a weight is seen by the senders");
+    run.brief.steps.push(StepTerms { weight: 0.5, share: mirror, kind: 1, ..run.brief.steps[0].clone() });
+    let problem = run.look().problem.unwrap();
+    assert_eq!((problem.reason, problem.unavailable), (reason::MIRROR_UNSEEN, false));
+    assert!(problem.message.contains("reporter source alone") && problem.message.contains("sidecars"), "{}", problem.message);
+    run.brief.steps[1].without = vec!["errorRate".into()];
+    assert_eq!(run.look().problem, None, "nothing of the mesh gates the copies");
+    run.brief.steps[1].without.clear();
+    let found = run.found.as_mut().unwrap();
+    (found.reporter, found.by_pod) = ("destination", true);
+    assert_eq!(run.look().problem, None, "the model's sidecar counts them");
 }

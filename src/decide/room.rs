@@ -1,0 +1,62 @@
+//! What a step needs before its traffic is set: pods of the canary, and a route on which it can be written.
+
+use super::Pass;
+use crate::api::names::reason;
+use crate::api::{Capacity, Outcome, Phase};
+use crate::plan::Step;
+use crate::route::View;
+use crate::state::Stance;
+
+impl Pass<'_> {
+    /// Why the canary has too few pods for the step, with the line that mends it.
+    pub(super) fn no_room(&self, step: &Step) -> Option<String> {
+        let run = self.state.run.as_ref()?;
+        let ready = self.ready(&run.canary.subset);
+        let need = match run.plan.capacity {
+            Capacity::Any => 1,
+            Capacity::Proportional => (step.load() * run.stable_pods).div_ceil(200).max(1),
+        };
+        if ready >= need {
+            return None;
+        }
+        let scale = self.scale_line(&run.canary.subset, need);
+        Some(format!("{} needs {need} ready pods of {}, {ready} are: {scale}", step.share().words(), run.canary.subset))
+    }
+
+    /// The canary has too few pods for the step: told once.
+    pub(super) fn held_for_room(&mut self, message: String) -> Stance {
+        if let Some(run) = self.state.run.as_mut().filter(|run| !run.room_told) {
+            run.room_told = true;
+            let next = "it goes on by itself once they are ready".to_owned();
+            self.record(Outcome::Held, reason::CANARY_CAPACITY, message.clone(), next, None);
+        }
+        self.stance(Phase::Holding, reason::CANARY_CAPACITY, message)
+    }
+
+    /// `kubectl -n ml scale deployment fraud-v2 --replicas=3`.
+    pub(super) fn scale_line(&self, subset: &str, need: u32) -> String {
+        let workload = self.seen.subsets.get(subset).map(|subset| subset.arm.workload.clone()).filter(|name| !name.is_empty());
+        let workload = workload.unwrap_or_else(|| subset.to_owned());
+        format!("kubectl -n {} scale deployment {workload} --replicas={need}", self.seen.namespace)
+    }
+}
+
+/// Why a step of these cannot be written on this route, and what would mend it.
+pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator<Item = &'s Step>) -> Option<(&'static str, String)> {
+    for step in steps {
+        if step.split.mirror > 0 && view.has_single_mirror() {
+            let message = format!(
+                "step {} mirrors, but route {} of {} has `mirror`, and Istio takes either `mirror` or `mirrors` in a route: write it as an \
+                 entry of `mirrors` (destination, percentage), which does the same",
+                step.name, view.key, view.virtual_service
+            );
+            return Some((reason::MIRROR_CONFLICT, message));
+        }
+        let joined = if step.split.matches.is_empty() { None } else { view.own_route(canary, &step.split.matches).err() };
+        if let Some(conflict) = joined {
+            let message = format!("step {} on route {} of {}: {conflict}", step.name, view.key, view.virtual_service);
+            return Some((reason::MATCH_CONFLICT, message));
+        }
+    }
+    None
+}

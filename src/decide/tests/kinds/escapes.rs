@@ -1,0 +1,262 @@
+//! Ways by which traffic could stay with a canary: all of them are closed, in each kind of step (design section 4, "Who moved it").
+
+use serde_json::{Value, json};
+
+use super::{super::world::World, COHORT, MIRROR, ab_test, composed, in_each_kind, shadow, world};
+use crate::api::{Outcome, Phase, Verdict, names::reason};
+use crate::command::Verb;
+use crate::plan::Share;
+
+/// The route without our leaves: weights, an entry of the canary that was not there before, our annotation.
+fn without_ours(world: &World) -> Value {
+    let mut spec = world.route["spec"].clone();
+    for route in spec["http"].as_array_mut().unwrap() {
+        let entries = route["route"].as_array_mut().unwrap();
+        entries.retain(|entry| entry["destination"]["subset"] == "v1");
+        entries.iter_mut().for_each(|entry| {
+            entry.as_object_mut().unwrap().remove("weight");
+        });
+    }
+    spec
+}
+
+#[test]
+fn an_abort_in_each_kind_of_step_leaves_the_route_as_it_was() {
+    for (kind, mut world, share) in in_each_kind() {
+        assert_eq!(world.found("v2"), share, "{kind}");
+        let mut fresh = World::new();
+        fresh.spec = world.spec.clone();
+        let before = without_ours(&fresh);
+        let writes = world.writes;
+        world.say(Verb::Abort, "99");
+        world.settle();
+        assert_eq!((world.found("v2"), world.writes), (Share::NONE, writes + 1), "{kind}: one write");
+        assert_eq!(without_ours(&world), before, "{kind}");
+        assert_eq!(world.phase(), Phase::Aborted, "{kind}");
+        assert!(!world.finalizer, "{kind}");
+    }
+}
+
+#[test]
+fn deleting_in_each_kind_of_step_puts_the_route_back_byte_for_byte() {
+    for (kind, mut world, _) in in_each_kind() {
+        let before = World::new().route["spec"].clone();
+        world.deleting = true;
+        world.settle();
+        assert_eq!(world.route["spec"], before, "{kind}");
+        assert!(!world.finalizer, "{kind}");
+        assert_eq!(world.route["metadata"]["annotations"], json!({}), "{kind}");
+    }
+}
+
+#[test]
+fn deleting_finds_what_is_ours_even_without_our_annotation() {
+    for (kind, mut world, _) in in_each_kind() {
+        world.route["metadata"]["annotations"] = json!({});
+        world.touch();
+        world.deleting = true;
+        world.settle();
+        assert_eq!(world.found("v2"), Share::NONE, "{kind}");
+        assert!(!world.route["spec"].to_string().contains("haldane.dev"), "{kind}");
+        assert!(!world.finalizer, "{kind}");
+    }
+}
+
+#[test]
+fn a_third_version_in_each_kind_of_step_starts_at_the_first_one_and_nothing_of_the_second_stays() {
+    for (kind, mut world, _) in in_each_kind() {
+        world.pods("v3", "ddd", 5, 5);
+        world.spec["canary"]["subset"] = json!("v3");
+        let first = if kind.contains("composed") || kind == "shadow" { MIRROR } else { COHORT };
+        world.settle();
+        assert_eq!((world.found("v2"), world.found("v3")), (Share::NONE, first), "{kind}");
+        assert_eq!(world.share("v1"), 100, "{kind}");
+        assert!(!world.route["spec"]["http"][0]["mirrors"].to_string().contains("v2"), "{kind}");
+    }
+}
+
+#[test]
+fn argo_4534_4775_a_restart_of_the_canary_in_each_kind_of_step_takes_its_traffic_before_it_begins_anew() {
+    for (kind, mut world, _) in in_each_kind() {
+        world.settling("v2", "ccc");
+        world.settle();
+        assert_eq!(world.found("v2"), Share::NONE, "{kind}: nothing reaches pods of two builds");
+        assert_eq!(world.wait(60).stance.reason, reason::SETTLING, "{kind}");
+        world.pods("v2", "ccc", 5, 5);
+        world.settle();
+        assert!(!world.found("v2").is_none() && world.found("v2").weight == 0, "{kind}: the first step again");
+        assert_eq!(world.state.run.as_ref().unwrap().canary.revision, "ccc", "{kind}");
+    }
+}
+
+#[test]
+fn argo_4561_4716_a_mirror_or_match_route_that_somebody_removed_is_noticed_in_every_later_pass() {
+    for (kind, mut world, share) in in_each_kind().into_iter().filter(|(_, _, share)| share.mirror > 0 || share.matched) {
+        let managed = world.managed();
+        managed.as_object_mut().unwrap().remove("mirrors");
+        world.route["spec"]["http"].as_array_mut().unwrap().retain(|route| route["name"] == "primary");
+        world.touch();
+        world.verdict = Verdict::Pass;
+        let stance = world.wait(61).stance;
+        assert_eq!((stance.phase, stance.reason), (Phase::Paused, reason::MANUAL_OVERRIDE), "{kind}");
+        world.wait(3600);
+        assert_eq!(world.found("v2"), Share::weight(share.weight), "{kind}: never raised again without resume");
+        world.say(Verb::Resume, "7");
+        world.verdict = Verdict::Inconclusive;
+        world.settle();
+        assert_eq!(world.found("v2"), share, "{kind}: back to the traffic of the step");
+    }
+}
+
+#[test]
+fn one_part_that_somebody_removed_is_not_brought_back_with_the_others() {
+    let all = Share { weight: 5, mirror: 10, matched: true };
+    let mut world = composed();
+    world.reach_share(all);
+    world.managed().as_object_mut().unwrap().remove("mirrors");
+    world.touch();
+    assert_eq!(world.settle().stance.reason, reason::MANUAL_OVERRIDE);
+    let left = Share { mirror: 0, ..all };
+    assert_eq!((world.found("v2"), world.state.run.as_ref().unwrap().share), (left, left));
+    // Raised in one part, lowered in another: down to what is in both, and what was lowered waits for a person.
+    let mut world = composed();
+    world.reach_share(all);
+    world.managed().as_object_mut().unwrap().remove("mirrors");
+    world.by_hand(50, 50);
+    world.settle();
+    assert_eq!(world.found("v2"), left);
+    assert_eq!(world.phase(), Phase::Paused);
+    assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
+}
+
+#[test]
+fn a_mirror_that_somebody_raised_is_lowered_at_once() {
+    let mut world = composed();
+    let all = Share { weight: 5, mirror: 10, matched: true };
+    world.reach_share(all);
+    world.managed()["mirrors"][0].as_object_mut().unwrap().remove("percentage");
+    world.touch();
+    world.settle();
+    assert_eq!(world.found("v2"), all, "without a number Istio copies everything");
+    assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
+    let mut world = shadow();
+    world.reach_share(MIRROR);
+    let canary = json!({"destination": {"host": "fraud", "subset": "v2"}, "weight": 30});
+    world.managed()["route"].as_array_mut().unwrap().push(canary);
+    world.managed()["route"][0]["weight"] = json!(70);
+    world.touch();
+    world.settle();
+    assert_eq!(world.found("v2"), MIRROR, "a shadow gives no user away");
+}
+
+#[test]
+fn a_match_route_that_somebody_widened_is_written_again_and_a_narrower_one_is_left() {
+    let two = json!([{"headers": {"x-user-group": {"exact": "beta"}}}, {"headers": {"x-user-group": {"exact": "staff"}}}]);
+    let mut world = world(json!({"abTest": {"match": two, "hold": "1m", "deadline": "10m"}}));
+    world.reach_share(COHORT);
+    let ours = world.route["spec"]["http"][0]["match"].clone();
+    world.route["spec"]["http"][0]["match"] = json!([{"uri": {"prefix": "/"}}]);
+    world.touch();
+    world.settle();
+    assert_eq!(world.route["spec"]["http"][0]["match"], ours);
+    assert_ne!(world.phase(), Phase::Paused);
+    world.route["spec"]["http"][0]["match"].as_array_mut().unwrap().pop();
+    world.touch();
+    assert_eq!(world.settle().stance.reason, reason::MANUAL_OVERRIDE);
+    world.wait(600);
+    assert_eq!(world.route["spec"]["http"][0]["match"].as_array().unwrap().len(), 1);
+    world.say(Verb::Resume, "1");
+    world.settle();
+    assert_eq!(world.route["spec"]["http"][0]["match"], ours);
+}
+
+#[test]
+fn argo_3773_nothing_is_written_at_the_fixpoint_of_any_kind_of_step_nor_after_it() {
+    for (kind, mut world, _) in in_each_kind() {
+        let writes = world.writes;
+        for _ in 0..5 {
+            world.touch();
+            world.settle();
+        }
+        assert_eq!(world.writes, writes, "{kind}");
+        world.say(Verb::Abort, "99");
+        world.settle();
+        let writes = world.writes;
+        for _ in 0..5 {
+            world.touch();
+            world.wait(60);
+        }
+        assert_eq!(world.writes, writes, "{kind}, ended");
+    }
+}
+
+#[test]
+fn argo_3854_the_match_route_follows_an_edit_of_the_route_that_it_is_a_copy_of() {
+    let mut world = ab_test("Hold");
+    world.reach_share(COHORT);
+    let (writes, epoch) = (world.writes, world.state.epoch);
+    world.managed()["timeout"] = json!("9s");
+    world.touch();
+    world.settle();
+    assert_eq!(world.route["spec"]["http"][0]["timeout"], "9s");
+    assert_eq!((world.writes, world.state.epoch, world.found("v2")), (writes + 1, epoch, COHORT), "nobody's share has changed");
+    assert_eq!(world.phase(), Phase::Progressing);
+}
+
+#[test]
+fn an_edit_of_the_route_that_the_match_cannot_be_joined_with_holds_and_still_leads_down() {
+    let mut world = ab_test("Hold");
+    world.reach_share(COHORT);
+    world.managed()["match"] = json!([{"headers": {"x-user-group": {"exact": "gold"}}}]);
+    world.touch();
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(61).stance;
+    assert_eq!((stance.reason, stance.stalled, world.found("v2")), (reason::MATCH_CONFLICT, true, COHORT));
+    world.verdict = Verdict::Fail;
+    world.settle();
+    assert_eq!(world.found("v2"), Share::NONE);
+}
+
+#[test]
+fn a_restored_object_with_routes_of_a_refused_version_is_cleaned_at_once() {
+    for (kind, mut world, share) in in_each_kind() {
+        let old = world.route["spec"].clone();
+        world.verdict = Verdict::Fail;
+        world.settle();
+        assert_eq!(world.found("v2"), Share::NONE, "{kind}");
+        world.route["spec"] = old;
+        world.touch();
+        assert_eq!(world.found("v2"), share, "{kind}");
+        world.settle();
+        assert_eq!(world.found("v2"), Share::NONE, "{kind}: zero means zero");
+    }
+}
+
+#[test]
+fn a_canary_without_pods_gets_neither_users_nor_copies_and_comes_back_once() {
+    for (kind, mut world, share) in in_each_kind() {
+        world.pods("v2", "bbb", 5, 0);
+        world.settle();
+        assert_eq!(world.found("v2"), Share::NONE, "{kind}");
+        assert!(world.records.contains(&(Outcome::Lowered, reason::CANARY_UNAVAILABLE.into())), "{kind}");
+        world.wait(10);
+        world.pods("v2", "bbb", 5, 5);
+        world.wait(61);
+        assert_eq!(world.found("v2"), share, "{kind}: back to the same step");
+    }
+}
+
+#[test]
+fn copies_end_at_once_even_where_stable_is_not_there_and_users_do_not_move() {
+    for (kind, mut world, share) in in_each_kind() {
+        world.pods("v1", "aaa", 10, 0);
+        world.say(Verb::Abort, "99");
+        let stance = world.settle().stance;
+        if share.reaches_users() {
+            assert_eq!((stance.reason, world.found("v2")), (reason::STABLE_UNAVAILABLE, share), "{kind}");
+            world.pods("v1", "aaa", 10, 1);
+            world.settle();
+        }
+        assert_eq!((world.found("v2"), world.phase()), (Share::NONE, Phase::Aborted), "{kind}");
+    }
+}

@@ -1,0 +1,60 @@
+//! What hinders a look, in words.
+
+use super::Run;
+use crate::api::names::reason;
+use crate::counts::{Dropped, ShareFault};
+use crate::judge::StepTerms;
+use crate::observe::Problem;
+use crate::observe::prometheus::QueryError;
+use crate::plan::{Metric, MetricKind};
+
+impl Run {
+    pub(super) fn unanswered(&self, error: &QueryError) -> Problem {
+        let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
+        Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+    }
+
+    pub(super) fn share(&self, fault: &ShareFault) -> Problem {
+        let (reason, mend) = match fault {
+            ShareFault::NoCanaryTraffic { .. } => (reason::NO_CANARY_TRAFFIC, "has the mesh taken up the weight, and is this the canary?"),
+            ShareFault::NoCohort { .. } => {
+                (reason::NO_CANARY_TRAFFIC, "does a request fit the match as it is in the route, and does it come through this route?")
+            }
+            ShareFault::Above { .. } => (reason::BYPASS, "other routes, or clients outside the mesh?"),
+            ShareFault::Below { .. } => (reason::SHARE_MISMATCH, "other routes to stable, or requests that never reach the canary?"),
+        };
+        let looked = self.found.as_ref().map_or_else(String::new, |found| {
+            format!(" (reporter {}, {} {:?} and {:?})", found.reporter, found.label, found.stable, found.canary)
+        });
+        Problem { reason, message: format!("{fault}{looked}: {mend}"), unavailable: false }
+    }
+
+    /// Copies never appear at the sender: no step that mirrors can be judged by metrics of the mesh that only senders give. The model's own
+    /// metrics count them.
+    pub(super) fn mirror_unseen(&self) -> Option<Problem> {
+        let found = self.found.as_ref().filter(|found| !found.by_pod)?;
+        let mesh = |step: &&StepTerms| {
+            let counted = |metric: &Metric| matches!(metric.kind, MetricKind::ErrorRate { .. } | MetricKind::Latency { .. });
+            step.share.mirror > 0 && self.brief.analysis.metrics.iter().any(|metric| counted(metric) && step.asks(metric))
+        };
+        self.brief.steps.iter().skip(self.brief.key.step.unwrap_or(0)).find(mesh)?;
+        let message = format!(
+            "a step mirrors, and requests of the mesh are counted at reporter {} alone, where a copy is never seen: give the model's pods \
+             sidecars (reporter destination), or judge copies by the model's own metrics (drift) with `without` for errorRate and latency, or \
+             leave mirror out",
+            found.reporter
+        );
+        Some(Problem { reason: reason::MIRROR_UNSEEN, message, unavailable: false })
+    }
+}
+
+/// One missed scrape is no outage: only from the second window on metrics count as unavailable.
+pub(super) fn said(dropped: &Dropped, drops: u32) -> Problem {
+    let (reason, unavailable) = match dropped {
+        Dropped::Duplicate { .. } => (reason::DUPLICATE_SERIES, false),
+        Dropped::WarmUp { .. } | Dropped::NoBaseline { .. } | Dropped::BoundsChanged { .. } => (reason::NOT_ENOUGH_DATA, false),
+        _ if drops < 2 => (reason::NOT_ENOUGH_DATA, false),
+        _ => (reason::METRICS_UNAVAILABLE, true),
+    };
+    Problem { reason, message: format!("window not counted, for neither arm: {dropped}"), unavailable }
+}

@@ -1,0 +1,84 @@
+//! Copies of requests: our own entry in `mirrors` of the managed route.
+
+use serde_json::{Value, json};
+
+use super::{at, find::View};
+
+/// Fields of a route with one mirror, in place of `mirrors`. Istio refuses a route that has both.
+pub(super) const SINGLE: [&str; 4] = ["mirror", "mirrorPercentage", "mirrorPercent", "mirror_percent"];
+
+/// Percent of the requests that an entry copies, rounded up. No percentage is everything, an empty one is nothing.
+fn percent(entry: &Value) -> u8 {
+    let value = match entry.get("percentage").filter(|percentage| !percentage.is_null()) {
+        None => 100.0,
+        Some(percentage) => percentage["value"].as_f64().unwrap_or(0.0),
+    };
+    // A float cast saturates at both ends.
+    value.clamp(0.0, 100.0).ceil() as u8
+}
+
+impl View {
+    /// Percent of the requests that the route copies to a subset, by whatever field.
+    pub(super) fn mirrored(&self, subset: &str) -> u8 {
+        let listed = self.mirrors_of(subset).map(|(_, percent)| percent);
+        listed.chain(self.single_mirror(subset)).max().unwrap_or(0)
+    }
+
+    /// Entries of `mirrors` that lead to a subset: index and percent.
+    pub(super) fn mirrors_of(&self, subset: &str) -> impl Iterator<Item = (usize, u8)> {
+        let entries = at(&self.raw, "/mirrors").as_array().into_iter().flatten().enumerate();
+        entries.filter(move |(_, entry)| self.is_of(&entry["destination"], subset)).map(|(index, entry)| (index, percent(entry)))
+    }
+
+    /// Percent of the route's `mirror`, if that leads to the subset.
+    pub(super) fn single_mirror(&self, subset: &str) -> Option<u8> {
+        let raw = &self.raw;
+        if !self.is_of(&raw["mirror"], subset) {
+            return None;
+        }
+        let old = ["mirrorPercent", "mirror_percent"].iter().find_map(|field| raw[*field].as_f64());
+        Some(match (raw.get("mirrorPercentage"), old) {
+            (None, Some(percent)) => self::percent(&json!({ "percentage": { "value": percent } })),
+            (percentage, _) => self::percent(&percentage.map_or(json!({}), |percentage| json!({ "percentage": percentage }))),
+        })
+    }
+
+    /// Whether the route has `mirror`, beside which Istio takes no `mirrors`.
+    pub fn has_single_mirror(&self) -> bool {
+        !at(&self.raw, "/mirror").is_null()
+    }
+
+    /// Our entry.
+    pub(super) fn mirror(&self, subset: &str, percent: u8) -> Value {
+        // Always with the number: without one Istio copies everything.
+        json!({ "destination": self.destination(subset), "percentage": { "value": f64::from(percent) } })
+    }
+
+    /// A destination of the route's host, with its port.
+    pub(super) fn destination(&self, subset: &str) -> Value {
+        let mut destination = json!({ "host": self.host, "subset": subset });
+        if let (Some(port), Some(object)) = (&self.port, destination.as_object_mut()) {
+            object.insert("port".to_owned(), port.clone());
+        }
+        destination
+    }
+
+    /// Whether a destination is this subset of the route's host.
+    pub(super) fn is_of(&self, destination: &Value, subset: &str) -> bool {
+        destination["host"] == self.host.as_str() && destination["subset"] == subset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_percentage_is_everything_and_an_empty_one_is_nothing() {
+        let of = |entry: Value| percent(&entry);
+        assert_eq!(of(json!({})), 100);
+        assert_eq!(of(json!({"percentage": {}})), 0);
+        assert_eq!(of(json!({"percentage": {"value": 0.2}})), 1, "a share above nothing is not nothing");
+        assert_eq!(of(json!({"percentage": {"value": 50.0}})), 50);
+    }
+}

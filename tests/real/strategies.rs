@@ -1,0 +1,323 @@
+//! Copies, cohorts, a switch at once, and all of it in one plan, on real proxies.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{
+    commands::haldane,
+    hands::paused_for,
+    load::{failed, from_version},
+    promote::{baseline, condition},
+    recorder::{Recorder, route},
+    stack::until_value,
+    world::{LATER, SOON, Shape, judged, pretty, rollout, story},
+};
+
+/// Time from a route in the API server to every request: istiod's debounce, and the watches on the way.
+const PROPAGATION: Duration = Duration::from_secs(2);
+
+/// The users of the beta group.
+fn beta() -> Value {
+    json!([{ "headers": { "x-user-group": { "exact": "beta" } } }])
+}
+
+/// Judged by nothing but the holds.
+fn by_holds(strategy: Value) -> Value {
+    rollout(strategy, json!({ "interval": "2s", "warmUp": "0s", "metrics": [] }))
+}
+
+/// Copies of everything, judged by all three metrics.
+fn shadow(hold: &str) -> Value {
+    let mut rollout = judged(hold);
+    rollout["spec"]["strategy"] = json!({ "shadow": { "percent": 100, "acknowledgeSideEffects": true, "hold": hold } });
+    rollout
+}
+
+/// All of a VirtualService but our annotation and what the API server keeps of it, as text.
+fn bytes(object: &Value) -> String {
+    let mut metadata = json!({ "labels": object["metadata"]["labels"], "annotations": object["metadata"]["annotations"] });
+    if let Some(annotations) = metadata["annotations"].as_object_mut() {
+        annotations.remove("haldane.dev/managed");
+    }
+    json!({ "metadata": metadata, "spec": object["spec"] }).to_string()
+}
+
+fn words(record: &Recorder) -> Vec<String> {
+    record.shares().into_iter().map(|(_, words)| words).collect()
+}
+
+/// From when to when v2 had this, as the API server told it.
+fn while_it_had(record: &Recorder, share: &str) -> (Instant, Instant) {
+    let shares = record.shares();
+    let begin = shares.iter().position(|(_, words)| words == share).unwrap_or_else(|| panic!("never {share}: {shares:?}"));
+    (shares[begin].0, shares.get(begin + 1).map_or_else(Instant::now, |(at, _)| *at))
+}
+
+/// Requests of v2 by a reporter.
+fn requests(reporter: &str) -> String {
+    format!("sum(istio_requests_total{{reporter=\"{reporter}\",destination_workload=\"fraud-v2\",NS}}) or vector(0)")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ten_thousand_users_are_answered_by_v1_while_v2_gets_copies_and_passes() {
+    story("shadow", async |world| {
+        world.models(Shape::Sidecars, &[]).await;
+        let before = bytes(&world.virtual_service().await);
+        let _controller = world.controller();
+        let load = world.load(200.0);
+        baseline().await;
+        let record = world.record().await;
+        world.apply(&shadow("55s"));
+        let rollout = world.until_phase("Passed", LATER).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let answers = load.stop().await;
+
+        assert_eq!(words(&record), ["0 %", "mirror of 100 %", "0 %"]);
+        let (begin, end) = while_it_had(&record, "mirror of 100 %");
+        let during = load.between(begin, end);
+        assert!(during.len() >= 10_000, "{} requests while v2 had copies", during.len());
+        assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0), "every user's answer is v1's");
+        assert_eq!(from_version(&during, "v1"), during.len());
+        assert_eq!(bytes(&world.virtual_service().await), before);
+
+        // Copies are counted where they arrive and nowhere else.
+        let least = load.between(begin + PROPAGATION, end).len() as f64;
+        let most = load.between(begin - Duration::from_secs(1), end + PROPAGATION).len() as f64;
+        until_value(world, &requests("destination"), "destination_workload_namespace", |n| (0.99 * least..=most).contains(&n)).await;
+        until_value(world, &requests("source"), "destination_workload_namespace", |n| n == 0.0).await;
+
+        let status = &rollout["status"];
+        let decision = &status["decision"];
+        assert!(decision["message"].as_str().unwrap().contains("(mirrored, no user saw it)"), "{}", pretty(status));
+        assert_eq!(decision["exposure"]["canaryRequests"], 0, "{}", pretty(status));
+        assert!(decision["exposure"]["mirroredRequests"].as_i64().is_some_and(|n| n > 5_000), "{}", pretty(status));
+        assert_eq!(status["stable"]["subset"], "v1", "{}", pretty(status));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_version_that_errs_fails_on_copies_and_no_user_saw_it() {
+    story("shadowed", async |world| {
+        world.models(Shape::Sidecars, &[("ERRORS", "0.1")]).await;
+        let before = bytes(&world.virtual_service().await);
+        let _controller = world.controller();
+        let load = world.load(200.0);
+        baseline().await;
+        let record = world.record().await;
+        world.apply(&shadow("60s"));
+        let rollout = world.until_phase("Failed", LATER).await;
+        let alert = world.until_alert("of the failure", SOON, |alert| alert["labels"]["alertname"] == "RolloutFailed").await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        assert_eq!(words(&record), ["0 %", "mirror of 100 %", "0 %"], "and it is not tried again");
+        let answers = load.stop().await;
+        assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0));
+        assert_eq!(bytes(&world.virtual_service().await), before);
+        assert_eq!(rollout["status"]["decision"]["why"][0]["metric"], "errorRate", "{}", pretty(&rollout["status"]));
+        assert!(alert["annotations"].to_string().contains("no user saw it"), "{alert}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn where_the_gateway_alone_counts_nothing_is_mirrored_and_the_reason_says_why() {
+    story("unseen", async |world| {
+        world.models(Shape::Gateway, &[]).await;
+        let _controller = world.controller();
+        let load = world.load(200.0);
+        baseline().await;
+        let record = world.record().await;
+        world.apply(&shadow("10s"));
+        let unseen = |r: &Value| condition(r, "Ready").is_some_and(|c| c["reason"] == "MirrorUnseen");
+        let rollout = world.until("MirrorUnseen", SOON, unseen).await;
+        assert_eq!(rollout["status"]["phase"], "Waiting");
+        let message = condition(&rollout, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("sidecars (reporter destination)") && message.contains("`without`"), "{message}");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(words(&record), ["0 %"]);
+        // The model's own counter sees copies.
+        world.edit(json!({ "spec": { "strategy": { "shadow": { "without": ["errorRate", "latency"] } } } })).await;
+        world.until_phase("Passed", LATER).await;
+        assert_eq!(words(&record), ["0 %", "mirror of 100 %", "0 %"]);
+        assert_eq!(from_version(&load.stop().await, "v2"), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_of_what_a_client_in_the_mesh_sends_are_judged_at_the_models_sidecars() {
+    story("mesh", async |world| {
+        world.models(Shape::Mesh, &[]).await;
+        let before = bytes(&world.virtual_service().await);
+        let _controller = world.controller();
+        let load = world.client_load(200.0);
+        baseline().await;
+        let record = world.record().await;
+        world.apply(&shadow("20s"));
+        world.until_phase("Passed", LATER).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let answers = load.stop().await;
+        assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0));
+        assert_eq!(bytes(&world.virtual_service().await), before);
+        let (begin, end) = while_it_had(&record, "mirror of 100 %");
+        let least = load.between(begin + PROPAGATION, end).len() as f64;
+        until_value(world, &requests("destination"), "destination_workload_namespace", |n| n >= 0.99 * least).await;
+        until_value(world, &requests("source"), "destination_workload_namespace", |n| n == 0.0).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_header_cohort_and_only_it_reaches_v2_at_no_weight() {
+    story("cohort", async |world| {
+        world.models(Shape::Gateway, &[]).await;
+        let object = world.virtual_service().await;
+        let _controller = world.controller();
+        let (everybody, cohort) = (world.load(150.0), world.load_with(60.0, &[("x-user-group", "beta")]));
+        let others = world.load_with(20.0, &[("x-user-group", "gold")]);
+        let record = world.record().await;
+        world.apply(&by_holds(json!({ "abTest": { "match": beta(), "hold": "8s", "then": "Hold" } })));
+        world.until("an approval is asked for", SOON, |r| paused_for(r, "ApprovalRequired")).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let (begin, now) = (while_it_had(&record, "match").0 + PROPAGATION, Instant::now());
+        let of_cohort = cohort.between(begin, now);
+        assert!(of_cohort.len() > 300, "{}", of_cohort.len());
+        assert_eq!(from_version(&of_cohort, "v2"), of_cohort.len(), "all of the cohort");
+        assert_eq!((from_version(&everybody.answers(), "v2"), from_version(&others.answers(), "v2")), (0, 0), "and nobody else");
+        assert_eq!(record.weights(), [0]);
+
+        // Our route is a copy of the managed one.
+        let now = world.virtual_service().await;
+        let (own, managed) = (route(&now, "haldane.dev/primary"), route(&object, "primary"));
+        assert_eq!((&own["timeout"], &own["retries"]), (&managed["timeout"], &managed["retries"]));
+
+        let (code, out, err) = haldane(world, &["promote", "--step", "everybody", "--reason", "beta is content"]).await;
+        assert_eq!(code, 0, "{out}{err}");
+        world.until_weight(100, SOON).await;
+        world.order("abort", "enough seen").await;
+        world.until_phase("Aborted", SOON).await;
+        assert_eq!(words(&record), ["0 %", "match", "100 %", "0 %"]);
+        assert_eq!(bytes(&world.virtual_service().await), bytes(&object));
+        for load in [everybody, cohort, others] {
+            assert!(failed(&load.stop().await).is_empty());
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_switch_under_load_fails_no_request_and_the_way_back_takes_less_than_a_second() {
+    story("switch", async |world| {
+        world.models(Shape::Gateway, &[]).await;
+        let before = bytes(&world.virtual_service().await);
+        let _controller = world.controller();
+        let load = world.load(300.0);
+        let record = world.record().await;
+        world.apply(&by_holds(json!({ "blueGreen": { "preview": beta(), "hold": "5s", "bake": "8s" } })));
+        let rollout = world.until_phase("Promoted", LATER).await;
+        let ready = condition(&rollout, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+        assert!(ready.contains("v1 must keep its pods until"), "{ready}");
+        assert_eq!(words(&record), ["0 %", "match", "100 %"]);
+        let (switched, _) = while_it_had(&record, "100 %");
+        let after = load.between(switched + PROPAGATION, Instant::now());
+        assert!(after.len() > 1_000, "{}", after.len());
+        assert_eq!(from_version(&after, "v2"), after.len());
+
+        let said = Instant::now();
+        let (code, out, err) = haldane(world, &["rollback", "--reason", "a customer complains"]).await;
+        assert_eq!(code, 0, "{out}{err}");
+        world.until_phase("RolledBack", SOON).await;
+        let (back, weight) = record.changes().last().copied().unwrap();
+        println!("from the command to the patch: {:?}", back - said);
+        assert_eq!(weight, 0);
+        assert!(back - said < Duration::from_secs(1), "{:?}", back - said);
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        let after = load.between(back + PROPAGATION, Instant::now());
+        assert_eq!(from_version(&after, "v1"), after.len());
+        let answers = load.stop().await;
+        assert!(failed(&answers).is_empty(), "{} of {}: {:?}", failed(&answers).len(), answers.len(), failed(&answers).first());
+        assert_eq!(bytes(&world.virtual_service().await), before);
+        assert_eq!(record.weights(), [0, 100, 0], "it is refused from now on");
+        let status = &world.rollout().await.unwrap()["status"];
+        assert_eq!(status["refused"][0]["reason"], "RolledBackAfterPromotion", "{}", pretty(status));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_then_a_cohort_then_weights_lead_to_the_end_with_one_approval() {
+    story("composed", async |world| {
+        world.models(Shape::Sidecars, &[]).await;
+        let _controller = world.controller();
+        let (load, cohort) = (world.load(160.0), world.load_with(40.0, &[("x-user-group", "beta")]));
+        baseline().await;
+        let record = world.record().await;
+        let mut rollout = judged("8s");
+        rollout["spec"]["strategy"] = json!({ "steps": [
+            { "name": "shadow", "mirror": 100, "acknowledgeSideEffects": true, "hold": "8s" },
+            { "name": "beta", "match": beta(), "hold": "8s" },
+            { "name": "few", "weight": 5, "match": beta(), "mirror": 20, "acknowledgeSideEffects": true, "hold": "8s" },
+            { "name": "half", "weight": 50, "approval": true, "hold": "8s" },
+            { "name": "all", "weight": 100, "hold": "8s" },
+        ] });
+        world.apply(&rollout);
+        world.until("an approval is asked for", LATER, |r| paused_for(r, "ApprovalRequired")).await;
+        let (code, out, err) = haldane(world, &["promote", "--step", "half", "--reason", "looks good"]).await;
+        assert_eq!(code, 0, "{out}{err}");
+        let rollout = world.until_phase("Promoted", LATER).await;
+        assert_eq!(words(&record), ["0 %", "mirror of 100 %", "match", "5 % + match + mirror of 20 %", "50 %", "100 %"]);
+        let (begin, end) = while_it_had(&record, "match");
+        let of_cohort = cohort.between(begin + PROPAGATION, end);
+        assert_eq!(from_version(&of_cohort, "v2"), of_cohort.len());
+        assert_eq!(from_version(&load.between(begin, end), "v2"), 0);
+        for load in [load, cohort] {
+            assert!(failed(&load.stop().await).is_empty());
+        }
+        let spec = &world.virtual_service().await["spec"];
+        assert_eq!(spec["http"].as_array().unwrap().len(), 2, "our route is gone: {}", pretty(spec));
+        assert_eq!(route(&world.virtual_service().await, "primary")["mirrors"], Value::Null);
+        let status = &rollout["status"];
+        assert!(status["history"][0]["exposure"]["mirroredRequests"].as_i64().is_some_and(|n| n > 500), "{}", pretty(status));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_abort_in_each_kind_of_step_leaves_the_virtual_service_as_it_was() {
+    story("aborted", async |world| {
+        world.models(Shape::Gateway, &[]).await;
+        let before = bytes(&world.virtual_service().await);
+        let _controller = world.controller();
+        let load = world.load(100.0);
+        let together = json!([
+            { "name": "few", "weight": 5, "match": beta(), "mirror": 20, "acknowledgeSideEffects": true, "hold": "300s" },
+            { "name": "all", "weight": 100 },
+        ]);
+        let kinds = [
+            (json!({ "shadow": { "acknowledgeSideEffects": true, "hold": "300s" } }), "mirror of 100 %"),
+            (json!({ "abTest": { "match": beta(), "hold": "300s" } }), "match"),
+            (json!({ "steps": together }), "5 % + match + mirror of 20 %"),
+            (json!({ "blueGreen": { "bake": "300s" } }), "100 %"),
+        ];
+        for (number, (strategy, share)) in kinds.into_iter().enumerate() {
+            let record = world.record().await;
+            world.apply(&by_holds(strategy));
+            if number > 0 {
+                world.order("retry", "another kind of step").await;
+            }
+            let begun = |r: &Value| r["status"]["step"]["index"] == 0 && r["status"]["phase"] == "Progressing";
+            world.until(share, SOON, begun).await;
+            tokio::time::sleep(PROPAGATION).await;
+            world.order("abort", "a test").await;
+            world.until_phase("Aborted", SOON).await;
+            assert_eq!(words(&record), ["0 %", share, "0 %"]);
+            assert_eq!(bytes(&world.virtual_service().await), before, "{share}");
+            let since = Instant::now();
+            tokio::time::sleep(2 * PROPAGATION).await;
+            assert_eq!(from_version(&load.between(since + PROPAGATION, Instant::now()), "v2"), 0, "{share}");
+        }
+        assert!(failed(&load.stop().await).is_empty());
+    })
+    .await;
+}
