@@ -28,7 +28,7 @@ async fn main() {
         reaction::alone(100, 40).await;
     }
     if wants("crowd") {
-        reaction::among(50, 100, 40).await;
+        reaction::among(50, 30, 10).await;
     }
     if wants("fleet") {
         reaction::together(50).await;
