@@ -83,7 +83,11 @@ impl Pass<'_> {
     /// Why this step's traffic cannot be written on the route as it is now.
     fn in_the_way(&self, step: &Step) -> Option<(&'static str, String)> {
         let run = self.state.run.as_ref()?;
-        unwritable(self.seen.route.as_ref().ok()?, &run.canary.subset, [step])
+        let (why, mut message) = unwritable(self.seen.route.as_ref().ok()?, &run.canary.subset, [step])?;
+        if run.exposed.is_some() {
+            message.push_str(&format!("; or `{}` ends it", self.command_line("abort --reason TEXT")));
+        }
+        Some((why, message))
     }
 
     /// On to the next weight, or why not yet.
@@ -311,7 +315,11 @@ impl Pass<'_> {
     }
 
     fn ask(&mut self, run: &Run, next: &Step) -> Stance {
-        let said = self.look().map_or_else(String::new, passed_words);
+        let said = match (run.step, self.look()) {
+            (None, _) => "nothing of it was seen yet".to_owned(),
+            (Some(_), Some(look)) => passed_words(look),
+            (Some(_), None) => "the hold is over, and nothing is judged".to_owned(),
+        };
         let message = format!("step {} ({}) asks for a person: {said}{}", next.name, next.split.words(), self.kind_words());
         let approve = self.command_line(&format!("promote --step {}", next.name));
         let now = self.now;

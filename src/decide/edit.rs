@@ -49,6 +49,17 @@ impl Pass<'_> {
             );
             return Some((reason::ROUTE_NOT_FOUND, message));
         }
+        let others = self.seen.other_routes.join(", ");
+        if let Some(run) = self.state.run.as_ref().filter(|run| !others.is_empty() && run.exposed.is_some()) {
+            let message = format!(
+                "{} gets requests by {others} too, beside route {} of {}: nothing advances; take {} out of there (no rollback does), or `{abort}`",
+                version(&run.canary),
+                view.key,
+                view.virtual_service,
+                run.canary.subset,
+            );
+            return Some((reason::ROUTE_AMBIGUOUS, message));
+        }
         let rivals = view.rivals.as_ref()?;
         let message = format!(
             "http routes of {} that fit beside {}: {rivals}; nothing advances; take them away, or name {} in spec.traffic.route (that starts again), or `{abort}`",

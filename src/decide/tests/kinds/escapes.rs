@@ -212,6 +212,7 @@ fn an_edit_of_the_route_that_the_match_cannot_be_joined_with_holds_and_still_lea
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
     assert_eq!((stance.reason, stance.stalled, world.found("v2")), (reason::MATCH_CONFLICT, true, COHORT));
+    assert!(stance.message.ends_with("; or `haldane abort --reason TEXT fraud -n ml` ends it"), "{}", stance.message);
     world.verdict = Verdict::Fail;
     world.settle();
     assert_eq!(world.found("v2"), Share::NONE);
@@ -259,4 +260,58 @@ fn copies_end_at_once_even_where_stable_is_not_there_and_users_do_not_move() {
         }
         assert_eq!((world.found("v2"), world.phase()), (Share::NONE, Phase::Aborted), "{kind}");
     }
+}
+
+#[test]
+fn an_object_restored_from_before_the_way_back_is_cleaned_although_it_has_no_latch() {
+    for (kind, mut world, share) in in_each_kind() {
+        world.gone = true;
+        world.say(Verb::Abort, "1");
+        world.settle();
+        world.gone = false;
+        world.touch();
+        assert_eq!((world.phase(), world.found("v2")), (Phase::Aborted, Share::NONE), "{kind}: {}", share.words());
+    }
+}
+
+#[test]
+fn a_second_mirror_for_the_canary_is_taken_away_at_once() {
+    let mut world = shadow();
+    world.reach_share(MIRROR);
+    let twice = json!({"destination": {"host": "fraud", "subset": "v2"}, "percentage": {"value": 100}});
+    world.managed()["mirrors"].as_array_mut().unwrap().push(twice);
+    world.touch();
+    world.settle();
+    assert_eq!(world.managed()["mirrors"].as_array().unwrap().len(), 1);
+    assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
+}
+
+#[test]
+fn another_route_to_the_canary_in_the_middle_holds_and_is_named() {
+    let mut world = ab_test("Hold");
+    world.reach_share(COHORT);
+    world.other_routes.push("mine".into());
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(61).stance;
+    assert_eq!((stance.phase, stance.reason), (Phase::Holding, reason::ROUTE_AMBIGUOUS));
+    assert!(stance.message.contains("gets requests by mine too") && stance.message.contains("haldane abort"), "{}", stance.message);
+    world.say(Verb::Abort, "1");
+    let stance = world.settle().stance;
+    assert_eq!((stance.phase, world.found("v2")), (Phase::Aborted, Share::NONE));
+    assert!(stance.message.contains("mine of fraud still lead to v2"), "{}", stance.message);
+}
+
+#[test]
+fn what_is_left_of_ours_on_an_idle_route_is_named() {
+    let mut world = ab_test("Revert");
+    world.reach_share(COHORT);
+    let old = world.route["spec"].clone();
+    world.verdict = Verdict::Pass;
+    world.wait(61);
+    assert_eq!(world.phase(), Phase::Passed);
+    world.route["spec"] = old;
+    world.touch();
+    let stance = world.settle().stance;
+    assert_eq!(stance.reason, reason::DRIFTED);
+    assert!(stance.message.ends_with("take http route haldane.dev/primary away"), "{}", stance.message);
 }
