@@ -275,6 +275,16 @@ fn an_object_restored_from_before_the_way_back_is_cleaned_although_it_has_no_lat
 }
 
 #[test]
+fn a_subset_that_was_taken_away_is_not_called_lost_pods() {
+    let mut world = ab_test("Hold");
+    world.reach_share(COHORT);
+    world.subsets.insert("v2".into(), crate::observe::Subset::default());
+    let stance = world.settle().stance;
+    assert_eq!((stance.reason, world.found("v2")), (reason::CANARY_UNAVAILABLE, Share::NONE));
+    assert!(stance.message.starts_with("v2 (bbb) is a subset that no DestinationRule has any more; "), "{}", stance.message);
+}
+
+#[test]
 fn a_second_mirror_for_the_canary_is_taken_away_at_once() {
     let mut world = shadow();
     world.reach_share(MIRROR);
