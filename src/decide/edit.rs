@@ -22,6 +22,7 @@ impl Pass<'_> {
             return self
                 .edited()
                 .or_else(|| self.moved())
+                .or_else(|| self.canary_changed())
                 .or_else(|| self.canary_lost())
                 .or_else(|| self.failed())
                 .or_else(|| Some(self.stalled(Phase::Holding, why, message)));

@@ -119,7 +119,9 @@ impl Pass<'_> {
         let message = match reason {
             reason::CANARY_UNAVAILABLE => format!("the canary has no ready endpoint: its traffic is at stable ({split})"),
             reason::GLOBAL_INCIDENT => format!("stable degraded right after the raise: the canary went back by one step ({split})"),
-            reason::SHARE_RAISED => format!("somebody raised the canary's share: it was lowered again ({split})"),
+            reason::SHARE_RAISED => {
+                format!("somebody raised the canary's share or changed the route of its match: both are as decided again ({split})")
+            }
             reason::PLAN_CHANGED => format!("the plan was edited: traffic is at stable, the rollout starts again ({split})"),
             _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),
         };

@@ -159,6 +159,7 @@ fn a_match_route_that_somebody_widened_is_written_again_and_a_narrower_one_is_le
     world.touch();
     world.settle();
     assert_eq!(world.route["spec"]["http"][0]["match"], ours);
+    assert!(world.said.last().unwrap().contains("changed the route of its match"), "{:?}", world.said);
     assert_ne!(world.phase(), Phase::Paused);
     world.route["spec"]["http"][0]["match"].as_array_mut().unwrap().pop();
     world.touch();
@@ -305,6 +306,12 @@ fn another_route_to_the_canary_in_the_middle_holds_and_is_named() {
     let stance = world.wait(61).stance;
     assert_eq!((stance.phase, stance.reason), (Phase::Holding, reason::ROUTE_AMBIGUOUS));
     assert!(stance.message.contains("gets requests by mine too") && stance.message.contains("haldane abort"), "{}", stance.message);
+    let mut rebuilt = ab_test("Hold");
+    rebuilt.reach_share(COHORT);
+    rebuilt.other_routes.push("mine".into());
+    rebuilt.pods("v2", "ccc", 5, 5);
+    let stance = rebuilt.settle().stance;
+    assert_eq!((stance.phase, rebuilt.found("v2")), (Phase::Waiting, Share::NONE), "another build is not left with the old one's traffic");
     world.say(Verb::Abort, "1");
     let stance = world.settle().stance;
     assert_eq!((stance.phase, world.found("v2")), (Phase::Aborted, Share::NONE));
