@@ -411,11 +411,11 @@ impl Pass<'_> {
             return Some((problem.reason, problem.message.clone()));
         }
         if let Some(problem) = look.and_then(|look| look.problem.as_ref()) {
-            let since = run.metrics_lost.map(|since| format!(" for {}", seconds(self.now.duration_since(since).as_secs_f64())));
-            return Some((
-                problem.reason,
-                format!("{}{}: the weight stays, it goes on by itself", problem.message, since.unwrap_or_default()),
-            ));
+            let since = run.metrics_lost.map(|since| self.now.duration_since(since).as_secs_f64()).filter(|since| *since >= 1.0);
+            let since = since.map_or_else(String::new, |since| format!(" for {}", seconds(since)));
+            let (share, abort) = (run.share.words(), self.command_line("abort --reason TEXT"));
+            let message = format!("{}{since}: {share} stays, it goes on by itself; `{abort}` takes it back", problem.message);
+            return Some((problem.reason, message));
         }
         None
     }

@@ -286,6 +286,24 @@ fn a_subset_that_was_taken_away_is_not_called_lost_pods() {
 }
 
 #[test]
+fn a_hold_names_what_it_waits_for_and_the_command_that_ends_it() {
+    let mut world = shadow();
+    world.reach_share(MIRROR);
+    let (reason, message) = (reason::METRICS_UNAVAILABLE, "Prometheus did not answer within 10 s".to_owned());
+    world.problem = Some(crate::observe::Problem { reason, message, unavailable: true });
+    let abort = "`haldane abort --reason TEXT fraud -n ml`";
+    let stance = world.settle().stance;
+    let wanted = format!("did not answer within 10 s: mirror of 100 % stays, it goes on by itself; {abort} takes it back");
+    assert!(stance.message.ends_with(&wanted), "{}", stance.message);
+    assert!(world.wait(30).stance.message.contains("within 10 s for 30 s: mirror of 100 % stays"));
+    world.pods("v2", "bbb", 5, 0);
+    let stance = world.settle().stance;
+    assert!(stance.message.ends_with(&format!("failed after 10 min more; bring them back, or {abort}")), "{}", stance.message);
+    let newest = world.state.decision.as_ref().unwrap();
+    assert!(newest.next.starts_with("bring its pods back"), "{}", newest.next);
+}
+
+#[test]
 fn a_second_mirror_for_the_canary_is_taken_away_at_once() {
     let mut world = shadow();
     world.reach_share(MIRROR);
@@ -316,6 +334,22 @@ fn another_route_to_the_canary_in_the_middle_holds_and_is_named() {
     let stance = world.settle().stance;
     assert_eq!((stance.phase, world.found("v2")), (Phase::Aborted, Share::NONE));
     assert!(stance.message.contains("mine of fraud still lead to v2"), "{}", stance.message);
+}
+
+#[test]
+fn a_route_above_that_takes_every_request_in_the_middle_holds_and_is_named() {
+    for (kind, mut world, share) in in_each_kind() {
+        let all = json!({"name": "all", "route": [{"destination": {"host": "fraud", "subset": "v1"}}]});
+        world.route["spec"]["http"].as_array_mut().unwrap().insert(0, all);
+        world.spec["traffic"]["route"] = json!("primary");
+        world.state.run.as_mut().unwrap().plan.route = Some("primary".into());
+        world.touch();
+        world.verdict = Verdict::Pass;
+        let stance = world.wait(301).stance;
+        assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Holding, reason::ROUTE_UNREACHABLE, share), "{kind}");
+        let words = "http route all of fraud stands above route primary and takes every request";
+        assert!(stance.message.starts_with(words) && stance.message.contains("haldane abort"), "{}", stance.message);
+    }
 }
 
 #[test]
