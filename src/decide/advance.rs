@@ -93,6 +93,12 @@ impl Pass<'_> {
     /// On to the next weight, or why not yet.
     pub(super) fn advance(&mut self) -> Stance {
         let Some(run) = self.state.run.clone() else { return self.stance(Phase::Idle, reason::AS_PLANNED, "") };
+        if !self.seen.finalizer && run.exposed.is_some() {
+            // Somebody took it away: without it a deleted Rollout leaves what is ours in the route.
+            self.act = Act::AddFinalizer;
+            self.wake_in(0.05);
+            return self.stance(Phase::Progressing, reason::AS_PLANNED, "the finalizer is put back");
+        }
         if let Some(command) = self.promote.take() {
             return self.promoted_by(&run, &command);
         }

@@ -33,7 +33,9 @@ impl Pass<'_> {
                 "VirtualService {name} is gone in the middle of the rollout: without it the mesh sends requests to every pod of the host; restore it, or `{}`",
                 self.command_line("abort --reason TEXT")
             ),
-            other => format!("{other}; the rollout holds until the route is there again"),
+            other => {
+                format!("{other}; the rollout holds until the route is there again, or `{}`", self.command_line("abort --reason TEXT"))
+            }
         };
         Some(self.stalled(Phase::Holding, fault.reason(), message))
     }

@@ -353,6 +353,26 @@ fn a_route_above_that_takes_every_request_in_the_middle_holds_and_is_named() {
 }
 
 #[test]
+fn a_finalizer_that_somebody_took_away_is_put_back_before_anything_else_goes_up() {
+    for (kind, mut world, share) in in_each_kind() {
+        world.finalizer = false;
+        world.settle();
+        assert_eq!((world.finalizer, world.found("v2")), (true, share), "{kind}: a deleted Rollout must not leave it behind");
+    }
+}
+
+#[test]
+fn a_route_that_is_lost_in_the_middle_names_the_command_that_ends_it() {
+    let mut world = shadow();
+    world.reach_share(MIRROR);
+    world.managed()["route"] = json!([{"destination": {"host": "fraud"}}]);
+    world.touch();
+    let stance = world.settle().stance;
+    assert_eq!(stance.reason, reason::ROUTE_NOT_FOUND);
+    assert!(stance.message.ends_with("until the route is there again, or `haldane abort --reason TEXT fraud -n ml`"), "{}", stance.message);
+}
+
+#[test]
 fn what_is_left_of_ours_on_an_idle_route_is_named() {
     let mut world = ab_test("Revert");
     world.reach_share(COHORT);
