@@ -280,7 +280,7 @@ impl Pass<'_> {
     fn drifted(&mut self, view: &View, stable: &Version) -> Stance {
         let words = view.words();
         let mend = match view.own.first() {
-            Some(own) => format!("take http route {} away", own.raw["name"].as_str().unwrap_or_default()),
+            Some(own) => format!("take http route {} away", own.raw.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()),
             None => "set it back, or delete the Rollout".to_owned(),
         };
         let message = format!(
