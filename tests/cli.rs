@@ -258,8 +258,27 @@ async fn promote_names_the_step_that_it_approves() {
 }
 
 #[tokio::test]
+async fn an_answer_to_an_older_question_is_no_approval_of_the_next_step() {
+    let world = World::new("Paused", Some("Advanced")).await;
+    world.api.rollout.lock().unwrap()["status"]["decision"]["reason"] = json!("ApprovalRequired");
+    let (code, _, stderr) = world.run("promote fraud --step 2 --reason seen").await;
+    assert!(code == 8 && stderr.contains("what asks for a person is step 3, not 2"), "{stderr}");
+    assert!(stderr.contains("haldane promote fraud -n ml --step 3"), "{stderr}");
+    assert!(world.untouched());
+    assert_eq!(world.run("promote fraud --step 3").await.0, 0);
+}
+
+#[tokio::test]
+async fn what_has_passed_may_be_tried_once_more() {
+    let world = World::new("Passed", Some("Retried")).await;
+    let (code, stdout, stderr) = world.run("retry fraud").await;
+    assert!(code == 0 && stdout.starts_with("ml/fraud  retry accepted\n"), "{stdout}{stderr}");
+}
+
+#[tokio::test]
 async fn rollback_is_bound_to_the_promotion_that_was_seen_and_prints_why_it_is_refused() {
-    for phase in ["Promoted", "RolledBack", "Idle"] {
+    // Waiting: another version is wanted, and is not there yet.
+    for phase in ["Promoted", "RolledBack", "Idle", "Waiting"] {
         let world = World::new(phase, Some("RolledBack")).await;
         let (code, stdout, _) = world.run("rollback fraud --reason bad").await;
         assert!(code == 0 && stdout.starts_with("ml/fraud  rollback accepted\n"), "{phase} {stdout}");

@@ -146,16 +146,25 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
             let coming = steps(rollout, status).1.map_or_else(String::new, |coming| format!(" --step {coming}"));
             return conflict("it waits for an approval: resume does not give it".into(), format!("haldane promote {name}{coming}"));
         }
-        Verb::Rollback if active || status.phase == Some(Phase::RollingBack) => {
+        // Waiting may be for a version that is not there yet: the controller knows whether something is under way.
+        Verb::Rollback if (active && status.phase != Some(Phase::Waiting)) || status.phase == Some(Phase::RollingBack) => {
             return conflict(format!("a rollout is under way: {}", at()), format!("haldane abort {name} --reason TEXT"));
         }
-        Verb::Retry if status.refused.is_empty() => {
+        Verb::Retry if status.refused.is_empty() && status.phase != Some(Phase::Passed) => {
             return conflict(format!("nothing to retry: {}, and no revision was refused", at()), format!("`haldane status {name}`"));
         }
         _ => {}
     }
     let Some(wanted) = ask.step else { return Ok(()) };
     let (present, coming) = steps(rollout, status);
+    let asked = paused.is_some_and(|decision| decision.reason == reason::APPROVAL_REQUIRED);
+    if let Some(coming) = coming.as_deref().filter(|coming| asked && *coming != wanted) {
+        // Perhaps the answer to an older question: somebody else may have given it.
+        return conflict(
+            format!("what asks for a person is step {coming}, not {wanted}"),
+            format!("haldane promote {name} --step {coming}"),
+        );
+    }
     if present.as_deref() == Some(wanted) || coming.as_deref() == Some(wanted) {
         return Ok(());
     }

@@ -83,12 +83,22 @@ impl Pass<'_> {
     /// Why this step's traffic cannot be written on the route as it is now.
     fn in_the_way(&self, step: &Step) -> Option<(&'static str, String)> {
         let run = self.state.run.as_ref()?;
-        unwritable(self.seen.route.as_ref().ok()?, &run.canary.subset, [step])
+        let (why, mut message) = unwritable(self.seen.route.as_ref().ok()?, &run.canary.subset, [step])?;
+        if run.exposed.is_some() {
+            message.push_str(&format!("; or `{}` ends it", self.command_line("abort --reason TEXT")));
+        }
+        Some((why, message))
     }
 
     /// On to the next weight, or why not yet.
     pub(super) fn advance(&mut self) -> Stance {
         let Some(run) = self.state.run.clone() else { return self.stance(Phase::Idle, reason::AS_PLANNED, "") };
+        if !self.seen.finalizer && run.exposed.is_some() {
+            // Somebody took it away: without it a deleted Rollout leaves what is ours in the route.
+            self.act = Act::AddFinalizer;
+            self.wake_in(0.05);
+            return self.stance(Phase::Progressing, reason::AS_PLANNED, "the finalizer is put back");
+        }
         if let Some(command) = self.promote.take() {
             return self.promoted_by(&run, &command);
         }
@@ -311,7 +321,11 @@ impl Pass<'_> {
     }
 
     fn ask(&mut self, run: &Run, next: &Step) -> Stance {
-        let said = self.look().map_or_else(String::new, passed_words);
+        let said = match (run.step, self.look()) {
+            (None, _) => "nothing of it was seen yet".to_owned(),
+            (Some(_), Some(look)) => passed_words(look),
+            (Some(_), None) => "the hold is over, and nothing is judged".to_owned(),
+        };
         let message = format!("step {} ({}) asks for a person: {said}{}", next.name, next.split.words(), self.kind_words());
         let approve = self.command_line(&format!("promote --step {}", next.name));
         let now = self.now;
@@ -403,11 +417,11 @@ impl Pass<'_> {
             return Some((problem.reason, problem.message.clone()));
         }
         if let Some(problem) = look.and_then(|look| look.problem.as_ref()) {
-            let since = run.metrics_lost.map(|since| format!(" for {}", seconds(self.now.duration_since(since).as_secs_f64())));
-            return Some((
-                problem.reason,
-                format!("{}{}: the weight stays, it goes on by itself", problem.message, since.unwrap_or_default()),
-            ));
+            let since = run.metrics_lost.map(|since| self.now.duration_since(since).as_secs_f64()).filter(|since| *since >= 1.0);
+            let since = since.map_or_else(String::new, |since| format!(" for {}", seconds(since)));
+            let (share, abort) = (run.share.words(), self.command_line("abort --reason TEXT"));
+            let message = format!("{}{since}: {share} stays, it goes on by itself; `{abort}` takes it back", problem.message);
+            return Some((problem.reason, message));
         }
         None
     }

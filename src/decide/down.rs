@@ -195,7 +195,12 @@ impl Pass<'_> {
                 let left = steady.map_or(GIVE_UP - gone, |steady| COME_BACK - steady);
                 self.wake_in(left);
                 let what = if steady.is_some() { "its share comes back after" } else { "it counts as failed after" };
-                let message = format!("{} lost its pods; {what} {} more", self.canary_words(), seconds(left));
+                let declared = self.seen.subsets.get(&subset).is_some_and(|subset| subset.declared);
+                let lost = if declared { "lost its pods" } else { "is a subset that no DestinationRule has any more" };
+                let mut message = format!("{} {lost}; {what} {} more", self.canary_words(), seconds(left));
+                if steady.is_none() {
+                    message.push_str(&format!("; bring them back, or `{}`", self.command_line("abort --reason TEXT")));
+                }
                 Some(self.stance(Phase::Holding, reason::CANARY_UNAVAILABLE, message))
             }
         }

@@ -22,6 +22,7 @@ impl Pass<'_> {
             return self
                 .edited()
                 .or_else(|| self.moved())
+                .or_else(|| self.canary_changed())
                 .or_else(|| self.canary_lost())
                 .or_else(|| self.failed())
                 .or_else(|| Some(self.stalled(Phase::Holding, why, message)));
@@ -32,12 +33,15 @@ impl Pass<'_> {
                 "VirtualService {name} is gone in the middle of the rollout: without it the mesh sends requests to every pod of the host; restore it, or `{}`",
                 self.command_line("abort --reason TEXT")
             ),
-            other => format!("{other}; the rollout holds until the route is there again"),
+            other => {
+                format!("{other}; the rollout holds until the route is there again, or `{}`", self.command_line("abort --reason TEXT"))
+            }
         };
         Some(self.stalled(Phase::Holding, fault.reason(), message))
     }
 
-    /// The route was found by our claim alone: it is not what the manifest speaks of any more, or not it alone.
+    /// The route was found by our claim alone: it is not what the manifest speaks of any more, or not it alone. Or what it gives is not
+    /// all that the canary gets, or nothing.
     fn route_in_doubt(&self) -> Option<(&'static str, String)> {
         let view = self.seen.route.as_ref().ok()?;
         let abort = self.command_line("abort --reason TEXT");
@@ -48,6 +52,25 @@ impl Pass<'_> {
                 view.key,
             );
             return Some((reason::ROUTE_NOT_FOUND, message));
+        }
+        let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
+        if let Some(above) = view.above.as_ref().filter(|_| exposed) {
+            let message = format!(
+                "http route {above} of {} stands above route {} and takes every request: nothing advances; give it a match, or put it below, or `{abort}`",
+                view.virtual_service, view.key,
+            );
+            return Some((reason::ROUTE_UNREACHABLE, message));
+        }
+        let others = self.seen.other_routes.join(", ");
+        if let Some(run) = self.state.run.as_ref().filter(|_| !others.is_empty() && exposed) {
+            let message = format!(
+                "{} gets requests by {others} too, beside route {} of {}: nothing advances; take {} out of there (no rollback does), or `{abort}`",
+                version(&run.canary),
+                view.key,
+                view.virtual_service,
+                run.canary.subset,
+            );
+            return Some((reason::ROUTE_AMBIGUOUS, message));
         }
         let rivals = view.rivals.as_ref()?;
         let message = format!(

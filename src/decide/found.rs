@@ -95,7 +95,7 @@ impl Pass<'_> {
 
     /// A lowering that decides nothing is there.
     fn lowered(&mut self, reason: &str, claim: &Claim) {
-        let (name, split) = (self.command_line("status"), self.words_of_route());
+        let split = self.words_of_route();
         let unavailable = reason == reason::CANARY_UNAVAILABLE;
         let back = reason == reason::GLOBAL_INCIDENT;
         let again = matches!(reason, reason::CANARY_CHANGED | reason::PLAN_CHANGED | reason::SETTLING);
@@ -119,11 +119,19 @@ impl Pass<'_> {
         let message = match reason {
             reason::CANARY_UNAVAILABLE => format!("the canary has no ready endpoint: its traffic is at stable ({split})"),
             reason::GLOBAL_INCIDENT => format!("stable degraded right after the raise: the canary went back by one step ({split})"),
-            reason::SHARE_RAISED => format!("somebody raised the canary's share: it was lowered again ({split})"),
+            reason::SHARE_RAISED => {
+                format!("somebody raised the canary's share or changed the route of its match: both are as decided again ({split})")
+            }
             reason::PLAN_CHANGED => format!("the plan was edited: traffic is at stable, the rollout starts again ({split})"),
             _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),
         };
-        self.record(Outcome::Lowered, reason, message.clone(), format!("{name} says what it waits for"), None);
+        let next = match reason {
+            reason::CANARY_UNAVAILABLE => "bring its pods back: 60 s after they are ready the step goes on, once".to_owned(),
+            reason::GLOBAL_INCIDENT => format!("{} says what it waits for", self.command_line("status")),
+            reason::SHARE_RAISED => "the step goes on".to_owned(),
+            _ => "it starts again by itself".to_owned(),
+        };
+        self.record(Outcome::Lowered, reason, message.clone(), next, None);
         if reason == reason::GLOBAL_INCIDENT {
             self.stepped_back(claim.share);
         }

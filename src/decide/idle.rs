@@ -157,6 +157,10 @@ impl Pass<'_> {
                 refused.message,
                 self.command_line("retry")
             );
+            let message = match self.seen.other_routes.join(", ") {
+                others if others.is_empty() => message,
+                others => format!("{message}; but {others} of {} still lead to {subset}: take them away", view.virtual_service),
+            };
             return no(self.stalled(phase, reason::REFUSED, message));
         }
         let others = self.seen.subsets.get(&stable.subset);
@@ -235,21 +239,26 @@ impl Pass<'_> {
             return None;
         }
         let claim = view.claim.as_ref()?;
-        let latch = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch))?;
+        let latch = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch));
+        // An object from before the way back has our claim, but no latch yet.
+        let refused = || self.state.refusal(&claim.revision).filter(|refused| refused.subset == claim.subset);
+        let (subset, revision, why, phase) = match latch {
+            Some(latch) => (latch.subset.clone(), latch.revision.clone(), latch.message.clone(), phase_of(latch.outcome)),
+            None => {
+                let refused = refused()?;
+                let ended = self.state.ended.as_ref().filter(|ended| ended.canary.revision == refused.revision);
+                let phase = ended.map_or(Phase::RolledBack, |ended| phase_of(ended.outcome));
+                (refused.subset.clone(), refused.revision.clone(), refused.message.clone(), phase)
+            }
+        };
         let stable = self.state.stable.as_ref()?;
-        let behind = self.seen.subsets.get(&latch.subset).map(|subset| &subset.revisions)?;
-        let found = view.found(&latch.subset);
-        if found.is_none() || stable.subset == latch.subset || !(behind.is_empty() || behind.contains(&latch.revision)) {
+        let behind = self.seen.subsets.get(&subset).map(|subset| &subset.revisions)?;
+        let found = view.found(&subset);
+        if found.is_none() || stable.subset == subset || !(behind.is_empty() || behind.contains(&revision)) {
             return None;
         }
-        let message = format!(
-            "somebody gave {} to {}, which is refused ({}): it goes back to {}",
-            found.words(),
-            latch.subset,
-            latch.message,
-            stable.subset
-        );
-        if found.reaches_users() && self.ready(&stable.subset) == 0 && self.ready(&latch.subset) > 0 {
+        let message = format!("somebody gave {} to {subset}, which is refused ({why}): it goes back to {}", found.words(), stable.subset);
+        if found.reaches_users() && self.ready(&stable.subset) == 0 && self.ready(&subset) > 0 {
             self.wake_in(1.0);
             return Some(self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message));
         }
@@ -258,20 +267,24 @@ impl Pass<'_> {
             share: Share::NONE,
             step: None,
             lowered: Some(reason::SHARE_RAISED.to_owned()),
-            subset: latch.subset.clone(),
-            revision: latch.revision.clone(),
+            subset: subset.clone(),
+            revision,
             ..claim.clone()
         };
-        self.act = Act::Lower(Wanted { stable: stable.subset.clone(), canary: latch.subset.clone(), matches: Vec::new(), claim });
+        self.act = Act::Lower(Wanted { stable: stable.subset.clone(), canary: subset, matches: Vec::new(), claim });
         self.wake_in(0.05);
-        Some(self.stalled(phase_of(latch.outcome), reason::SHARE_RAISED, message))
+        Some(self.stalled(phase, reason::SHARE_RAISED, message))
     }
 
     /// The route has other weights than 100 for stable while nothing is rolled out: told, never written.
     fn drifted(&mut self, view: &View, stable: &Version) -> Stance {
         let words = view.words();
+        let mend = match view.own.first() {
+            Some(own) => format!("take http route {} away", own.raw.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()),
+            None => "set it back, or delete the Rollout".to_owned(),
+        };
         let message = format!(
-            "route {} of {} has {words}, but {} is stable: nothing is written while nothing is rolled out; set it back, or delete the Rollout",
+            "route {} of {} has {words}, but {} is stable: nothing is written while nothing is rolled out; {mend}",
             view.key,
             view.virtual_service,
             version(stable)

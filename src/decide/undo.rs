@@ -66,16 +66,19 @@ impl Pass<'_> {
         }
         let subset = self.seen.subsets.get(&before.subset).filter(|subset| subset.declared);
         let Some(subset) = subset else { return Err(format!("no DestinationRule has subset {} any more", before.subset)) };
-        match subset.revision() {
-            Some(revision) if revision == before.revision => {}
-            Some(revision) => return Err(format!("{} is {revision} now, another version: {instead}", version(before))),
-            None => return Err(format!("{} has no pods any more, or pods of several revisions: {instead}", version(before))),
-        }
         let capacity = self.seen.plan.as_ref().map_or(Capacity::Proportional, |plan| plan.capacity);
         let need = match capacity {
             Capacity::Any => 1,
             Capacity::Proportional => self.ready(&promoted.canary.subset).div_ceil(2).max(1),
         };
+        match subset.revision() {
+            Some(revision) if revision == before.revision => {}
+            Some(revision) => return Err(format!("{} is {revision} now, another version: {instead}", version(before))),
+            None if subset.revisions.is_empty() => {
+                return Err(format!("{} has no pods any more: scale its Deployment to {need} replicas, then again", version(before)));
+            }
+            None => return Err(format!("{} has pods of several revisions: wait until they settle, then again", version(before))),
+        }
         let ready = subset.ready();
         if ready < need {
             let scale = self.scale_line(&before.subset, need);

@@ -19,6 +19,8 @@ use crate::plan::Share;
 pub struct View {
     /// Name of the VirtualService.
     pub virtual_service: String,
+    /// Its namespace.
+    pub(super) namespace: String,
     /// Its resourceVersion.
     pub resource_version: String,
     /// Index in `spec.http`.
@@ -188,12 +190,7 @@ impl View {
         let mut parts: Vec<String> = weights.collect();
         let destinations = self.own.iter().flat_map(|own| at(&own.raw, "/route").as_array().into_iter().flatten());
         parts.extend(destinations.filter_map(|entry| at(entry, "/destination/subset").as_str()).map(|subset| format!("match to {subset}")));
-        for entry in at(&self.raw, "/mirrors").as_array().into_iter().flatten() {
-            let destination = &entry["destination"];
-            if let Some(subset) = destination["subset"].as_str().filter(|subset| self.is_of(destination, subset)) {
-                parts.push(format!("mirror of {} % to {subset}", self.mirrored(subset)));
-            }
-        }
+        parts.extend(self.mirrors().map(|(subset, percent)| format!("mirror of {percent} % to {subset}")));
         parts.join(", ")
     }
 }
@@ -291,6 +288,7 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     let own_name = claim.as_ref().and_then(|claim| claim.own.as_ref()).map_or_else(|| own::name(&key), |written| written.name.clone());
     let own = routes.iter().enumerate().filter(|(_, route)| route["name"] == own_name.as_str());
     Ok(View {
+        namespace: metadata["namespace"].as_str().unwrap_or_default().to_owned(),
         resource_version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
         index,
         raw: routes.get(index).cloned().unwrap_or_default(),
@@ -328,7 +326,7 @@ pub fn other_routes(virtual_service: &Value, managed: &View, subsets: &[&str]) -
             }
             let leads = route["route"].as_array().into_iter().flatten().any(|entry| {
                 let destination = &entry["destination"];
-                destination["host"] == managed.host.as_str()
+                destination["host"].as_str().is_some_and(|host| managed.is_host(host))
                     && entry["weight"].as_u64() != Some(0)
                     && subsets.iter().any(|subset| destination["subset"] == *subset)
             });

@@ -28,11 +28,10 @@ impl Serving {
         let text = |field: &str| at(virtual_service, &format!("/metadata/{field}")).as_str().unwrap_or_default().to_owned();
         let (namespace, spec) = (text("namespace"), &virtual_service["spec"]);
         let list = |field: &str| spec[field].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let host = |host: &str| if host.contains('.') || host == "*" { host.to_owned() } else { format!("{host}.{namespace}.svc") };
         let gateway = |name: &str| if name == MESH || name.contains('/') { name.to_owned() } else { format!("{namespace}/{name}") };
         let gateways: Vec<String> = list("gateways").map(gateway).collect();
         Self {
-            hosts: list("hosts").map(|name| host(name).trim_end_matches(".cluster.local").to_owned()).collect(),
+            hosts: list("hosts").map(|name| full_name(name, &namespace)).collect(),
             gateways: if gateways.is_empty() { vec![MESH.to_owned()] } else { gateways },
             export_to: list("exportTo").map(str::to_owned).collect(),
             takes_all: spec["http"].as_array().is_some_and(|routes| routes.iter().any(takes_all)),
@@ -60,6 +59,14 @@ impl Serving {
         }
         let gateway = shared().next().filter(|_| self.takes_all && other.takes_all)?;
         Some(format!("VirtualService {name} is for host {host} at gateway {gateway} too, and each of the two takes every request"))
+    }
+}
+
+/// A host without a dot is a Service of the namespace; `.cluster.local` is left out.
+pub(super) fn full_name(host: &str, namespace: &str) -> String {
+    match host.contains('.') || host == "*" {
+        true => host.trim_end_matches(".cluster.local").to_owned(),
+        false => format!("{host}.{namespace}.svc"),
     }
 }
 

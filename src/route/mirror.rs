@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{at, find::View};
+use super::{at, find::View, hosts::full_name};
 
 /// Fields of a route with one mirror, in place of `mirrors`. Istio refuses a route that has both.
 pub(super) const SINGLE: [&str; 4] = ["mirror", "mirrorPercentage", "mirrorPercent", "mirror_percent"];
@@ -18,16 +18,29 @@ fn percent(entry: &Value) -> u8 {
 }
 
 impl View {
-    /// Percent of the requests that the route copies to a subset, by whatever field.
+    /// Percent of the requests that the route copies to a subset, by whatever field. Each entry makes copies of its own, so that several
+    /// may come to more than 100.
     pub(super) fn mirrored(&self, subset: &str) -> u8 {
         let listed = self.mirrors_of(subset).map(|(_, percent)| percent);
-        listed.chain(self.single_mirror(subset)).max().unwrap_or(0)
+        listed.chain(self.single_mirror(subset)).fold(0, u8::saturating_add)
     }
 
     /// Entries of `mirrors` that lead to a subset: index and percent.
     pub(super) fn mirrors_of(&self, subset: &str) -> impl Iterator<Item = (usize, u8)> {
         let entries = at(&self.raw, "/mirrors").as_array().into_iter().flatten().enumerate();
         entries.filter(move |(_, entry)| self.is_of(&entry["destination"], subset)).map(|(index, entry)| (index, percent(entry)))
+    }
+
+    /// Every copy for a subset of the route's host, by whatever field: subset and percent.
+    pub(super) fn mirrors(&self) -> impl Iterator<Item = (&str, u8)> {
+        let listed = at(&self.raw, "/mirrors").as_array().into_iter().flatten().map(|entry| (&entry["destination"], percent(entry)));
+        let listed = listed.filter_map(|(destination, percent)| Some((self.subset_of(destination)?, percent)));
+        let single = self.subset_of(at(&self.raw, "/mirror"));
+        listed.chain(single.and_then(|subset| Some((subset, self.single_mirror(subset)?))))
+    }
+
+    fn subset_of<'v>(&self, destination: &'v Value) -> Option<&'v str> {
+        destination["subset"].as_str().filter(|subset| self.is_of(destination, subset))
     }
 
     /// Percent of the route's `mirror`, if that leads to the subset.
@@ -65,7 +78,12 @@ impl View {
 
     /// Whether a destination is this subset of the route's host.
     pub(super) fn is_of(&self, destination: &Value, subset: &str) -> bool {
-        destination["host"] == self.host.as_str() && destination["subset"] == subset
+        destination["subset"] == subset && destination["host"].as_str().is_some_and(|host| self.is_host(host))
+    }
+
+    /// Whether a host is the route's, written in full or short.
+    pub(super) fn is_host(&self, host: &str) -> bool {
+        full_name(host, &self.namespace) == full_name(&self.host, &self.namespace)
     }
 }
 

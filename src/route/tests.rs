@@ -307,6 +307,42 @@ fn zero_means_zero_whatever_somebody_made_of_what_was_ours() {
 }
 
 #[test]
+fn copies_of_several_mirrors_add_up() {
+    let (_, mut object) = everything();
+    let list = object["spec"]["http"][2]["mirrors"].as_array_mut().unwrap();
+    list.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "percentage": {"value": 80.0}}));
+    let view = find(&object, None).unwrap();
+    assert_eq!(view.found("v2").mirror, 90, "each entry makes copies of its own");
+    assert_eq!(view.words(), "v1 95 %, v2 5 %, match to v2, mirror of 10 % to v2, mirror of 80 % to v2");
+    let list = object["spec"]["http"][2]["mirrors"].as_array_mut().unwrap();
+    list.extend([json!({"destination": {"host": "fraud", "subset": "v2"}}), json!({"destination": {"host": "fraud", "subset": "v2"}})]);
+    assert_eq!(find(&object, None).unwrap().found("v2").mirror, 255, "no number wraps around");
+}
+
+#[test]
+fn a_short_host_is_the_same_service() {
+    let text = everything().1.to_string().replace(r#""host":"fraud""#, r#""host":"fraud.ml.svc.cluster.local""#);
+    let mut object: Value = serde_json::from_str(&text).unwrap();
+    object["metadata"]["namespace"] = json!("ml");
+    let list = object["spec"]["http"][2]["mirrors"].as_array_mut().unwrap();
+    list.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "percentage": {"value": 5.0}}));
+    let routes = object["spec"]["http"].as_array_mut().unwrap();
+    routes.push(json!({"name": "vip", "route": [{"destination": {"host": "fraud", "subset": "v2"}}]}));
+    let view = find(&object, None).unwrap();
+    assert_eq!(view.found("v2").mirror, 15);
+    assert_eq!(other_routes(&object, &view, &["v2"]), ["vip"]);
+    let lowered = apply(&object, &down(&view));
+    assert_eq!(find(&lowered, None).unwrap().found("v2"), Share::NONE);
+}
+
+#[test]
+fn a_mirror_in_the_other_field_is_named() {
+    let mut object = object(json!([{"destination": {"host": "fraud", "subset": "v1"}}]));
+    object["spec"]["http"][1]["mirror"] = json!({"host": "fraud", "subset": "v2"});
+    assert_eq!(find(&object, None).unwrap().words(), "v1 100 %, mirror of 100 % to v2");
+}
+
+#[test]
 fn a_match_route_below_the_managed_one_or_to_another_version_gives_the_canary_nothing() {
     let (_, after) = everything();
     let mut below = after.clone();

@@ -152,6 +152,8 @@ fn an_ab_test_asks_a_person_after_its_pass_and_keeps_its_cohort_meanwhile() {
     assert!(world.said.last().unwrap().contains("(cohorts differ"), "{:?}", world.said);
     world.wait(3600);
     assert_eq!(world.records.iter().filter(|record| record.1 == reason::APPROVAL_REQUIRED).count(), 1, "told once");
+    let first = world_asking_first();
+    assert!(first.contains("step few (5 %) asks for a person: nothing of it was seen yet"), "{first}");
     world.say(Verb::Promote, "1");
     world.commands.last_mut().unwrap().step = Some("everybody".into());
     world.settle();
@@ -160,6 +162,12 @@ fn an_ab_test_asks_a_person_after_its_pass_and_keeps_its_cohort_meanwhile() {
     assert!(approved.contains("step everybody approved by ana"), "{approved}");
     world.wait(301);
     assert_eq!(world.phase(), Phase::Promoted);
+}
+
+/// What a plan says that asks before its first step.
+fn world_asking_first() -> String {
+    let mut world = world(json!({"steps": [{"name": "few", "weight": 5, "approval": true}, {"weight": 100}]}));
+    world.settle().stance.message
 }
 
 #[test]

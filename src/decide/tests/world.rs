@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) others: Vec<(String, String)>,
     /// Other VirtualServices for the same host.
     pub(super) rivals: Vec<String>,
+    /// Other routes of the VirtualService that lead to the canary.
+    pub(super) other_routes: Vec<String>,
     /// The VirtualService is not there.
     pub(super) gone: bool,
 }
@@ -88,6 +90,7 @@ impl World {
             said: Vec::new(),
             others: Vec::new(),
             rivals: Vec::new(),
+            other_routes: Vec::new(),
             gone: false,
         };
         world.pods("v1", "aaa", 10, 10);
@@ -170,7 +173,7 @@ impl World {
             commands: commands.cloned().map(Ok).collect(),
             route,
             holder,
-            other_routes: Vec::new(),
+            other_routes: self.other_routes.clone(),
             rivals: self.rivals.clone(),
             subsets: self.subsets.clone(),
             look,

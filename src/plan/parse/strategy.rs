@@ -340,6 +340,11 @@ impl Parser {
             self.texts(&format!("{path}.queryParams"), &one.query_params);
             if let Some(uri) = &one.uri {
                 self.string_match(&format!("{path}.uri"), uri);
+                for (word, text) in [("exact", &uri.exact), ("prefix", &uri.prefix)] {
+                    if let Some(text) = text.as_ref().filter(|text| !text.is_empty() && !text.starts_with('/')) {
+                        self.fault(&format!("{path}.uri.{word}"), format!("is \"{text}\", and no path is so"), "begin with '/'");
+                    }
+                }
             }
         }
     }

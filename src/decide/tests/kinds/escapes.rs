@@ -159,6 +159,7 @@ fn a_match_route_that_somebody_widened_is_written_again_and_a_narrower_one_is_le
     world.touch();
     world.settle();
     assert_eq!(world.route["spec"]["http"][0]["match"], ours);
+    assert!(world.said.last().unwrap().contains("changed the route of its match"), "{:?}", world.said);
     assert_ne!(world.phase(), Phase::Paused);
     world.route["spec"]["http"][0]["match"].as_array_mut().unwrap().pop();
     world.touch();
@@ -212,6 +213,7 @@ fn an_edit_of_the_route_that_the_match_cannot_be_joined_with_holds_and_still_lea
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
     assert_eq!((stance.reason, stance.stalled, world.found("v2")), (reason::MATCH_CONFLICT, true, COHORT));
+    assert!(stance.message.ends_with("; or `haldane abort --reason TEXT fraud -n ml` ends it"), "{}", stance.message);
     world.verdict = Verdict::Fail;
     world.settle();
     assert_eq!(world.found("v2"), Share::NONE);
@@ -259,4 +261,128 @@ fn copies_end_at_once_even_where_stable_is_not_there_and_users_do_not_move() {
         }
         assert_eq!((world.found("v2"), world.phase()), (Share::NONE, Phase::Aborted), "{kind}");
     }
+}
+
+#[test]
+fn an_object_restored_from_before_the_way_back_is_cleaned_although_it_has_no_latch() {
+    for (kind, mut world, share) in in_each_kind() {
+        world.gone = true;
+        world.say(Verb::Abort, "1");
+        world.settle();
+        world.gone = false;
+        world.touch();
+        assert_eq!((world.phase(), world.found("v2")), (Phase::Aborted, Share::NONE), "{kind}: {}", share.words());
+    }
+}
+
+#[test]
+fn a_subset_that_was_taken_away_is_not_called_lost_pods() {
+    let mut world = ab_test("Hold");
+    world.reach_share(COHORT);
+    world.subsets.insert("v2".into(), crate::observe::Subset::default());
+    let stance = world.settle().stance;
+    assert_eq!((stance.reason, world.found("v2")), (reason::CANARY_UNAVAILABLE, Share::NONE));
+    assert!(stance.message.starts_with("v2 (bbb) is a subset that no DestinationRule has any more; "), "{}", stance.message);
+}
+
+#[test]
+fn a_hold_names_what_it_waits_for_and_the_command_that_ends_it() {
+    let mut world = shadow();
+    world.reach_share(MIRROR);
+    let (reason, message) = (reason::METRICS_UNAVAILABLE, "Prometheus did not answer within 10 s".to_owned());
+    world.problem = Some(crate::observe::Problem { reason, message, unavailable: true });
+    let abort = "`haldane abort --reason TEXT fraud -n ml`";
+    let stance = world.settle().stance;
+    let wanted = format!("did not answer within 10 s: mirror of 100 % stays, it goes on by itself; {abort} takes it back");
+    assert!(stance.message.ends_with(&wanted), "{}", stance.message);
+    assert!(world.wait(30).stance.message.contains("within 10 s for 30 s: mirror of 100 % stays"));
+    world.pods("v2", "bbb", 5, 0);
+    let stance = world.settle().stance;
+    assert!(stance.message.ends_with(&format!("failed after 10 min more; bring them back, or {abort}")), "{}", stance.message);
+    let newest = world.state.decision.as_ref().unwrap();
+    assert!(newest.next.starts_with("bring its pods back"), "{}", newest.next);
+}
+
+#[test]
+fn a_second_mirror_for_the_canary_is_taken_away_at_once() {
+    let mut world = shadow();
+    world.reach_share(MIRROR);
+    let twice = json!({"destination": {"host": "fraud", "subset": "v2"}, "percentage": {"value": 100}});
+    world.managed()["mirrors"].as_array_mut().unwrap().push(twice);
+    world.touch();
+    world.settle();
+    assert_eq!(world.managed()["mirrors"].as_array().unwrap().len(), 1);
+    assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
+}
+
+#[test]
+fn another_route_to_the_canary_in_the_middle_holds_and_is_named() {
+    let mut world = ab_test("Hold");
+    world.reach_share(COHORT);
+    world.other_routes.push("mine".into());
+    world.verdict = Verdict::Pass;
+    let stance = world.wait(61).stance;
+    assert_eq!((stance.phase, stance.reason), (Phase::Holding, reason::ROUTE_AMBIGUOUS));
+    assert!(stance.message.contains("gets requests by mine too") && stance.message.contains("haldane abort"), "{}", stance.message);
+    let mut rebuilt = ab_test("Hold");
+    rebuilt.reach_share(COHORT);
+    rebuilt.other_routes.push("mine".into());
+    rebuilt.pods("v2", "ccc", 5, 5);
+    let stance = rebuilt.settle().stance;
+    assert_eq!((stance.phase, rebuilt.found("v2")), (Phase::Waiting, Share::NONE), "another build is not left with the old one's traffic");
+    world.say(Verb::Abort, "1");
+    let stance = world.settle().stance;
+    assert_eq!((stance.phase, world.found("v2")), (Phase::Aborted, Share::NONE));
+    assert!(stance.message.contains("mine of fraud still lead to v2"), "{}", stance.message);
+}
+
+#[test]
+fn a_route_above_that_takes_every_request_in_the_middle_holds_and_is_named() {
+    for (kind, mut world, share) in in_each_kind() {
+        let all = json!({"name": "all", "route": [{"destination": {"host": "fraud", "subset": "v1"}}]});
+        world.route["spec"]["http"].as_array_mut().unwrap().insert(0, all);
+        world.spec["traffic"]["route"] = json!("primary");
+        world.state.run.as_mut().unwrap().plan.route = Some("primary".into());
+        world.touch();
+        world.verdict = Verdict::Pass;
+        let stance = world.wait(301).stance;
+        assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Holding, reason::ROUTE_UNREACHABLE, share), "{kind}");
+        let words = "http route all of fraud stands above route primary and takes every request";
+        assert!(stance.message.starts_with(words) && stance.message.contains("haldane abort"), "{}", stance.message);
+    }
+}
+
+#[test]
+fn a_finalizer_that_somebody_took_away_is_put_back_before_anything_else_goes_up() {
+    for (kind, mut world, share) in in_each_kind() {
+        world.finalizer = false;
+        world.settle();
+        assert_eq!((world.finalizer, world.found("v2")), (true, share), "{kind}: a deleted Rollout must not leave it behind");
+    }
+}
+
+#[test]
+fn a_route_that_is_lost_in_the_middle_names_the_command_that_ends_it() {
+    let mut world = shadow();
+    world.reach_share(MIRROR);
+    world.managed()["route"] = json!([{"destination": {"host": "fraud"}}]);
+    world.touch();
+    let stance = world.settle().stance;
+    assert_eq!(stance.reason, reason::ROUTE_NOT_FOUND);
+    assert!(stance.message.ends_with("until the route is there again, or `haldane abort --reason TEXT fraud -n ml`"), "{}", stance.message);
+}
+
+#[test]
+fn what_is_left_of_ours_on_an_idle_route_is_named() {
+    let mut world = ab_test("Revert");
+    world.reach_share(COHORT);
+    let old = world.route["spec"].clone();
+    world.verdict = Verdict::Pass;
+    world.wait(61);
+    assert_eq!(world.phase(), Phase::Passed);
+    world.route["spec"] = old;
+    world.touch();
+    let stance = world.settle().stance;
+    assert_eq!(stance.reason, reason::DRIFTED);
+    assert!(stance.message.ends_with("take http route haldane.dev/primary away"), "{}", stance.message);
 }
