@@ -163,7 +163,7 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
         let (context, asks, mut changes, mut leads) = (context.clone(), asks.clone(), config.changes(), leader.changes());
         let health = health.clone();
         async move {
-            let mut sweep = tokio::time::interval(Duration::from_secs(5));
+            let mut sweep = tokio::time::interval(server::BEAT);
             loop {
                 tokio::select! {
                     Some((namespace, name)) = delivered.recv() => asks.one(&namespace, &name),

@@ -2,9 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+const ACKNOWLEDGE: &str = "acknowledgeSideEffects must be true: mirrored requests are real ones for the model, what it writes, bills or sends happens a second time";
+
+fn hold_range() -> Rule {
+    Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h")
+}
+
+fn deadline_range() -> Rule {
+    Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h")
+}
+
+fn deadline_after_hold() -> Rule {
+    Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))")
+        .message("deadline must not be shorter than hold (5m if it is left out)")
+}
 
 /// Exactly one way to go.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,7 +50,7 @@ pub struct Strategy {
 /// Weights that share hold, deadline and policy.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
+#[x_kube(validation = deadline_after_hold())]
 pub struct CanaryStrategy {
     /// Canary's share of the route's traffic at each step, in percent. Default: 5, 20, 50, 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,12 +61,12 @@ pub struct CanaryStrategy {
     /// How long each weight is kept at least, from the moment the mesh object carries it. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
+    #[x_kube(validation = hold_range())]
     pub hold: Option<String>,
     /// How long a step may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
+    #[x_kube(validation = deadline_range())]
     pub deadline: Option<String>,
     /// What the deadline brings. Default: Hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,8 +80,8 @@ pub struct CanaryStrategy {
 /// Copies of requests for the canary; no user sees its answers.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
-#[x_kube(validation = Rule::new("has(self.acknowledgeSideEffects) && self.acknowledgeSideEffects").message("acknowledgeSideEffects must be true: mirrored requests are real ones for the model, what it writes, bills or sends happens a second time"))]
+#[x_kube(validation = deadline_after_hold())]
+#[x_kube(validation = Rule::new("has(self.acknowledgeSideEffects) && self.acknowledgeSideEffects").message(ACKNOWLEDGE))]
 pub struct ShadowStrategy {
     /// How many of the requests are copied, in percent. Default: 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,12 +93,12 @@ pub struct ShadowStrategy {
     /// How long requests are mirrored at least. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
+    #[x_kube(validation = hold_range())]
     pub hold: Option<String>,
     /// How long it may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
+    #[x_kube(validation = deadline_range())]
     pub deadline: Option<String>,
     /// What the deadline brings. Default: Hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,7 +112,7 @@ pub struct ShadowStrategy {
 /// The canary for users whose requests match.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
+#[x_kube(validation = deadline_after_hold())]
 pub struct AbTestStrategy {
     /// A request goes to the canary if it fits one of these, and the managed route.
     #[serde(rename = "match")]
@@ -106,12 +121,12 @@ pub struct AbTestStrategy {
     /// How long at least. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
+    #[x_kube(validation = hold_range())]
     pub hold: Option<String>,
     /// How long it may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
+    #[x_kube(validation = deadline_range())]
     pub deadline: Option<String>,
     /// What the deadline brings. Default: Hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,7 +163,7 @@ pub enum Then {
 #[x_kube(validation = Rule::new("!has(self.deadline) || !(has(self.preview) || (has(self.mirror) && self.mirror > 0)) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
 #[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.bake) ? duration(self.bake) : duration('5m'))").message("deadline must not be shorter than bake (5m if it is left out)"))]
 #[x_kube(validation = Rule::new("!has(self.with) || has(self.preview)").message("with is for the users of a match: it needs preview"))]
-#[x_kube(validation = Rule::new("!has(self.mirror) || self.mirror == 0 || (has(self.acknowledgeSideEffects) && self.acknowledgeSideEffects)").message("acknowledgeSideEffects must be true: mirrored requests are real ones for the model, what it writes, bills or sends happens a second time"))]
+#[x_kube(validation = Rule::new("!has(self.mirror) || self.mirror == 0 || (has(self.acknowledgeSideEffects) && self.acknowledgeSideEffects)").message(ACKNOWLEDGE))]
 pub struct BlueGreenStrategy {
     /// Before the switch, requests that fit one of these go to the canary. Without `preview` and `mirror` nothing is judged before the
     /// switch.
@@ -165,17 +180,17 @@ pub struct BlueGreenStrategy {
     /// How long preview and mirror take at least. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
+    #[x_kube(validation = hold_range())]
     pub hold: Option<String>,
     /// How long the canary serves everybody before it counts as stable. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
+    #[x_kube(validation = hold_range())]
     pub bake: Option<String>,
     /// How long each of the two may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
+    #[x_kube(validation = deadline_range())]
     pub deadline: Option<String>,
     /// What the deadline brings. Default: Hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,11 +208,11 @@ pub struct BlueGreenStrategy {
 /// One step: at least one of `mirror`, `match` and `weight`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= (has(self.hold) ? duration(self.hold) : duration('5m'))").message("deadline must not be shorter than hold (5m if it is left out)"))]
+#[x_kube(validation = deadline_after_hold())]
 #[x_kube(validation = Rule::new("has(self.weight) || has(self.match) || (has(self.mirror) && self.mirror > 0)").message("a step needs traffic: weight, match or mirror"))]
 #[x_kube(validation = Rule::new("!has(self.weight) || self.weight < 100 || (!has(self.match) && (!has(self.mirror) || self.mirror == 0))").message("at weight 100 every request goes to the canary: leave match and mirror out"))]
 #[x_kube(validation = Rule::new("!has(self.with) || has(self.match)").message("with is for the users of a match: it needs match"))]
-#[x_kube(validation = Rule::new("!has(self.mirror) || self.mirror == 0 || (has(self.acknowledgeSideEffects) && self.acknowledgeSideEffects)").message("acknowledgeSideEffects must be true: mirrored requests are real ones for the model, what it writes, bills or sends happens a second time"))]
+#[x_kube(validation = Rule::new("!has(self.mirror) || self.mirror == 0 || (has(self.acknowledgeSideEffects) && self.acknowledgeSideEffects)").message(ACKNOWLEDGE))]
 pub struct StepSpec {
     /// Letters, digits, `.`, `_` and `-`, a letter first. Default: the step's number, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -221,12 +236,12 @@ pub struct StepSpec {
     /// How long the step takes at least. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("a duration from 1s to 168h"))]
+    #[x_kube(validation = hold_range())]
     pub hold: Option<String>,
     /// How long the step may take before `onInconclusive` applies. Default: 1h, or twice the hold if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("a duration from 1s to 720h"))]
+    #[x_kube(validation = deadline_range())]
     pub deadline: Option<String>,
     /// A person must say `promote` before this step's traffic is set.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -49,7 +49,9 @@ impl Pass<'_> {
             Ok(stable) => stable,
             Err(stance) => return *stance,
         };
-        if view.share(&stable.subset) != 100 || view.sum() != 100 || !view.own.is_empty() {
+        let passed = self.state.ended.as_ref().filter(|ended| ended.outcome == Outcome::Passed);
+        let back = passed.is_some_and(|ended| !view.found(&ended.canary.subset).is_none());
+        if view.share(&stable.subset) != 100 || view.sum() != 100 || !view.own.is_empty() || back {
             return self.drifted(view, &stable);
         }
         self.state.drift_told = None;
@@ -281,6 +283,7 @@ impl Pass<'_> {
         let words = view.words();
         let mend = match view.own.first() {
             Some(own) => format!("take http route {} away", own.raw.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()),
+            None if view.share(&stable.subset) == 100 && view.sum() == 100 => "take the mirror away".to_owned(),
             None => "set it back, or delete the Rollout".to_owned(),
         };
         let message = format!(

@@ -13,10 +13,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, better, rollout};
+use crate::stage::{Stage, better};
 
 /// A healthy v2 that has got to 20 %.
-async fn half_way(seed: u64) -> Stage {
+pub async fn half_way(seed: u64) -> Stage {
     let mut stage = Stage::set(seed).await;
     stage.control(false);
     stage.world.deploy("v2", better());
@@ -204,44 +204,4 @@ async fn a_pause_stops_going_up_and_nothing_else() {
     stage.world.behave("v2", Behaviour::default().with_errors(0.2));
     stage.until_phase("v2", Phase::RolledBack).await;
     assert_eq!(stage.weights_of("v2"), [0, 5, 20, 0]);
-}
-
-/// Both versions err, then neither does.
-async fn incident(stage: &Stage, errors: f64, seconds: u64) {
-    for (version, behaviour) in [("v1", Behaviour::default()), ("v2", better())] {
-        stage.world.behave(version, behaviour.with_errors(errors));
-    }
-    stage.seconds(seconds).await;
-    stage.world.behave("v1", Behaviour::default());
-    stage.world.behave("v2", better());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_incident_that_hits_both_versions_holds_the_weight_and_then_it_goes_on() {
-    let mut stage = Stage::set(31).await;
-    stage.control(false);
-    stage.world.deploy("v2", better());
-    stage.world.apply(&rollout("v2", json!({"strategy": {"canary": {"hold": "60s"}}}))).await.unwrap();
-    stage.until("at 20 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 20)).await;
-    stage.seconds(20).await; // ten windows: it cannot come from the raise
-    incident(&stage, 0.10, 20).await;
-    let status = stage.world.status();
-    assert_eq!((status.phase, status.decision.unwrap().reason.as_str()), (Some(Phase::Holding), "GlobalIncident"));
-    stage.until_phase("v2", Phase::Promoted).await;
-    assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
-    assert!(
-        stage.alerts().iter().any(|alert| alert.contains("stable itself is degraded since") && alert.contains("errors")),
-        "{:?}",
-        stage.alerts()
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_incident_right_after_a_raise_takes_it_back_by_one_step_and_it_is_passed_again() {
-    let stage = half_way(32).await;
-    incident(&stage, 0.10, 10).await;
-    stage.until("back at 5 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 5)).await;
-    stage.until_phase("v2", Phase::Promoted).await;
-    assert_eq!(stage.weights_of("v2"), [0, 5, 20, 5, 20, 50, 100]);
-    assert!(stage.alerts().iter().any(|alert| alert.contains("went back by one step")), "{:?}", stage.alerts());
 }

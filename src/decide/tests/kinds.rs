@@ -85,6 +85,24 @@ fn a_shadow_moves_no_user_and_ends_as_passed_with_its_mirror_gone() {
 }
 
 #[test]
+fn copies_that_come_back_after_a_shadow_has_passed_are_told() {
+    let mut world = shadow();
+    world.reach_share(MIRROR);
+    let copies = world.managed()["mirrors"].clone();
+    world.verdict = Verdict::Pass;
+    world.wait(61);
+    assert_eq!((world.phase(), world.found("v2").is_none()), (Phase::Passed, true));
+    world.managed()["mirrors"] = copies;
+    world.touch();
+    let stance = world.pass().stance;
+    assert_eq!((stance.phase, stance.reason), (Phase::Passed, reason::DRIFTED));
+    assert!(stance.message.contains("mirror of 100 % to v2") && stance.message.contains("take the mirror away"), "{}", stance.message);
+    world.managed().as_object_mut().unwrap().remove("mirrors");
+    world.touch();
+    assert_eq!(world.pass().stance.reason, reason::PASSED);
+}
+
+#[test]
 fn a_shadow_that_is_worse_ends_as_failed_and_is_not_tried_again() {
     let mut world = shadow();
     world.reach_share(MIRROR);
@@ -370,21 +388,9 @@ fn what_cannot_work_on_this_route_is_told_before_anything_is_written() {
 
 #[test]
 fn a_crash_after_any_write_of_a_composed_rollout_changes_nothing() {
-    // Every pass is made twice from the same stored state, as after a crash before its effect was seen.
     let mut world = composed();
     world.spec["strategy"]["steps"][3]["approval"] = json!(false);
-    for _ in 0..500 {
-        world.verdict = Verdict::Pass;
-        world.windows = 9;
-        let stored = world.state.clone();
-        world.pass();
-        let moved = world.state.clone();
-        world.state = stored;
-        world.pass();
-        let twice = world.state.clone();
-        world.state = if twice.epoch >= moved.epoch { twice } else { moved };
-        world.now += jiff::SignedDuration::from_secs(7);
-    }
+    world.pass_all_twice(500);
     let all = Share { weight: 5, mirror: 10, matched: true };
     assert_eq!(world.shares, [Share::NONE, MIRROR, COHORT, all, Share::weight(50), Share::weight(100)]);
     assert_eq!(world.phase(), Phase::Promoted);

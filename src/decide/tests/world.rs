@@ -303,6 +303,22 @@ impl World {
         panic!("{share:?} was never reached: {:?}", self.shares);
     }
 
+    /// A rollout that passes, with every pass made twice from the same stored state: as after a crash before its effect was seen.
+    pub(super) fn pass_all_twice(&mut self, times: usize) {
+        for _ in 0..times {
+            (self.verdict, self.windows) = (Verdict::Pass, 9);
+            let stored = self.state.clone();
+            self.pass();
+            let moved = self.state.clone();
+            self.state = stored;
+            self.pass();
+            if self.state.epoch < moved.epoch {
+                self.state = moved;
+            }
+            self.now += jiff::SignedDuration::from_secs(7);
+        }
+    }
+
     /// The managed route.
     pub(super) fn managed(&mut self) -> &mut Value {
         let index = self.find().unwrap().index;
