@@ -171,10 +171,10 @@ impl Pass<'_> {
         if let Some(message) = self.no_room(step) {
             return self.held_for_room(message);
         }
-        self.intend(run.step.unwrap_or(0), None, true);
         if let Some((why, message)) = self.in_the_way(step) {
             return self.stalled(Phase::Holding, why, message);
         }
+        self.intend(run.step.unwrap_or(0), None, true);
         let message = format!("{} goes back to {}, the traffic of its step", version(&run.canary), step.split.words());
         self.record(Outcome::Restored, reason::AS_PLANNED, message.clone(), "the step goes on".to_owned(), None);
         self.stance(Phase::Progressing, reason::AS_PLANNED, message)
