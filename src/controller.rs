@@ -32,7 +32,7 @@ use crate::server;
 use crate::tell::{Courier, Teller, event::Events};
 
 use asks::Asks;
-use watches::{Events_, Watches};
+use watches::{Changes, Watches};
 
 /// Passes at the same time, of different Rollouts.
 const CONCURRENCY: u16 = 32;
@@ -255,7 +255,7 @@ fn place(object: &impl ResourceExt) -> (String, String) {
 }
 
 /// Keeps a cache, and asks for passes.
-async fn keep<K>(events: Events_<K>, writer: Writer<K>, asks: Asks, changed: fn(&Asks, &K))
+async fn keep<K>(events: Changes<K>, writer: Writer<K>, asks: Asks, changed: fn(&Asks, &K))
 where
     K: Resource + Clone + Send + Sync + 'static,
     K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,

@@ -24,7 +24,8 @@ const SHORT: Duration = Duration::from_secs(60);
 /// Longest watch: what API servers close by themselves is longer.
 const LONG_SECONDS: u32 = 290;
 
-pub(super) type Events_<K> = futures::stream::BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
+/// What a watch tells.
+pub(super) type Changes<K> = futures::stream::BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
 
 /// Opens watches, in all namespaces or in each that was named.
 pub(super) struct Watches {
@@ -45,7 +46,7 @@ impl Watches {
     }
 
     /// A kind that every cluster has alike. `trim` takes away what is not kept.
-    pub(super) fn fixed<K>(&self, trim: fn(&mut K)) -> Events_<K>
+    pub(super) fn fixed<K>(&self, trim: fn(&mut K)) -> Changes<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + DeserializeOwned + 'static,
     {
@@ -53,7 +54,7 @@ impl Watches {
     }
 
     /// A kind in the version that was found.
-    pub(super) fn found<K>(&self, resource: &ApiResource) -> Events_<K>
+    pub(super) fn found<K>(&self, resource: &ApiResource) -> Changes<K>
     where
         K: Resource<Scope = DynamicResourceScope, DynamicType = ApiResource> + Clone + Debug + Send + DeserializeOwned + 'static,
     {
@@ -69,8 +70,8 @@ impl Watches {
         &self,
         all: impl Fn(Client) -> Api<K>,
         one: impl Fn(Client, &str) -> Api<K>,
-        open: impl Fn(Api<K>) -> Events_<E>,
-    ) -> Events_<E>
+        open: impl Fn(Api<K>) -> Changes<E>,
+    ) -> Changes<E>
     where
         E: Send + 'static,
     {
