@@ -31,7 +31,7 @@ mod terms;
 mod threshold;
 mod verdict;
 
-pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan};
+pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan, late_rest};
 pub use late::{Late, Slowest};
 use metric::MetricState;
 pub use past::{Past, most_windows, recent_windows};

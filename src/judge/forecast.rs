@@ -246,17 +246,28 @@ pub fn forecast_plan(
     deadline_seconds: &[f64],
     baseline_error_rate: f64,
 ) -> PlanForecast {
-    let fail_at = super::FAIL_AT * f64::from(super::kinds(steps));
-    let of = |step: &StepTerms| forecast_step(metrics, step, interval_seconds, rps, baseline_error_rate, fail_at);
-    let mut found: Vec<StepForecast> = steps.iter().map(of).collect();
+    let plan = Whole { metrics, steps, interval_seconds, rps, errors: baseline_error_rate, begun: false };
+    let mut found = plan.forecast(steps);
     for ((forecast, step), hold) in found.iter_mut().zip(steps).zip(hold_seconds) {
         if step.weight >= 1.0 {
             forecast.minutes_to_pass = Some(hold / 60.0);
         }
     }
-    let plan = Whole { metrics, steps, interval_seconds, rps, errors: baseline_error_rate, fail_at, found: &found };
-    let late = plan.late(deadline_seconds, "deadline").map(Late::Deadline).or_else(|| plan.late(hold_seconds, "hold").map(Late::Hold));
+    let fail_at = super::FAIL_AT * f64::from(super::kinds(steps));
+    let late = plan.late(hold_seconds, deadline_seconds);
     PlanForecast { reach: reaches(metrics, steps, rps * interval_seconds, baseline_error_rate, fail_at), late, steps: found }
+}
+
+/// [`PlanForecast::late`] of the steps that are still to come of a rollout whose first step has begun: no shadow step can come before them.
+pub fn late_rest(
+    metrics: &[Metric],
+    steps: &[StepTerms],
+    interval_seconds: f64,
+    (rps, errors): (f64, f64),
+    hold_seconds: &[f64],
+    deadline_seconds: &[f64],
+) -> Option<Late> {
+    Whole { metrics, steps, interval_seconds, rps, errors, begun: true }.late(hold_seconds, deadline_seconds)
 }
 
 /// What the plan can find of each metric: in that kind of traffic which shows the most of it.

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{Run, State, is_running};
 use crate::api::names::{condition, reason};
 use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus, Verdict};
-use crate::judge::{Late, Slowest, StepTerms, forecast_plan};
+use crate::judge::{Late, Slowest, StepTerms, forecast_plan, late_rest};
 use crate::observe::{Look, Observation, brief::terms};
 use crate::plan::Share;
 
@@ -159,7 +159,11 @@ fn late(run: &Run, look: &Look, now: Timestamp) -> Option<Late> {
         let rest = || run.plan.steps.iter().skip(from);
         let terms: Vec<StepTerms> = terms(&run.plan).into_iter().skip(from).collect();
         let (holds, deadlines): (Vec<f64>, Vec<f64>) = rest().map(|step| (step.hold.as_secs_f64(), step.deadline.as_secs_f64())).unzip();
-        forecast_plan(metrics, &terms, run.plan.analysis.interval.as_secs_f64(), rps, &holds, &deadlines, errors).late
+        let interval = run.plan.analysis.interval.as_secs_f64();
+        match run.step {
+            None => forecast_plan(metrics, &terms, interval, rps, &holds, &deadlines, errors).late,
+            Some(_) => late_rest(metrics, &terms, interval, (rps, errors), &holds, &deadlines),
+        }
     };
     let later = look.evidence.usual(metrics).and_then(later);
     match (present, later) {

@@ -5,8 +5,9 @@ use serde_json::json;
 use super::world::World;
 use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
-use crate::judge::Slowest;
-use crate::observe::Problem;
+use crate::counts::{Counts, History};
+use crate::judge::{Evidence, Slowest};
+use crate::observe::{Problem, brief::terms};
 use crate::plan::Plan;
 use crate::state::{Stance, project};
 
@@ -314,4 +315,28 @@ fn feasible_looks_at_the_deadline_and_at_the_hold_of_the_step() {
     let (status, reason, message) = feasible(Some(30.0));
     assert_eq!((status.as_str(), reason.as_str()), ("False", "TrafficTooLow"));
     assert!(message.contains("needs about 30 min more, beyond the deadline of 10 min; a weight of "), "{message}");
+}
+
+#[test]
+fn a_shadow_step_first_is_proposed_until_a_step_has_begun() {
+    let mut world = World::new(); // hold 1 min, deadline 10 min
+    world.reach(5);
+    let plan = world.state.run.as_ref().unwrap().plan.clone();
+    let pods = || [("a".to_owned(), [("errorRate".to_owned(), Counts::Events { total: 60, bad: 0 })].into())].into();
+    let past = History { interval_seconds: 30.0, windows: (0..60).map(|_| pods()).collect(), by_pod: true };
+    let mut evidence = Evidence::new(&plan.analysis.metrics, 30.0);
+    evidence.calibrate(&plan.analysis.metrics, &past, &terms(&plan), 5);
+    let mut infeasible = |step: Option<usize>| {
+        world.state.run.as_mut().unwrap().step = step;
+        let mut seen = world.seen(false);
+        seen.look.as_mut().unwrap().evidence = evidence.clone();
+        let stance =
+            Stance { phase: Phase::Waiting, reason: "", message: String::new(), stalled: false, traffic: (true, "", String::new()) };
+        let status = project(&world.state, &stance, &seen, Vec::new(), None, world.now);
+        status.conditions.into_iter().find(|condition| condition.type_ == "Feasible" && condition.status == "False").unwrap().message
+    };
+    let before = infeasible(None);
+    assert!(before.contains("the step at 5 % needs about ") && before.contains("; a shadow step of "), "{before}");
+    let begun = infeasible(Some(0));
+    assert!(begun.contains("the step at 20 % needs about ") && begun.contains("; a deadline of "), "{begun}");
 }

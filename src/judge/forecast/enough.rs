@@ -1,76 +1,228 @@
 //! Which step of a plan is too short at its traffic, and the change that would be enough: each is forecast like the plan itself.
 
-use super::super::{StepTerms, say};
+use super::super::{FAIL_AT, Late, StepTerms, kinds, say};
 use super::{StepForecast, forecast_step};
 use crate::plan::{Metric, Share};
 
-/// A plan with its forecast.
+/// Weights that are proposed beside those of the plan, in percent.
+const WEIGHTS: [u8; 4] = [10, 20, 30, 50];
+/// A step is decided after this many windows at the soonest.
+const LEAST_WINDOWS: f64 = 4.0;
+/// The longest hold that a manifest may ask for, minutes.
+const LONGEST_HOLD: f64 = 168.0 * 60.0;
+/// The longest deadline that a manifest may ask for, minutes.
+const LONGEST_DEADLINE: f64 = 720.0 * 60.0;
+
+/// More requests a second than a model gets.
+const MOST_TRAFFIC: f64 = 1e7;
+
+/// A plan at its traffic.
 pub(super) struct Whole<'a> {
     pub(super) metrics: &'a [Metric],
+    /// The steps that are still to come.
     pub(super) steps: &'a [StepTerms],
     pub(super) interval_seconds: f64,
     pub(super) rps: f64,
+    /// Stable's error rate.
     pub(super) errors: f64,
-    pub(super) fail_at: f64,
-    pub(super) found: &'a [StepForecast],
+    /// A step has begun already, so that no other can come first.
+    pub(super) begun: bool,
+}
+
+/// A step with its limit in minutes.
+type Limited = (StepTerms, f64);
+
+/// Which of the two limits of a step.
+#[derive(Clone, Copy, PartialEq)]
+enum Limit {
+    Hold,
+    Deadline,
+}
+
+impl Limit {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Deadline => "deadline",
+        }
+    }
 }
 
 impl Whole<'_> {
-    fn minutes_to_pass(&self, step: &StepTerms) -> Option<f64> {
-        forecast_step(self.metrics, step, self.interval_seconds, self.rps, self.errors, self.fail_at).minutes_to_pass
+    /// Forecast of these steps as one plan.
+    pub(super) fn forecast(&self, steps: &[StepTerms]) -> Vec<StepForecast> {
+        let fail_at = FAIL_AT * f64::from(kinds(steps));
+        let of = |step| forecast_step(self.metrics, step, self.interval_seconds, self.rps, self.errors, fail_at);
+        steps.iter().map(of).collect()
+    }
+
+    /// The first step whose deadline is too short, or if there is none, whose hold is.
+    pub(super) fn late(&self, hold_seconds: &[f64], deadline_seconds: &[f64]) -> Option<Late> {
+        let deadline = || self.short(deadline_seconds, Limit::Deadline).map(Late::Deadline);
+        deadline().or_else(|| self.short(hold_seconds, Limit::Hold).map(Late::Hold))
     }
 
     /// The first step for which its limit is too short, in words, with what would do.
-    pub(super) fn late(&self, limit_seconds: &[f64], name: &str) -> Option<String> {
-        let limits = || self.steps.iter().zip(limit_seconds.iter().map(|seconds| seconds / 60.0));
-        let two_arms = || self.found.iter().zip(limits()).filter(|(_, (step, _))| step.weight < 1.0);
-        let (forecast, (step, limit)) = two_arms().find(|(found, (_, limit))| found.minutes_to_pass.is_none_or(|m| m > *limit))?;
+    fn short(&self, limit_seconds: &[f64], limit: Limit) -> Option<String> {
+        let plan: Vec<Limited> = self.steps.iter().cloned().zip(limit_seconds.iter().map(|seconds| seconds / 60.0)).collect();
+        let found = self.forecast(self.steps);
+        let too_short = |((step, minutes), found): (&Limited, &StepForecast)| step.weight < 1.0 && !in_time(found, *minutes);
+        let at = plan.iter().zip(&found).position(too_short)?;
+        let ((step, minutes), forecast) = plan.get(at).zip(found.get(at))?;
         let need = forecast.minutes_to_pass.map_or("would never pass".to_owned(), |m| format!("needs about {}", say::minutes(m)));
         let slowest = forecast.slowest.as_deref().unwrap_or("the analysis");
-        // How many users a match picks, or what a copy costs, is not ours to say: only weights are proposed, in place of weights.
-        let weighted = step.share == Share::weight(step.share.weight);
-        let better = [0.10, 0.20, 0.30, 0.50].into_iter().filter(|weight| weighted && *weight > step.weight).find(|weight| {
-            let mut later: Vec<(StepTerms, f64)> = limits().map(|(s, limit)| (s.clone(), limit)).collect();
-            later.retain(|(s, _)| s.weight > *weight || s.weight >= 1.0);
-            let next_weight = later.first().map_or(1.0, |(s, _)| s.weight);
-            later.insert(0, (StepTerms { weight: *weight, next_weight, ..step.clone() }, limit));
-            later.iter().filter(|(s, _)| s.weight < 1.0).all(|(s, limit)| self.minutes_to_pass(s).is_some_and(|m| m <= *limit))
-        });
-        let longer = if name == "hold" { self.longer_hold() } else { self.longest().map(|m| 1.3 * m) };
-        let mut mends: Vec<String> = better.map(|weight| format!("a weight of {:.0} % in its place", 100.0 * weight)).into_iter().collect();
-        mends.extend(longer.map(|minutes| format!("a {name} of {}", say::minutes(minutes.ceil()))));
-        let mend = if mends.is_empty() {
-            "more traffic, or a longer hold with fewer metrics, is what would do".to_owned()
-        } else {
-            format!("{} would do", mends.join(" or "))
-        };
         Some(format!(
-            "at {} requests a second the step at {} {need} for {slowest}, and its {name} is {}; {mend}",
+            "at {} requests a second the step at {} {need} for {slowest}, and its {} is {}; {}",
             self.rps,
             step.share.words(),
-            say::minutes(limit)
+            limit.name(),
+            say::minutes(*minutes),
+            self.mend(&plan, at, slowest, limit)
         ))
     }
 
-    /// Minutes of the slowest step; `None`: one never passes.
-    fn longest(&self) -> Option<f64> {
-        let two_arms = self.found.iter().zip(self.steps).filter(|(_, step)| step.weight < 1.0);
+    /// What would do for a plan whose step `at` is too short, which `slowest` is proved good last in.
+    fn mend(&self, plan: &[Limited], at: usize, slowest: &str, limit: Limit) -> String {
+        let weight = self.weight(plan, at);
+        // Behind another step nothing is shown to users unproved.
+        let shadow = self.shadow(plan, at, limit).filter(|_| weight.is_none() || at == 0);
+        let longer = match limit {
+            Limit::Hold => self.hold(self.steps),
+            Limit::Deadline => self.longest(self.steps).map(|m| told(1.3 * m)).filter(|m| *m <= LONGEST_DEADLINE),
+        };
+        let or = if shadow.is_some() { ", or " } else { " or " };
+        let weight = weight.map(|weight| format!("a weight of {weight} % in its place"));
+        let longer = longer.map(|minutes| format!("a {} of {}", limit.name(), say::minutes(minutes)));
+        let mends: Vec<String> = [weight, shadow, longer].into_iter().flatten().collect();
+        if !mends.is_empty() {
+            return format!("{} would do", mends.join(or));
+        }
+        match self.traffic(plan) {
+            Some(rps) => format!("only more traffic, about {} requests a second, would do", say::count(rps)),
+            None => format!("neither time nor traffic would do, only `without` for {slowest}"),
+        }
+    }
+
+    /// Requests a second, at most a tenth too many, with which the plan has the time that it needs.
+    fn traffic(&self, plan: &[Limited]) -> Option<f64> {
+        let rates = std::iter::successors(Some(self.rps), |rps| Some(1.1 * rps)).map(f64::ceil).take_while(|rps| *rps < MOST_TRAFFIC);
+        rates.into_iter().find(|rps| Whole { rps: *rps, ..*self }.fits(plan))
+    }
+
+    /// The smallest weight in place of that of the step `at` with which the plan has the time that it needs, in percent.
+    fn weight(&self, plan: &[Limited], at: usize) -> Option<u8> {
+        let before = plan.get(..at)?.to_vec();
+        larger(plan, at).into_iter().filter(|weight| *weight < 100).find(|weight| self.fits(&from(before.clone(), plan, at, *weight)))
+    }
+
+    /// A shadow step first, and the smallest weight that can come next: copies of all requests prove in less time what a weight proves, and
+    /// what a weight would show to users unproved. `None` where nothing of that kind is enough.
+    ///
+    /// That all users come right after the copies is proposed only where the plan could not be decided otherwise: a hold that is too short
+    /// costs nothing but time.
+    fn shadow(&self, plan: &[Limited], at: usize, limit: Limit) -> Option<String> {
+        if self.begun || plan.iter().any(|(step, _)| step.share.mirror > 0) {
+            return None;
+        }
+        let (late, _) = plan.get(at)?;
+        let copies = StepTerms {
+            weight: 0.5,
+            without: Vec::new(),
+            share: Share { mirror: 100, ..Share::NONE },
+            kind: plan.iter().map(|(step, _)| step.kind).max().unwrap_or(0) + 1,
+            ..late.clone()
+        };
+        let picked: Vec<Limited> = plan.iter().take(at).filter(|(step, _)| step.share.weight == 0).cloned().collect();
+        let (weight, hold) =
+            larger(plan, at).into_iter().filter(|weight| *weight < 100 || limit == Limit::Deadline).find_map(|weight| {
+                let copies = StepTerms { next_weight: f64::from(weight) / 100.0, ..copies.clone() };
+                let hold = self.hold(std::slice::from_ref(&copies))?;
+                let first = (StepTerms { planned_windows: self.windows(hold), ..copies }, hold);
+                self.fits(&from([vec![first], picked.clone()].concat(), plan, at, weight)).then_some((weight, hold))
+            })?;
+        let next = if weight < 100 { format!("{weight} % as the first weight") } else { "100 % at once".to_owned() };
+        Some(format!("a shadow step of {} first (mirror: 100, which no user waits for) and then {next}", say::minutes(hold)))
+    }
+
+    /// Whether a healthy canary is proved good within the limit of each step.
+    fn fits(&self, plan: &[Limited]) -> bool {
+        let found = self.forecast(&plan.iter().map(|(step, _)| step.clone()).collect::<Vec<_>>());
+        plan.iter().zip(&found).all(|((step, minutes), found)| step.weight >= 1.0 || in_time(found, *minutes))
+    }
+
+    /// Minutes of the slowest of these steps; `None`: one never passes.
+    fn longest(&self, steps: &[StepTerms]) -> Option<f64> {
+        let found = self.forecast(steps);
+        let two_arms = found.iter().zip(steps).filter(|(_, step)| step.weight < 1.0);
         two_arms.map(|(found, _)| found.minutes_to_pass).try_fold(0.0f64, |most, m| m.map(|m| most.max(m)))
     }
 
-    /// A hold within which every step would be proved. A longer hold shows more, so that more of the latency must be proved in it: this is
-    /// tried until it fits.
-    fn longer_hold(&self) -> Option<f64> {
-        let mut hold = self.longest()?;
+    /// A hold, in minutes that are told as they are, within which each of these steps would be proved. A longer hold shows more, so that
+    /// more of the latency must be proved in it: this is tried until it fits.
+    fn hold(&self, steps: &[StepTerms]) -> Option<f64> {
+        let mut hold = told(self.longest(steps)?.max(LEAST_WINDOWS * self.interval_seconds / 60.0));
         for _ in 0..20 {
-            let windows = (60.0 * hold / self.interval_seconds).ceil().clamp(1.0, 1e6) as u32;
-            let with = |step: &StepTerms| self.minutes_to_pass(&StepTerms { planned_windows: windows, ..step.clone() });
-            let need = self.steps.iter().filter(|step| step.weight < 1.0).map(with).try_fold(0.0f64, |most, m| m.map(|m| most.max(m)))?;
+            let windows = self.windows(hold);
+            let with: Vec<StepTerms> = steps.iter().map(|step| StepTerms { planned_windows: windows, ..step.clone() }).collect();
+            let need = self.longest(&with)?;
             if need <= hold {
-                return Some(hold);
+                return Some(hold).filter(|hold| *hold <= LONGEST_HOLD);
             }
-            hold = need.max(1.1 * hold);
+            hold = told(need.max(1.1 * hold));
         }
         None
     }
+
+    /// Windows of a hold.
+    fn windows(&self, minutes: f64) -> u32 {
+        (60.0 * minutes / self.interval_seconds).ceil().clamp(1.0, 1e6) as u32
+    }
 }
+
+fn in_time(found: &StepForecast, limit: f64) -> bool {
+    found.minutes_to_pass.is_some_and(|minutes| minutes <= limit)
+}
+
+/// Rounded up to what [`say::minutes`] can say.
+fn told(minutes: f64) -> f64 {
+    let unit = match minutes {
+        m if m <= 89.0 => 1.0,
+        m if m <= 5994.0 => 6.0,
+        _ => 1440.0,
+    };
+    (minutes / unit).ceil() * unit
+}
+
+/// Weights in percent that may come in place of that of the step `at`, the smallest first. How many users a match picks, or what a copy
+/// beside it costs, is not ours to say: only a step with nothing but a weight is replaced.
+fn larger(plan: &[Limited], at: usize) -> Vec<u8> {
+    let Some((late, _)) = plan.get(at).filter(|(step, _)| step.share == Share::weight(step.share.weight)) else { return Vec::new() };
+    let planned = plan.iter().skip(at).map(|(step, _)| step.share.weight);
+    let mut weights: Vec<u8> = planned.chain(WEIGHTS).filter(|weight| *weight > late.share.weight).collect();
+    weights.sort_unstable();
+    weights.dedup();
+    weights
+}
+
+/// The plan that goes from the steps `before` to this weight, in percent: to the plan's own step where it has one, else to one like the step `at`.
+fn from(before: Vec<Limited>, plan: &[Limited], at: usize, weight: u8) -> Vec<Limited> {
+    let later = || plan.iter().skip(at + 1).filter(|(step, _)| step.share.weight >= weight).cloned();
+    let planned = later().any(|(step, _)| step.share.weight == weight);
+    let new = plan
+        .get(at)
+        .filter(|_| !planned)
+        .map(|(late, minutes)| (StepTerms { weight: f64::from(weight) / 100.0, share: Share::weight(weight), ..late.clone() }, *minutes));
+    let mut steps: Vec<Limited> = before.into_iter().chain(new).chain(later()).collect();
+    // Each opens to the next one that has a weight.
+    let mut next = 1.0;
+    for (step, _) in steps.iter_mut().rev() {
+        step.next_weight = next;
+        if step.share.weight > 0 {
+            next = f64::from(step.share.weight) / 100.0;
+        }
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests;
