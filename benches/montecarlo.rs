@@ -1,6 +1,6 @@
 //! The tables of docs/statistics.md: `cargo bench --bench montecarlo -- --runs 1000 --found 300 --seed 1`.
 //!
-//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `drift`, `stress`, `speed`) choose tables; `--world` and
+//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `margin`, `drift`, `stress`, `speed`) choose tables; `--world` and
 //! `--rps` choose rows and columns; `--hours` is how long stable's traffic is watched before the rollout (12).
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench, with the worlds of the tests")]
@@ -77,6 +77,9 @@ fn main() {
     }
     if options.wants("healthy") {
         healthy(&options);
+    }
+    if options.wants("margin") {
+        margin(&options);
     }
     if options.wants("drift") {
         drift(&options);
@@ -196,6 +199,29 @@ fn healthy(options: &Options) {
             })
             .collect();
         println!("| {rps} | {} | {} |", forecast(&plan, rps), cells.join(" | "));
+    }
+}
+
+/// Canaries that are worse by just the pass margin: how often one step before 100 % passes them within an hour. No limit of the fail side is
+/// near, so that nothing else ends it.
+fn margin(options: &Options) {
+    println!(
+        "\n### On the pass margin: passed within an hour, %, at 10 / 100 / 1000 requests a second ({} rehearsals a cell)\n",
+        options.nulls
+    );
+    println!("| canary | at 5 % | at 50 % |");
+    println!("|---|---|---|");
+    for one in MARGINS_MET.iter().filter(|one| options.plays(one.name)) {
+        let cell = |weight: u8| {
+            let plan = one_step(weight, "5m", "1h", wide(one.metric));
+            let passed = |rps: &f64| {
+                let cell =
+                    Cell { plan: &plan, world: one.world, canary: one.canary, rps: *rps, hours: options.hours, hands: Hands::Approve };
+                percent(promoted(&cell.play(options.nulls, options.seed)).0)
+            };
+            options.rates().iter().map(passed).collect::<Vec<_>>().join(" / ")
+        };
+        println!("| {} | {} | {} |", one.name, cell(5), cell(50));
     }
 }
 

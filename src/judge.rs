@@ -24,6 +24,7 @@ mod late;
 mod looks;
 mod metric;
 pub mod mixture;
+mod passing;
 mod past;
 mod proportions;
 mod say;

@@ -305,7 +305,7 @@ pub fn upper_bound(layout: &Layout, seen: &Matched, planned: f64, phi: f64) -> f
 
 /// What is added to a distance for its upper bound.
 pub fn radius(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
-    pass_radius(precision, planned, cells(layout), phi, 1.0 / super::proportions::PASS_AT)
+    pass_radius(precision, planned, cells(layout), phi, 1.0 / super::passing::PASS_AT)
 }
 
 /// What the upper bound must not exceed, for a step that opens the way to `next_weight`.
@@ -315,6 +315,7 @@ pub fn pass_limit(pass: f64, next_weight: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::passing::Hold;
     use super::*;
 
     fn drift(past: &[f64], watched: Vec<usize>) -> Drift {
@@ -327,7 +328,7 @@ mod tests {
         Row { n: x.iter().sum(), x: x.to_vec() }
     }
 
-    const REST: Rest<'static> = Rest { ahead: &[], per_window: 1000.0, frozen: false };
+    const REST: Rest<'static> = Rest { ahead: &[], per_window: 1000.0, frozen: false, hold: Hold { windows: 0.0, n: (0.0, 0.0) } };
     const LIMITS: fn() -> (Limit, Limit) = || (Limit::hold(0.05), Limit::rollback(0.15));
 
     #[test]

@@ -9,7 +9,8 @@ use super::drift::{chance_of_bounds, chance_of_classes, pass_limit, radius};
 use super::kernel::{Margin, PASS_BETS, at_odds, divergence, project};
 use super::late::Late;
 use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
-use super::proportions::{LEAST_EVENTS, PASS_AT, brackets, fail_margin, pass_margin, share_above, value_exceeded};
+use super::passing::{Hold, PARTS, PASS_AT, Passing};
+use super::proportions::{LEAST_EVENTS, brackets, fail_margin, pass_margin, share_above, value_exceeded};
 use super::say;
 use crate::plan::{DriftSource, Metric, MetricKind};
 
@@ -49,17 +50,16 @@ pub fn windows_to_fail(n: (f64, f64), p_a: f64, p_b: f64, margin: Margin, phi: f
     windows(needed, (best / phi).min(CAP)).map(|windows| windows.max(3.0))
 }
 
-/// Windows until the pass side of a share would prove a healthy canary, with `log_evidence` reached already. `None`: never.
+/// Windows until the bets of the pass side of a share would prove a healthy canary, with `log_evidence` reached already. `None`: never.
 pub fn windows_to_pass(n: (f64, f64), p: f64, margin: Margin, phi: f64, log_evidence: f64) -> Option<f64> {
     let p = p.max(1e-6);
     let b = margin.at(p);
-    let best = PASS_BETS
-        .into_iter()
-        .map(|part| p + part * (b - p))
-        .filter(|theta_b| b < 1.0 && *theta_b < b)
-        .map(|theta_b| growth(n, (p, p), (p, theta_b), margin))
-        .fold(0.0, f64::max);
-    windows(PASS_AT.ln() + 3f64.ln() - 0.5 - log_evidence.max(-20.0), (best / phi).min(PASS_CAP))
+    let bet = |(way, part): (f64, f64)| {
+        let theta_b = p + way * (b - p);
+        let each = if b < 1.0 && theta_b < b { growth(n, (p, p), (p, theta_b), margin) } else { 0.0 };
+        windows(PASS_AT.ln() - part.ln() - 0.5 - log_evidence.max(-20.0), (each / phi).min(PASS_CAP))
+    };
+    PASS_BETS.into_iter().zip(PARTS).filter_map(bet).min_by(f64::total_cmp)
 }
 
 fn windows(needed: f64, each: f64) -> Option<f64> {
@@ -182,16 +182,18 @@ fn step_windows(
     fail_at: f64,
 ) -> (Option<Option<f64>>, Option<f64>) {
     let n = (requests * (1.0 - step.weight), requests * step.weight);
+    let hold = Hold { windows: f64::from(step.planned_windows), n };
+    let to_pass = |d: f64, p: f64| Passing::begin(d, p, PLANNED_PHI, hold).windows(p, PLANNED_PHI, hold);
     match kind {
         MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. } => {
             let fail = fail_margin(kind, &[], &[errors], 0);
-            let pass = Margin { r: 1.0, d: pass_margin(kind, &[], &[errors], 0, step.next_weight) };
+            let d = pass_margin(kind, &[], &[errors], 0, step.next_weight);
             let seen = windows_to_fail(n, errors, doubled(errors, fail), fail, PLANNED_PHI, weight, fail_at);
-            (Some(windows_to_pass(n, errors, pass, PLANNED_PHI, 0.0)), seen)
+            (Some(to_pass(d, errors)), seen)
         }
         MetricKind::Latency { .. } => {
             let s0 = usual_latency();
-            let planned = n.1 * f64::from(step.planned_windows);
+            let planned = n.1 * hold.windows;
             let mut pass: Option<Option<f64>> = None;
             let mut seen: Option<f64> = None;
             for (column, _) in brackets(&s0) {
@@ -202,7 +204,7 @@ fn step_windows(
                 seen = [seen, found].into_iter().flatten().min_by(f64::total_cmp);
                 let d = pass_margin(kind, &BOUNDS, &s0, column, step.next_weight);
                 if planned * share >= LEAST_EVENTS && share + d < 1.0 {
-                    let need = windows_to_pass(n, *share, Margin { r: 1.0, d }, PLANNED_PHI, 0.0);
+                    let need = to_pass(d, *share);
                     pass = Some(pass.unwrap_or(Some(0.0)).zip(need).map(|(a, b)| a.max(b)));
                 }
             }

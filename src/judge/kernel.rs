@@ -146,12 +146,12 @@ pub fn fall_bets(pair: Pair, p: f64, margin: Margin, etas: &[f64]) -> impl Itera
     })
 }
 
-/// Where the pass side bets the canary to be, as parts of the way from stable's rate to the boundary. The first alone grows fastest where the
-/// canary is like stable; the others survive a few events too many, which a healthy canary has now and then.
-pub const PASS_BETS: [f64; 3] = [0.0, 0.15, 0.4];
+/// Where the pass side bets the canary to be, as parts of the way from stable's rate to the boundary. The first grows fastest where the
+/// canary is like stable; the other survives a few events too many, which a healthy canary has now and then.
+pub const PASS_BETS: [f64; 2] = [0.0, 0.2];
 
 /// Bets of the pass side against `canary >= r stable + d`, at [`PASS_BETS`].
-pub fn pass_bets(pair: Pair, p: f64, margin: Margin) -> [f64; 3] {
+pub fn pass_bets(pair: Pair, p: f64, margin: Margin) -> [f64; PASS_BETS.len()] {
     let b = margin.at(p);
     PASS_BETS
         .map(|part| p + part * (b - p))
@@ -278,7 +278,7 @@ mod tests {
     fn an_empty_arm_says_nothing() {
         for pair in [Pair { n_a: 100.0, x_a: 3.0, ..Pair::default() }, Pair { n_b: 100.0, x_b: 30.0, ..Pair::default() }] {
             assert!(fail_bets(pair, 0.01, Margin { r: 1.1, d: 0.0005 }, &[0.5, 2.6]).all(|log| log == 0.0));
-            assert_eq!(pass_bets(pair, 0.01, Margin { r: 1.0, d: 0.01 }), [0.0; 3]);
+            assert_eq!(pass_bets(pair, 0.01, Margin { r: 1.0, d: 0.01 }), [0.0; PASS_BETS.len()]);
         }
     }
 

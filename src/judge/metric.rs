@@ -11,6 +11,7 @@ use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::{Margin, fail_bets};
 use super::looks::Looks;
 use super::mixture::{ETA, GAMMA_FIRST, Mixture, PlugIn};
+use super::passing::{Hold, Passing};
 use super::past::{MetricPast, Noise, sum};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
 use super::threshold::Threshold;
@@ -255,11 +256,27 @@ impl MetricState {
     }
 
     fn begin_pass(&mut self, metric: &Metric, step: &StepTerms) {
-        let planned = self.per_window() * step.counted() * step.weight * f64::from(step.planned_windows);
+        let hold = self.hold(step);
         let bounds = self.bounds().to_vec();
         if let Some(Processes::Shares(shares)) = &mut self.processes {
-            shares.begin_step(&metric.kind, &bounds, &self.s0, step.next_weight, planned);
+            shares.begin_step(&metric.kind, &bounds, &self.s0, step.next_weight, hold);
         }
+    }
+
+    /// Requests of stable and canary that a window is expected to show.
+    pub fn expected(&self, step: &StepTerms) -> (f64, f64) {
+        if step.share.matched && self.windows > 0 {
+            // How many users a match picks is known only once they are seen.
+            let windows = f64::from(self.windows);
+            return (self.seen.n_a / windows, self.seen.n_b / windows);
+        }
+        let requests = self.per_window() * step.counted();
+        (requests * (1.0 - step.weight), requests * step.weight)
+    }
+
+    /// What the step's hold still shows.
+    pub fn hold(&self, step: &StepTerms) -> Hold {
+        Hold { windows: f64::from(step.planned_windows.saturating_sub(self.windows)), n: self.expected(step) }
     }
 
     /// Another kind of traffic begins: nothing of what was learnt about the canary stays. What was frozen from stable's past does.
@@ -333,7 +350,7 @@ impl MetricState {
         let plan: Vec<u32> = self.judged(context).map(|(_, _, windows)| windows).collect();
         let gamma = if both { self.looks.gamma(&plan, step.planned_windows, context.frozen) } else { 0.0 };
         let ahead = self.ahead(step.planned_windows, context);
-        let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted(), frozen: context.frozen };
+        let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted(), frozen: context.frozen, hold: self.hold(step) };
         match (&mut self.processes, &self.layout) {
             (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
             (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, limits(&metric.kind)),
@@ -466,13 +483,11 @@ fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, p
         s0: tidy(x / past.n.max(1.0)),
         r: margin.r,
         d: tidy(margin.d),
-        pass_d: 0.0,
-        proves: false,
         phi0,
         stable: PlugIn::seeded(past.n, x, windows),
         fail: Mixture::new(ETA.len()),
         rho: budget::SPENT,
-        pass: Mixture::new(3),
+        pass: Passing::idle(),
         spread: super::dispersion::Spread::default(),
         own: super::incident::Own::default(),
     }

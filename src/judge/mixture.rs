@@ -67,6 +67,11 @@ impl Mixture {
         Self { logs: vec![NOTHING; effects], given: 0.0 }
     }
 
+    /// All of it bet at once, in these parts (sum 1).
+    pub fn of(parts: &[f64]) -> Self {
+        Self { logs: parts.iter().map(|part| tidy(part.ln())).collect(), given: 1.0 }
+    }
+
     /// One window: gives `gamma` of the start weight to begin here, then multiplies by `min(log e / phi, cap)`. The logs are rounded
     /// down to what the checkpoint stores.
     pub fn add(&mut self, gamma: f64, log_es: impl IntoIterator<Item = f64>, phi: f64, cap: f64) {

@@ -7,17 +7,18 @@ use super::columns::Row;
 use super::dispersion::Spread;
 use super::distance::pooled_z;
 use super::incident::Own;
-use super::kernel::{Margin, Pair, fail_bets, pass_bets};
-use super::mixture::{CAP, ETA, Mixture, PASS_CAP, PlugIn};
+use super::kernel::{Margin, Pair, fail_bets};
+use super::mixture::{CAP, ETA, Mixture, PlugIn};
+use super::passing::{Hold, Passing};
 use super::tidy;
 use crate::plan::MetricKind;
 
-/// Pass evidence that proves a step: 1/alpha_p, alpha_p = 0.10.
-pub const PASS_AT: f64 = 10.0;
 /// Events that a step must be planned to show on the canary before a bound takes part in the pass.
 pub const LEAST_EVENTS: f64 = 5.0;
 /// Quantiles that are watched, as shares above.
 const WATCHED: [f64; 3] = [0.5, 0.05, 0.01];
+/// A quantile lies on a bound where the share above that differs from its level by at most this part of it: which side it is on is chance.
+const ON: f64 = 0.02;
 /// A bound that more than this share of stable exceeds says nothing about slowness.
 const MOST_ABOVE: f64 = 0.98;
 /// Widest pass margin of a share.
@@ -43,10 +44,6 @@ pub struct Track {
     pub r: f64,
     /// Absolute part, with the pods' part.
     pub d: f64,
-    /// Pass margin of the present step.
-    pub pass_d: f64,
-    /// Whether it takes part in the pass of the present step.
-    pub proves: bool,
     /// First dispersion.
     pub phi0: f64,
     /// Stable's rate as predicted.
@@ -56,8 +53,9 @@ pub struct Track {
     /// The planned-horizon budget: distance to its boundary. A state without it never starts anew.
     #[serde(default = "spent")]
     pub rho: f64,
-    /// Evidence that it is not.
-    pub pass: Mixture,
+    /// Evidence that it is not, in the present step.
+    #[serde(flatten)]
+    pub pass: Passing,
     /// Running dispersion.
     pub spread: Spread,
     /// Stable against its own past.
@@ -78,6 +76,8 @@ pub struct Rest<'a> {
     pub per_window: f64,
     /// An incident hits both versions: nothing is proved meanwhile.
     pub frozen: bool,
+    /// The rest of the present step's hold.
+    pub hold: Hold,
 }
 
 impl Rest<'_> {
@@ -91,11 +91,6 @@ impl Track {
     /// The fail margin.
     pub fn fail_margin(&self) -> Margin {
         Margin { r: self.r, d: self.d }
-    }
-
-    /// The pass margin of the present step.
-    pub fn pass_margin(&self) -> Margin {
-        Margin { r: 1.0, d: self.pass_d }
     }
 
     /// Dispersion.
@@ -123,8 +118,8 @@ impl Track {
             return;
         }
         self.fail.add(gamma, fail_bets(pair, p, self.fail_margin(), &ETA), phi, CAP);
-        if self.proves && !rest.frozen {
-            self.pass.add(1.0, pass_bets(pair, p, self.pass_margin()), phi, PASS_CAP);
+        if self.pass.proves && !rest.frozen {
+            self.pass.add(pair, p, phi, rest.hold);
         }
         self.stable.add(pair.n_a, pair.x_a, PlugIn::HALF_LIFE);
         if let Some(z) = pooled_z(pair.n_a, pair.x_a, pair.n_b, pair.x_b) {
@@ -176,26 +171,25 @@ impl Proportions {
         if self.tracks.is_empty() { 1.0 } else { value }
     }
 
-    /// Pass evidence: the least over the tracks that take part; `None` when none does.
-    pub fn pass_evidence(&self) -> Option<f64> {
-        self.tracks.iter().filter(|track| track.proves).map(|track| track.pass.value()).min_by(f64::total_cmp)
+    /// Whether every track that takes part is proved; `None` when none does.
+    pub fn proved(&self) -> Option<bool> {
+        self.tracks.iter().filter(|track| track.pass.proves).map(|track| track.pass.proved()).reduce(|all, one| all && one)
     }
 
-    /// Begins a step: pass sides anew, margins that follow what the next step risks. `planned` is the number of canary requests that the
-    /// hold is planned to show.
-    pub fn begin_step(&mut self, kind: &MetricKind, bounds: &[f64], s0: &[f64], next_weight: f64, planned: f64) {
+    /// Begins a step: pass sides anew, margins that follow what the next step risks.
+    pub fn begin_step(&mut self, kind: &MetricKind, bounds: &[f64], s0: &[f64], next_weight: f64, hold: Hold) {
         for track in &mut self.tracks {
-            track.pass = Mixture::new(3);
-            track.pass_d = tidy(pass_margin(kind, bounds, s0, track.column, next_weight));
+            let d = tidy(pass_margin(kind, bounds, s0, track.column, next_weight));
+            track.pass = Passing::begin(d, track.stable.rate(), track.phi(), hold);
         }
-        self.choose(!bounds.is_empty(), planned);
+        self.choose(!bounds.is_empty(), hold.windows * hold.n.1);
     }
 
-    /// Which tracks take part in the pass: bounds of a histogram of which so many requests are planned to show enough.
+    /// Which tracks take part in the pass: bounds of a histogram of which so many canary requests are planned to show enough.
     pub fn choose(&mut self, bounded: bool, planned: f64) {
         for track in &mut self.tracks {
             let enough = !bounded || planned * track.s0 >= LEAST_EVENTS;
-            track.proves = enough && track.s0 + track.pass_d < 1.0;
+            track.pass.proves = enough && track.s0 + track.pass.d < 1.0;
         }
     }
 
@@ -220,13 +214,15 @@ pub fn pair(a: &Row, b: &Row, column: usize) -> Pair {
 }
 
 /// The columns around the watched quantiles with their weights (sum 1): of each the last bound that more, and the first that at most so
-/// many observations exceed. `shares` fall.
+/// many observations exceed; a bound that the quantile lies on, all but exactly, is both. `shares` fall.
 pub fn brackets(shares: &[f64]) -> Vec<(usize, f64)> {
     let mut found: Vec<(usize, f64)> = Vec::new();
     for level in WATCHED {
+        let off = |at: &usize| shares.get(*at).map_or(f64::INFINITY, |s| (s - level).abs());
+        let on = (0..shares.len()).min_by(|a, b| off(a).total_cmp(&off(b))).filter(|at| off(at) <= ON * level);
         let below = shares.iter().rposition(|s| *s > level).filter(|at| shares.get(*at).is_some_and(|s| *s <= MOST_ABOVE));
         let beyond = shares.iter().position(|s| *s <= level);
-        for column in [below, beyond].into_iter().flatten() {
+        for column in [on.or(below), on.or(beyond)].into_iter().flatten() {
             match found.iter_mut().find(|(at, _)| *at == column) {
                 Some((_, weight)) => *weight += 1.0,
                 None => found.push((column, 1.0)),
@@ -315,7 +311,9 @@ mod tests {
     #[test]
     fn the_bounds_around_p50_p95_and_p99_are_watched() {
         let watched = brackets(&S0);
-        assert_eq!(watched.iter().map(|(at, _)| *at).collect::<Vec<_>>(), vec![1, 2, 3, 4]);
+        assert_eq!(watched.iter().map(|(at, _)| *at).collect::<Vec<_>>(), vec![2, 3, 4], "p50 is 100 ms, which is a bound");
+        let beside = brackets(&[0.99, 0.88, 0.45, 0.06, 0.004, 0.0002]);
+        assert_eq!(beside.iter().map(|(at, _)| *at).collect::<Vec<_>>(), vec![1, 2, 3, 4]);
         assert!((watched.iter().map(|(_, weight)| weight).sum::<f64>() - 1.0).abs() < 1e-6);
     }
 

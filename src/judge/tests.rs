@@ -174,7 +174,7 @@ fn a_pass_says_what_was_proved_and_a_failure_which_limit_was_crossed() {
     let message = |judgement: &Judgement, name: &str| found(judgement, name).message.clone();
     assert_eq!(message(&judgement, "errorRate"), "errors 0.20 % against 0.10 % (proved to be below 1.10 %), n 6,000 / 114,000");
     let latency = message(&judgement, "latency");
-    assert!(latency.starts_with("requests above 50 ms 90.0 % against 90.0 % (proved to be below 9"), "{latency}");
+    assert!(latency.starts_with("requests above 100 ms 50.0 % against 50.0 % (proved to be below 7"), "{latency}");
     let drift = message(&judgement, "drift");
     assert!(drift.starts_with("total variation 0.000 (proved to be below 0.500; v1 against v1: 0.0"), "{drift}");
     for k in 6..20 {

@@ -4,9 +4,9 @@ use super::budget::{PART, found, smallest};
 use super::columns::{Layout, Row};
 use super::dispersion::ENOUGH_WINDOWS;
 use super::drift::{self, Drift};
-use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail, windows_to_pass};
+use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail};
 use super::metric::{CALIBRATION, MetricState, Processes, limits};
-use super::proportions::{PASS_AT, Proportions, Rest, Track, bracket, share_above, value_exceeded};
+use super::proportions::{Proportions, Rest, Track, bracket, share_above, value_exceeded};
 use super::{Context, StepTerms, bake, effect, say};
 use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Verdict};
 use crate::plan::{DriftSource, Metric, MetricKind};
@@ -99,7 +99,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let at = |values: &[f64], column: usize| values.get(column).copied().unwrap_or(0.0);
     let alpha = state.alpha(context);
     let worst = shares.tracks.iter().max_by(|x, y| x.harm(alpha).total_cmp(&y.harm(alpha)));
-    let slowest = shares.tracks.iter().filter(|t| t.proves).min_by(|x, y| x.pass.value().total_cmp(&y.pass.value()));
+    let slowest = shares.tracks.iter().filter(|t| t.pass.proves).min_by(|x, y| x.pass.value().total_cmp(&y.pass.value()));
     let Some(track) = worst.filter(|t| t.harm(alpha) > 2.0 * t.weight).or(slowest).or(worst) else { return bare };
     let (p_a, p_b, phi) = (at(&a, track.column), at(&b, track.column), track.phi());
     let limit = track.fail_margin().at(p_a);
@@ -107,10 +107,10 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
     let subject = if latency { format!("requests above {} ms", bound(track)) } else { events.to_owned() };
     // What a pass has proved is the pass margin of this step; the limit of the fail side would look odd beside an estimate beyond it.
-    let passed = shares.pass_evidence().is_some_and(|e| e >= PASS_AT);
+    let passed = shares.proved() == Some(true);
     let harmed = context.failed || shares.fail_evidence(alpha) >= super::FAIL_AT;
-    let against = if passed && track.proves && !harmed {
-        format!("proved to be below {}", say::percent(track.pass_margin().at(p_a)))
+    let against = if passed && track.pass.proves && !harmed {
+        format!("proved to be below {}", say::percent(track.pass.margin().at(p_a)))
     } else {
         format!("limit {}", say::percent(limit))
     };
@@ -147,17 +147,17 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
         let p99 = |shares: &[f64]| say::bucket(bracket(state.bounds(), shares, 0.01), "");
         message = format!("{message}; p99 {} against {} ms", p99(&b), p99(&a));
     }
-    let left_out: Vec<String> = shares.tracks.iter().filter(|t| latency && !t.proves).map(|t| format!("{}", bound(t))).collect();
+    let left_out: Vec<String> = shares.tracks.iter().filter(|t| latency && !t.pass.proves).map(|t| format!("{}", bound(t))).collect();
     let rps = state.per_window() / context.interval_seconds.max(1e-9);
     if !left_out.is_empty() {
         message = format!("{message}; above {} ms cannot be proved at {rps:.0} requests a second in this step", left_out.join(", "));
     }
-    let n = expected(state, step);
-    let to_pass = |t: &Track| windows_to_pass(n, t.stable.rate(), t.pass_margin(), t.phi(), t.pass.log_value());
+    let (n, hold) = (state.expected(step), state.hold(step));
+    let to_pass = |t: &Track| t.pass.windows(t.stable.rate(), t.phi(), hold);
     let windows = if passed {
         Some(0.0)
     } else {
-        shares.tracks.iter().filter(|t| t.proves).map(to_pass).try_fold(0.0f64, |most, w| w.map(|w| most.max(w)))
+        shares.tracks.iter().filter(|t| t.pass.proves).map(to_pass).try_fold(0.0f64, |most, w| w.map(|w| most.max(w)))
     };
     let worse = |t: &Track| {
         let p = t.stable.rate();
@@ -167,7 +167,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let to_fail = |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight, context.fail_at);
     let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
     let ahead = state.ahead(step.planned_windows, context);
-    let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted(), frozen: context.frozen };
+    let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted(), frozen: context.frozen, hold };
     let by_end = |t: &Track| found(t.rho, &rest.with(t.phi()), rest.per_window, (t.stable.rate(), worse(t)), t.fail_margin());
     let least = |t: &Track| {
         let p_b = smallest(t.rho, &rest.with(t.phi()), rest.per_window, t.stable.rate(), t.fail_margin())?;
@@ -178,10 +178,10 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
         found: shares.tracks.iter().map(by_end).fold(0.0, f64::max),
         smallest: shares.tracks.iter().filter_map(least).filter(|x| x.is_finite()).min_by(f64::total_cmp),
     };
-    let (verdict, reason) = match shares.pass_evidence() {
+    let (verdict, reason) = match shares.proved() {
         None => (Verdict::Inconclusive, Some(EvidenceReason::NotGating)),
-        Some(evidence) if evidence >= PASS_AT => (Verdict::Pass, None),
-        Some(_) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
+        Some(true) => (Verdict::Pass, None),
+        Some(false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
     };
     if reason == Some(EvidenceReason::NotGating) {
         message = format!("{message}; nothing of it can be proved, so it does not gate this step");
@@ -214,7 +214,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let phi = drift.phi(layout);
     let distance = drift::distance(layout, &state.seen);
     let chance = drift::distance_by_chance(layout, &state.seen, phi);
-    let (stable_each, canary_each) = expected(state, step);
+    let (stable_each, canary_each) = state.expected(step);
     let each = stable_each * canary_each / (stable_each + canary_each).max(1e-9);
     let planned = each * f64::from(step.planned_windows);
     let upper = drift::upper_bound(layout, &state.seen, planned, phi);
@@ -267,10 +267,10 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let margin = super::kernel::Margin { r: 1.0, d: *rollback };
     let worse = (p + 2.0 * rollback).clamp(0.07, 0.95);
     let part = open_part(alpha, context);
-    let detect = windows_to_fail(expected(state, step), p, worse, margin, phi, 0.5 * part, context.fail_at);
+    let detect = windows_to_fail(state.expected(step), p, worse, margin, phi, 0.5 * part, context.fail_at);
     let ahead = state.ahead(step.planned_windows, context);
     let per_window = state.per_window() * step.counted();
-    let ahead = Rest { ahead: &ahead, per_window, frozen: context.frozen }.with(phi);
+    let ahead = Rest { ahead: &ahead, per_window, frozen: context.frozen, hold: state.hold(step) }.with(phi);
     let reach = Reach {
         found: found(drift.rho, &ahead, per_window, (p, worse), margin),
         smallest: smallest(drift.rho, &ahead, per_window, p, margin).map(|p_b| p_b - p),
@@ -356,17 +356,6 @@ fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl 
 /// How noisy stable is against itself.
 fn noise(state: &MetricState, phi: f64) -> Noise {
     Noise { windows: i32::try_from(state.history).unwrap_or(i32::MAX), dispersion: (phi * 1e3).round() / 1e3 }
-}
-
-/// Requests of stable and canary that a window is expected to show.
-fn expected(state: &MetricState, step: &StepTerms) -> (f64, f64) {
-    if step.share.matched && state.windows > 0 {
-        // How many users a match picks is known only once they are seen.
-        let windows = f64::from(state.windows);
-        return (state.seen.n_a / windows, state.seen.n_b / windows);
-    }
-    let requests = state.per_window() * step.counted();
-    (requests * (1.0 - step.weight), requests * step.weight)
 }
 
 /// What the rest of the plan can still find (2i.5).

@@ -61,6 +61,30 @@ pub const REGRESSIONS: [Regression; 15] = [
     regression("5 points of the mix, bursty", BURSTY, "classes=0.45/0.30/0.15/0.07/0.03", "drift"),
 ];
 
+/// Canaries that are worse by just the pass margin of a step before 100 %.
+pub const MARGINS_MET: [Regression; 6] = [
+    regression("errors 0.1 to 0.3 %", "", "errors=0.003", "errorRate"),
+    regression("errors 1 to 2 %", "stable: {errors: 0.01}", "errors=0.02", "errorRate"),
+    regression("errors 0.1 to 0.3 %, bursty", BURSTY, "errors=0.003", "errorRate"),
+    regression(
+        "errors 1 to 2 %, bursty",
+        "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}",
+        "errors=0.02",
+        "errorRate",
+    ),
+    regression("all 10 % slower", "", "p50=110ms,p99=440ms", "latency"),
+    regression("10 points of the mix", "", "classes=0.40/0.35/0.15/0.07/0.03", "drift"),
+];
+
+/// One metric with fail limits that are far away.
+pub fn wide(metric: &str) -> Value {
+    match metric {
+        "errorRate" => json!([{"errorRate": {"relative": 10, "absolute": 0.2}}]),
+        "latency" => json!([{"latency": {"stretch": 1}}]),
+        _ => json!([{"drift": {"counter": "model_prediction_class_total", "class": "class", "hold": 0.6, "rollback": 0.6}}]),
+    }
+}
+
 /// Limits of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Margins {
@@ -82,10 +106,19 @@ pub fn metrics(margins: Margins) -> Value {
 
 /// 5, 20, 50, 100 % with windows of 30 s.
 pub fn plan(hold: &str, deadline: &str, metrics: Value) -> Plan {
+    weights(&[5, 20, 50, 100], hold, deadline, metrics)
+}
+
+/// One step, and 100 %.
+pub fn one_step(weight: u8, hold: &str, deadline: &str, metrics: Value) -> Plan {
+    weights(&[weight, 100], hold, deadline, metrics)
+}
+
+fn weights(weights: &[u8], hold: &str, deadline: &str, metrics: Value) -> Plan {
     let spec = json!({
         "traffic": {"virtualService": "fraud"},
         "canary": {"subset": "v2"},
-        "strategy": {"canary": {"weights": [5, 20, 50, 100], "hold": hold, "deadline": deadline}},
+        "strategy": {"canary": {"weights": weights, "hold": hold, "deadline": deadline}},
         "analysis": {"interval": "30s", "metrics": metrics},
     });
     let spec: RolloutSpec = serde_json::from_value(spec).unwrap();
