@@ -1,7 +1,8 @@
 //! Is the canary worse than stable? The statistics. Pure.
 //!
 //! Every window of both arms becomes one e-value for each thing that is watched ([`kernel`]); their products, mixed over effect sizes
-//! and over the time at which a regression may have begun ([`mixture`]), are the evidence. `docs/statistics.md` tells it with numbers.
+//! and over the time at which a regression may have begun ([`mixture`]), are the evidence; a plan that ends finds small regressions
+//! ([`budget`]), and a hold that ends proves a healthy canary ([`passing`]). `docs/statistics.md` tells it with numbers.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ mod late;
 mod looks;
 mod metric;
 pub mod mixture;
-mod passing;
+pub mod passing;
 mod past;
 mod proportions;
 mod say;

@@ -62,6 +62,29 @@ fn healthy_canaries_get_through() {
 }
 
 #[test]
+fn the_holds_alone_decide_in_quiet_worlds() {
+    let plan = plan("5m", "1h", metrics(Margins::Default));
+    for (world, rps, most) in [(NULLS[0].1, 50.0, 5), (NULLS[2].1, 50.0, 2), (NULLS[0].1, 100.0, 2)] {
+        let played = cell(&plan, world, "", rps, Hands::Approve).play(40, 7);
+        let holds: f64 = plan.steps.iter().map(|step| step.hold.as_secs_f64() / 60.0).sum();
+        let longer = played.iter().filter(|one| one.minutes > holds + 1e-6).count();
+        // Of 40 with 3 % each, six or more are seen in 0.2 % of all cases; with 0.5 %, three or more.
+        assert!(longer <= most, "{world} at {rps}: {longer} of 40 took longer: {:?}", Tally::of(rps, 7, &played));
+    }
+}
+
+#[test]
+fn a_canary_on_the_pass_margin_passes_a_step_at_most_one_time_in_ten() {
+    for one in &MARGINS_MET {
+        let plan = one_step(50, "5m", "1h", wide(one.metric));
+        let played = cell(&plan, one.world, one.canary, 100.0, Hands::Approve).play(40, 7);
+        // Of 40 with 10 % each, ten or more are seen in 0.5 % of all cases.
+        let passed = (40.0 * promoted(&played).0).round();
+        assert!(passed <= 9.0, "{}: {passed} of 40 passed: {:?}", one.name, Tally::of(100.0, 7, &played));
+    }
+}
+
+#[test]
 fn every_manifest_of_the_examples_can_be_rehearsed() {
     let mut rehearsed = 0;
     let mut paths: Vec<_> = fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();

@@ -5,6 +5,7 @@
 use haldane::judge::budget::{self, Ahead};
 use haldane::judge::kernel::{Margin, Pair, affine_log_e, at_odds, pass_bets, project};
 use haldane::judge::mixture::{CAP, ETA, GAMMA_FIRST, GAMMA_LOOKS, PlugIn, Process, e_process, gamma_unplanned};
+use haldane::judge::passing::{Hold, PARTS, Passing};
 
 /// Errors with the default limits.
 const MARGIN: Margin = Margin { r: 1.1, d: 0.0005 };
@@ -92,7 +93,28 @@ fn a_bad_canary_in_its_first_windows() {
 #[test]
 fn a_window_without_an_error_on_the_way_to_a_pass() {
     let bets = pass_bets(Pair { n_a: 2850.0, x_a: 3.0, n_b: 150.0, x_b: 0.0 }, 0.001, Margin { r: 1.0, d: 0.01 });
-    holds(&[format!("A window without an error among v2's 150 requests multiplies the score by about {:.1}", (bets[0] / PHI).exp())]);
+    holds(&[
+        format!("A window without an error among v2's 150 requests multiplies the first by about {:.1}", (bets[0] / PHI).exp()),
+        format!("where v1 is, with {:.0} % of the coin", 100.0 * PARTS[0]),
+    ]);
+}
+
+#[test]
+fn the_test_at_the_end_of_the_hold_in_numbers() {
+    let hold = |windows: usize| Hold { windows: windows as f64, n: (750.0, 750.0) };
+    let proved = |more: f64, last: Hold| {
+        let mut side = Passing::begin(0.002, 0.001, PHI, last);
+        (0..10).rev().for_each(|window| {
+            let left = if last.windows > 0.0 { hold(window) } else { last };
+            side.add(Pair { n_a: 750.0, x_a: 0.75, n_b: 750.0, x_b: 0.75 + more / 10.0 }, 0.001, PHI, left);
+        });
+        side.proved()
+    };
+    let most = |last: Hold| (0..15).map(f64::from).filter(|more| proved(*more, last)).fold(f64::NAN, f64::max);
+    holds(&[
+        format!("The test is passed if v2 has at most {} errors more than v1", most(hold(10))),
+        format!("The bets alone would ask for at most {}.", most(hold(0))),
+    ]);
 }
 
 #[test]
