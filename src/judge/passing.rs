@@ -1,8 +1,8 @@
 //! What proves one share in one step: bets that may be looked at at any time, and a test that is planned for the end of the hold.
 //!
 //! The weight does not rise before the hold is over, however early the bets are won. Where the hold shows enough to decide, most of the
-//! step's error rate is therefore spent on one test at its end, which needs two thirds of the requests. Meanwhile it is worth the
-//! probability that it will be passed by a canary on the margin ("conditional error"), which changes only by what is observed; so both
+//! step's error rate is therefore spent on one test at its end, which needs fewer requests. Meanwhile it is worth the probability that it
+//! will be passed by a canary on the margin ("conditional error"), which changes only by what is observed; so both
 //! may be added up, and the plan may change on the way. Where the hold is too short for that, the bets have all of it.
 
 use serde::{Deserialize, Serialize};
@@ -130,7 +130,8 @@ impl Passing {
             // What the canary has less than the margin is what it has more of the complement than the margin allows.
             let mirrored = Margin { r: 1.0, d: -self.d };
             let excess = budget::limited(pair.complement(), mirrored, phi, 1.0 - p);
-            self.planned = after(self.planned, excess, hold.variance(p, margin, phi));
+            let left = (hold.windows > 0.0).then(|| hold.variance(p, margin, phi));
+            self.planned = after(self.planned, excess, left);
         }
         let passed = was < SPENT && self.planned <= -SPENT;
         let log = self.bets.log_value();
@@ -161,14 +162,14 @@ fn chance(planned: f64) -> f64 {
     if planned >= SPENT { 0.0 } else { 0.5 * erfc(planned / std::f64::consts::SQRT_2) }
 }
 
-/// The distance after a window; `left` is the variance to come. At the end it is passed (`-SPENT`) or not
-/// ([`SPENT`]).
-fn after(planned: f64, excess: Excess, left: f64) -> f64 {
-    let missing = planned * (left + excess.v).sqrt() - excess.u;
-    match () {
-        () if left > 0.0 => upwards(missing / left.sqrt()).clamp(1.0 - SPENT, SPENT - 1.0),
-        () if missing <= 0.0 => -SPENT,
-        () => SPENT,
+/// The distance after a window; `left` is the variance to come, `None` at the end: there it is passed (`-SPENT`) or not ([`SPENT`]).
+fn after(planned: f64, excess: Excess, left: Option<f64>) -> f64 {
+    let missing = planned * (left.unwrap_or(0.0) + excess.v).sqrt() - excess.u;
+    match left {
+        None if missing <= 0.0 => -SPENT,
+        None => SPENT,
+        Some(left) if left > 0.0 => upwards(missing / left.sqrt()).clamp(1.0 - SPENT, SPENT - 1.0),
+        Some(_) => planned,
     }
 }
 
