@@ -19,7 +19,7 @@ pub const PASS_AT: f64 = 10.0;
 /// What each of the bets starts with.
 pub const PARTS: [f64; PASS_BETS.len()] = [0.7, 0.3];
 /// Part of the step's error rate that the planned test has, where there is one.
-const PART: f64 = 0.5;
+const PART: f64 = 0.7;
 /// A test is planned where at least so many standard deviations lie between stable's rate and the margin at the end of the hold.
 const ENOUGH: f64 = 2.0;
 /// A proof falls when the bets lose this factor from their best.
@@ -113,7 +113,7 @@ impl Passing {
     }
 
     /// Whether the test at the end of the hold is still to come.
-    fn planned(&self) -> bool {
+    pub fn planned(&self) -> bool {
         self.planned < SPENT
     }
 

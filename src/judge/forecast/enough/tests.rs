@@ -56,17 +56,17 @@ fn a_shadow_step_first_is_proposed_with_the_weight_after_it_and_both_do() {
     // The step of 100 % has the last limit.
     let limits = |late: &str, n: usize, own: Option<f64>| -> (Vec<f64>, Vec<f64>) {
         let of = |minutes: f64| own.into_iter().chain([minutes].repeat(n)).collect();
-        (of(12.0), of(if late == "deadline" { 12.0 } else { 120.0 }))
+        (of(18.0), of(if late == "deadline" { 18.0 } else { 120.0 }))
     };
     for late in ["deadline", "hold"] {
         let (hold, deadline) = limits(late, 4, None);
-        let found = forecast(&[errors()], &weights(&[5, 26, 50, 100], 12.0), 10.0, &hold, &deadline);
+        let found = forecast(&[errors()], &weights(&[5, 26, 50, 100], 18.0), 10.0, &hold, &deadline);
         let text = words(&found);
-        assert!(text.contains(&format!("the step at 5 % needs about 14 min for errors, and its {late} is 12 min; ")), "{text}");
+        assert!(text.contains(&format!("the step at 5 % needs about 22 min for errors, and its {late} is 18 min; ")), "{text}");
         assert!(text.contains("; a weight of 10 % in its place, or a shadow step of 2 min first "), "{text}");
         assert!(text.contains(" (mirror: 100, which no user waits for) and then 10 % as the first weight, or a "), "{text}");
         let held = minutes(text, "a shadow step of ");
-        let steps: Vec<StepTerms> = [shadow(0.1, held)].into_iter().chain(weights(&[10, 26, 50, 100], 12.0)).collect();
+        let steps: Vec<StepTerms> = [shadow(0.1, held)].into_iter().chain(weights(&[10, 26, 50, 100], 18.0)).collect();
         let ((hold, _), (_, deadline)) = (limits(late, 4, Some(held)), limits(late, 4, Some(60.0)));
         assert_eq!(forecast(&[errors()], &steps, 10.0, &hold, &deadline).late, None, "{text}");
     }
@@ -138,7 +138,7 @@ fn where_no_weight_has_the_time_the_shadow_may_be_all_that_comes_before_everybod
     let found = forecast(&metrics, &weights(&[5, 20, 50, 100], 5.0), 1.0, &[5.0; 4], &[60.0; 4]);
     let text = words(&found);
     assert!(
-        text.contains("; a shadow step of 53 min first (mirror: 100, which no user waits for) and then 100 % at once, or a d"),
+        text.contains("; a shadow step of 79 min first (mirror: 100, which no user waits for) and then 100 % at once, or a d"),
         "{text}"
     );
     let held = minutes(text, "a shadow step of ");
@@ -147,7 +147,7 @@ fn where_no_weight_has_the_time_the_shadow_may_be_all_that_comes_before_everybod
         forecast(&metrics, &steps, 1.0, &[held, 5.0], &[2.0 * held, 60.0]).late
     };
     assert_eq!(late(held), None, "{text}");
-    assert!(matches!(late(held - 2.0), Some(Late::Hold(_))), "it is not longer than it must be: {text}");
+    assert!(matches!(late(held - 12.0), Some(Late::Hold(_))), "it is not longer than it must be: {text}");
     // A hold that is too short costs time alone: nobody skips the weights for that.
     let found = forecast(&metrics, &weights(&[5, 20, 50, 100], 5.0), 1.0, &[5.0; 4], &[600.0; 4]);
     assert!(matches!(&found.late, Some(Late::Hold(text)) if text.contains("its hold is 5 min; a hold of 1.8 h would do")), "{found:?}");
@@ -161,28 +161,28 @@ fn no_shadow_is_proposed_to_a_plan_that_has_one_or_has_begun_or_to_the_users_of_
         let found = forecast(&metrics, steps, 5.0, &vec![5.0; n], &vec![60.0; n]);
         words(&found).to_owned()
     };
-    let begins = |text: &str| text.starts_with("at 5 requests a second the step at 5 % needs about 3.0 h for errors, ");
+    let begins = |text: &str| text.starts_with("at 5 requests a second the step at 5 % needs about 4.5 h for errors, ");
     let plain = text(&late);
-    assert!(begins(&plain) && plain.contains("a weight of 20 % in its place, or a shadow step of "), "{plain}");
+    assert!(begins(&plain) && plain.contains("a weight of 30 % in its place, or a shadow step of "), "{plain}");
     let with_shadow: Vec<StepTerms> = [shadow(0.05, 5.0)].into_iter().chain(late.clone()).collect();
     let has = text(&with_shadow);
-    assert!(begins(&has) && has.contains("; a weight of 20 % in its place or a deadline of ") && !has.contains("shadow"), "{has}");
+    assert!(begins(&has) && has.contains("; a weight of 30 % in its place or a deadline of ") && !has.contains("shadow"), "{has}");
     let begun = late_rest(&metrics, &late, 30.0, (5.0, 0.001), &[300.0; 2], &[3600.0; 2]).unwrap();
     assert_eq!(begun.words(), has);
     let matched = StepTerms { share: Share { matched: true, ..Share::NONE }, ..late[0].clone() };
     let matched = text(&[matched, late[1].clone()]);
-    assert!(matched.contains(" the step at match needs about 3.0 h for errors, and its deadline is 60 min; a deadline of "), "{matched}");
+    assert!(matched.contains(" the step at match needs about 4.5 h for errors, and its deadline is 60 min; a deadline of "), "{matched}");
 }
 
 #[test]
 fn a_weight_in_its_place_has_the_time_and_so_have_the_steps_before_it() {
-    // 5 % opens to 20 % in 10 minutes, which is all that it has: opening to more would take longer.
-    let deadlines = [11.0, 7.0, 60.0, 60.0];
+    // 5 % opens to 20 % in 16 minutes, which is all that it has: opening to more would take longer.
+    let deadlines = [16.0, 10.0, 60.0, 60.0];
     let found = |weight: u8, deadlines: &[f64]| forecast(&[errors()], &weights(&[5, weight, 50, 100], 5.0), 10.0, &[5.0; 4], deadlines);
     let late = found(20, &deadlines);
     let text = words(&late);
-    assert!(text.contains("the step at 20 % needs about 9 min") && !text.contains(" in its place"), "{text}");
-    let deadlines = [60.0, 7.0, 60.0, 60.0];
+    assert!(text.contains("the step at 20 % needs about 14 min") && !text.contains(" in its place"), "{text}");
+    let deadlines = [60.0, 10.0, 60.0, 60.0];
     let late = found(20, &deadlines);
     let text = words(&late);
     assert!(text.contains("; a weight of 30 % in its place or a deadline of "), "behind 5 % nothing is unproved: {text}");
