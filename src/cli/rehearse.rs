@@ -7,7 +7,7 @@ mod text;
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -62,6 +62,11 @@ struct Manifest {
 }
 
 pub(super) async fn run(args: &RehearseArgs, namespace: Option<&str>, clock: Clock, output: &Output) -> Result<Exit, Failure> {
+    let stdin = Path::new("-");
+    if args.filename == stdin && args.scenario.as_deref() == Some(stdin) {
+        let message = "-f - and --scenario - both read standard input";
+        return Err(Failure::new(Exit::Usage, message, "give one of the two as a file"));
+    }
     let manifest = manifest(args)?;
     if args.backtest.asked() {
         return backtest::run(args, &manifest, namespace, clock, output).await;
