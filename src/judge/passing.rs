@@ -19,9 +19,11 @@ pub const PASS_AT: f64 = 10.0;
 /// What each of the bets starts with.
 pub const PARTS: [f64; PASS_BETS.len()] = [0.7, 0.3];
 /// Part of the step's error rate that the planned test has, where there is one.
-const PART: f64 = 0.8;
+const PART: f64 = 0.5;
 /// A test is planned where at least so many standard deviations lie between stable's rate and the margin at the end of the hold.
 const ENOUGH: f64 = 2.0;
+/// A proof falls when the bets lose this factor from their best.
+const FALL: f64 = 100.0;
 
 /// The pass side of one share in the present step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,9 +43,12 @@ pub struct Passing {
     /// Part of the error rate that the planned test has, or had.
     #[serde(default)]
     part: f64,
-    /// Log of the bets when the share was proved, which stands until they lose what they need to prove it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    proved: Option<f64>,
+    /// Log of the bets at their best.
+    #[serde(default)]
+    best: f64,
+    /// It was proved, and nothing since says the contrary.
+    #[serde(default)]
+    proved: bool,
 }
 
 fn spent() -> f64 {
@@ -81,7 +86,7 @@ impl Hold {
 impl Passing {
     /// Nothing to prove yet.
     pub fn idle() -> Self {
-        Self { d: 0.0, proves: false, bets: Mixture::of(&PARTS), planned: SPENT, part: 0.0, proved: None }
+        Self { d: 0.0, proves: false, bets: Mixture::of(&PARTS), planned: SPENT, part: 0.0, best: 0.0, proved: false }
     }
 
     /// Begins a step with margin `d`: `p` is stable's rate, `phi` the dispersion, `hold` the whole hold.
@@ -104,7 +109,7 @@ impl Passing {
 
     /// Whether it was proved, and nothing since says the contrary.
     pub fn proved(&self) -> bool {
-        self.proved.is_some()
+        self.proved
     }
 
     /// Whether the test at the end of the hold is still to come.
@@ -114,36 +119,49 @@ impl Passing {
 
     /// Windows until a healthy canary is expected to be proved, 0 where it is; `None`: never. `hold` is what is still to come of it.
     pub fn windows(&self, p: f64, phi: f64, hold: Hold) -> Option<f64> {
-        if self.proved() {
+        if self.proved {
             return Some(0.0);
         }
         let bets = windows_to_pass(hold.n, p, self.margin(), phi, (1.0 - self.part).ln() + self.bets.log_value());
-        bets.into_iter().chain(self.planned().then_some(hold.windows)).min_by(f64::total_cmp)
+        let test = Some(hold.windows).filter(|_| self.planned() && self.planned <= hold.reach(p, self.margin(), phi));
+        bets.into_iter().chain(test).min_by(f64::total_cmp)
     }
 
     /// Adds one window of both arms; `hold` is what comes after it.
     pub fn add(&mut self, pair: Pair, p: f64, phi: f64, hold: Hold) {
         let margin = self.margin();
         self.bets.add(0.0, pass_bets(pair, p, margin), phi, PASS_CAP);
-        let was = self.planned;
-        if self.planned() {
-            // What the canary has less than the margin is what it has more of the complement than the margin allows.
-            let mirrored = Margin { r: 1.0, d: -self.d };
-            let excess = budget::limited(pair.complement(), mirrored, phi, 1.0 - p);
-            let left = (hold.windows > 0.0).then(|| hold.variance(p, margin, phi));
-            self.planned = after(self.planned, excess, left);
-        }
-        let passed = was < SPENT && self.planned <= -SPENT;
         let log = self.bets.log_value();
-        if self.proved.is_some_and(|then| log < then - PASS_AT.ln()) {
-            self.proved = None;
+        self.best = self.best.max(super::tidy(log));
+        let against = log < self.best - FALL.ln();
+        if self.planned() {
+            let left = (hold.windows > 0.0).then(|| hold.variance(p, margin, phi));
+            self.planned = after(self.planned, self.shortfall(pair, p, phi), left);
         }
-        if self.proved.is_none() && (passed || self.value() >= PASS_AT) {
-            self.proved = Some(super::tidy(log));
-        }
+        let passed = self.planned <= -SPENT;
         if passed {
             self.planned = SPENT;
         }
+        if self.proved && against {
+            // What was won before says nothing of what the canary has become: the bets begin anew, and have all of the error rate.
+            *self = Self { proves: self.proves, d: self.d, ..Self::idle() };
+        } else if !against && (passed || self.value() >= PASS_AT) {
+            self.proved = true;
+        }
+    }
+
+    /// What the canary has less than the margin, which is what it has more of the complement than the margin allows. A good window counts at
+    /// most as the budget of the other side lets a bad one count; a bad one counts in full, and does not widen the test.
+    fn shortfall(&self, pair: Pair, p: f64, phi: f64) -> Excess {
+        let mirrored = Margin { r: 1.0, d: -self.d };
+        let excess = budget::limited(pair.complement(), mirrored, phi, 1.0 - p);
+        let (u, v) = budget::score(pair.complement(), mirrored);
+        if u >= 0.0 {
+            return excess;
+        }
+        let planned = phi * budget::variance(pair.n_a, pair.n_b, p, self.margin());
+        let v = if self.planned < 0.0 { (phi * v).min(planned) } else { phi * v };
+        Excess { u, v, ..excess }
     }
 }
 
@@ -269,6 +287,21 @@ mod tests {
         assert!(side.proved(), "one odd window is chance");
         (0..5).for_each(|_| side.add(pair(1.0, 9.0), P, 1.0, left(0)));
         assert!(!side.proved(), "what comes after the proof counts");
+    }
+
+    #[test]
+    fn a_canary_that_turns_bad_in_the_last_windows_of_its_hold_is_not_proved() {
+        for n in [750.0, 1500.0, 7500.0, 75_000.0] {
+            let hold = |windows: u32| Hold { windows: f64::from(windows), n: (n, n) };
+            let mut side = Passing::begin(D, P, 1.1, hold(10));
+            for window in (0..10).rev() {
+                let rate = if window < 2 { 0.01 } else { P };
+                side.add(Pair { n_a: n, x_a: P * n, n_b: n, x_b: rate * n }, P, 1.1, hold(window));
+            }
+            assert!(!side.proved(), "{n}: {side:?}");
+            (0..60).for_each(|_| side.add(Pair { n_a: n, x_a: P * n, n_b: n, x_b: P * n }, P, 1.1, hold(0)));
+            assert!(side.proved(), "it may be proved anew: {n}: {side:?}");
+        }
     }
 
     #[test]
