@@ -438,3 +438,14 @@ fn as_a_plugin_of_kubectl_it_calls_itself_so() {
     let output = std::process::Command::new(&link).args(["status", "--help"]).output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().contains("Usage: kubectl haldane status"));
 }
+
+#[test]
+fn two_files_of_a_rehearsal_cannot_both_be_standard_input() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_haldane"));
+    command.args(["rehearse", "-f", "-", "--scenario", "-", "--runs", "1"]);
+    let manifest = std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/minimal.yaml")).unwrap();
+    let output = command.stdin(manifest).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{stderr}");
+    assert!(stderr.starts_with("error: -f - and --scenario - both read standard input\n  try: "), "{stderr}");
+}

@@ -1,6 +1,6 @@
 //! Golden vectors of the statistics: every case of every file in `tests/data/golden`, and of the file that HALDANE_GOLDEN names.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 
@@ -243,23 +243,56 @@ fn compare(path: &str, expect: &Value, found: &Value, tol: f64, faults: &mut Vec
     }
 }
 
+/// The cases of a file, or why there are none.
+fn read(file: &Path) -> Result<Vec<Value>, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let whole: Value = serde_json::from_str(&text).map_err(|error| format!("not JSON: {error}"))?;
+    whole["cases"].as_array().cloned().ok_or("has no `cases`".to_owned())
+}
+
+/// Differences of one case; `None` if the product does not use its function; or what is wrong with the case itself.
+fn check_case(id: &str, case: &Value) -> Result<Option<Vec<String>>, String> {
+    let text = |key: &str| case[key].as_str().ok_or(format!("has no `{key}`"));
+    text("id")?;
+    let name = text("fn")?;
+    let compared = || {
+        let Some(found) = evaluate(name, &case["inputs"]) else {
+            let (_, why) = NOT_USED.iter().find(|(unused, _)| name.starts_with(unused)).ok_or(format!("unknown fn `{name}`"))?;
+            println!("{id}: not used: {why}");
+            return Ok(None);
+        };
+        let (tol, mut differences) = (case["tol"].as_f64().ok_or("has no `tol`")?, Vec::new());
+        compare(id, &case["expect"], &found, tol, &mut differences);
+        Ok(Some(differences))
+    };
+    // Each function takes its inputs as they come: what is missing or of another shape stops it.
+    std::panic::catch_unwind(compared).unwrap_or_else(|why| {
+        let why = why.downcast_ref::<String>().map(String::as_str).or(why.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(format!("`inputs` or `expect` are not what `{name}` needs: {why}"))
+    })
+}
+
 /// Every case of these files: what was compared, and what is not as it should be. No case at all is a fault.
 fn check(files: &[PathBuf]) -> (Vec<String>, Vec<String>) {
     let (mut checked, mut faults, mut cases) = (Vec::new(), Vec::new(), 0);
     for file in files {
-        let text: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        for case in text["cases"].as_array().unwrap() {
-            cases += 1;
-            let (id, name) = (case["id"].as_str().unwrap(), case["fn"].as_str().unwrap());
-            match evaluate(name, &case["inputs"]) {
-                Some(found) => {
-                    checked.push(id.to_owned());
-                    compare(id, &case["expect"], &found, case["tol"].as_f64().unwrap(), &mut faults);
+        let listed = match read(file) {
+            Ok(listed) => listed,
+            Err(fault) => {
+                faults.push(format!("{}: {fault}", file.display()));
+                continue;
+            }
+        };
+        cases += listed.len();
+        for (at, case) in listed.iter().enumerate() {
+            let id = case["id"].as_str().map_or(format!("cases[{at}]"), str::to_owned);
+            match check_case(&id, case) {
+                Ok(Some(differences)) => {
+                    checked.push(id);
+                    faults.extend(differences);
                 }
-                None => match NOT_USED.iter().find(|(unused, _)| name.starts_with(unused)) {
-                    Some((_, why)) => println!("{id}: not used: {why}"),
-                    None => faults.push(format!("{id}: unknown fn `{name}`")),
-                },
+                Ok(None) => (),
+                Err(fault) => faults.push(format!("{}: {id}: {fault}", file.display())),
             }
         }
     }
@@ -271,7 +304,9 @@ fn check(files: &[PathBuf]) -> (Vec<String>, Vec<String>) {
 
 /// Every `*.json` of the folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     files.retain(|path| path.extension().is_some_and(|e| e == "json"));
     files.sort();
     files
@@ -310,7 +345,39 @@ fn a_function_that_nobody_knows_and_a_file_without_cases_are_told() {
     let (_, empty) = write(json!([]));
     let (_, nothing) = check(&[]);
     std::fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(unknown, ["x-01: unknown fn `no such thing`"]);
+    assert_eq!(unknown, [format!("{}: x-01: unknown fn `no such thing`", folder.join("vectors.json").display())]);
     assert_eq!(wrong, ["tv-99: 0 instead of 0.5 (tol 0.000000001)"]);
     assert!(empty[0].starts_with("no case in ") && nothing == ["no case in []"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_file_of_vectors_is_told_with_its_path_and_the_case() {
+    let folder = std::env::temp_dir().join(format!("haldane-golden-faults-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("vectors.json");
+    let fault = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let (_, faults) = check(std::slice::from_ref(&file));
+        assert!(!faults.is_empty(), "{text}");
+        faults[0].strip_prefix(&format!("{}: ", file.display())).unwrap_or_else(|| panic!("no path: {faults:?}")).to_owned()
+    };
+    let case = |leave_out: &str| {
+        let mut case = json!({"id": "tv-99", "fn": "total_variation", "inputs": {"a": [1, 1], "b": [1, 1]}, "expect": 0.0, "tol": 1e-9});
+        case.as_object_mut().unwrap().remove(leave_out);
+        json!({"cases": [case]}).to_string()
+    };
+    assert!(fault("{").starts_with("not JSON: "));
+    assert_eq!(fault("{}"), "has no `cases`");
+    assert_eq!(fault(&case("id")), "cases[0]: has no `id`");
+    assert_eq!(fault(&case("fn")), "tv-99: has no `fn`");
+    assert_eq!(fault(&case("tol")), "tv-99: has no `tol`");
+    assert!(fault(&case("inputs")).starts_with("tv-99: `inputs` or `expect` are not what `total_variation` needs: "));
+    assert!(fault(&case("expect")).starts_with("tv-99: `inputs` or `expect` are not what `total_variation` needs: "));
+    let (_, is_folder) = check(std::slice::from_ref(&folder));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let (_, missing) = check(std::slice::from_ref(&file));
+    assert!(is_folder[0].starts_with(&format!("{}: ", folder.display())), "{is_folder:?}");
+    assert!(missing[0].starts_with(&format!("{}: ", file.display())), "{missing:?}");
+    let no_folder = std::panic::catch_unwind(|| files(&folder)).unwrap_err();
+    assert!(no_folder.downcast_ref::<String>().unwrap().starts_with(&folder.display().to_string()));
 }

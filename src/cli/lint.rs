@@ -47,7 +47,7 @@ pub struct Traffic {
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "must be a number")?;
-    if rate > 0.0 && rate <= 1e7 { Ok(rate) } else { Err("must be above 0".into()) }
+    if rate > 0.0 && rate <= 1e7 { Ok(rate) } else { Err("must be above 0 and at most 1e7".into()) }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -149,4 +149,17 @@ pub(super) fn read(path: &Path) -> Result<String, Failure> {
         std::fs::File::open(path).map_err(fault)?.take(MAX_BYTES).read_to_string(&mut text).map_err(fault)?;
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_of_requests_beyond_its_bounds_is_told_both_bounds() {
+        assert_eq!(rate("1e7"), Ok(1e7));
+        for text in ["0", "-1", "NaN", "1e8", "inf"] {
+            assert_eq!(rate(text), Err("must be above 0 and at most 1e7".to_owned()), "{text}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod text;
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -62,6 +62,11 @@ struct Manifest {
 }
 
 pub(super) async fn run(args: &RehearseArgs, namespace: Option<&str>, clock: Clock, output: &Output) -> Result<Exit, Failure> {
+    let stdin = Path::new("-");
+    if args.filename == stdin && args.scenario.as_deref() == Some(stdin) {
+        let message = "-f - and --scenario - both read standard input";
+        return Err(Failure::new(Exit::Usage, message, "give one of the two as a file"));
+    }
     let manifest = manifest(args)?;
     if args.backtest.asked() {
         return backtest::run(args, &manifest, namespace, clock, output).await;
@@ -153,6 +158,7 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
     if plan.analysis.metrics.is_empty() {
         notes.push("nothing is measured: the holds alone decide, and no canary is ever taken back".to_owned());
     }
+    notes.extend(unseen(&plan, scenario));
     let interval = plan.analysis.interval.as_secs_f64();
     let (stable_pods, canary_pods) = (scenario.stable_pods, scenario.canary_pods(0));
     (Setup { plan, interval, stable_pods, canary_pods, hands: Hands::Approve }, notes)
@@ -168,6 +174,22 @@ fn beside_weights(plan: &Plan) -> Vec<String> {
         notes.push("the plan ends as Passed, which is counted as promoted here".to_owned());
     }
     notes
+}
+
+/// In what the canary is worse that nothing in the plan would see, and which kind of metric would. A plan without a step that has both
+/// versions compares nothing whatever its metrics are.
+fn unseen(plan: &Plan, scenario: &Scenario) -> Vec<String> {
+    let (stable, canary) = (&scenario.stable, &scenario.canary);
+    let two_arms = || plan.steps.iter().filter(|step| step.split.weight < 100);
+    let gates = |kind: fn(&MetricKind) -> bool| plan.analysis.metrics.iter().any(|m| kind(&m.kind) && two_arms().any(|step| step.asks(m)));
+    let slower = canary.p50 > stable.p50 || canary.p99 > stable.p99;
+    let changes = [
+        (canary.errors > stable.errors, "fails more requests", "an errorRate", gates(|kind| matches!(kind, MetricKind::ErrorRate { .. }))),
+        (slower, "is slower", "a latency", gates(|kind| matches!(kind, MetricKind::Latency { .. }))),
+        (canary.classes != stable.classes, "has other classes", "a drift", gates(|kind| matches!(kind, MetricKind::Drift { .. }))),
+    ];
+    let told = changes.into_iter().filter(|(changed, .., seen)| *changed && !seen && two_arms().next().is_some());
+    told.map(|(_, what, kind, _)| format!("the canary {what}, which no metric that gates compares; {kind} metric would")).collect()
 }
 
 /// Takes metrics out of the plan, and says which and why.
@@ -209,5 +231,41 @@ impl Bar {
             let _ = write!(io::stderr(), "\r\u{1b}[K");
             self.drawn = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Notes on a plan of 50 % and 100 % with these metrics, `null` for the usual ones.
+    fn notes(metrics: &serde_json::Value, without: &[&str], canary: &str) -> Vec<String> {
+        let spec = json!({
+            "traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"},
+            "strategy": {"steps": [{"weight": 50, "without": without}, {"weight": 100}]},
+            "analysis": if metrics.is_null() { json!({}) } else { json!({"metrics": metrics}) },
+        });
+        let plan = Plan::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+        let scenario = Scenario::read("", None, &[], &[canary.to_owned(), "pods=10".to_owned()]).unwrap();
+        setup(&plan, &scenario).1
+    }
+
+    #[test]
+    fn a_change_that_no_gating_metric_compares_is_told_with_the_kind_that_would() {
+        let classes = "the canary has other classes, which no metric that gates compares; a drift metric would";
+        assert_eq!(notes(&json!(null), &[], "classes=1/0/0/0/0"), [classes]);
+        let errors = "the canary fails more requests, which no metric that gates compares; an errorRate metric would";
+        assert_eq!(notes(&json!([{"name": "errors", "errorRate": {}, "gate": false}]), &[], "errors=1"), [errors]);
+        assert_eq!(notes(&json!([{"name": "errors", "errorRate": {}}]), &["errors"], "errors=1"), [errors]);
+        let slower = "the canary is slower, which no metric that gates compares; a latency metric would";
+        assert_eq!(notes(&json!([{"name": "errors", "errorRate": {}}]), &[], "p99=2s"), [slower]);
+    }
+
+    #[test]
+    fn a_change_that_is_compared_or_does_no_harm_needs_no_note() {
+        for canary in ["errors=0.01", "p50=200ms", "errors=0"] {
+            assert_eq!(notes(&json!(null), &[], canary), [""; 0], "{canary}");
+        }
+        assert_eq!(notes(&json!([{"name": "late", "latency": {}}]), &[], "errors=0"), [""; 0]);
     }
 }

@@ -299,7 +299,8 @@ fn reaches(metrics: &[Metric], steps: &[StepTerms], n: f64, errors: f64, fail_at
 
 fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rps: f64, errors: f64, fail_at: f64) -> StepForecast {
     let gating: Vec<&Metric> = metrics.iter().filter(|metric| step.asks(metric) && !metric.kind.is_threshold()).collect();
-    let mut forecast = StepForecast { minutes_to_pass: Some(0.0), minutes_to_detect: Some(0.0), slowest: None };
+    let at_once = (!gating.is_empty()).then_some(0.0); // nothing compared: nothing seen by it
+    let mut forecast = StepForecast { minutes_to_pass: Some(0.0), minutes_to_detect: at_once, slowest: None };
     if step.weight >= 1.0 {
         return StepForecast { minutes_to_detect: None, ..forecast };
     }
