@@ -74,8 +74,24 @@ fn the_holds_alone_decide_in_quiet_worlds() {
 }
 
 #[test]
+fn a_canary_that_turns_bad_just_before_everybody_gets_it_is_not_promoted() {
+    let plan = plan("5m", "1h", metrics(Margins::Default));
+    for (canary, rps) in [
+        ("errors=0.01,from=14m", 100.0),
+        ("errors=0.01,from=14m", 500.0),
+        ("errors=0.005,from=13m", 500.0),
+        ("p50=120ms,p99=480ms,from=14m", 500.0),
+    ] {
+        let played = cell(&plan, "", canary, rps, Hands::Approve).play(20, 7);
+        let through = (20.0 * promoted(&played).0).round();
+        assert!(through <= 1.0, "{canary} at {rps}: {through} of 20 promoted: {:?}", Tally::of(rps, 7, &played));
+    }
+}
+
+#[test]
 fn a_canary_on_the_pass_margin_passes_a_step_at_most_one_time_in_ten() {
-    for one in &MARGINS_MET {
+    // The 10 % are for noise that does not last: where pods wander for minutes it is more (docs/statistics.md).
+    for one in MARGINS_MET.iter().filter(|one| !one.name.contains("wandering")) {
         let plan = one_step(50, "5m", "1h", wide(one.metric));
         let played = cell(&plan, one.world, one.canary, 100.0, Hands::Approve).play(40, 7);
         // Of 40 with 10 % each, ten or more are seen in 0.5 % of all cases.

@@ -150,7 +150,10 @@ fn where_no_weight_has_the_time_the_shadow_may_be_all_that_comes_before_everybod
     assert!(matches!(late(held - 12.0), Some(Late::Hold(_))), "it is not longer than it must be: {text}");
     // A hold that is too short costs time alone: nobody skips the weights for that.
     let found = forecast(&metrics, &weights(&[5, 20, 50, 100], 5.0), 1.0, &[5.0; 4], &[600.0; 4]);
-    assert!(matches!(&found.late, Some(Late::Hold(text)) if text.contains("its hold is 5 min; a hold of 1.8 h would do")), "{found:?}");
+    assert!(
+        matches!(&found.late, Some(Late::Hold(text)) if text.contains("its hold is 5 min; a hold of ") && !text.contains("shadow")),
+        "{found:?}"
+    );
 }
 
 #[test]
