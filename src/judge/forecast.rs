@@ -185,7 +185,7 @@ fn step_windows(
     fail_at: f64,
 ) -> (Option<Option<f64>>, Option<f64>) {
     let n = (requests * (1.0 - step.weight), requests * step.weight);
-    let hold = Hold { windows: f64::from(step.planned_windows), n };
+    let hold = Hold { windows: f64::from(step.tested_windows()), n };
     let to_pass = |d: f64, p: f64| {
         let side = Passing::begin(d, p, PLANNED_PHI, hold);
         let windows = side.windows(p, PLANNED_PHI, hold)?;
@@ -200,7 +200,7 @@ fn step_windows(
         }
         MetricKind::Latency { .. } => {
             let s0 = usual_latency();
-            let planned = n.1 * hold.windows;
+            let planned = n.1 * f64::from(step.planned_windows);
             let mut pass: Option<Option<f64>> = None;
             let mut seen: Option<f64> = None;
             for (column, _) in brackets(&s0) {

@@ -257,9 +257,10 @@ impl MetricState {
 
     fn begin_pass(&mut self, metric: &Metric, step: &StepTerms) {
         let hold = self.hold(step);
+        let planned = hold.n.1 * f64::from(step.planned_windows);
         let bounds = self.bounds().to_vec();
         if let Some(Processes::Shares(shares)) = &mut self.processes {
-            shares.begin_step(&metric.kind, &bounds, &self.s0, step.next_weight, hold);
+            shares.begin_step(&metric.kind, &bounds, &self.s0, step.next_weight, hold, planned);
         }
     }
 
@@ -274,9 +275,9 @@ impl MetricState {
         (requests * (1.0 - step.weight), requests * step.weight)
     }
 
-    /// What the step's hold still shows.
+    /// What the step's hold still shows before its test.
     pub fn hold(&self, step: &StepTerms) -> Hold {
-        Hold { windows: f64::from(step.planned_windows.saturating_sub(self.windows)), n: self.expected(step) }
+        Hold { windows: f64::from(step.tested_windows().saturating_sub(self.windows)), n: self.expected(step) }
     }
 
     /// Another kind of traffic begins: nothing of what was learnt about the canary stays. What was frozen from stable's past does.

@@ -176,13 +176,14 @@ impl Proportions {
         self.tracks.iter().filter(|track| track.pass.proves).map(|track| track.pass.proved()).reduce(|all, one| all && one)
     }
 
-    /// Begins a step: pass sides anew, margins that follow what the next step risks.
-    pub fn begin_step(&mut self, kind: &MetricKind, bounds: &[f64], s0: &[f64], next_weight: f64, hold: Hold) {
+    /// Begins a step: pass sides anew, margins that follow what the next step risks. `planned` is the number of canary requests that the
+    /// whole hold is planned to show.
+    pub fn begin_step(&mut self, kind: &MetricKind, bounds: &[f64], s0: &[f64], next_weight: f64, hold: Hold, planned: f64) {
         for track in &mut self.tracks {
             let d = tidy(pass_margin(kind, bounds, s0, track.column, next_weight));
             track.pass = Passing::begin(d, track.stable.rate(), track.phi(), hold);
         }
-        self.choose(!bounds.is_empty(), hold.windows * hold.n.1);
+        self.choose(!bounds.is_empty(), planned);
     }
 
     /// Which tracks take part in the pass: bounds of a histogram of which so many canary requests are planned to show enough.

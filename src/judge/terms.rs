@@ -45,6 +45,12 @@ impl StepTerms {
         1.0 + f64::from(self.share.mirror) / 100.0
     }
 
+    /// Windows after which the test of a pass is planned. The last two of a hold are seen only after it: the first begins a scrape after the
+    /// weight was read back, and each is read `lag` after its end, together less than two windows of two scrapes.
+    pub(super) fn tested_windows(&self) -> u32 {
+        self.planned_windows.saturating_sub(2).max(self.planned_windows.div_ceil(2))
+    }
+
     /// Whether a metric has a say in this step.
     pub fn asks(&self, metric: &Metric) -> bool {
         metric.gate && !self.without.contains(&metric.name)
