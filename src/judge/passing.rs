@@ -305,6 +305,30 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_speaks_for_the_canary_is_limited_and_one_against_it_counts_in_full() {
+        let (mut side, spread) = (begun(), budget::variance(HOLD.n.0, HOLD.n.1, P, begun().margin()));
+        assert!(side.shortfall(pair(400.0, 0.0), P, 1.0).u <= 2.5 * spread.sqrt() + 1.0 + 1e-9);
+        for planned in [1.0, -1.0] {
+            side.planned = planned;
+            let against = side.shortfall(pair(1.0, 40.0), P, 1.0);
+            assert!((against.u + 0.5 * 37.5).abs() < 1e-9, "{against:?}");
+            assert!(planned > 0.0 || against.v <= spread + 1e-9, "it does not widen a test that is ahead: {against:?}");
+        }
+    }
+
+    #[test]
+    fn where_much_was_shown_a_test_that_is_passed_against_the_bets_proves_nothing() {
+        // Three standard deviations from the margin, where a healthy canary would be at 26.
+        let hold = |windows: u32| Hold { windows: f64::from(windows), n: (75_000.0, 75_000.0) };
+        let mut side = Passing::begin(D, P, 1.1, hold(10));
+        let pair = Pair { n_a: 75_000.0, x_a: 75.0, n_b: 75_000.0, x_b: 75.0 + 132.8 };
+        (0..9).rev().for_each(|window| side.add(pair, P, 1.1, hold(window + 1)));
+        assert!(side.planned < 0.0, "the test is ahead: {side:?}");
+        side.add(pair, P, 1.1, hold(0));
+        assert!(!side.planned() && !side.proved(), "{side:?}");
+    }
+
+    #[test]
     fn on_the_margin_a_window_changes_nothing_on_average() {
         // On the margin the expected value after a window is the value before: here over the events of a Poisson law in both arms.
         let poisson = |mean: f64, x: u32| (1..=x).fold((-mean).exp(), |p, k| p * mean / f64::from(k));
