@@ -13,6 +13,7 @@ use super::budget::{self, Excess, SPENT};
 use super::forecast::windows_to_pass;
 use super::kernel::{Margin, PASS_BETS, Pair, pass_bets};
 use super::mixture::{Mixture, PASS_CAP};
+use super::proportions::upwards;
 
 /// Pass evidence that proves a step: 1/alpha_p, alpha_p = 0.10.
 pub const PASS_AT: f64 = 10.0;
@@ -163,11 +164,6 @@ impl Passing {
         let v = if self.planned < 0.0 { (phi * v).min(planned) } else { phi * v };
         Excess { u, v, ..excess }
     }
-}
-
-/// As the checkpoint stores it, never nearer than it was.
-fn upwards(distance: f64) -> f64 {
-    (distance * 1e9).ceil() / 1e9
 }
 
 /// Distance at the start: `alpha` is the probability that a canary on the margin passes.

@@ -205,7 +205,7 @@ impl Proportions {
 
 /// `rho` as the checkpoint stores it, never nearer to the boundary than it was.
 pub fn upwards(rho: f64) -> f64 {
-    if rho > 0.0 { (rho * 1e9).ceil() / 1e9 } else { 0.0 }
+    (rho * 1e9).ceil() / 1e9
 }
 
 /// One column of both arms.

@@ -46,7 +46,7 @@ impl StepTerms {
     }
 
     /// Windows after which the test of a pass is planned. The last two of a hold are seen only after it: the first begins a scrape after the
-    /// weight was read back, and each is read `lag` after its end, together less than two windows of two scrapes.
+    /// weight was read back, and each is read `lag` after its end, with the usual lag together less than two windows.
     pub(super) fn tested_windows(&self) -> u32 {
         self.planned_windows.saturating_sub(2).max(self.planned_windows.div_ceil(2))
     }

@@ -11,13 +11,16 @@ use serde_json::{Value, json};
 /// What is noisy and bursty: errors in bursts, latency and answers that shift from window to window.
 const BURSTY: &str = "noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}";
 
+/// The same with 1 % errors.
+const BURSTY_ONE: &str = "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}";
+
 /// Worlds in which the canary is as stable.
 pub const NULLS: [(&str, &str); 8] = [
     ("0.1 %", "stable: {errors: 0.001}"),
     ("0.1 %, p99 300 ms", "stable: {errors: 0.001, latency: {p99: 300ms}}"),
     ("1 %", "stable: {errors: 0.01}"),
     ("0.1 %, bursty", "{stable: {errors: 0.001}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}"),
-    ("1 %, bursty", "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}"),
+    ("1 %, bursty", BURSTY_ONE),
     ("incident", "common: [{from: 8m, to: 12m, errors: 0.10, latency: 1.5}]"),
     (
         "diurnal",
@@ -45,12 +48,7 @@ pub const REGRESSIONS: [Regression; 15] = [
     regression("errors 0.1 to 20 %", "", "errors=0.2", "errorRate"),
     regression("errors 0.1 to 1 % from minute 20", "", "errors=0.01,from=20m", "errorRate"),
     regression("errors 0.1 to 1 %, bursty", BURSTY, "errors=0.01", "errorRate"),
-    regression(
-        "errors 1 to 2 %, bursty",
-        "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}",
-        "errors=0.02",
-        "errorRate",
-    ),
+    regression("errors 1 to 2 %, bursty", BURSTY_ONE, "errors=0.02", "errorRate"),
     regression("p99 + 10 %", "", "p99=440ms", "latency"),
     regression("p99 + 30 %", "", "p99=520ms", "latency"),
     regression("all 10 % slower", "", "p50=110ms,p99=440ms", "latency"),
@@ -66,12 +64,7 @@ pub const MARGINS_MET: [Regression; 7] = [
     regression("errors 0.1 to 0.3 %", "", "errors=0.003", "errorRate"),
     regression("errors 1 to 2 %", "stable: {errors: 0.01}", "errors=0.02", "errorRate"),
     regression("errors 0.1 to 0.3 %, bursty", BURSTY, "errors=0.003", "errorRate"),
-    regression(
-        "errors 1 to 2 %, bursty",
-        "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}",
-        "errors=0.02",
-        "errorRate",
-    ),
+    regression("errors 1 to 2 %, bursty", BURSTY_ONE, "errors=0.02", "errorRate"),
     regression(
         "errors 0.1 to 0.3 %, each pod's rate wandering by 30 % over 5 min",
         "noise: {errorAr: {sd: 0.3, time: 5m}}",
