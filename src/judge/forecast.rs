@@ -281,12 +281,11 @@ pub fn late_rest(
 
 /// What the plan can find of each metric: in that kind of traffic which shows the most of it.
 fn reaches(metrics: &[Metric], steps: &[StepTerms], n: f64, errors: f64, fail_at: f64) -> Vec<Reach> {
-    let judged = |metric: &Metric, step: &StepTerms| step.weight < 1.0 && step.asks(metric) && !metric.kind.is_threshold();
-    let gating: Vec<&Metric> = metrics.iter().filter(|metric| steps.iter().any(|step| judged(metric, step))).collect();
+    let gating: Vec<&Metric> = metrics.iter().filter(|metric| steps.iter().any(|step| step.compares(metric))).collect();
     let alpha = PART / gating.len().max(1) as f64 / fail_at;
     let best = |metric: &&Metric| {
         let of_kind = |kind: u32| {
-            let steps: Vec<&StepTerms> = steps.iter().filter(|step| step.kind == kind && judged(metric, step)).collect();
+            let steps: Vec<&StepTerms> = steps.iter().filter(|step| step.kind == kind && step.compares(metric)).collect();
             let counted = steps.first()?.counted();
             let ahead = |step: &&StepTerms| Ahead { windows: f64::from(step.planned_windows), weight: step.weight, phi: PLANNED_PHI };
             Some(reach(metric, &steps.iter().map(ahead).collect::<Vec<_>>(), n * counted, errors, alpha))

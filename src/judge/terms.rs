@@ -55,6 +55,11 @@ impl StepTerms {
     pub fn asks(&self, metric: &Metric) -> bool {
         metric.gate && !self.without.contains(&metric.name)
     }
+
+    /// Whether the canary is compared with stable in this step by a metric that has a say in it.
+    pub fn compares(&self, metric: &Metric) -> bool {
+        self.weight < 1.0 && self.asks(metric) && !metric.kind.is_threshold()
+    }
 }
 
 /// A planned step with two arms: canary's part of what is counted, windows, kind of traffic.

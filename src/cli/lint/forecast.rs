@@ -63,7 +63,7 @@ pub(super) fn outlook(plan: &Plan, rps: f64, error_rate: f64) -> Option<Outlook>
     let interval = plan.analysis.interval.as_secs_f64();
     let (metrics, terms) = (&plan.analysis.metrics, terms(plan));
     let found = forecast_plan(metrics, &terms, interval, rps, &holds, &deadlines, error_rate);
-    let compares = |step: &StepTerms| step.weight < 1.0 && metrics.iter().any(|metric| step.asks(metric) && !metric.kind.is_threshold());
+    let compares = |step: &StepTerms| metrics.iter().any(|metric| step.compares(metric));
     let steps = plan.steps.iter().zip(&terms).zip(found.steps).map(|((step, terms), found)| StepOutlook {
         step: step.name.clone(),
         weight: step.split.weight,
