@@ -268,14 +268,14 @@ fn tempfile() -> (std::path::PathBuf, std::fs::File) {
     (file.clone(), std::fs::File::create(&file).unwrap())
 }
 
-/// A server whose clock is so many seconds ahead of ours, with one sample, ten seconds old.
-async fn ahead_by(seconds: f64, clock: Clock) -> MockServer {
+/// A server whose clock is so many seconds ahead of ours, with one sample, ten seconds old. It evaluates `late` seconds before its now.
+async fn ahead_by(seconds: f64, late: f64, clock: Clock) -> MockServer {
     let server = MockServer::start().await;
     let now = move || clock.now().as_millisecond() as f64 / 1000.0 + seconds;
     let its_clock = move |_: &wiremock::Request| {
-        let now = now();
+        let (now, value) = (now(), now() - late);
         let result =
-            format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[{now},"{now}"]}}]}}}}"#);
+            format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[{now},"{value}"]}}]}}}}"#);
         ResponseTemplate::new(200).set_body_raw(result, "application/json")
     };
     let old = now() - 10.0;
@@ -290,7 +290,7 @@ async fn ahead_by(seconds: f64, clock: Clock) -> MockServer {
 async fn a_server_with_another_clock_is_asked_in_its_time_and_answers_in_ours() {
     let clock = Clock::system();
     for (seconds, corrected) in [(120.0, true), (-45.0, true), (0.5, false), (-0.5, false)] {
-        let server = ahead_by(seconds, clock).await;
+        let server = ahead_by(seconds, 0.0, clock).await;
         let prometheus = prometheus(&server.uri());
         let ahead = prometheus.read_clock(&clock).await.unwrap().as_secs_f64();
         assert!((ahead - if corrected { seconds } else { 0.0 }).abs() < 5.0, "{ahead} for {seconds}");
@@ -306,5 +306,15 @@ async fn a_server_with_another_clock_is_asked_in_its_time_and_answers_in_ours() 
         let body = String::from_utf8_lossy(&asked[1].body).into_owned();
         let time: f64 = body.split('&').find_map(|part| part.strip_prefix("time=")).unwrap().parse().unwrap();
         assert!((time - now.as_millisecond() as f64 / 1000.0 - ahead).abs() < 0.01, "{time}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_evaluates_before_its_now_has_no_other_clock_for_that() {
+    let clock = Clock::system();
+    for (seconds, late) in [(0.0, 30.0), (120.0, 30.0)] {
+        let server = ahead_by(seconds, late, clock).await;
+        let ahead = prometheus(&server.uri()).read_clock(&clock).await.unwrap().as_secs_f64();
+        assert!((ahead - seconds).abs() < 5.0, "{ahead} for {seconds}");
     }
 }

@@ -14,7 +14,8 @@ use crate::counts::Series;
 
 /// Clocks that differ by no more than this, or than a scrape, are the same: windows begin a scrape after the weight was written.
 const SLACK: Duration = Duration::from_secs(1);
-/// The server's time, as a result that every server of this API gives.
+/// A result that every server of this API gives, with the time that it takes for now. That time is read, and not the value: VictoriaMetrics
+/// evaluates 30 s before now, unless asked otherwise (`-search.latencyOffset`).
 const QUERY: &str = "vector(time())";
 
 /// How far the server's clock is ahead of ours, in milliseconds.
@@ -54,10 +55,10 @@ impl Prometheus {
         let body = self.body(QUERY, None).await?;
         let way = clock.elapsed().saturating_sub(begun) / 2;
         let theirs = answer::read(&body, answer::Kind::Vector)?;
-        let said = theirs.first().and_then(|series| series.samples.first()).map(|(_, seconds)| *seconds);
+        let said = theirs.first().and_then(|series| series.samples.first()).map(|(at, _)| at.as_millisecond() as f64);
         let said = said.ok_or_else(|| QueryError::Malformed(format!("empty, for {QUERY}")))?;
         let ours = (sent.as_millisecond() + i64::try_from(way.as_millis()).unwrap_or(i64::MAX / 4)) as f64;
-        let ahead = said * 1000.0 - ours;
+        let ahead = said - ours;
         // What lies within the way there and back, and small steps of a clock that is being set, would only make windows uneven.
         let slack = (self.scrape_interval.min(SLACK) + way).as_secs_f64() * 1000.0;
         if (ahead - self.skew.ahead().as_secs_f64() * 1000.0).abs() > slack {
