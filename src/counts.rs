@@ -11,6 +11,7 @@ mod series;
 mod share;
 mod snapshot;
 mod tracker;
+mod unanswered;
 mod window;
 
 pub use dropped::Dropped;
@@ -20,6 +21,7 @@ pub use series::{Series, Target, pod_of};
 pub use share::{Programmed, ShareFault, Shares};
 pub use snapshot::{Family, Pod, Reading, Scope, Side};
 pub use tracker::{Delta, Deltas, Outcome, Tracker, gain};
+pub use unanswered::{Background, Blame, ByFlags, Charge, NOT_REACHED, Seen, Unanswered};
 pub use window::is_error;
 
 /// Counts of one metric of one arm (or one pod) in one window.

@@ -27,6 +27,7 @@ mod look;
 mod moved;
 mod room;
 mod undo;
+mod unreached;
 mod words;
 
 use jiff::Timestamp;
@@ -146,6 +147,7 @@ impl<'a> Pass<'a> {
             .or_else(|| self.moved())
             .or_else(|| self.canary_changed())
             .or_else(|| self.canary_lost())
+            .or_else(|| self.unreached())
             .or_else(|| self.failed())
             .or_else(|| self.stable_changed())
             .or_else(|| self.incident())

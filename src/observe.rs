@@ -142,6 +142,8 @@ pub struct StepKey {
 /// The pods of one arm.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arm {
+    /// Host of the route that leads to it, as written there.
+    pub host: String,
     /// Name of the workload (Deployment, StatefulSet) that owns the pods: `destination_workload`.
     pub workload: String,
     /// Value of the pods' label `version`, if they have one.
@@ -182,6 +184,23 @@ pub struct Look {
     pub problem: Option<Problem>,
     /// Canary requests in the newest window at all (for Drained), if it could be read.
     pub canary_in_window: Option<u64>,
+    /// Requests of the canary's share that no workload answered; they are in its counts.
+    pub unanswered: Option<Unanswered>,
+}
+
+/// Requests that no workload answered and that count against the canary, since its present share was set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unanswered {
+    /// How many.
+    pub requests: u64,
+    /// Requests that stable answered meanwhile.
+    pub stable: u64,
+    /// Response flags of them, the most frequent first.
+    pub flags: String,
+    /// The service, as the senders name it.
+    pub service: String,
+    /// The canary answered none at all in the newest window.
+    pub dead: bool,
 }
 
 /// Why there is nothing to decide on.

@@ -23,3 +23,5 @@ mod strategies;
 mod strategies_ends;
 #[path = "sim_controller/strategies_hands.rs"]
 mod strategies_hands;
+#[path = "sim_controller/unanswered.rs"]
+mod unanswered;

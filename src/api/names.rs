@@ -95,6 +95,8 @@ pub mod reason {
     pub const ARMS_INSEPARABLE: &str = "ArmsInseparable";
     /// Two scrape jobs count the same pod.
     pub const DUPLICATE_SERIES: &str = "DuplicateSeries";
+    /// The canary has a share of the users and answers none: no workload answered its requests.
+    pub const NO_WORKLOAD_ANSWERED: &str = "NoWorkloadAnswered";
     /// Two minutes after its share should show, the canary has no series.
     pub const NO_CANARY_TRAFFIC: &str = "NoCanaryTraffic";
     /// The canary sees more than its share: somebody goes around the route.

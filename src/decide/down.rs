@@ -2,6 +2,7 @@
 
 use super::{
     Act, Pass,
+    unreached::lost_words,
     words::{bounded, seconds, version},
 };
 use crate::api::names::reason;
@@ -43,7 +44,8 @@ impl Pass<'_> {
 
     /// The line that decides a rollback: the judge says Fail.
     pub(super) fn failed(&mut self) -> Option<Stance> {
-        let judgement = &self.look()?.judgement;
+        let look = self.look()?;
+        let judgement = &look.judgement;
         if judgement.verdict != Verdict::Fail {
             return None;
         }
@@ -55,7 +57,8 @@ impl Pass<'_> {
                 false => format!("{}: {}", metric.metric, metric.message),
             },
         );
-        let message = format!("{} is worse than {}{}: {what}", self.canary_words(), self.stable_words(), self.kind_words());
+        let lost = look.unanswered.as_ref().map_or_else(String::new, |lost| format!("; {}", lost_words(lost)));
+        let message = format!("{} is worse than {}{}: {what}{lost}", self.canary_words(), self.stable_words(), self.kind_words());
         Some(self.roll_back(reason::ANALYSIS_FAILED, message))
     }
 

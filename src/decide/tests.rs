@@ -4,5 +4,6 @@ mod hands;
 mod incidents;
 mod kinds;
 mod undo;
+mod unreached;
 mod up;
 mod world;

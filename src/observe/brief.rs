@@ -60,7 +60,7 @@ fn opens_to(plan: &Plan, index: usize) -> f64 {
 pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str, name: &str, now: Timestamp) -> Option<Brief> {
     let arm = |version: &Version| {
         let arm = subsets.get(&version.subset).map(|subset| subset.arm.clone()).unwrap_or_default();
-        Arm { subset: version.subset.clone(), revision: version.revision.clone(), ..arm }
+        Arm { host: version.host.clone(), subset: version.subset.clone(), revision: version.revision.clone(), ..arm }
     };
     if let Some(run) = &state.run {
         let evidence = run.evidence.clone();

@@ -16,6 +16,7 @@ mod preflight;
 pub mod record;
 mod run;
 mod thresholds;
+mod unanswered;
 
 use run::Run;
 

@@ -193,6 +193,7 @@ impl<'a> Sampler<'a> {
             ready: true,
             problem: None,
             canary_in_window: None,
+            unanswered: None,
         })
     }
 

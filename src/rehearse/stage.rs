@@ -66,6 +66,7 @@ impl Stage {
             let pod = |index: u32| ArmPod { name: format!("{name}-{index}"), created: before(at), ready_since: Some(before(at)) };
             let revision = format!("{name}-1");
             let arm = Arm {
+                host: plan.virtual_service.clone(),
                 workload: name.to_owned(),
                 version: Some(name.to_owned()),
                 subset: name.to_owned(),

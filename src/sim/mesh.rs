@@ -79,6 +79,11 @@ impl ControlPlane {
         new
     }
 
+    /// Whether the DestinationRule has the subset.
+    pub fn has_subset(&self, subset: &str) -> bool {
+        self.subsets.iter().any(|(name, _)| name == subset)
+    }
+
     /// Ready pods of a subset.
     pub fn backends(&self, subset: &str) -> Vec<&Backend> {
         let Some((_, wanted)) = self.subsets.iter().find(|(name, _)| name == subset) else { return Vec::new() };

@@ -3,6 +3,7 @@
 
 pub mod behaviour;
 pub mod counters;
+mod lost;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 pub use behaviour::{Behaviour, multinomial};
 use counters::Target;
+pub use lost::Lost;
 
 use super::{
     mesh::{
@@ -52,6 +54,8 @@ pub struct Traffic {
     gateways: Vec<Target>,
     pods: BTreeMap<String, PodCounters>,
     behaviours: BTreeMap<String, Arc<Behaviour>>,
+    lost: BTreeMap<String, Lost>,
+    stray: f64,
     /// Revision of the store at which the pods were read.
     discovered: u64,
     scraping: bool,
@@ -146,6 +150,8 @@ impl Traffic {
             gateways,
             pods: BTreeMap::new(),
             behaviours: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            stray: 0.0,
             discovered: 0,
             scraping: true,
             last: start,
@@ -204,6 +210,7 @@ impl Traffic {
         for index in 0..self.proxies.len() {
             self.requests(index, seconds, now);
         }
+        self.strays(seconds);
         self.last = now;
         for counters in self.pods.values_mut() {
             counters.model.memory = self.behaviours.get(&counters.identity.version).and_then(|behaviour| behaviour.memory);
@@ -254,17 +261,14 @@ impl Traffic {
 
     /// A copy is counted by the pod's own sidecar and by the model alone: the sender does not wait for it, and never counts it.
     fn send_to_subset(&mut self, index: usize, host: &str, subset: &str, count: u64, copy: bool) {
+        if !copy && self.lose(index, host, subset, count) {
+            return;
+        }
         let backends: Vec<String> = self.control.backends(subset).into_iter().map(|b| b.pod.clone()).collect();
         let (Some(proxy), Some(gateway)) = (self.proxies.get(index), self.gateways.get_mut(index)) else { return };
         let service = format!("{host}.{}.svc.cluster.local", self.config.watched.namespace);
         let source = proxy.workload.clone();
         if backends.is_empty() {
-            if copy {
-                return;
-            }
-            let labels = http_labels("source", &source, "unknown", "unknown", "unknown", &service, 503, "UH");
-            gateway.http(("unknown".into(), source, 503), || labels).record_failed(count);
-            self.served.entry(String::new()).or_default().requests += count;
             return;
         }
         let even = vec![1.0 / backends.len() as f64; backends.len()];

@@ -19,7 +19,7 @@ use super::{
     mesh::{Watched, routes::Cohort},
     objects::Objects,
     prometheus::{Prometheus, series::Database},
-    traffic::{Behaviour, Served, Traffic, TrafficConfig},
+    traffic::{Behaviour, Lost, Served, Traffic, TrafficConfig},
 };
 use crate::{
     api::{Rollout, RolloutStatus},
@@ -258,6 +258,16 @@ impl World {
     pub fn set_healthy(&self, version: &str, healthy: bool) {
         let now = self.clock.now();
         self.lock().cluster.set_healthy(version, healthy, now);
+    }
+
+    /// Lets requests to a subset whose pods are ready not reach them, or again.
+    pub fn lose(&self, subset: &str, lost: Option<Lost>) {
+        self.lock().traffic.set_lost(subset, lost);
+    }
+
+    /// So many requests a second to the Service fail before they reach a pod, whatever the canary does.
+    pub fn set_stray(&self, rps: f64) {
+        self.lock().traffic.set_stray(rps);
     }
 
     /// Changes the traffic, in requests a second.

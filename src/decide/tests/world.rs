@@ -9,7 +9,7 @@ use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, V
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::judge::{Evidence, Judgement, Slowest, incident::Incident};
-use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, mesh};
+use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, Unanswered, mesh};
 use crate::plan::{Plan, Share};
 use crate::route::{Fence, RouteFault, View, find, patch, release};
 use crate::state::State;
@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) blind: bool,
     pub(super) windows: u32,
     pub(super) problem: Option<Problem>,
+    /// What no workload answered.
+    pub(super) unanswered: Option<Unanswered>,
     pub(super) config_problem: Option<Problem>,
     pub(super) passes: u32,
     /// Weights that the canary had, in order.
@@ -81,6 +83,7 @@ impl World {
             blind: false,
             windows: 0,
             problem: None,
+            unanswered: None,
             config_problem: None,
             passes: 0,
             weights: vec![0],
@@ -160,6 +163,7 @@ impl World {
             ready: self.problem.is_none(),
             problem: self.problem.clone(),
             canary_in_window: None,
+            unanswered: self.unanswered.clone(),
         });
         let commands = self.commands.iter().filter(|command| self.state.handled.get(command.verb.name()) != Some(&command.id));
         Observation {

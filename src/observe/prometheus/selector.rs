@@ -69,6 +69,14 @@ impl Selector {
         self.with(label, Op::Matches, regex)
     }
 
+    /// Only series whose label names one of these hosts, with a port behind it or without, or says that the host is not known.
+    ///
+    /// # Errors
+    /// When the label's name is not one.
+    pub fn any_host<I: AsRef<str>>(self, label: &str, hosts: impl IntoIterator<Item = I>) -> Result<Self, BadName> {
+        self.with(label, Op::Matches, format!("(?:{})(?::[0-9]+)?|unknown|", alternatives(hosts)))
+    }
+
     /// Only series whose label has none of these values.
     ///
     /// # Errors
@@ -132,6 +140,12 @@ mod tests {
             selector.group_by(&["job", "instance"]).unwrap(),
             r#"group by (job, instance) (istio_requests_total{reporter="destination",destination_workload=~"fraud-v1|fraud-v2"})"#
         );
+    }
+
+    #[test]
+    fn a_host_is_known_with_its_port_and_without() {
+        let selector = Selector::new("m").and_then(|s| s.any_host("host", ["a.b", "c"])).unwrap();
+        assert_eq!(selector.to_string(), r#"m{host=~"(?:a\\.b|c)(?::[0-9]+)?|unknown|"}"#);
     }
 
     #[test]

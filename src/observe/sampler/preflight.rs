@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::ask::{durations, names, requests_where, series_name};
+use super::unanswered;
 use crate::api::names::reason;
 use crate::clock::Clock;
 use crate::counts::{Series, Target, pod_of};
@@ -34,6 +35,8 @@ pub(super) struct Found {
     pub(super) has_up: bool,
     /// Jobs in which every ready pod has a target.
     pub(super) pod_jobs: BTreeSet<String>,
+    /// Names by which senders know the route's service; none: what nobody answered cannot be told apart.
+    pub(super) hosts: BTreeSet<String>,
 }
 
 /// Why preflight did not end.
@@ -110,7 +113,9 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
         named,
         has_up: false,
         pod_jobs: BTreeSet::new(),
+        hosts: BTreeSet::new(),
     };
+    found.hosts = unanswered::hosts(prometheus, &found, brief, at).await?;
     for metric in brief.analysis.metrics.iter().filter(|metric| metric.gate) {
         match &metric.kind {
             MetricKind::ErrorRate { .. } => {}

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ask::Who;
 use super::preflight::{Found, Trouble, live};
 use super::thresholds::{Sighting, shown, sightings};
+use super::unanswered::{self, Lost, Sought};
 use crate::api::names::reason;
 use crate::clock::Clock;
 use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
@@ -40,7 +41,7 @@ pub(super) enum Job {
 pub(super) enum Answer {
     Preflight(Result<Found, Trouble>),
     Calibrate(Result<Past, QueryError>),
-    Look(Timestamp, Result<Reading, QueryError>),
+    Look(Timestamp, Result<Reading, QueryError>, Sought),
     Own(Timestamp, Vec<Sighting>),
 }
 
@@ -52,6 +53,7 @@ pub(super) struct Run {
     /// The past was asked for, or need not be.
     calibrated: bool,
     tracker: Tracker,
+    lost: Lost,
     shares: Shares,
     /// When the present weight was read back, and not in the future.
     since: Option<Timestamp>,
@@ -85,6 +87,7 @@ impl Run {
             found: None,
             calibrated: brief.resume_after.is_some() || brief.evidence.calibrated(),
             tracker: Tracker::new(brief.analysis.interval * STRETCH),
+            lost: Lost::default(),
             shares: Shares::default(),
             since: brief.since.map(|since| since.min(now)),
             last: None,
@@ -142,6 +145,7 @@ impl Run {
         (self.own, self.own_seen, self.blind, self.unseen) = (None, None, 0, None);
         self.since = self.brief.since.map(|since| since.min(now));
         self.tracker.restart(self.since);
+        self.lost.restart();
         self.last = None;
         self.resume = None;
     }
@@ -277,13 +281,20 @@ impl Run {
     pub(super) fn ask(&self, prometheus: &Arc<Prometheus>, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
         let (brief, found, clock) = (self.brief.clone(), self.found.clone(), *clock);
         let (seconds, interval) = (self.seconds(prometheus), self.interval(prometheus));
+        let search = self.lost.search(&self.brief, self.since);
         let prometheus = prometheus.clone();
         async move {
             match (job, found) {
                 (Job::Calibrate(at), Some(found)) => {
                     Answer::Calibrate(super::calibrate::history(&prometheus, &found, &brief, interval, at, &clock).await)
                 }
-                (Job::Look(at), Some(found)) => Answer::Look(at, found.read(&prometheus, &brief, &Who::Both, seconds, at).await),
+                (Job::Look(at), Some(found)) => {
+                    let reading = found.read(&prometheus, &brief, &Who::Both, seconds, at).await;
+                    let spans = [Duration::from_secs(seconds), interval];
+                    let search = search.filter(|_| reading.is_ok());
+                    let sought = unanswered::ask(&prometheus, &found, &brief, search, spans, at).await;
+                    Answer::Look(at, reading, sought)
+                }
                 (Job::Own(at), _) => Answer::Own(at, sightings(&prometheus, &brief, interval, at, &clock).await),
                 (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), _) => {
                     Answer::Preflight(live(&prometheus, &brief, seconds, at, &clock).await)
@@ -297,6 +308,7 @@ impl Run {
         let failed = match answer {
             Answer::Preflight(Ok(found)) => {
                 self.queries = queries(&found, prometheus, &self.brief);
+                self.lost.query = found.shown_unanswered(prometheus, &self.brief);
                 self.tracker.set_longest(self.interval(prometheus) * STRETCH);
                 self.found = Some(found);
                 self.problem = None;
@@ -311,7 +323,8 @@ impl Run {
                 self.problem = None;
                 None
             }
-            Answer::Look(at, reading) => {
+            Answer::Look(at, reading, sought) => {
+                self.lost.take(&sought, at);
                 // What users ask does not wait for the counters to be read, nor the other way round.
                 self.own = Some(at).filter(|at| self.has_own() && self.own_seen.is_none_or(|seen| seen < *at));
                 match reading {
@@ -394,7 +407,10 @@ impl Run {
                 self.problem = Some(said(&dropped, self.drops));
                 return;
             }
-            Outcome::Counted(deltas) => deltas,
+            Outcome::Counted(mut deltas) => {
+                self.lost.charge(&self.brief, Programmed::of(self.programmed(found.by_pod)), &mut deltas);
+                deltas
+            }
         };
         self.drops = 0;
         self.problem = None;
@@ -407,14 +423,18 @@ impl Run {
             return;
         }
         let (Some(terms), Some(since)) = (terms, self.since) else { return };
-        let share = self.brief.key.share;
+        let (share, seen) = (self.brief.key.share, self.programmed(found.by_pod));
         let window = deltas.window(metrics, f64::from(share.weight) / 100.0, [ready(&self.brief.stable), ready(&self.brief.canary)]);
         self.evidence.add(metrics, &terms, &window);
         self.window_end = Some(at);
         self.shares.add(deltas.requests(Side::Stable), deltas.requests(Side::Canary));
-        // Where the senders count, copies are not among the requests.
-        let seen = Share { mirror: if found.by_pod { share.mirror } else { 0 }, ..share };
         self.problem = self.shares.check(Programmed::of(seen), since, at).map(|fault| self.share(&fault));
+    }
+
+    /// What the canary should have of the requests that are counted: where the senders count, copies are not among them.
+    fn programmed(&self, by_pod: bool) -> Share {
+        let share = self.brief.key.share;
+        Share { mirror: if by_pod { share.mirror } else { 0 }, ..share }
     }
 
     /// What is known now.
@@ -427,6 +447,7 @@ impl Run {
             let query = self.queries.iter().find(|(name, _)| *name == evidence.metric).map(|(_, query)| query.clone());
             evidence.query = evidence.query.take().or(query);
         }
+        let unanswered = self.lost.show(self.found.as_ref(), metrics, &mut judgement);
         Look {
             key: self.brief.key,
             window_end: self.window_end,
@@ -435,6 +456,7 @@ impl Run {
             ready: metrics.is_empty() || (self.found.is_some() && self.calibrated),
             problem: self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen()),
             canary_in_window: self.canary_in_window,
+            unanswered,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind, Share};
 
 mod own;
 mod past;
+mod unanswered;
 
 const SCRAPE: i64 = 100;
 

@@ -50,6 +50,7 @@ fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run 
         named: false,
         has_up: false,
         pod_jobs: Default::default(),
+        hosts: Default::default(),
     });
     run
 }
