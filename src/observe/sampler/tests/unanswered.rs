@@ -39,7 +39,7 @@ async fn what_a_gateway_cannot_deliver_to_the_canary_counts_as_its_errors_and_is
     let mut world = world(&clock, Some("fraud.ml.svc.cluster.local"));
     // No cluster: the gateway does not know the service. It began when the weight was set.
     let lost = [gateway("unknown", "503", "NC"), vec![("destination_service", "unknown")]].concat();
-    world.add("istio_requests_total", &lost, |age| (age > 60.3).then(|| 250.0 * (age - 60.3)));
+    world.add("istio_requests_total", &lost, |age| (age > 60.3).then_some(250.0 * (age - 60.3)));
     let (world, prometheus) = world.serve().await;
     let sampler = spawn(&prometheus, clock, at_25(&clock));
     let look = wait(&sampler, "a charge", |look| look.unanswered.is_some()).await;
@@ -76,7 +76,7 @@ async fn what_was_lost_before_the_raise_already_is_nobody_s() {
 async fn where_senders_do_not_say_for_which_service_nothing_is_asked_and_nothing_held() {
     let clock = Clock::system();
     let mut world = world(&clock, None);
-    world.add("istio_requests_total", &gateway("unknown", "503", "NC"), |age| (age > 60.3).then(|| 250.0 * (age - 60.3)));
+    world.add("istio_requests_total", &gateway("unknown", "503", "NC"), |age| (age > 60.3).then_some(250.0 * (age - 60.3)));
     let (world, prometheus) = world.serve().await;
     let sampler = spawn(&prometheus, clock, at_25(&clock));
     let look = wait(&sampler, "windows", |look| look.window_end.is_some()).await;
