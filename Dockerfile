@@ -2,10 +2,10 @@
 FROM rust:1-slim-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked
+RUN cargo build --profile dist --locked
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
-COPY --from=build /src/target/release/haldane /usr/local/bin/haldane
+COPY --from=build /src/target/dist/haldane /usr/local/bin/haldane
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/haldane"]
