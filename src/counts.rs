@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 mod dropped;
 mod history;
+mod identity;
+mod meter;
+mod pace;
 mod series;
 mod share;
 mod snapshot;
@@ -15,12 +18,14 @@ mod unanswered;
 mod window;
 
 pub use dropped::Dropped;
-pub use history::{chosen, past};
+pub use history::{chosen, doubled, past};
+pub use identity::{Doubled, Mixed};
+pub use meter::gain;
 use series::host;
 pub use series::{Series, Target, pod_of};
 pub use share::{Programmed, ShareFault, Shares};
 pub use snapshot::{Family, Pod, Reading, Scope, Side};
-pub use tracker::{Delta, Deltas, Outcome, Tracker, gain};
+pub use tracker::{Delta, Deltas, Outcome, Tracker};
 pub use unanswered::{Background, Blame, ByFlags, Charge, NOT_REACHED, Seen, Unanswered};
 pub use window::is_error;
 

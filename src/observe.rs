@@ -186,6 +186,8 @@ pub struct Look {
     pub canary_in_window: Option<u64>,
     /// Requests of the canary's share that no workload answered; they are in its counts.
     pub unanswered: Option<Unanswered>,
+    /// What is to be known of the counts although they can be used.
+    pub note: Option<String>,
 }
 
 /// Requests that no workload answered and that count against the canary, since its present share was set.

@@ -167,7 +167,7 @@ fn evaluate(name: &str, input: &Value) -> Option<Value> {
         }
         name if name.starts_with("raw_increase") => {
             let samples = list(&input["samples"]);
-            json!(samples.windows(2).flat_map(|two| gain(&two[..1], &two[1..]).collect::<Vec<_>>()).sum::<f64>())
+            json!(gain(samples))
         }
         "pod heterogeneity margin" => {
             let found = pod_margin(&list(&input["n"]), &list(&input["x"]), 1.0, get("PB"));

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Side;
+use super::{Doubled, Side};
 
 /// Why a window was not counted: missing data is never a failure and never a pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,59 @@ pub enum Dropped {
         /// Scrape job.
         job: String,
     },
+    /// A label was added, taken away or changed on all series of a target: where the new ones began is not known.
+    #[error("the series of pod {pod} in job {job} have other labels than before; counting goes on from their values")]
+    Renamed {
+        /// Name of the pod, or the target's host.
+        pod: String,
+        /// Scrape job.
+        job: String,
+    },
+    /// A counter fell a little and stayed there.
+    #[error(
+        "a counter of pod {pod} in job {job} fell and stayed lower, and its process did not restart; counting goes on from its new value"
+    )]
+    Fell {
+        /// Name of the pod, or the target's host.
+        pod: String,
+        /// Scrape job.
+        job: String,
+    },
+    /// A value that a restart of that process cannot give.
+    #[error("a counter of pod {pod} in job {job} fell from {before} to {after}, more than a restarted process can have counted since")]
+    Unbelievable {
+        /// Name of the pod, or the target's host.
+        pod: String,
+        /// Scrape job.
+        job: String,
+        /// Highest value before.
+        before: u64,
+        /// Value after the fall.
+        after: u64,
+    },
+    /// A gain that the target cannot have had.
+    #[error("pod {pod} counted {gained} in job {job} where {usual} is the most it had in as long a time, and nothing else confirms that")]
+    Jump {
+        /// Name of the pod, or the target's host.
+        pod: String,
+        /// Scrape job.
+        job: String,
+        /// In this window.
+        gained: u64,
+        /// The most so far, for a window as long.
+        usual: u64,
+    },
+    /// A pod that goes on serving has lost all series of one metric.
+    #[error("pod {pod} goes on serving, but all its series of one metric in job {job} are missing from the answer")]
+    Missing {
+        /// Name of the pod, or the target's host.
+        pod: String,
+        /// Scrape job.
+        job: String,
+    },
+    /// Every series is there once for each value of a label.
+    #[error("{0}")]
+    Doubled(Doubled),
     /// A histogram has other bounds than at the look before.
     #[error("the histogram of pod {pod} has other bounds than at {at}")]
     BoundsChanged {

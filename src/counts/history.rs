@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::snapshot::Snapshot;
-use super::{Delta, Deltas, Dropped, Reading, Sample, Scope, Side, Target};
+use super::meter::{Meter, Process, continues, total};
+use super::snapshot::{Group, GroupKey, Snapshot};
+use super::{Delta, Deltas, Doubled, Dropped, Reading, Sample, Scope, Side, Target};
 use crate::plan::Metric;
 
 /// Stable's counts in each window between two consecutive `ends`, by pod (`by_pod` false: all in the entry ""). `reading` reaches back one
@@ -22,7 +23,11 @@ pub fn past(
     by_pod: bool,
 ) -> Result<Vec<BTreeMap<String, Sample>>, Dropped> {
     let Some(last) = ends.last() else { return Ok(Vec::new()) };
-    let snapshot = Snapshot::of(reading, scope, *last)?;
+    let pods = scope.pods.keys().cloned().collect();
+    let snapshot = Snapshot::of(reading, scope, &pods, *last)?;
+    if let Some(doubled) = snapshot.doubled {
+        return Err(Dropped::Doubled(doubled));
+    }
     let mut scrapes: BTreeMap<&Target, BTreeSet<Timestamp>> = BTreeMap::new();
     for (key, group) in &snapshot.groups {
         scrapes.entry(&key.target).or_default().extend(group.rows.iter().map(|(time, _)| *time));
@@ -32,23 +37,24 @@ pub fn past(
     for (key, group) in snapshot.groups.iter().filter(|(_, group)| group.side == Side::Stable) {
         let Some(times) = scrapes.get(&key.target) else { continue };
         let seen = |from: Timestamp, to: Timestamp| times.range(from..=to).any(|time| *time > from);
-        let mut last: Option<&Vec<f64>> = None;
-        let zeros = vec![0.0; group.bounds.len()];
-        if let Some((time, _)) = group.rows.first() {
-            // Born while its target was being read: it began at zero.
-            last = times.first().is_some_and(|first| first < time).then_some(&zeros);
-        }
+        let process = Process { key, groups: &snapshot.groups, kept: None, scrapes: &[], pace: None };
+        let mut meter = begins(key, group, times, &snapshot);
         let mut rows = group.rows.iter().peekable();
         for ((start, end), into) in windows.iter().zip(&mut deltas) {
-            let mut gained = zeros.clone();
+            let mut gained = vec![0.0; group.bounds.len()];
             while let Some((time, row)) = rows.next_if(|(time, _)| time <= end) {
-                if let Some(before) = last.filter(|_| time > start) {
-                    gained.iter_mut().zip(super::tracker::gain(before, row)).for_each(|(sum, more)| *sum += more);
+                let Some(meter) = meter.as_mut() else {
+                    meter = Some(Meter::from_row(*time, row.clone()));
+                    continue;
+                };
+                let before = meter.gained.clone();
+                // Without a pace nothing is impossible.
+                if meter.take(*time, row, &process).is_ok() && time > start {
+                    gained.iter_mut().zip(meter.gained.iter().zip(before)).for_each(|(sum, (now, before))| *sum += now - before);
                 }
-                last = Some(row);
             }
             let length = end.duration_since(*start);
-            if last.is_some() && seen(*start, *end) && seen(start.saturating_sub(length).unwrap_or(*start), *start) {
+            if meter.is_some() && seen(*start, *end) && seen(start.saturating_sub(length).unwrap_or(*start), *start) {
                 into.push(Delta {
                     family: key.family,
                     side: group.side,
@@ -60,8 +66,25 @@ pub fn past(
             }
         }
     }
-    let of = windows.into_iter().zip(deltas).map(|((start, end), of)| Deltas { start, end, of });
+    let of = windows.into_iter().zip(deltas).map(|((start, end), of)| Deltas { start, end, of, dips: 0, mixed: None });
     Ok(of.filter(|deltas| deltas.requests(Side::Stable) > 0).map(|deltas| deltas.stable_by_pod(metrics, by_pod)).collect())
+}
+
+/// The label that doubles every series of a reading, if there is one.
+pub fn doubled(reading: &Reading, scope: &Scope, at: Timestamp) -> Option<Doubled> {
+    let pods = scope.pods.keys().cloned().collect();
+    Snapshot::of(reading, scope, &pods, at).ok()?.doubled
+}
+
+/// Where a series begins: at zero if it was born while its target was being read, unless it goes on from one that ended then.
+fn begins(key: &GroupKey, group: &Group, times: &BTreeSet<Timestamp>, snapshot: &Snapshot) -> Option<Meter> {
+    let (born, row) = group.rows.first()?;
+    let before = times.range(..*born).next_back()?;
+    let goes_on = snapshot.groups.iter().filter(|(other, _)| other.target == key.target && other.family == key.family).any(|(_, other)| {
+        let ended = other.rows.last().filter(|(at, _)| at < born);
+        ended.is_some_and(|(_, last)| continues(total(last), total(row)))
+    });
+    (!goes_on).then(|| Meter::at_zero(*before, group.bounds.len()))
 }
 
 /// At most `most` names, chosen by their hash: the same ones every time, and no kind of pod more often than another.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::identity::{self, Doubled, Mixed};
 use super::{Dropped, Series, Target, host, pod_of};
 
 /// Most groups of series that one rollout may hold.
@@ -85,6 +86,10 @@ pub struct Scope {
     pub pod_jobs: BTreeSet<String>,
     /// Pods of both arms by name.
     pub pods: BTreeMap<String, Pod>,
+    /// Mesh metrics are counted at the pods.
+    pub by_pod: bool,
+    /// Series of the mesh at the pods have the pod's name.
+    pub named: bool,
     /// Whether stable takes traffic in this step, and so must be read.
     pub needs_stable: bool,
     /// Nothing of a canary pod is counted for so long after it became ready.
@@ -133,7 +138,16 @@ pub(super) struct Snapshot {
     pub(super) groups: BTreeMap<GroupKey, Group>,
     /// Targets that answered their newest scrape.
     pub(super) read: BTreeMap<Target, Read>,
+    /// When each target answered a scrape, where `up` says so.
+    pub(super) scrapes: BTreeMap<Target, Vec<Timestamp>>,
+    /// Every series is there more than once.
+    pub(super) doubled: Option<Doubled>,
+    /// Pods that are not ours were left out.
+    pub(super) mixed: Option<Mixed>,
 }
+
+/// Label sets that are compared to find out how foreign pods are told from ours.
+const SOME: usize = 50;
 
 /// Samples of each bucket, by the bits of its bound; in order of time.
 type Columns = BTreeMap<u64, Vec<(Timestamp, f64)>>;
@@ -147,7 +161,10 @@ struct Name<'a> {
 }
 
 impl Snapshot {
-    pub(super) fn of(reading: &Reading, scope: &Scope, at: Timestamp) -> Result<Self, Dropped> {
+    /// `known` are the pods that were ours at any time.
+    pub(super) fn of(reading: &Reading, scope: &Scope, known: &BTreeSet<String>, at: Timestamp) -> Result<Self, Dropped> {
+        let mut scrapes: BTreeMap<(&str, &str), Vec<Timestamp>> = BTreeMap::new();
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let mut read: BTreeMap<(&str, &str), (Timestamp, Option<&str>)> = BTreeMap::new();
         let mut down = BTreeSet::new();
         let mut raw: BTreeMap<Name<'_>, (Side, &str, Columns)> = BTreeMap::new();
@@ -168,9 +185,22 @@ impl Snapshot {
                         down.insert(target);
                     }
                     note();
+                    let answered = series.samples.iter().filter(|(time, up)| *time <= at && *up >= 1.0).map(|(time, _)| *time);
+                    scrapes.entry(target).or_default().extend(answered);
                     continue;
                 }
                 let Some(side) = scope.side(*family, series) else { continue };
+                if family.metric().is_none() && scope.by_pod && scope.named {
+                    // The same namespace and workload may exist in another cluster of the same store.
+                    let foreign = pod.is_none_or(|pod| !known.contains(pod));
+                    let labels = if foreign { &mut theirs } else { &mut ours };
+                    if labels.len() < SOME {
+                        labels.push(&series.labels);
+                    }
+                    if foreign {
+                        continue;
+                    }
+                }
                 note();
                 let bound = match le(*family, series) {
                     Bound::None => f64::INFINITY,
@@ -195,7 +225,38 @@ impl Snapshot {
             let labels = name.labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             Some((GroupKey { family: name.family, target: owned(name.target), labels }, group(side, pod.to_owned(), &columns)?))
         });
-        Ok(Self { groups: groups.collect(), read })
+        let groups = groups.collect();
+        let doubled = identity::doubled(&groups);
+        let foreign = theirs.first().and_then(|labels| pod_of(labels));
+        let mixed = foreign.filter(|_| !ours.is_empty()).map(|pod| identity::mixed(pod, &ours, &theirs));
+        let scrapes = scrapes.into_iter().map(|(target, mut times)| {
+            times.sort_unstable();
+            times.dedup();
+            (owned(target), times)
+        });
+        Ok(Self { groups, read, scrapes: scrapes.collect(), doubled, mixed })
+    }
+}
+
+impl Snapshot {
+    /// The target was scraped since the newest sample of this series.
+    pub(super) fn ended(&self, key: &GroupKey) -> bool {
+        let Some((last, _)) = self.groups.get(key).and_then(|group| group.rows.last()) else { return true };
+        match self.scrapes.get(&key.target) {
+            Some(scrapes) => scrapes.last().is_some_and(|scrape| scrape > last),
+            None => self.read.get(&key.target).is_some_and(|read| read.newest > *last),
+        }
+    }
+
+    /// The answer has a scrape of the target before that time: a series that begins then was not there at it.
+    pub(super) fn read_before(&self, target: &Target, at: Timestamp) -> bool {
+        match self.scrapes.get(target) {
+            Some(scrapes) => scrapes.first().is_some_and(|scrape| *scrape < at),
+            None => {
+                let mut of = self.groups.iter().filter(|(key, _)| key.target == *target);
+                of.any(|(_, group)| group.rows.first().is_some_and(|(first, _)| *first < at))
+            }
+        }
     }
 }
 

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::snapshot::{GroupKey, MOST_GROUPS, Read, Snapshot};
-use super::{Dropped, Family, Pod, Reading, Scope, Side, Target};
+use super::meter::{self, Impossible, Kept, Meter, Process, Start};
+use super::pace::Paces;
+use super::snapshot::{Group, GroupKey, MOST_GROUPS, Read, Snapshot};
+use super::{Dropped, Family, Mixed, Reading, Scope, Side, Target};
+
+mod coverage;
 
 /// What one counter (or histogram) gained between two looks.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +38,10 @@ pub struct Deltas {
     pub end: Timestamp,
     /// One for each counter or histogram that was read, with its gain, which may be 0.
     pub of: Vec<Delta>,
+    /// Samples lower than the ones before them, of a process that did not restart.
+    pub dips: u32,
+    /// Pods that are not ours were in the answer, and left out.
+    pub mixed: Option<Mixed>,
 }
 
 /// What a look gave.
@@ -51,7 +59,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq)]
 struct Anchor {
     at: Timestamp,
-    rows: BTreeMap<GroupKey, (Timestamp, Vec<f64>, Vec<f64>)>,
+    rows: BTreeMap<GroupKey, Kept>,
     read: BTreeMap<Target, Read>,
 }
 
@@ -59,10 +67,13 @@ struct Anchor {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracker {
     anchor: Option<Anchor>,
-    /// Groups seen at any time: one that comes back did not begin at zero for certain.
-    ever: BTreeSet<GroupKey>,
-    /// Targets outside the pods that were missed at the newest look.
-    missed: BTreeSet<Target>,
+    /// Series that ended, with their last values.
+    gone: BTreeMap<GroupKey, Kept>,
+    /// Pods that were ours at any time.
+    known: BTreeSet<String>,
+    paces: Paces,
+    /// What is missing now that was there before: see [`coverage`].
+    missing: coverage::Missing,
     not_before: Option<Timestamp>,
     longest: Duration,
 }
@@ -70,12 +81,23 @@ pub struct Tracker {
 impl Tracker {
     /// A tracker whose windows stretch over gaps of at most `longest`.
     pub fn new(longest: Duration) -> Self {
-        Self { anchor: None, ever: BTreeSet::new(), missed: BTreeSet::new(), not_before: None, longest }
+        Self {
+            anchor: None,
+            gone: BTreeMap::new(),
+            known: BTreeSet::new(),
+            paces: Paces::default(),
+            missing: coverage::Missing::default(),
+            not_before: None,
+            longest,
+        }
     }
 
-    /// Counts begin anew, with a look in which every sample is at or after `since`.
+    /// Counting restarts, with a look in which every sample is at or after `since`.
     pub fn restart(&mut self, since: Option<Timestamp>) {
-        self.anchor = None;
+        if let Some(anchor) = self.anchor.take() {
+            self.gone.extend(anchor.rows);
+        }
+        self.paces.forget_canary();
         self.not_before = since;
     }
 
@@ -91,162 +113,183 @@ impl Tracker {
 
     /// Takes a look: `reading` was asked for at `at`, and looks come in order of time.
     pub fn look(&mut self, reading: &Reading, scope: &Scope, at: Timestamp) -> Outcome {
-        if self.anchor.as_ref().is_some_and(|anchor| anchor.at >= at || longer(anchor.at, at, self.longest)) {
-            self.anchor = None;
-        }
-        let snapshot = match Snapshot::of(reading, scope, at) {
+        self.known.extend(scope.pods.keys().cloned());
+        let snapshot = match Snapshot::of(reading, scope, &self.known, at) {
             Ok(snapshot) => snapshot,
             Err(dropped) => return Outcome::Dropped(dropped),
         };
-        if let Err(dropped) = self.covered(&snapshot, scope, at).and_then(|()| self.others(&snapshot, scope)) {
+        if self.anchor.as_ref().is_some_and(|anchor| anchor.at >= at || longer(anchor.at, at, self.longest)) {
+            self.restart(self.not_before);
+        }
+        if let Err(dropped) = self.covered(&snapshot, scope, at) {
             return Outcome::Dropped(dropped);
         }
-        let counted = self.anchor.as_ref().map(|anchor| {
-            warm(scope, anchor.at)?;
-            let mut of = Vec::new();
-            let mut unknown = BTreeSet::new();
-            for key in snapshot.groups.keys() {
-                match self.delta(anchor, key, &snapshot, scope) {
-                    Err(_) if scope.aside.contains(&key.family) => drop(unknown.insert(key.family)),
-                    delta => of.extend(delta?),
-                }
-            }
-            of.retain(|delta: &Delta| !unknown.contains(&delta.family));
-            Ok(Deltas { start: anchor.at, end: at, of })
+        let Some(anchor) = self.anchor.take() else {
+            self.keep(snapshot, BTreeMap::new(), None, at);
+            return Outcome::Baseline;
+        };
+        let mut window =
+            Counting { gone: &self.gone, paces: &self.paces, anchor: &anchor, snapshot: &snapshot, scope, kept: BTreeMap::new(), dips: 0 };
+        let counted = warm(scope, anchor.at).and_then(|()| window.deltas());
+        let (kept, dips) = (window.kept, window.dips);
+        let counted = counted.and_then(|deltas| {
+            let gains = deltas.iter().map(|(target, delta)| (*target, delta));
+            self.paces.take(gains, meter::seconds(anchor.at, at))?;
+            Ok(deltas.into_iter().map(|(_, delta)| delta).collect())
         });
-        self.keep(snapshot, at);
+        let (start, mixed) = (anchor.at, snapshot.mixed.clone());
+        self.keep(snapshot, kept, Some(anchor), at);
         match counted {
-            None => Outcome::Baseline,
-            Some(Ok(deltas)) => Outcome::Counted(deltas),
-            Some(Err(dropped)) => Outcome::Dropped(dropped),
+            Ok(of) => Outcome::Counted(Deltas { start, end: at, of, dips, mixed }),
+            Err(dropped) => Outcome::Dropped(dropped),
         }
     }
+}
 
-    /// Whether all that must be read was read, by a scrape newer than at the look before. If not, the look before stays the one to compare
-    /// with: the counters themselves hold what happens meanwhile.
-    fn covered(&self, snapshot: &Snapshot, scope: &Scope, at: Timestamp) -> Result<(), Dropped> {
-        if snapshot.read.is_empty() {
-            return Err(Dropped::NothingRead);
+impl Tracker {
+    /// What the next look is compared with. `kept` has the series that were counted; of the others the newest sample stands.
+    fn keep(&mut self, snapshot: Snapshot, mut kept: BTreeMap<GroupKey, Kept>, before: Option<Anchor>, at: Timestamp) {
+        if self.gone.len() > MOST_GROUPS {
+            self.gone.clear();
         }
-        let advanced = |target: &Target, read: &Read| {
-            let before = self.anchor.as_ref().and_then(|anchor| anchor.read.get(target)).map(|read| read.newest);
-            before.is_none_or(|before| read.newest > before)
+        let begins = before.is_none();
+        let mut earlier = before.map(|anchor| anchor.rows).unwrap_or_default();
+        let mut rows = BTreeMap::new();
+        for (key, group) in snapshot.groups {
+            let Some((time, _)) = group.rows.last() else { continue };
+            // A series that stood still while its target was read has ended.
+            let stood = earlier.remove(&key).is_some_and(|then| then.at >= *time);
+            let target_went_on = snapshot.read.get(&key.target).is_some_and(|read| read.newest > *time);
+            let fresh = if begins { Kept::settled(&group) } else { Kept::newest(&group) };
+            let Some(now) = kept.remove(&key).or(fresh) else { continue };
+            if stood && target_went_on {
+                self.gone.insert(key, now);
+            } else {
+                self.gone.remove(&key);
+                rows.insert(key, now);
+            }
+        }
+        self.gone.extend(earlier);
+        self.anchor = Some(Anchor { at, rows, read: snapshot.read });
+    }
+}
+
+/// One window while it is being counted.
+struct Counting<'a, 's> {
+    gone: &'a BTreeMap<GroupKey, Kept>,
+    paces: &'a Paces,
+    anchor: &'a Anchor,
+    snapshot: &'s Snapshot,
+    scope: &'a Scope,
+    kept: BTreeMap<GroupKey, Kept>,
+    dips: u32,
+}
+
+impl<'s> Counting<'_, 's> {
+    /// The gain of each series with its target, or why there is none. All series are kept, also where one of them drops the window.
+    fn deltas(&mut self) -> Result<Vec<(&'s Target, Delta)>, Dropped> {
+        let renamed = self.renamed();
+        let mut of = Vec::new();
+        let (mut unknown, mut fault) = (BTreeSet::new(), None);
+        for (key, group) in &self.snapshot.groups {
+            match self.delta(key, group, renamed.contains(&(key.target.clone(), key.family))) {
+                Ok(delta) => of.push((&key.target, delta)),
+                Err(_) if self.scope.aside.contains(&key.family) => drop(unknown.insert(key.family)),
+                Err(dropped) => drop(fault.get_or_insert(dropped)),
+            }
+        }
+        of.retain(|(_, delta): &(_, Delta)| !unknown.contains(&delta.family));
+        fault.map_or(Ok(of), Err)
+    }
+
+    fn delta(&mut self, key: &GroupKey, group: &Group, renamed: bool) -> Result<Delta, Dropped> {
+        let known = self.anchor.rows.get(key);
+        let mut meter = match known {
+            Some(kept) if kept.bounds != group.bounds => return Err(Dropped::BoundsChanged { pod: group.pod.clone(), at: kept.at }),
+            Some(kept) => Meter::from(kept),
+            None => self.begins(key, group, renamed)?,
         };
-        let required = |pod: &Pod| pod.ready_since.is_some_and(|since| since <= at) && (pod.side == Side::Canary || scope.needs_stable);
-        for (name, pod) in scope.pods.iter().filter(|(_, pod)| required(pod)) {
-            for job in &scope.pod_jobs {
-                let of = |(target, read): &(&Target, &Read)| target.job == *job && read.pod.as_ref() == Some(name);
-                let mut newest = None;
-                if snapshot.read.iter().filter(of).any(|(target, read)| {
-                    newest = newest.max(Some(read.newest));
-                    advanced(target, read)
-                }) {
-                    continue;
-                }
-                return Err(match newest {
-                    None => Dropped::NotScraped { side: pod.side, pod: name.clone(), job: job.clone() },
-                    Some(newest) => Dropped::Stale { what: format!("pod {name}"), newest },
-                });
-            }
-        }
-        let mut counted: BTreeMap<(&str, Family), &Target> = BTreeMap::new();
-        for (key, group) in snapshot.groups.iter().filter(|(key, _)| !scope.aside.contains(&key.family)) {
-            let Some(read) = snapshot.read.get(&key.target).filter(|read| advanced(&key.target, read)) else { continue };
-            if self.anchor.is_none()
-                && self.not_before.is_some_and(|since| read.newest < since)
-                && read.pod.as_ref().and_then(|pod| scope.pods.get(pod)).is_none_or(required)
-            {
-                return Err(Dropped::Stale { what: name(&key.target, read), newest: read.newest });
-            }
-            let other = counted.insert((&group.pod, key.family), &key.target).filter(|other| **other != key.target);
-            // Without a pod's name only the host is known, and several targets of one job may share it.
-            if let Some(other) = other.filter(|other| read.pod.is_some() || other.job != key.target.job) {
-                return Err(Dropped::Duplicate { pod: group.pod.clone(), jobs: [other.job.clone(), key.target.job.clone()] });
-            }
-        }
-        Ok(())
-    }
-
-    /// Targets that are no pod of ours (a gateway, a client): one that was read and now is not costs a window; after that it is gone.
-    fn others(&mut self, snapshot: &Snapshot, scope: &Scope) -> Result<(), Dropped> {
-        let Some(anchor) = &self.anchor else { return Ok(()) };
-        let counted: BTreeSet<&Target> = anchor.rows.keys().map(|key| &key.target).collect();
-        let mut lost = None;
-        let mut missed = BTreeSet::new();
-        for target in counted {
-            let Some(before) = anchor.read.get(target) else { continue };
-            if scope.pod_jobs.contains(&target.job) && before.pod.as_ref().is_some_and(|pod| scope.pods.contains_key(pod)) {
-                continue;
-            }
-            if snapshot.read.get(target).is_none_or(|now| now.newest <= before.newest) {
-                missed.insert(target.clone());
-                if !self.missed.contains(target) {
-                    lost = Some(Dropped::Stale { what: name(target, before), newest: before.newest });
-                }
-            }
-        }
-        self.missed = missed;
-        lost.map_or(Ok(()), Err)
-    }
-
-    fn delta(&self, anchor: &Anchor, key: &GroupKey, snapshot: &Snapshot, scope: &Scope) -> Result<Option<Delta>, Dropped> {
-        let Some(group) = snapshot.groups.get(key) else { return Ok(None) };
-        let zero = || vec![0.0; group.bounds.len()];
-        let (after, mut last) = match anchor.rows.get(key) {
-            Some((at, _, bounds)) if *bounds != group.bounds => return Err(Dropped::BoundsChanged { pod: group.pod.clone(), at: *at }),
-            Some((at, row, _)) => (Some(*at), row.clone()),
-            None => {
-                let before = group.rows.iter().rev().find(|(time, _)| *time <= anchor.at);
-                let read = anchor.read.contains_key(&key.target);
-                let created = scope.pods.get(&group.pod).is_some_and(|pod| pod.created > anchor.at);
-                match before {
-                    // It was there at the look before, but its samples came in later.
-                    Some((at, row)) if read => (Some(*at), row.clone()),
-                    None if (read || created) && !self.ever.contains(key) => (None, zero()),
-                    _ => return Err(Dropped::NoBaseline { pod: group.pod.clone(), job: key.target.job.clone() }),
-                }
-            }
+        let process = Process {
+            key,
+            groups: &self.snapshot.groups,
+            kept: Some(&self.anchor.rows),
+            scrapes: self.snapshot.scrapes.get(&key.target).map_or(&[], Vec::as_slice),
+            pace: self.paces.of(&key.target, key.family, group.side),
         };
-        let mut gained = zero();
-        for (_, row) in group.rows.iter().filter(|(time, _)| after.is_none_or(|after| *time > after)) {
-            gained.iter_mut().zip(gain(&last, row)).for_each(|(sum, more)| *sum += more);
-            last.clone_from(row);
+        let since = meter.at();
+        for (time, row) in group.rows.iter().filter(|(time, _)| *time > since) {
+            meter.take(*time, row, &process).map_err(|Impossible { before, after }| Dropped::Unbelievable {
+                pod: group.pod.clone(),
+                job: key.target.job.clone(),
+                before: before.round() as u64,
+                after: after.round() as u64,
+            })?;
         }
-        let counts = whole_counts(gained);
-        Ok(Some(Delta {
+        if meter.stays_low() && meter.at() > since {
+            return Err(Dropped::Fell { pod: group.pod.clone(), job: key.target.job.clone() });
+        }
+        self.dips += meter.dips;
+        self.kept.insert(key.clone(), meter.kept(group.bounds.clone()));
+        Ok(Delta {
             family: key.family,
             side: group.side,
             pod: group.pod.clone(),
             labels: key.labels.clone(),
             bounds: group.bounds.clone(),
-            counts,
-        }))
+            counts: whole_counts(meter.gained),
+        })
     }
 
-    fn keep(&mut self, snapshot: Snapshot, at: Timestamp) {
-        let before = self.anchor.take();
-        let mut rows = BTreeMap::new();
-        for (key, group) in snapshot.groups {
-            let Some((time, row)) = group.rows.last() else { continue };
-            // A series that stood still while its target was read has ended.
-            let stood = before.as_ref().and_then(|anchor| anchor.rows.get(&key)).is_some_and(|(then, _, _)| then == time);
-            let target_went_on = snapshot.read.get(&key.target).is_some_and(|read| read.newest > *time);
-            if !(stood && target_went_on) {
-                rows.insert(key, (*time, row.clone(), group.bounds));
-            }
+    /// Where a series begins that was not there at the look before.
+    fn begins(&self, key: &GroupKey, group: &Group, renamed: bool) -> Result<Meter, Dropped> {
+        let nothing = || Dropped::NoBaseline { pod: group.pod.clone(), job: key.target.job.clone() };
+        let zero = || Meter::at_zero(self.anchor.at, group.bounds.len());
+        let read = self.anchor.read.contains_key(&key.target);
+        let gone = self.gone.get(key).filter(|kept| kept.bounds == group.bounds);
+        if let Some((at, row)) = group.rows.iter().rev().find(|(time, _)| *time <= self.anchor.at) {
+            // It was there at the look before, but its samples came in later.
+            return match gone.filter(|kept| meter::total(&kept.high) <= meter::total(row)) {
+                _ if !read => Err(nothing()),
+                Some(kept) => Ok(Meter::from(kept)),
+                None => Ok(Meter::from_row(*at, row.clone())),
+            };
         }
-        if self.ever.len() > MOST_GROUPS {
-            self.ever.clear();
+        let (at, row) = group.rows.first().ok_or_else(nothing)?;
+        if gone.is_none() && self.scope.pods.get(&group.pod).is_some_and(|pod| pod.created > self.anchor.at) {
+            return Ok(zero());
         }
-        self.ever.extend(rows.keys().cloned());
-        self.anchor = Some(Anchor { at, rows, read: snapshot.read });
+        if !read || !self.snapshot.read_before(&key.target, *at) {
+            return Err(nothing());
+        }
+        let now = meter::total(row);
+        let believed = meter::believable(now, self.paces.of(&key.target, key.family, group.side), self.anchor.at, *at);
+        match gone {
+            Some(kept) if meter::resumes(meter::total(&kept.high), now) == Start::Last => Ok(Meter::from(kept)),
+            None if renamed => Err(Dropped::Renamed { pod: group.pod.clone(), job: key.target.job.clone() }),
+            _ if believed => Ok(zero()),
+            _ => Err(nothing()),
+        }
     }
-}
 
-fn name(target: &Target, read: &Read) -> String {
-    match &read.pod {
-        Some(pod) => format!("pod {pod}"),
-        None => format!("target {} of job {}", target.instance, target.job),
+    /// Families of a target in which series ended and another one may go on from where they were: then none of the new ones began at zero.
+    fn renamed(&self) -> BTreeSet<(Target, Family)> {
+        let (anchor, groups) = (self.anchor, &self.snapshot.groups);
+        let mut new: BTreeMap<(&Target, Family), f64> = BTreeMap::new();
+        for (key, group) in groups.iter().filter(|(key, _)| !anchor.rows.contains_key(*key) && !self.gone.contains_key(*key)) {
+            let most = new.entry((&key.target, key.family)).or_default();
+            *most = group.rows.first().map_or(*most, |(_, row)| most.max(meter::total(row)));
+        }
+        if new.is_empty() {
+            return BTreeSet::new();
+        }
+        let before = anchor.rows.iter().chain(self.gone).map(|(key, kept)| (key, meter::total(&kept.high)));
+        let within = groups.iter().filter_map(|(key, group)| Some((key, meter::total(&group.rows.last()?.1))));
+        let ended = before.chain(within).filter(|(key, _)| self.snapshot.ended(key));
+        let of = ended.filter_map(|(key, last)| {
+            let most = new.get(&(&key.target, key.family))?;
+            meter::continues(last, *most).then(|| (key.target.clone(), key.family))
+        });
+        of.collect()
     }
 }
 
@@ -267,13 +310,6 @@ fn longer(from: Timestamp, to: Timestamp, most: Duration) -> bool {
 
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-/// What a counter, or each bucket of a histogram, gained between two samples. One bucket that went down means that the process began anew:
-/// then all of them did.
-pub fn gain<'a>(before: &'a [f64], now: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
-    let reset = now.iter().zip(before).any(|(now, before)| now < before);
-    now.iter().zip(before).map(move |(now, before)| if reset { *now } else { now - before })
 }
 
 /// Counters are whole numbers; what arithmetic left over is rounded away.

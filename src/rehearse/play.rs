@@ -194,6 +194,7 @@ impl<'a> Sampler<'a> {
             problem: None,
             canary_in_window: None,
             unanswered: None,
+            note: None,
         })
     }
 

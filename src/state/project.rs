@@ -107,8 +107,9 @@ fn conditions(
             rows.push((condition::METRICS_AVAILABLE, !problem.unavailable, problem.reason, problem.message.clone()));
         } else if run.plan.analysis.metrics.is_empty() {
             rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, "no metric is judged: the holds alone decide".to_owned()));
-        } else if look.is_some() {
-            rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, "every metric returns data".to_owned()));
+        } else if let Some(look) = look {
+            let note = look.note.as_deref().map_or_else(String::new, |note| format!("; {note}"));
+            rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, format!("every metric returns data{note}")));
         }
         match look.and_then(|look| late(run, look, now)) {
             Some(Late::Deadline(words)) => rows.push((condition::FEASIBLE, false, reason::TRAFFIC_TOO_LOW, words)),

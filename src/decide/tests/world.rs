@@ -164,6 +164,7 @@ impl World {
             problem: self.problem.clone(),
             canary_in_window: None,
             unanswered: self.unanswered.clone(),
+            note: None,
         });
         let commands = self.commands.iter().filter(|command| self.state.handled.get(command.verb.name()) != Some(&command.id));
         Observation {

@@ -34,7 +34,7 @@ proptest! {
                     let bad = (n as f64 * p) as u64;
                     [delta(*side, pod, "200", n - bad), delta(*side, pod, "503", bad)]
                 });
-                let deltas = Deltas { start: window(k as i64, Sample::new(), Sample::new()).start, end: window(k as i64, Sample::new(), Sample::new()).end, of: both.collect() };
+                let deltas = Deltas { start: window(k as i64, Sample::new(), Sample::new()).start, end: window(k as i64, Sample::new(), Sample::new()).end, of: both.collect(), dips: 0, mixed: None };
                 deltas.window(&errors, 0.05, [2, 2])
             };
             let names = [(Side::Stable, "a", 0), (Side::Stable, "b", 1), (Side::Canary, "c", 2), (Side::Canary, "d", 3)];

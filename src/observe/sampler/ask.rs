@@ -123,6 +123,8 @@ impl Found {
             namespace: brief.namespace.clone(),
             pod_jobs: if counted { self.pod_jobs.clone() } else { Default::default() },
             pods,
+            by_pod: self.by_pod,
+            named: self.named,
             needs_stable: brief.key.share.weight < 100,
             warm_up: if counted { brief.analysis.warm_up } else { Duration::ZERO },
             aside: aside(brief),

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ask::{durations, names, requests_where, series_name};
+use super::ask::{REQUESTS, Who, durations, names, requests_where, series_name};
 use super::unanswered;
 use crate::api::names::reason;
 use crate::clock::Clock;
-use crate::counts::{Series, Target, pod_of};
+use crate::counts::{Family, Reading, Series, Target, doubled, pod_of};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
 use crate::observe::{Brief, Problem};
 use crate::plan::promql::Counter;
@@ -116,6 +116,11 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
         hosts: BTreeSet::new(),
     };
     found.hosts = unanswered::hosts(prometheus, &found, brief, at).await?;
+    let requests = found.mesh(REQUESTS, brief, &Who::Both).map_err(QueryError::from)?;
+    let reading = Reading { families: vec![(Family::Requests, prometheus.raw(&requests, seconds, at).await?)] };
+    if let Some(doubled) = doubled(&reading, &found.scope(brief, false), at) {
+        return Err(trouble(reason::DUPLICATE_SERIES, false, format!("provider {}: {doubled}", brief.analysis.prometheus)));
+    }
     for metric in brief.analysis.metrics.iter().filter(|metric| metric.gate) {
         match &metric.kind {
             MetricKind::ErrorRate { .. } => {}

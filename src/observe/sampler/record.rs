@@ -157,8 +157,7 @@ async fn serving(prometheus: &Prometheus, wanted: &Wanted<'_>) -> Result<(String
     let mut requests: BTreeMap<&str, (f64, BTreeSet<String>)> = BTreeMap::new();
     for one in series.iter().filter(|one| one.label("reporter") == reporter && !one.label("destination_workload").is_empty()) {
         let of = requests.entry(one.label("destination_workload")).or_default();
-        let values: Vec<f64> = one.samples.iter().map(|(_, value)| *value).collect();
-        of.0 += values.iter().zip(values.iter().skip(1)).flat_map(|(old, new)| gain(&[*old], &[*new]).collect::<Vec<_>>()).sum::<f64>();
+        of.0 += gain(one.samples.iter().map(|(_, value)| *value));
         if reporter == "destination" && !one.label("pod").is_empty() {
             of.1.insert(one.label("pod").to_owned());
         }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::ask::Who;
 use super::preflight::{Found, Trouble, live};
@@ -16,16 +16,20 @@ use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::observe::{Arm, Brief, Look, Problem, StepKey};
 use crate::plan::{MetricKind, Share};
 
+mod grid;
 mod problem;
+mod tally;
 
+use grid::{after, same_second, signed};
 use problem::said;
+use tally::Tally;
 
 /// Windows that are asked for again after an outage or a restart.
 const MOST_BACKLOG: i64 = 120;
 /// A window stretches over gaps of so many intervals.
 const STRETCH: u32 = 10;
-/// Raw samples are asked for over so many scrapes: enough to see a reset, little enough to carry.
-const SCRAPES: u32 = 4;
+/// Raw samples are asked for over so many intervals at most, where windows in between were not counted.
+const MOST_BACK: u32 = 4;
 
 /// What is asked next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,7 @@ pub(super) struct Run {
     canary_in_window: Option<u64>,
     problem: Option<Problem>,
     drops: u32,
+    tally: Tally,
     /// The look at whose time users' queries are to be asked, and the newest at which they were.
     own: Option<Timestamp>,
     own_seen: Option<Timestamp>,
@@ -96,6 +101,7 @@ impl Run {
             canary_in_window: None,
             problem: None,
             drops: 0,
+            tally: Tally::default(),
             own: None,
             own_seen: None,
             blind: 0,
@@ -134,6 +140,7 @@ impl Run {
             self.told = false;
             self.canary_in_window = None;
             self.shares = Shares::default();
+            self.tally = Tally::default();
             self.problem = self.problem.take().filter(|problem| problem.unavailable);
         }
         if moved {
@@ -196,9 +203,13 @@ impl Run {
         self.brief.analysis.interval.max(prometheus.scrape_interval() * 2)
     }
 
-    /// Seconds of raw samples that a look asks for.
-    fn seconds(&self, prometheus: &Prometheus) -> u64 {
-        self.interval(prometheus).min(prometheus.scrape_interval() * SCRAPES).as_secs_f64().ceil() as u64
+    /// Seconds of raw samples that a look asks for: back to the look before, and one scrape more, so that a series that was there then is told
+    /// from one that began since.
+    fn seconds(&self, prometheus: &Prometheus, at: Timestamp) -> u64 {
+        let interval = self.interval(prometheus);
+        let since = self.tracker.start().and_then(|start| Duration::try_from(at.duration_since(start)).ok());
+        let back = since.unwrap_or(interval).clamp(interval, interval * MOST_BACK);
+        (back + prometheus.scrape_interval()).as_secs_f64().ceil() as u64
     }
 
     /// What to ask next, and how long until then. `None`: nothing is measured.
@@ -280,8 +291,9 @@ impl Run {
     /// Asks. Changes nothing: an answer that is not waited for leaves no trace.
     pub(super) fn ask(&self, prometheus: &Arc<Prometheus>, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
         let (brief, found, clock) = (self.brief.clone(), self.found.clone(), *clock);
-        let (seconds, interval) = (self.seconds(prometheus), self.interval(prometheus));
         let search = self.lost.search(&self.brief, self.since);
+        let (Job::Preflight(end) | Job::Calibrate(end) | Job::Look(end) | Job::Own(end)) = job;
+        let (seconds, interval) = (self.seconds(prometheus, end), self.interval(prometheus));
         let prometheus = prometheus.clone();
         async move {
             match (job, found) {
@@ -403,6 +415,7 @@ impl Run {
             }
             Outcome::Dropped(dropped) => {
                 self.drops += 1;
+                self.tally.dropped(&dropped);
                 self.canary_in_window = None;
                 self.problem = Some(said(&dropped, self.drops));
                 return;
@@ -412,6 +425,7 @@ impl Run {
                 deltas
             }
         };
+        self.tally.counted(&deltas);
         self.drops = 0;
         self.problem = None;
         self.canary_in_window = Some(deltas.requests(Side::Canary));
@@ -457,6 +471,7 @@ impl Run {
             problem: self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen()),
             canary_in_window: self.canary_in_window,
             unanswered,
+            note: self.tally.note(),
         }
     }
 }
@@ -471,27 +486,6 @@ fn queries(found: &Found, prometheus: &Prometheus, brief: &Brief) -> Vec<(String
 
 fn ready(arm: &Arm) -> u32 {
     u32::try_from(arm.pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap_or(u32::MAX)
-}
-
-/// Status keeps whole seconds: a begin that came back from there is the same.
-fn same_second(one: Option<Timestamp>, two: Option<Timestamp>) -> bool {
-    match (one, two) {
-        (Some(one), Some(two)) => one.duration_since(two).abs() < SignedDuration::from_secs(1),
-        (one, two) => one == two,
-    }
-}
-
-/// First point of the grid `base + k interval` after `time`, k from 0.
-fn after(base: Timestamp, interval: SignedDuration, time: Timestamp) -> Timestamp {
-    let passed = time.duration_since(base).as_millis();
-    let step = interval.as_millis().max(1);
-    let k = if passed < 0 { 0 } else { passed / step + 1 };
-    let ahead = i64::try_from(k * step).unwrap_or(i64::MAX);
-    base.saturating_add(SignedDuration::from_millis(ahead)).unwrap_or(Timestamp::MAX)
-}
-
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 #[cfg(test)]

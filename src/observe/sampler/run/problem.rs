@@ -51,8 +51,14 @@ impl Run {
 /// One missed scrape is no outage: only from the second window on metrics count as unavailable.
 pub(super) fn said(dropped: &Dropped, drops: u32) -> Problem {
     let (reason, unavailable) = match dropped {
-        Dropped::Duplicate { .. } => (reason::DUPLICATE_SERIES, false),
-        Dropped::WarmUp { .. } | Dropped::NoBaseline { .. } | Dropped::BoundsChanged { .. } => (reason::NOT_ENOUGH_DATA, false),
+        Dropped::Duplicate { .. } | Dropped::Doubled(_) => (reason::DUPLICATE_SERIES, false),
+        Dropped::WarmUp { .. }
+        | Dropped::NoBaseline { .. }
+        | Dropped::BoundsChanged { .. }
+        | Dropped::Renamed { .. }
+        | Dropped::Fell { .. }
+        | Dropped::Unbelievable { .. }
+        | Dropped::Jump { .. } => (reason::NOT_ENOUGH_DATA, false),
         _ if drops < 2 => (reason::NOT_ENOUGH_DATA, false),
         _ => (reason::METRICS_UNAVAILABLE, true),
     };

@@ -1,0 +1,88 @@
+//! How fast each target has counted so far: what it cannot have done is not believed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::meter::{ALWAYS, FASTER};
+use super::{Delta, Dropped, Family, Side, Target};
+
+/// Windows after which the past says something.
+const ENOUGH: u32 = 3;
+/// A jump is this many times more than what a restart may bring.
+const JUMP: f64 = 5.0;
+/// What is left of the highest pace after each window, so that an old burst is forgotten in the end.
+const FADES: f64 = 0.99;
+/// Another target that also is so many times faster than before confirms a burst of traffic.
+const CONFIRMS: f64 = 10.0;
+
+/// Whose pace it is. A gateway counts both arms.
+type Who = (Target, Family, Side);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Pace {
+    /// Highest so far, in events per second.
+    most: f64,
+    windows: u32,
+}
+
+/// The highest pace of each target so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Paces {
+    of: BTreeMap<Who, Pace>,
+    /// Targets that jumped at the look before: a pace that stays is real.
+    jumped: BTreeSet<Target>,
+}
+
+impl Paces {
+    /// The canary's share has changed, and its past with it.
+    pub(super) fn forget_canary(&mut self) {
+        self.of.retain(|(_, _, side), _| *side == Side::Stable);
+    }
+
+    /// Events per second, where there is a past that says so.
+    pub(super) fn of(&self, target: &Target, family: Family, side: Side) -> Option<f64> {
+        let pace = self.of.get(&(target.clone(), family, side))?;
+        (pace.windows >= ENOUGH && pace.most > 0.0).then_some(pace.most)
+    }
+
+    /// Takes the gains of one window of so many seconds, by target; an error where one of them cannot be.
+    pub(super) fn take<'a>(&mut self, gains: impl Iterator<Item = (&'a Target, &'a Delta)>, seconds: f64) -> Result<(), Dropped> {
+        let seconds = seconds.max(0.001);
+        let mut sums: BTreeMap<Who, (f64, &str)> = BTreeMap::new();
+        for (target, delta) in gains {
+            let sum = sums.entry((target.clone(), delta.family, delta.side)).or_insert((0.0, &delta.pod));
+            sum.0 += delta.counts.last().map_or(0.0, |count| *count as f64);
+        }
+        let faster = |who: &Who, sum: f64| self.of(&who.0, who.1, who.2).map(|pace| sum / seconds / pace);
+        let jump = sums.iter().find(|(who, (sum, _))| {
+            let alone = *sum > JUMP * ALWAYS * 2.0 && faster(who, *sum).is_some_and(|times| times > JUMP * FASTER);
+            alone && !self.jumped.contains(&who.0) && !confirmed(who, *sum, &sums, faster)
+        });
+        if let Some((who, (sum, pod))) = jump {
+            let usual = self.of(&who.0, who.1, who.2).unwrap_or_default() * seconds;
+            let dropped =
+                Dropped::Jump { pod: (*pod).to_owned(), job: who.0.job.clone(), gained: sum.round() as u64, usual: usual.round() as u64 };
+            self.jumped = BTreeSet::from([who.0.clone()]);
+            return Err(dropped);
+        }
+        self.jumped.clear();
+        for (who, (sum, _)) in sums {
+            let pace = self.of.entry(who).or_default();
+            pace.most = (pace.most * FADES).max(sum / seconds);
+            pace.windows = pace.windows.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+/// Requests and their durations are counted at once, and a burst of traffic meets more than one target.
+fn confirmed(who: &Who, sum: f64, sums: &BTreeMap<Who, (f64, &str)>, faster: impl Fn(&Who, f64) -> Option<f64>) -> bool {
+    let twin = match who.1 {
+        Family::Requests => Some(Family::Latency),
+        Family::Latency => Some(Family::Requests),
+        _ => None,
+    };
+    let same = twin.and_then(|twin| sums.get(&(who.0.clone(), twin, who.2))).is_some_and(|(other, _)| (0.5..=2.0).contains(&(other / sum)));
+    same || sums
+        .iter()
+        .any(|(other, (sum, _))| other.0 != who.0 && other.1 == who.1 && faster(other, *sum).is_some_and(|times| times > CONFIRMS))
+}
