@@ -8,6 +8,8 @@
 
 #[cfg(test)]
 mod real {
+    mod between;
+    mod climb;
     mod controller;
     mod load;
     mod recorder;
@@ -26,5 +28,6 @@ mod real {
     mod revisions;
     mod rollback;
     mod stack;
+    mod stores;
     mod strategies;
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::world::{command, stack_run};
+use super::world::{PROMETHEUS, command, stack_run};
 
 /// One replica.
 pub struct Controller {
@@ -21,12 +21,7 @@ impl Controller {
     pub fn start(directory: &Path, kubeconfig: &Path, namespace: &str, number: usize) -> Self {
         let config = directory.join("haldane.yaml");
         if !config.exists() {
-            std::fs::write(
-                &config,
-                "prometheus:\n  default: {url: \"http://127.0.0.1:9090\", scrapeInterval: 1s, lag: 1s}\n\
-                 alerts:\n  default: {alertmanager: {url: \"http://127.0.0.1:9093\"}}\n",
-            )
-            .unwrap();
+            std::fs::write(&config, configuration(PROMETHEUS, "1s")).unwrap();
         }
         let file = File::create(directory.join(format!("controller-{number}.log"))).unwrap();
         let address = format!("127.0.0.1:{}", 18_080 + number);
@@ -91,6 +86,14 @@ impl Drop for Controller {
             self.terminate();
         }
     }
+}
+
+/// The controller's configuration: where the counters are, how long until what was scraped can be asked for, and where alerts go.
+pub fn configuration(url: &str, lag: &str) -> String {
+    format!(
+        "prometheus:\n  default: {{url: \"{url}\", scrapeInterval: 1s, lag: {lag}}}\n\
+         alerts:\n  default: {{alertmanager: {{url: \"http://127.0.0.1:9093\"}}}}\n"
+    )
 }
 
 /// Sends a signal to a process.

@@ -20,7 +20,7 @@ pub const CLIENT: &str = "http://127.0.1.1";
 /// More than this in flight: requests are answered as failed (status 0) without being sent. 5 s of 400 a second.
 const IN_FLIGHT: usize = 2_000;
 /// No load lasts longer than this.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(720);
 
 /// What became of one request.
 #[derive(Clone, Debug)]

@@ -24,6 +24,17 @@ pub struct Seen {
     pub object: Value,
 }
 
+/// What v2 had from a time on.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// When it was first seen.
+    pub at: Instant,
+    /// In words.
+    pub words: String,
+    /// Why it was lowered without a verdict, as the write says.
+    pub lowered: Option<String>,
+}
+
 /// Watches until it is dropped.
 pub struct Recorder {
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -73,13 +84,14 @@ impl Recorder {
         changes
     }
 
-    /// All that v2 had in turn, each change once, and when it was first seen: `0 %`, `mirror of 100 %`, `match`.
-    pub fn shares(&self) -> Vec<(Instant, String)> {
-        let mut shares: Vec<(Instant, String)> = Vec::new();
+    /// All that v2 had in turn, each change once: `0 %`, `mirror of 100 %`, `match`.
+    pub fn shares(&self) -> Vec<Shared> {
+        let mut shares: Vec<Shared> = Vec::new();
         for seen in self.seen() {
-            let share = haldane::route::find(&seen.object, Some("primary")).unwrap().found("v2").words();
-            if shares.last().is_none_or(|(_, before)| *before != share) {
-                shares.push((seen.at, share));
+            let view = haldane::route::find(&seen.object, Some("primary")).unwrap();
+            let words = view.found("v2").words();
+            if shares.last().is_none_or(|before| before.words != words) {
+                shares.push(Shared { at: seen.at, words, lowered: view.claim.and_then(|claim| claim.lowered) });
             }
         }
         shares

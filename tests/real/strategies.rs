@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{
+    climb::{climb, stalled, until, until_ended, while_it_had},
     commands::haldane,
     hands::paused_for,
-    load::{failed, from_version},
+    load::{Answer, Load, failed, from_version},
     promote::{baseline, condition},
-    recorder::{Recorder, route},
+    recorder::route,
     stack::until_value,
     world::{LATER, SOON, Shape, judged, pretty, rollout, story},
 };
@@ -43,15 +44,9 @@ fn bytes(object: &Value) -> String {
     json!({ "metadata": metadata, "spec": object["spec"] }).to_string()
 }
 
-fn words(record: &Recorder) -> Vec<String> {
-    record.shares().into_iter().map(|(_, words)| words).collect()
-}
-
-/// From when to when v2 had this, as the API server told it.
-fn while_it_had(record: &Recorder, share: &str) -> (Instant, Instant) {
-    let shares = record.shares();
-    let begin = shares.iter().position(|(_, words)| words == share).unwrap_or_else(|| panic!("never {share}: {shares:?}"));
-    (shares[begin].0, shares.get(begin + 1).map_or_else(Instant::now, |(at, _)| *at))
+/// Requests sent in these times, each of which is taken to begin and to end so much later.
+fn sent(load: &Load, times: &[(Instant, Instant)], [begin, end]: [Duration; 2]) -> Vec<Answer> {
+    times.iter().flat_map(|(from, to)| load.between(*from + begin, *to + end)).collect()
 }
 
 /// Requests of v2 by a reporter.
@@ -69,21 +64,21 @@ async fn ten_thousand_users_are_answered_by_v1_while_v2_gets_copies_and_passes()
         baseline().await;
         let record = world.record().await;
         world.apply(&shadow("55s"));
-        let rollout = world.until_phase("Passed", LATER).await;
+        let rollout = until_ended(world, "Passed").await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let answers = load.stop().await;
 
-        assert_eq!(words(&record), ["0 %", "mirror of 100 %", "0 %"]);
-        let (begin, end) = while_it_had(&record, "mirror of 100 %");
-        let during = load.between(begin, end);
+        assert_eq!(climb(&record), ["0 %", "mirror of 100 %", "0 %"]);
+        let times = while_it_had(&record, "mirror of 100 %");
+        let during = sent(&load, &times, [Duration::ZERO; 2]);
         assert!(during.len() >= 10_000, "{} requests while v2 had copies", during.len());
         assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0), "every user's answer is v1's");
         assert_eq!(from_version(&during, "v1"), during.len());
         assert_eq!(bytes(&world.virtual_service().await), before);
 
         // Copies are counted where they arrive and nowhere else.
-        let least = load.between(begin + PROPAGATION, end).len() as f64;
-        let most = load.between(begin - Duration::from_secs(1), end + PROPAGATION).len() as f64;
+        let least = sent(&load, &times, [PROPAGATION, Duration::ZERO]).len() as f64;
+        let most = sent(&load, &times, [Duration::ZERO, PROPAGATION]).len() as f64 + 200.0; // and those of the second before it was seen
         until_value(world, &requests("destination"), "destination_workload_namespace", |n| (0.99 * least..=most).contains(&n)).await;
         until_value(world, &requests("source"), "destination_workload_namespace", |n| n == 0.0).await;
 
@@ -107,10 +102,10 @@ async fn a_version_that_errs_fails_on_copies_and_no_user_saw_it() {
         baseline().await;
         let record = world.record().await;
         world.apply(&shadow("60s"));
-        let rollout = world.until_phase("Failed", LATER).await;
+        let rollout = until_ended(world, "Failed").await;
         let alert = world.until_alert("of the failure", SOON, |alert| alert["labels"]["alertname"] == "RolloutFailed").await;
         tokio::time::sleep(Duration::from_secs(8)).await;
-        assert_eq!(words(&record), ["0 %", "mirror of 100 %", "0 %"], "and it is not tried again");
+        assert_eq!(climb(&record), ["0 %", "mirror of 100 %", "0 %"], "and it is not tried again");
         let answers = load.stop().await;
         assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0));
         assert_eq!(bytes(&world.virtual_service().await), before);
@@ -135,11 +130,11 @@ async fn where_the_gateway_alone_counts_nothing_is_mirrored_and_the_reason_says_
         let message = condition(&rollout, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
         assert!(message.contains("sidecars (reporter destination)") && message.contains("`without`"), "{message}");
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(words(&record), ["0 %"]);
+        assert_eq!(climb(&record), ["0 %"]);
         // The model's own counter sees copies.
         world.edit(json!({ "spec": { "strategy": { "shadow": { "without": ["errorRate", "latency"] } } } })).await;
-        world.until_phase("Passed", LATER).await;
-        assert_eq!(words(&record), ["0 %", "mirror of 100 %", "0 %"]);
+        until_ended(world, "Passed").await;
+        assert_eq!(climb(&record), ["0 %", "mirror of 100 %", "0 %"]);
         assert_eq!(from_version(&load.stop().await, "v2"), 0);
     })
     .await;
@@ -155,13 +150,12 @@ async fn copies_of_what_a_client_in_the_mesh_sends_are_judged_at_the_models_side
         baseline().await;
         let record = world.record().await;
         world.apply(&shadow("20s"));
-        world.until_phase("Passed", LATER).await;
+        until_ended(world, "Passed").await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let answers = load.stop().await;
         assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0));
         assert_eq!(bytes(&world.virtual_service().await), before);
-        let (begin, end) = while_it_had(&record, "mirror of 100 %");
-        let least = load.between(begin + PROPAGATION, end).len() as f64;
+        let least = sent(&load, &while_it_had(&record, "mirror of 100 %"), [PROPAGATION, Duration::ZERO]).len() as f64;
         until_value(world, &requests("destination"), "destination_workload_namespace", |n| n >= 0.99 * least).await;
         until_value(world, &requests("source"), "destination_workload_namespace", |n| n == 0.0).await;
     })
@@ -180,8 +174,7 @@ async fn a_header_cohort_and_only_it_reaches_v2_at_no_weight() {
         world.apply(&by_holds(json!({ "abTest": { "match": beta(), "hold": "8s", "then": "Hold" } })));
         world.until("an approval is asked for", SOON, |r| paused_for(r, "ApprovalRequired")).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let (begin, now) = (while_it_had(&record, "match").0 + PROPAGATION, Instant::now());
-        let of_cohort = cohort.between(begin, now);
+        let of_cohort = sent(&cohort, &while_it_had(&record, "match"), [PROPAGATION, Duration::ZERO]);
         assert!(of_cohort.len() > 300, "{}", of_cohort.len());
         assert_eq!(from_version(&of_cohort, "v2"), of_cohort.len(), "all of the cohort");
         assert_eq!((from_version(&everybody.answers(), "v2"), from_version(&others.answers(), "v2")), (0, 0), "and nobody else");
@@ -197,7 +190,7 @@ async fn a_header_cohort_and_only_it_reaches_v2_at_no_weight() {
         world.until_weight(100, SOON).await;
         world.order("abort", "enough seen").await;
         world.until_phase("Aborted", SOON).await;
-        assert_eq!(words(&record), ["0 %", "match", "100 %", "0 %"]);
+        assert_eq!(climb(&record), ["0 %", "match", "100 %", "0 %"]);
         assert_eq!(bytes(&world.virtual_service().await), bytes(&object));
         for load in [everybody, cohort, others] {
             assert!(failed(&load.stop().await).is_empty());
@@ -218,20 +211,20 @@ async fn a_switch_under_load_fails_no_request_and_the_way_back_takes_less_than_a
         world.until_phase("Promoted", LATER).await;
         let kept = |r: &Value| condition(r, "Ready").is_some_and(|c| c["message"].to_string().contains("v1 must keep its pods until"));
         world.until("until when v1 is needed", SOON, kept).await;
-        assert_eq!(words(&record), ["0 %", "match", "100 %"]);
-        let (switched, _) = while_it_had(&record, "100 %");
+        assert_eq!(climb(&record), ["0 %", "match", "100 %"]);
+        let (switched, _) = while_it_had(&record, "100 %")[0];
         let after = load.between(switched + PROPAGATION, Instant::now());
         assert!(after.len() > 1_000, "{}", after.len());
         assert_eq!(from_version(&after, "v2"), after.len());
 
-        let said = Instant::now();
+        let (said, stalls) = (Instant::now(), stalled());
         let (code, out, err) = haldane(world, &["rollback", "--reason", "a customer complains"]).await;
         assert_eq!(code, 0, "{out}{err}");
         world.until_phase("RolledBack", SOON).await;
         let (back, weight) = record.changes().last().copied().unwrap();
         println!("from the command to the patch: {:?}", back - said);
         assert_eq!(weight, 0);
-        assert!(back - said < Duration::from_secs(1), "{:?}", back - said);
+        assert!(back - said < Duration::from_secs(1) + (stalled() - stalls), "{:?}", back - said);
         tokio::time::sleep(Duration::from_secs(8)).await;
         let after = load.between(back + PROPAGATION, Instant::now());
         assert_eq!(from_version(&after, "v1"), after.len());
@@ -262,15 +255,22 @@ async fn copies_then_a_cohort_then_weights_lead_to_the_end_with_one_approval() {
             { "name": "all", "weight": 100, "hold": "8s" },
         ] });
         world.apply(&rollout);
-        world.until("an approval is asked for", LATER, |r| paused_for(r, "ApprovalRequired")).await;
-        let (code, out, err) = haldane(world, &["promote", "--step", "half", "--reason", "looks good"]).await;
-        assert_eq!(code, 0, "{out}{err}");
-        let rollout = world.until_phase("Promoted", LATER).await;
-        assert_eq!(words(&record), ["0 %", "mirror of 100 %", "match", "5 % + match + mirror of 20 %", "50 %", "100 %"]);
-        let (begin, end) = while_it_had(&record, "match");
-        let of_cohort = cohort.between(begin + PROPAGATION, end);
+        let asked = |r: &Value| paused_for(r, "ApprovalRequired");
+        let mut rollout = until(world, "a question for approval", asked).await;
+        assert!(asked(&rollout), "{}", pretty(&rollout["status"]));
+        while asked(&rollout) {
+            // Once, and once more after a step back.
+            let (code, out, err) = haldane(world, &["promote", "--step", "half", "--reason", "looks good"]).await;
+            assert_eq!(code, 0, "{out}{err}");
+            world.until("the end of the pause", SOON, |r| !asked(r)).await;
+            rollout = until(world, "the end", asked).await;
+        }
+        assert_eq!(rollout["status"]["phase"], "Promoted", "{}", pretty(&rollout["status"]));
+        assert_eq!(climb(&record), ["0 %", "mirror of 100 %", "match", "5 % + match + mirror of 20 %", "50 %", "100 %"]);
+        let times = while_it_had(&record, "match");
+        let of_cohort = sent(&cohort, &times, [PROPAGATION, Duration::ZERO]);
         assert_eq!(from_version(&of_cohort, "v2"), of_cohort.len());
-        assert_eq!(from_version(&load.between(begin, end), "v2"), 0);
+        assert_eq!(from_version(&sent(&load, &times, [PROPAGATION, Duration::ZERO]), "v2"), 0);
         for load in [load, cohort] {
             assert!(failed(&load.stop().await).is_empty());
         }
@@ -311,7 +311,7 @@ async fn an_abort_in_each_kind_of_step_leaves_the_virtual_service_as_it_was() {
             tokio::time::sleep(PROPAGATION).await;
             world.order("abort", "a test").await;
             world.until_phase("Aborted", SOON).await;
-            assert_eq!(words(&record), ["0 %", share, "0 %"]);
+            assert_eq!(climb(&record), ["0 %", share, "0 %"]);
             assert_eq!(bytes(&world.virtual_service().await), before, "{share}");
             let since = Instant::now();
             tokio::time::sleep(2 * PROPAGATION).await;
