@@ -23,6 +23,7 @@ use crate::api::Rollout;
 use crate::clock::Clock;
 use crate::config::{ConfigError, ConfigHandle};
 use crate::lease::{Election, LeaderHandle, Terms};
+use crate::link::{Connect, Limits, Link};
 use crate::metrics::Metrics;
 use crate::observe::cluster::Caches;
 use crate::observe::kept;
@@ -81,13 +82,22 @@ pub enum ControllerError {
 ///
 /// # Errors
 /// When something needed at the start is missing.
-pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: impl Future<Output = ()>) -> Result<(), ControllerError> {
+pub async fn run(
+    connect: impl Into<Connect>,
+    config: ConfigHandle,
+    options: Options,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ControllerError> {
     let clock = options.clock.unwrap_or_else(Clock::system);
+    let link = Link::new(connect.into(), clock, Limits::default())?;
+    let client = link.client();
     let metrics = Metrics::new();
     let virtual_service = mesh_kind(&client, "VirtualService").await?;
     let destination_rule = mesh_kind(&client, "DestinationRule").await?;
-    if client.list_api_group_resources("haldane.dev/v1alpha1").await.is_err() {
-        return Err(ControllerError::NoCrd);
+    match client.list_api_group_resources("haldane.dev/v1alpha1").await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => return Err(ControllerError::NoCrd),
+        Err(error) => return Err(error.into()),
     }
     let (wake, woken) = mpsc::unbounded_channel();
     let (stopping, stopped) = watch::channel(false);
@@ -105,7 +115,7 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
     let events = Events::new(client.clone(), &instance, metrics.clone());
 
     let busy = watch::Sender::new(false);
-    let watches = Watches::new(&client, options.namespaces.clone(), busy.subscribe());
+    let watches = Watches::new(&link, options.namespaces.clone(), busy.subscribe());
     let (rollouts, rollout_writer) = reflector::store::<Rollout>();
     let (virtual_services, vs_writer) = store_of::<kept::Route>(&virtual_service);
     let (destination_rules, dr_writer) = store_of::<kept::Rule>(&destination_rule);
@@ -148,7 +158,7 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
             let _ = caches.pods.wait_until_ready().await;
         }
     };
-    let health = server::Health::new(clock);
+    let health = server::Health::new(clock, link.watched());
     if let Some(address) = options.listen {
         let listener = tokio::net::TcpListener::bind(address).await?;
         tokio::spawn(server::serve(listener, metrics.clone(), health.clone(), wait(stopped.clone())));
@@ -161,7 +171,7 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
     // Others ask for passes too: a delivered alert, a new configuration, a won or lost election, the sweep of what is gone.
     let errands = tokio::spawn({
         let (context, asks, mut changes, mut leads) = (context.clone(), asks.clone(), config.changes(), leader.changes());
-        let health = health.clone();
+        let (health, watched) = (health.clone(), link.watched());
         async move {
             let mut sweep = tokio::time::interval(server::BEAT);
             loop {
@@ -177,6 +187,7 @@ pub async fn run(client: Client, config: ConfigHandle, options: Options, stop: i
                         health.beat();
                         context.metrics.leader(context.leader.is_leader());
                         context.metrics.config(context.config.current().version, context.config.error().is_some());
+                        context.metrics.watches(&watched.ages());
                         context.sweep();
                         busy.send_if_modified(|busy| std::mem::replace(busy, asks.under_way()) != *busy);
                     }

@@ -15,6 +15,7 @@ pub mod counts;
 pub mod decide;
 pub mod judge;
 pub mod lease;
+pub mod link;
 pub mod metrics;
 pub mod observe;
 pub mod plan;

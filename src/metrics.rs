@@ -22,6 +22,7 @@ use prometheus_client::{
 };
 
 use crate::api::{Outcome, RolloutStatus};
+use crate::link::Age;
 use rollouts::Rollouts;
 
 /// Content type of [`Metrics::encode`].
@@ -48,6 +49,7 @@ struct Inner {
     config_error: Gauge,
     config_version: Gauge<u64, AtomicU64>,
     leader: Gauge,
+    watches: Family<WatchLabels, Gauge<f64, AtomicU64>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -75,6 +77,12 @@ struct QueryLabels {
 struct SinkLabels {
     sink: String,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WatchLabels {
+    resource: String,
+    namespace: String,
 }
 
 fn result(ok: bool) -> &'static str {
@@ -121,6 +129,8 @@ impl Metrics {
         registry.register("config_version", "Number of the configuration in force, from 1", config_version.clone());
         let leader = Gauge::default();
         registry.register("leader", "1: this replica acts", leader.clone());
+        let watches = Family::default();
+        registry.register("watch_age_seconds", "Since the newest answer of a watch of the API server", watches.clone());
         let registry = Mutex::new(registry);
         Self {
             inner: Arc::new(Inner {
@@ -138,6 +148,7 @@ impl Metrics {
                 config_error,
                 config_version,
                 leader,
+                watches,
             }),
         }
     }
@@ -208,6 +219,14 @@ impl Metrics {
     /// Whether this replica acts.
     pub fn leader(&self, leads: bool) {
         self.inner.leader.set(i64::from(leads));
+    }
+
+    /// How old the newest answer of each watch is.
+    pub fn watches(&self, ages: &[Age]) {
+        for Age { key, age } in ages {
+            let labels = WatchLabels { resource: key.resource.clone(), namespace: key.namespace.clone() };
+            self.inner.watches.get_or_create(&labels).set(age.as_secs_f64());
+        }
     }
 }
 

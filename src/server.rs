@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`. There is no other endpoint: commands come through the Kubernetes API alone.
 //!
-//! Health speaks of this process only: a Prometheus or an API server that is away must not get the controller restarted.
+//! Health speaks of this process only: a Prometheus or an API server that is away must not get the controller restarted. Readiness speaks
+//! of the caches: whether what this process knows of the cluster is recent.
 
 use std::{
     future::Future,
@@ -22,6 +23,7 @@ use tokio::{net::TcpListener, time};
 
 use crate::{
     clock::Clock,
+    link::Watched,
     metrics::{CONTENT_TYPE, Metrics},
 };
 
@@ -43,12 +45,14 @@ struct Shared {
     clock: Clock,
     beat: AtomicU64,
     ready: AtomicBool,
+    watched: Watched,
 }
 
 impl Health {
     /// Healthy as of now, not ready yet.
-    pub fn new(clock: Clock) -> Self {
-        let health = Self { shared: Arc::new(Shared { clock, beat: AtomicU64::new(0), ready: AtomicBool::new(false) }) };
+    pub fn new(clock: Clock, watched: Watched) -> Self {
+        let shared = Shared { clock, beat: AtomicU64::new(0), ready: AtomicBool::new(false), watched };
+        let health = Self { shared: Arc::new(shared) };
         health.beat();
         health
     }
@@ -108,16 +112,20 @@ async fn healthz(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
-    if health.shared.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the caches are not filled yet\n")
-    }
+    let filled = health.shared.ready.load(Ordering::Relaxed);
+    let wrong: Vec<String> =
+        (!filled).then(|| "the caches are not filled yet".to_owned()).into_iter().chain(health.shared.watched.stale()).collect();
+    if wrong.is_empty() { (StatusCode::OK, "ok\n".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, wrong.join("\n") + "\n") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn health() -> Health {
+        let clock = Clock::system();
+        Health::new(clock, Watched::new(clock, Duration::from_secs(10), Duration::from_secs(100)))
+    }
 
     async fn ask(base: &str, path: &str) -> (u16, String) {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -137,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_says_whether_it_lives_is_ready_and_what_it_counts() {
-        let (health, metrics) = (Health::new(Clock::system()), Metrics::new());
+        let (health, metrics) = (health(), Metrics::new());
         let (base, stop, task) = started(health.clone(), metrics.clone()).await;
         assert_eq!(ask(&base, "/healthz").await.0, 200);
         assert_eq!(ask(&base, "/readyz").await, (503, "the caches are not filled yet\n".into()));
@@ -154,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_open_connection_does_not_keep_the_process() {
-        let (base, stop, task) = started(Health::new(Clock::system()), Metrics::new()).await;
+        let (base, stop, task) = started(health(), Metrics::new()).await;
         let address = base.trim_start_matches("http://").to_owned();
         let mut open = tokio::net::TcpStream::connect(address).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut open, b"GET /metrics HTTP/1.1\r\n").await.unwrap();
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn silence_is_the_time_since_the_last_beat() {
-        let health = Health::new(Clock::system());
+        let health = self::tests::health();
         assert!(health.silence() < SILENCE);
         std::thread::sleep(Duration::from_millis(30));
         assert!(health.silence() >= Duration::from_millis(20));

@@ -5,13 +5,14 @@ use std::{net::SocketAddr, path::PathBuf};
 use axum::http::{HeaderValue, header};
 use clap::Args;
 use kube::{
-    Client, Config,
+    Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
 use super::{Environment, Exit, Failure, Global};
 use crate::config::ConfigHandle;
 use crate::controller::{ControllerError, Options, run as control};
+use crate::link::Connect;
 use crate::telemetry;
 
 /// Where a pod finds the name of its namespace.
@@ -40,9 +41,6 @@ pub(super) async fn run(args: &ControllerArgs, global: &Global, environment: &En
     let cluster = cluster(global).await.map_err(|error| {
         Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod")
     })?;
-    let client = Client::try_from(cluster).map_err(|error| {
-        Failure::new(Exit::Error, format!("no way to the Kubernetes API: {error}"), "give --kubeconfig, or run it in a pod")
-    })?;
     let own = std::fs::read_to_string(OWN_NAMESPACE).ok().map(|name| name.trim().to_owned());
     let lease_namespace = args.lease_namespace.clone().or(own).unwrap_or_else(|| "haldane-system".to_owned());
     let me = format!("{}-{}", environment.host.as_deref().unwrap_or("haldane"), std::process::id());
@@ -54,7 +52,7 @@ pub(super) async fn run(args: &ControllerArgs, global: &Global, environment: &En
         config_file: Some(args.config.clone()),
         clock: None,
     };
-    match control(client, config, options, signal()).await {
+    match control(Connect::to(cluster), config, options, signal()).await {
         Ok(()) => Ok(Exit::Reached),
         Err(error @ ControllerError::Config(_)) => Err(Failure::new(Exit::Usage, error.to_string(), "")),
         Err(error) => Err(Failure::new(Exit::Error, error.to_string(), "")),
@@ -71,8 +69,7 @@ async fn cluster(global: &Global) -> Result<Config, Box<dyn std::error::Error + 
     };
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(concat!("haldane/", env!("CARGO_PKG_VERSION")))));
     config.default_retry = false;
-    config.read_timeout = None; // watches stay open; calls are bounded in act
-    config.connect_timeout = Some(std::time::Duration::from_secs(5));
+    config.read_timeout = None; // the link bounds every answer
     Ok(config)
 }
 

@@ -1,44 +1,38 @@
-//! Opens watches, and keeps them short while something is under way: a half-open connection hides an abort no longer than that.
+//! Opens watches. What ends them when nothing answers, and what keeps them short while something is under way, is the [`Link`].
 
 use std::{fmt::Debug, time::Duration};
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{Request, State},
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource,
     core::{DynamicResourceScope, discovery::ApiResource},
-    runtime::{WatchStreamExt, watcher},
+    runtime::{WatchStreamExt, utils::ResetTimerBackoff, watcher},
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-/// Longest watch while a rollout is under way.
-const SHORT: Duration = Duration::from_secs(60);
-/// Longest watch: what API servers close by themselves is longer.
+use crate::link::{Key, Link};
+
+/// Longest watch: what API servers close on their own is longer.
 const LONG_SECONDS: u32 = 290;
+/// Pauses between two tries of a list or a watch, from, to. An abort waits for the longest one after an outage.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(8));
 
 /// What a watch tells.
 pub(super) type Changes<K> = futures::stream::BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
 
 /// Opens watches, in all namespaces or in each that was named.
 pub(super) struct Watches {
-    client: Client,
+    link: Link,
     namespaces: Vec<String>,
+    busy: watch::Receiver<bool>,
 }
 
 impl Watches {
     /// `busy` says whether a rollout is under way.
-    pub(super) fn new(client: &Client, namespaces: Vec<String>, busy: watch::Receiver<bool>) -> Self {
-        let name = client.default_namespace().to_owned();
-        let router = Router::new().fallback(forward).with_state((client.clone(), busy));
-        Self { client: Client::new(router, name), namespaces }
+    pub(super) fn new(link: &Link, namespaces: Vec<String>, busy: watch::Receiver<bool>) -> Self {
+        Self { link: link.clone(), namespaces, busy }
     }
 
     fn config() -> watcher::Config {
@@ -50,7 +44,8 @@ impl Watches {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Send + DeserializeOwned + 'static,
     {
-        self.each(Api::all, Api::namespaced, move |api| watcher(api, Self::config()).default_backoff().modify(trim).boxed())
+        let open = move |api| watcher(api, Self::config()).backoff(pauses()).modify(trim).boxed();
+        self.each(&K::plural(&()), Api::all, Api::namespaced, open)
     }
 
     /// A kind in the version that was found.
@@ -60,14 +55,16 @@ impl Watches {
     {
         let (all, one) = (resource.clone(), resource.clone());
         self.each(
+            &resource.plural,
             move |client| Api::all_with(client, &all),
             move |client, namespace| Api::namespaced_with(client, namespace, &one),
-            |api| watcher(api, Self::config()).default_backoff().boxed(),
+            |api| watcher(api, Self::config()).backoff(pauses()).boxed(),
         )
     }
 
     fn each<K, E>(
         &self,
+        resource: &str,
         all: impl Fn(Client) -> Api<K>,
         one: impl Fn(Client, &str) -> Api<K>,
         open: impl Fn(Api<K>) -> Changes<E>,
@@ -75,60 +72,21 @@ impl Watches {
     where
         E: Send + 'static,
     {
+        let client = |namespace: &str| {
+            let key = Key { resource: resource.to_owned(), namespace: namespace.to_owned() };
+            self.link.watching(key, self.busy.clone())
+        };
         match self.namespaces.as_slice() {
-            [] => open(all(self.client.clone())),
-            [single] => open(one(self.client.clone(), single)),
-            several => futures::stream::select_all(several.iter().map(|namespace| open(one(self.client.clone(), namespace)))).boxed(),
+            [] => open(all(client(""))),
+            [single] => open(one(client(single), single)),
+            several => futures::stream::select_all(several.iter().map(|namespace| open(one(client(namespace), namespace)))).boxed(),
         }
     }
 }
 
-/// Hands a request on, and ends the answer of a watch in time: the watch is then opened again where it was.
-async fn forward(State((client, busy)): State<(Client, watch::Receiver<bool>)>, request: Request) -> Response {
-    let watches = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
-    let (parts, _) = request.into_parts();
-    let answer = match client.send(Request::from_parts(parts, kube::client::Body::empty())).await {
-        Ok(answer) => answer.map(Body::new),
-        Err(error) => return (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
-    };
-    if !watches || !answer.status().is_success() {
-        return answer;
-    }
-    answer.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(over(busy)))))
-}
-
-/// Ready when a watch that begins now has been open long enough for what is under way.
-async fn over(mut busy: watch::Receiver<bool>) {
-    let mut end = std::pin::pin!(tokio::time::sleep(SHORT));
-    loop {
-        if busy.wait_for(|busy| *busy).await.is_err() {
-            return;
-        }
-        tokio::select! {
-            () = &mut end => return,
-            _ = busy.wait_for(|busy| !*busy) => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_is_short_only_while_a_rollout_is_under_way() {
-        let busy = watch::Sender::new(false);
-        let within = |seconds| tokio::time::timeout(Duration::from_secs(seconds), over(busy.subscribe()));
-        assert!(within(100_000).await.is_err(), "nothing is under way");
-        busy.send_replace(true);
-        assert!(within(59).await.is_err());
-        assert!(within(61).await.is_ok());
-        busy.send_replace(false);
-        let old = tokio::spawn(over(busy.subscribe()));
-        tokio::time::sleep(Duration::from_secs(200)).await;
-        assert!(!old.is_finished());
-        busy.send_replace(true);
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        assert!(old.is_finished(), "one that is older ends when a rollout begins");
-    }
+fn pauses() -> ResetTimerBackoff<watcher::ExponentialBackoff> {
+    let (shortest, longest) = PAUSE;
+    let pauses =
+        backon::ExponentialBuilder::default().with_min_delay(shortest).with_max_delay(longest).with_factor(2.0).without_max_times();
+    ResetTimerBackoff::new(pauses.with_jitter().into(), Duration::from_secs(120))
 }

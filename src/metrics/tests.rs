@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::{ArmValue, MetricEvidence, Phase, StepStatus, Verdict, Version};
+use crate::link::Key;
 
 fn status() -> RolloutStatus {
     let version = |subset: &str| Some(Version { host: "fraud".into(), subset: subset.into(), revision: format!("{subset}-hash") });
@@ -76,6 +77,7 @@ fn the_controllers_own_state_is_told() {
     let metrics = Metrics::new();
     metrics.leader(true);
     metrics.config(3, true);
+    metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::from_millis(1500) }]);
     metrics.notified("oncall", false);
     metrics.event(true);
     metrics.queried("default", Duration::from_millis(20), Some("timeout"));
@@ -85,6 +87,7 @@ fn the_controllers_own_state_is_told() {
     for line in [
         "haldane_leader 1",
         "haldane_config_error 1",
+        r#"haldane_watch_age_seconds{resource="pods",namespace="ml"} 1.5"#,
         "haldane_config_version 3",
         r#"haldane_notifications_total{sink="oncall",result="error"} 1"#,
         r#"haldane_events_total{result="ok"} 1"#,

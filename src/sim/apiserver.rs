@@ -64,6 +64,16 @@ struct Shared {
     clock: Clock,
     faults: Faults,
     cut: Arc<watch::Sender<u64>>,
+    hole: Arc<watch::Sender<Hole>>,
+}
+
+/// A network that swallows what is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Hole {
+    /// It swallows now.
+    open: bool,
+    /// How often it opened: what was connected then stays dead.
+    number: u64,
 }
 
 impl Drop for ApiServer {
@@ -79,7 +89,13 @@ impl ApiServer {
     /// # Errors
     /// When the port cannot be bound.
     pub async fn start(clock: Clock, port: u16) -> io::Result<Self> {
-        let shared = Shared { store: Store::new(HISTORY), clock, faults: Faults::default(), cut: Arc::new(watch::Sender::new(0)) };
+        let shared = Shared {
+            store: Store::new(HISTORY),
+            clock,
+            faults: Faults::default(),
+            cut: Arc::new(watch::Sender::new(0)),
+            hole: Arc::default(),
+        };
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let router = router(shared.clone());
@@ -140,6 +156,16 @@ impl ApiServer {
         self.shared.cut.send_modify(|n| *n += 1);
     }
 
+    /// From now on nothing is answered, and nothing is closed: watches that are open stay silent for ever.
+    pub fn freeze(&self) {
+        self.shared.hole.send_modify(|hole| *hole = Hole { open: true, number: hole.number + 1 });
+    }
+
+    /// New requests are answered again. What was open before stays dead.
+    pub fn thaw(&self) {
+        self.shared.hole.send_modify(|hole| hole.open = false);
+    }
+
     /// The objects, behind the API's back.
     pub fn objects(&self) -> Objects {
         Objects::new(self.shared.store.clone(), self.shared.clock)
@@ -151,6 +177,9 @@ fn router(shared: Shared) -> Router {
 }
 
 async fn serve(State(shared): State<Shared>, request: Request) -> Response {
+    if shared.hole.borrow().open {
+        return future::pending().await;
+    }
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let Ok(body) = to_bytes(body, BODY).await else {
@@ -164,7 +193,7 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let (number, fault) = shared.faults.strike(record(&shared, &target, &path, parts.uri.query(), &options, &body));
     let mut behind = 0;
     match &fault {
-        Some(Fault::Hang) => return std::future::pending().await,
+        Some(Fault::Hang) => return future::pending().await,
         Some(Fault::DropBefore) => return broken(),
         Some(Fault::Answer(refusal)) => {
             shared.faults.answered(number, refusal.code);
@@ -245,7 +274,8 @@ fn answer(shared: &Shared, target: &Target, options: &Options, body: &Bytes, beh
     }
     let selector = Selector::parse(kind, options.get("labelSelector"), options.get("fieldSelector"), &target.name)?;
     if target.verb == Verb::Watch {
-        let watching = Watching::begin(&shared.store, shared.clock, target, options, selector, shared.cut.subscribe())?;
+        let watching =
+            Watching::begin(&shared.store, shared.clock, target, options, selector, (shared.cut.subscribe(), shared.hole.subscribe()))?;
         return Ok(with_body(200, Body::from_stream(watching.lines())));
     }
     let (objects, revision) = shared.store.read(|t| {

@@ -205,3 +205,32 @@ async fn a_pause_stops_going_up_and_nothing_else() {
     stage.until_phase("v2", Phase::RolledBack).await;
     assert_eq!(stage.weights_of("v2"), [0, 5, 20, 0]);
 }
+
+/// The seconds from the end of the hole until the route is lowered. Without an election nothing asks the API server now and then.
+async fn lowered_after(seed: u64, hole: u64, election: bool) -> u64 {
+    let mut stage = Stage::set(seed).await;
+    stage.control(election);
+    stage.world.deploy("v2", better());
+    stage.world.apply(&crate::stage::rollout("v2", json!({"strategy": {"canary": {"hold": "10m"}}}))).await.unwrap();
+    stage.until("at 5 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 5 && step.windows > 2)).await;
+    stage.world.api().freeze();
+    stage.seconds(hole).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5]);
+    stage.world.api().thaw();
+    annotate(&stage, "abort").await;
+    for second in 0..600 {
+        if stage.weights_of("v2") == [0, 5, 0] {
+            return second;
+        }
+        stage.seconds(1).await;
+    }
+    panic!("never lowered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_is_served_within_a_minute_of_the_end_of_a_hole_in_the_network() {
+    for (election, hole) in [(true, 60), (false, 1), (false, 45)] {
+        let seconds = lowered_after(40, hole, election).await;
+        assert!(seconds <= 60, "election {election}, a hole of {hole} s: lowered after {seconds} s");
+    }
+}

@@ -1,6 +1,6 @@
 //! Watches: one line of JSON for each change, from a revision on.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future, io, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use futures::Stream;
@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::{
+    Hole,
     answer::Refusal,
     request::{Options, Shape, Target},
     selector::Selector,
@@ -36,6 +37,7 @@ pub struct Watching {
     queue: VecDeque<Bytes>,
     revision: watch::Receiver<u64>,
     cut: watch::Receiver<u64>,
+    hole: watch::Receiver<Hole>,
     deadline: Instant,
     next_bookmark: Instant,
     ended: bool,
@@ -52,7 +54,7 @@ impl Watching {
         target: &Target,
         options: &Options,
         selector: Selector,
-        cut: watch::Receiver<u64>,
+        (cut, hole): (watch::Receiver<u64>, watch::Receiver<Hole>),
     ) -> Result<Self, Refusal> {
         let asked = options.get("resourceVersion").unwrap_or("0");
         let from: u64 = asked.parse().map_err(|_| Refusal::bad_request(format!("invalid resource version \"{asked}\"")))?;
@@ -70,6 +72,7 @@ impl Watching {
             queue: VecDeque::new(),
             revision: store.subscribe(),
             cut,
+            hole,
             deadline: now + Duration::from_secs(seconds),
             next_bookmark: now + BOOKMARK,
             ended: false,
@@ -93,6 +96,9 @@ impl Watching {
 
     async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
         loop {
+            if self.hole.has_changed().is_ok_and(|changed| changed) {
+                return future::pending().await;
+            }
             if let Some(line) = self.queue.pop_front() {
                 return Some(Ok(line));
             }
@@ -116,6 +122,7 @@ impl Watching {
                     }
                     self.ended = true;
                 }
+                _ = self.hole.changed() => return future::pending().await,
                 _ = self.cut.changed() => {
                     self.ended = true;
                     return Some(Err(io::ErrorKind::ConnectionReset.into()));
