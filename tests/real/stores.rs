@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     between::{Late, Partial},
-    climb::{climb, until_ended},
+    climb::{climb, until_at, until_ended},
     controller::component,
     load::{Answer, failed},
     outage::{Frozen, while_away},
@@ -38,7 +38,10 @@ impl Drop for Store {
 
 /// Rolls out a version that errs, which is rolled back at its first step.
 async fn bad(world: &World, record: &Recorder, meanwhile: impl AsyncFnOnce()) {
-    world.apply(&judged("8s"));
+    let mut plan = judged("8s");
+    // Not latency: on a busy machine it is noisy, and these stories are about other things.
+    plan["spec"]["analysis"]["metrics"].as_array_mut().unwrap().remove(1);
+    world.apply(&plan);
     world.until_weight(5, LATER).await;
     meanwhile().await;
     let rollout = until_ended(world, "RolledBack").await;
@@ -53,7 +56,7 @@ async fn healthy(world: &World, record: &Recorder, at_5: impl AsyncFnOnce(), at_
     world.until("the next rollout", SOON, |r| r["status"]["phase"] != "RolledBack").await;
     world.until_weight(5, LATER).await;
     at_5().await;
-    world.until_weight(20, LATER).await;
+    until_at(world, 20).await;
     at_20().await;
     until_ended(world, "Promoted").await;
     assert_eq!(climb(record), ["0 %", "5 %", "0 %", "5 %", "20 %", "50 %", "100 %"]);
