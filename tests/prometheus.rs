@@ -84,12 +84,62 @@ async fn a_login_page_is_told_from_data() {
 
 #[tokio::test]
 async fn statuses_are_told_apart() {
-    assert_eq!(answers(ResponseTemplate::new(401)).await.1, QueryError::Unauthorized(401));
-    assert_eq!(answers(ResponseTemplate::new(403)).await.1, QueryError::Unauthorized(403));
-    assert_eq!(answers(ResponseTemplate::new(404)).await.1, QueryError::Status(404, "Not Found".into()));
-    let body = r#"{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}"#;
-    let (_, error) = answers(ResponseTemplate::new(503).set_body_raw(body, "application/json")).await;
-    assert_eq!(error, QueryError::Status(503, "timeout: query timed out in expression evaluation".into()));
+    for status in [401, 403] {
+        let (_, error) = answers(ResponseTemplate::new(status)).await;
+        assert!(matches!(&error, QueryError::Unauthorized(code, said) if *code == status && said.contains("how the provider signs in")));
+    }
+    assert_eq!(answers(ResponseTemplate::new(404)).await.1, QueryError::Status(404, "Not Found; check the provider's url".into()));
+    let body = r#"{"status":"error","errorType":"execution","error":"too many chunks (err-mimir-max-chunks-per-query)"}"#;
+    let (_, error) = answers(ResponseTemplate::new(422).set_body_raw(body, "application/json")).await;
+    assert_eq!(error, QueryError::Status(422, "execution: too many chunks (err-mimir-max-chunks-per-query)".into()));
+    assert!(error.is_too_much() && error.would_come_again());
+}
+
+#[tokio::test]
+async fn every_refusal_carries_the_words_of_the_server_and_no_secret() {
+    let (_, error) = answers(ResponseTemplate::new(401).set_body_raw("no org id\n", "text/plain")).await;
+    let text = "HTTP 401: Prometheus refuses the request: no org id (set headers: {X-Scope-OrgID: TENANT} in the provider)";
+    assert_eq!(error.to_string(), text);
+    let page = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>";
+    let (_, error) = answers(ResponseTemplate::new(502).set_body_raw(page, "text/html")).await;
+    assert_eq!(error, QueryError::Status(502, "502 Bad Gateway".into()));
+
+    let server = MockServer::start().await;
+    let mut token = tempfile();
+    token.1.write_all(b"s3cr3t-token\n").unwrap();
+    let body = format!("token s3cr3t-token of {}/api/v1/query is not known here", server.uri());
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(403).set_body_raw(body, "text/plain")).mount(&server).await;
+    let settings = Provider { bearer_token_file: Some(token.0.clone()), ..provider(&server.uri()) };
+    let error = Prometheus::new(&settings).unwrap().matrix("up{}[30s]", at()).await.unwrap_err();
+    assert_eq!(error, QueryError::Unauthorized(403, "token [hidden] of [hidden] is not known here".into()));
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_asked_again_after_a_pause_and_left_alone_if_it_asks_for_a_long_one() {
+    let server = MockServer::start().await;
+    let busy = ResponseTemplate::new(429).set_body_raw("too many outstanding requests", "text/plain");
+    Mock::given(method("POST")).respond_with(busy).up_to_n_times(2).mount(&server).await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json")).mount(&server).await;
+    assert_eq!(prometheus(&server.uri()).matrix("up{}[30s]", at()).await, Ok(vec![]));
+    assert_eq!(server.received_requests().await.unwrap().len(), 3);
+
+    let (server, error) = answers(ResponseTemplate::new(503).insert_header("retry-after", "30")).await;
+    let pause = Some(Duration::from_secs(30));
+    assert_eq!(error, QueryError::Busy { status: 503, retry_after: pause, said: "Service Unavailable".into() });
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+
+    let (server, error) = answers(ResponseTemplate::new(429).set_body_raw("slow down", "text/plain")).await;
+    assert_eq!(error.to_string(), "HTTP 429: Prometheus is busy: slow down");
+    assert_eq!(server.received_requests().await.unwrap().len(), 3, "and not for ever");
+}
+
+#[tokio::test]
+async fn partial_results_are_known_by_any_name() {
+    let json = |body: &str| ResponseTemplate::new(200).set_body_raw(body, "application/json");
+    let partial = r#"{"status":"success","isPartial":true,"data":{"resultType":"matrix","result":[]}}"#;
+    assert!(matches!(answers(json(partial)).await.1, QueryError::Warnings(text) if text.starts_with("isPartial")));
+    let limited = json(EMPTY).insert_header("M3-Results-Limited", "max_fetch_series_limit_applied");
+    assert!(matches!(answers(limited).await.1, QueryError::Warnings(text) if text.ends_with("max_fetch_series_limit_applied")));
 }
 
 #[tokio::test]
@@ -101,8 +151,8 @@ async fn warnings_wrong_types_and_numbers_that_are_none_are_errors() {
     assert_eq!(answers(json(vector)).await.1, QueryError::WrongType { wanted: "matrix", found: "vector".into() });
     let string = r#"{"status":"success","data":{"resultType":"string","result":[1,"a"]}}"#;
     assert_eq!(answers(json(string)).await.1, QueryError::WrongType { wanted: "matrix", found: "string".into() });
-    let nan = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"m"},"values":[[1,"NaN"]]}]}}"#;
-    assert_eq!(answers(json(nan)).await.1, QueryError::NotFinite("m".into()));
+    let infinite = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"m"},"values":[[1,"+Inf"]]}]}}"#;
+    assert_eq!(answers(json(infinite)).await.1, QueryError::NotFinite("m".into()));
 }
 
 #[tokio::test]

@@ -4,16 +4,19 @@ use std::{path::PathBuf, time::Duration};
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use reqwest::{Client, StatusCode, Url, header, redirect};
+use reqwest::{Client, Url, header, redirect};
 use tokio::sync::Semaphore;
 
 use crate::config::Provider;
 use crate::counts::Series;
 
 mod answer;
+mod fault;
 mod selector;
 mod skew;
+mod words;
 
+pub use fault::QueryError;
 pub use selector::{BadName, Selector};
 
 /// From the first byte sent to the last byte read.
@@ -22,6 +25,14 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const SERVER_TIMEOUT: &str = "9s";
 /// Longest body that is read.
 const MOST_BYTES: usize = 16 << 20;
+/// Of an answer that is no success, so much is read.
+const MOST_OF_AN_ERROR: usize = 64 << 10;
+/// A server that is busy is asked so often for the same, within the deadline.
+const TRIES: u32 = 3;
+/// Pause before the second try, where the server names none.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A server that asks for a longer pause is left alone by whoever asked.
+const LONGEST_PAUSE_HERE: Duration = Duration::from_secs(2);
 
 /// Why a provider's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,64 +52,6 @@ pub enum ProviderError {
     /// The HTTP client cannot be made.
     #[error("client: {0}")]
     Client(reqwest::Error),
-}
-
-/// Why a query gave no data. No message holds the URL or the token.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
-    /// No connection, or it broke.
-    #[error("Prometheus cannot be reached: {0}")]
-    Unreachable(String),
-    /// No whole answer within 10 s.
-    #[error("Prometheus did not answer within 10 s")]
-    Timeout,
-    /// The answer is longer than 16 MiB.
-    #[error("the answer is longer than 16 MiB: fewer series, or a longer scrape interval")]
-    TooLarge,
-    /// Redirects are not followed: the token would go with them.
-    #[error("HTTP {0}: a redirect, which is not followed; set the provider's url to where it leads")]
-    Redirect(u16),
-    /// 401 or 403.
-    #[error("HTTP {0}: Prometheus refuses the request; check bearerTokenFile")]
-    Unauthorized(u16),
-    /// The file with the token cannot be read.
-    #[error("bearerTokenFile cannot be read: {0}")]
-    Token(String),
-    /// Another HTTP status, with the `errorType` and error of the answer if it has them.
-    #[error("HTTP {0}: {1}")]
-    Status(u16, String),
-    /// HTML, most likely of a login page.
-    #[error("the answer is HTML, not JSON: most likely a login page; check the provider's url")]
-    NotJson,
-    /// `status` is not `success`.
-    #[error("Prometheus says: {0}")]
-    NotSuccess(String),
-    /// Not the type of result that the query must give.
-    #[error("the answer is a {found}, not a {wanted}")]
-    WrongType {
-        /// What the query must give.
-        wanted: &'static str,
-        /// What came.
-        found: String,
-    },
-    /// The data may be partial.
-    #[error("Prometheus warns, so the data may be partial: {0}")]
-    Warnings(String),
-    /// A sample is NaN or infinite.
-    #[error("a sample of {0} is not a finite number")]
-    NotFinite(String),
-    /// Where one number must come, nothing came.
-    #[error("the query gave nothing")]
-    Nothing,
-    /// Where one number must come, several came.
-    #[error("the query gave {0} series, one is expected: put max(), min(), sum() or avg() around it")]
-    Several(usize),
-    /// Not the answer of a query.
-    #[error("the answer is {0}")]
-    Malformed(String),
-    /// A name in the query that Prometheus would not take.
-    #[error(transparent)]
-    BadName(#[from] BadName),
 }
 
 /// One Prometheus server. Share it: for each value one request at a time is in flight, and one more of the queries that users wrote.
@@ -249,10 +202,22 @@ impl Prometheus {
     /// One query at a time of the server's clock, or at its now.
     async fn body(&self, query: &str, at: Option<Timestamp>) -> Result<Vec<u8>, QueryError> {
         let answered = tokio::time::timeout(DEADLINE, async {
-            match self.send(&self.pooled, query, at).await {
-                // A pooled connection may have died since; a new one may find the server at a new address.
-                Err(QueryError::Unreachable(_)) => self.send(&self.fresh, query, at).await,
-                other => other,
+            let mut tries = 1;
+            loop {
+                let answer = match self.send(&self.pooled, query, at).await {
+                    // A pooled connection may have died since; a new one may find the server at a new address.
+                    Err(QueryError::Unreachable(_)) => self.send(&self.fresh, query, at).await,
+                    other => other,
+                };
+                let pause = match &answer {
+                    Err(QueryError::Busy { retry_after, .. }) => retry_after.unwrap_or(PAUSE * tries).max(PAUSE),
+                    _ => return answer,
+                };
+                if tries == TRIES || pause > LONGEST_PAUSE_HERE {
+                    return answer;
+                }
+                tries += 1;
+                tokio::time::sleep(pause).await;
             }
         });
         answered.await.map_err(|_| QueryError::Timeout)?
@@ -263,44 +228,52 @@ impl Prometheus {
         let mut form = vec![("query", query), ("timeout", SERVER_TIMEOUT)];
         form.extend(time.as_deref().map(|time| ("time", time)));
         let mut request = client.post(self.endpoint.clone()).header(header::ACCEPT, "application/json").form(&form);
+        let mut secrets = vec![self.endpoint.to_string(), self.endpoint.authority().to_owned()];
         if let Some(file) = &self.token {
             let token = tokio::fs::read_to_string(file).await.map_err(|error| QueryError::Token(error.kind().to_string()))?;
             request = request.bearer_auth(token.trim());
+            secrets.push(token.trim().to_owned());
         }
         let response = request.send().await.map_err(broken)?;
-        let status = response.status();
-        if status.is_redirection() {
-            return Err(QueryError::Redirect(status.as_u16()));
+        let (status, headers) = (response.status(), response.headers().clone());
+        if !status.is_success() {
+            let body = bytes(response, MOST_OF_AN_ERROR).await.map(|(body, _)| body).unwrap_or_default();
+            return Err(QueryError::of(status, &headers, &body, &secrets));
         }
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(QueryError::Unauthorized(status.as_u16()));
+        if let Some(limited) = headers.get("m3-results-limited") {
+            let said = words::clip(&String::from_utf8_lossy(limited.as_bytes()));
+            return Err(QueryError::Warnings(format!("M3-Results-Limited: {said}")));
         }
-        let html = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.to_ascii_lowercase().contains("html"));
         if response.content_length().is_some_and(|length| length > MOST_BYTES as u64) {
             return Err(QueryError::TooLarge);
         }
-        let mut body = Vec::new();
-        let mut stream = response.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(broken)?;
-            if body.len() + chunk.len() > MOST_BYTES {
-                return Err(QueryError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
+        let (body, whole) = bytes(response, MOST_BYTES).await?;
+        if !whole {
+            return Err(QueryError::TooLarge);
         }
-        if !status.is_success() {
-            let said = answer::error_type(&body).or_else(|| status.canonical_reason().map(str::to_owned)).unwrap_or_default();
-            return Err(QueryError::Status(status.as_u16(), said));
-        }
-        if html {
+        let html = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if html.is_some_and(|value| value.to_ascii_lowercase().contains("html")) {
             return Err(QueryError::NotJson);
         }
         Ok(body)
     }
+}
+
+/// At most so much of a body, and whether that is all of it.
+async fn bytes(response: reqwest::Response, most: usize) -> Result<(Vec<u8>, bool), QueryError> {
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(broken)?;
+        let room = most - body.len();
+        let Some(more) = chunk.get(..room).filter(|_| chunk.len() > room) else {
+            body.extend_from_slice(&chunk);
+            continue;
+        };
+        body.extend_from_slice(more);
+        return Ok((body, false));
+    }
+    Ok((body, true))
 }
 
 /// The innermost cause, without the URL.

@@ -166,7 +166,7 @@ fn usage(message: String, mend: &str) -> Failure {
 
 fn unread(error: RecordError) -> Failure {
     let mend = match &error {
-        RecordError::Query(QueryError::Unauthorized(_)) => "--token-file with a valid token",
+        RecordError::Query(QueryError::Unauthorized(..)) => "--token-file with a valid token",
         RecordError::Query(_) => "check --prometheus; the same query can be tried in its web page",
         RecordError::Found(_) => "-n NAMESPACE, --workload NAME, or another --to",
         RecordError::TooLong { .. } => "a later --from, or an earlier --to",

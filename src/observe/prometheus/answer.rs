@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::QueryError;
+use super::words::clip;
 use crate::counts::Series;
 
 /// The kind of answer that a query must have.
@@ -31,9 +32,31 @@ struct Head {
     status: Option<String>,
     error_type: Option<String>,
     error: Option<String>,
-    #[serde(default)]
-    warnings: Vec<String>,
+    warnings: Option<Vec<String>>,
+    infos: Option<Vec<String>>,
+    /// VictoriaMetrics: a storage node did not answer, so series or samples are missing.
+    is_partial: Option<bool>,
     data: Option<HeadData>,
+}
+
+impl Head {
+    /// What the server says of data that it has left out.
+    fn incomplete(self) -> Option<String> {
+        if self.is_partial == Some(true) {
+            return Some("isPartial: true (a storage node did not answer)".into());
+        }
+        let warnings = self.warnings.unwrap_or_default();
+        let infos = self.infos.unwrap_or_default().into_iter().filter(|info| tells_of_loss(info));
+        let told: Vec<String> = warnings.into_iter().chain(infos).collect();
+        (!told.is_empty()).then(|| clip(&told.join("; ")))
+    }
+}
+
+/// Remarks on the query ("metric might not be a counter") are harmless; a result that was cut is not a result.
+fn tells_of_loss(info: &str) -> bool {
+    const LOSS: [&str; 7] = ["truncat", "partial", "incomplete", "limit", "missing", "shortened", "not all"];
+    let info = info.to_lowercase();
+    !info.starts_with("promql info") && LOSS.iter().any(|word| info.contains(word))
 }
 
 #[derive(Deserialize)]
@@ -81,26 +104,37 @@ pub(crate) fn value(body: &[u8]) -> Result<f64, QueryError> {
         let value: f64 = text.parse().map_err(|_| QueryError::Malformed("a value that is no number".into()))?;
         return if value.is_finite() { Ok(value) } else { Err(unnamed()) };
     }
-    let found = read(body, Kind::Vector).map_err(|error| match error {
+    let mut found = rows(body, Kind::Vector).map_err(|error| match error {
         QueryError::WrongType { found, .. } => QueryError::WrongType { wanted: "scalar, or vector of one sample", found },
-        QueryError::NotFinite(name) if name.is_empty() => unnamed(),
         other => other,
     })?;
-    match found.as_slice() {
-        [] => Err(QueryError::Nothing),
-        [one] => one.samples.last().map(|(_, value)| *value).ok_or(QueryError::Nothing),
-        several => Err(QueryError::Several(several.len())),
+    match (found.pop(), found.len()) {
+        (None, _) => Err(QueryError::Nothing),
+        (Some(row), 0) => {
+            // A stale marker is no absence here: the user's query itself gave NaN.
+            let nan = row.value.as_ref().is_some_and(|(_, text)| text.parse::<f64>().is_ok_and(f64::is_nan));
+            let one = series(row, Kind::Vector).map_err(|error| match error {
+                QueryError::NotFinite(name) if name.is_empty() => unnamed(),
+                other => other,
+            })?;
+            let value = one.and_then(|one| one.samples.last().map(|(_, value)| *value));
+            value.ok_or_else(|| if nan { unnamed() } else { QueryError::Nothing })
+        }
+        (Some(_), others) => Err(QueryError::Several(others + 1)),
     }
 }
 
 /// Reads a body. Every byte string gives series or an error, never a panic and never a number that was not there.
 pub(crate) fn read(body: &[u8], kind: Kind) -> Result<Vec<Series>, QueryError> {
+    rows(body, kind)?.into_iter().filter_map(|row| series(row, kind).transpose()).collect()
+}
+
+fn rows(body: &[u8], kind: Kind) -> Result<Vec<Row>, QueryError> {
     let found = result_type(body)?;
     if found != kind.name() {
         return Err(QueryError::WrongType { wanted: kind.name(), found: clip(&found) });
     }
-    let rows = serde_json::from_slice::<Body>(body).map_err(malformed)?.data.result;
-    rows.into_iter().map(|row| series(row, kind)).collect()
+    Ok(serde_json::from_slice::<Body>(body).map_err(malformed)?.data.result)
 }
 
 /// The type of the result of an answer that can be trusted.
@@ -113,19 +147,15 @@ fn result_type(body: &[u8]) -> Result<String, QueryError> {
     if head.status.as_deref() != Some("success") {
         return Err(QueryError::NotSuccess(said(head.error_type.as_deref(), head.error.as_deref())));
     }
-    if !head.warnings.is_empty() {
-        return Err(QueryError::Warnings(clip(&head.warnings.join("; "))));
+    let kind = head.data.as_ref().and_then(|data| data.result_type.clone());
+    if let Some(told) = head.incomplete() {
+        return Err(QueryError::Warnings(told));
     }
-    head.data.and_then(|data| data.result_type).ok_or_else(|| QueryError::Malformed("no resultType".into()))
+    kind.ok_or_else(|| QueryError::Malformed("no resultType".into()))
 }
 
-/// What an answer that is an error says of itself.
-pub(crate) fn error_type(body: &[u8]) -> Option<String> {
-    let head: Head = serde_json::from_slice(body).ok()?;
-    head.error_type.is_some().then(|| said(head.error_type.as_deref(), head.error.as_deref()))
-}
-
-fn series(row: Row, kind: Kind) -> Result<Series, QueryError> {
+/// NaN and stale markers are absent samples, as they are to Prometheus; a series of nothing else is no series.
+fn series(row: Row, kind: Kind) -> Result<Option<Series>, QueryError> {
     if row.histograms.is_some() || row.histogram.is_some() {
         return Err(QueryError::WrongType { wanted: "floats", found: "native histograms".into() });
     }
@@ -140,7 +170,10 @@ fn series(row: Row, kind: Kind) -> Result<Series, QueryError> {
     for (at, value) in raw {
         let at = timestamp(at).ok_or_else(|| QueryError::Malformed("a time out of range".into()))?;
         let value: f64 = value.parse().map_err(|_| QueryError::Malformed("a value that is no number".into()))?;
-        if !value.is_finite() {
+        if value.is_nan() {
+            continue;
+        }
+        if value.is_infinite() {
             return Err(QueryError::NotFinite(clip(&name)));
         }
         if samples.last().is_some_and(|(before, _)| *before > at) {
@@ -148,7 +181,7 @@ fn series(row: Row, kind: Kind) -> Result<Series, QueryError> {
         }
         samples.push((at, value));
     }
-    Ok(Series { labels, samples })
+    Ok((!samples.is_empty()).then_some(Series { labels, samples }))
 }
 
 /// Prometheus counts in milliseconds and writes seconds.
@@ -181,11 +214,6 @@ fn said(error_type: Option<&str>, error: Option<&str>) -> String {
     clip(&text)
 }
 
-fn clip(text: &str) -> String {
-    const MOST: usize = 200;
-    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain("…".chars()).collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -213,7 +241,7 @@ mod tests {
     #[test]
     fn what_is_not_data_is_told_apart() {
         type Is = fn(&QueryError) -> bool;
-        let cases: [(&str, Is); 9] = [
+        let cases: [(&str, Is); 8] = [
             ("<html><body>Please log in</body></html>", |e| matches!(e, QueryError::NotJson)),
             (
                 r#"{"status":"error","errorType":"timeout","error":"query timed out"}"#,
@@ -228,9 +256,6 @@ mod tests {
                 r#"{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}"#,
                 |e| matches!(e, QueryError::WrongType { wanted: "matrix", found } if found == "scalar"),
             ),
-            (r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"NaN"]]}]}}"#, |e| {
-                matches!(e, QueryError::NotFinite(_))
-            }),
             (r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"+Inf"]]}]}}"#, |e| {
                 matches!(e, QueryError::NotFinite(_))
             }),
@@ -245,6 +270,45 @@ mod tests {
             let error = read(body.as_bytes(), Kind::Matrix).unwrap_err();
             assert!(expected(&error), "{body}: {error:?}");
         }
+    }
+
+    /// An answer with these keys beside `status` and `data`.
+    fn beside(keys: &str) -> Result<Vec<Series>, QueryError> {
+        read(format!(r#"{{"status":"success",{keys},"data":{{"resultType":"matrix","result":[]}}}}"#).as_bytes(), Kind::Matrix)
+    }
+
+    #[test]
+    fn victoriametrics_4115_11009_whatever_a_store_calls_it_partial_data_is_no_data() {
+        let refused = [
+            r#""isPartial":true,"stats":{"seriesFetched":"12"}"#,
+            r#""warnings":["receive series from Addr: 10.0.0.1:10901: rpc error: code = Unavailable"]"#,
+            r#""infos":["results truncated due to limit"]"#,
+            r#""infos":["PromQL info: metric might not be a counter","The query result may contain partial data."]"#,
+        ];
+        for keys in refused {
+            assert!(matches!(beside(keys), Err(QueryError::Warnings(_))), "{keys}: {:?}", beside(keys));
+        }
+        let taken = [
+            r#""isPartial":false,"stats":{"seriesFetched":"12"}"#,
+            r#""warnings":null,"infos":null"#,
+            r#""warnings":[],"infos":[],"stats":{},"trace":{}"#,
+            r#""infos":["PromQL info: metric might not be a counter, name does not end in _total: \"rate_limit_partial\" (1:6)"]"#,
+        ];
+        for keys in taken {
+            assert_eq!(beside(keys), Ok(vec![]), "{keys}");
+        }
+    }
+
+    #[test]
+    fn victoriametrics_5806_5334_stale_markers_are_absent_samples() {
+        let rows = r#"{"metric":{"a":"1"},"values":[[1,"5"],[2,"NaN"],[3,"7"]]},{"metric":{"a":"2"},"values":[[1,"NaN"],[2,"nan"]]}"#;
+        let body = format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{rows}]}}}}"#);
+        let found = read(body.as_bytes(), Kind::Matrix).unwrap();
+        assert_eq!(found.len(), 1, "a series without samples is no series");
+        assert_eq!(found[0].samples.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [5.0, 7.0]);
+        let gone = br#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"NaN"]}]}}"#;
+        assert_eq!(read(gone, Kind::Vector), Ok(vec![]));
+        assert_eq!(value(gone), Err(QueryError::NotFinite("the answer".into())), "a user's query that gives NaN gives no value");
     }
 
     #[test]

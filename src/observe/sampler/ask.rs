@@ -99,7 +99,7 @@ impl Found {
         for (family, selector) in self.families(brief, who)? {
             let series = match prometheus.raw(&selector, seconds, at).await {
                 // A metric that decides nothing stops nothing.
-                Err(error) if advisory.contains(&family) && !matches!(error, QueryError::Unreachable(_)) => {
+                Err(error) if advisory.contains(&family) && !matches!(error, QueryError::Unreachable(_) | QueryError::Busy { .. }) => {
                     tracing::debug!(?family, %error, "a metric that does not gate could not be read");
                     Vec::new()
                 }

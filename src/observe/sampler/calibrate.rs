@@ -39,9 +39,18 @@ struct Reader<'a> {
     end: Timestamp,
     /// How the buckets of request durations are written.
     bounds: BTreeSet<String>,
+    clock: &'a Clock,
+    /// When the reading ends, on the monotonic clock.
+    until: Duration,
 }
 
-/// Stable's windows that end at `end` and before.
+/// Pause after a question that was not answered; longer where the next ones are not answered either, or the server says so.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Not answered so often in a row, the reading ends with what there is.
+const MOST_FAILURES: u32 = 6;
+
+/// Stable's windows that end at `end` and before. What was read is kept whatever happens to the next question; an error comes only where
+/// nothing was read at all.
 pub(super) async fn history(
     prometheus: &Prometheus,
     found: &Found,
@@ -54,7 +63,8 @@ pub(super) async fn history(
     let pods = chosen(names(&brief.stable), PODS);
     let stretch = (prometheus.scrape_interval() * SCRAPES).clamp(Duration::from_secs(60), STRETCH);
     let each = whole(stretch, interval).max(1);
-    let mut reader = Reader { prometheus, found, brief, interval, pods, each, end, bounds: BTreeSet::new() };
+    let until = began + BUDGET;
+    let mut reader = Reader { prometheus, found, brief, interval, pods, each, end, bounds: BTreeSet::new(), clock, until };
     let all = whole(BACK, interval).max(1) as usize;
     let recent = recent_windows(interval.as_secs_f64()).min(all);
     let in_time = || clock.elapsed().saturating_sub(began) < BUDGET;
@@ -62,9 +72,18 @@ pub(super) async fn history(
     let mut windows: Windows = Vec::new();
     let mut asked = 0;
     while asked < recent && in_time() {
-        let Some((older, count)) = reader.next(recent - asked, &[]).await? else { break };
-        asked += count;
-        windows.splice(0..0, older);
+        match reader.next(recent - asked, &[]).await {
+            Ok(Some((older, count))) => {
+                asked += count;
+                windows.splice(0..0, older);
+            }
+            Ok(None) => break,
+            Err(error) if asked == 0 => return Err(error),
+            Err(error) => {
+                tracing::debug!(namespace = brief.namespace, rollout = brief.name, %error, "stable's last hour was not read to its end");
+                break;
+            }
+        }
     }
     let whole = asked >= recent;
     let history = History { interval_seconds: interval.as_secs_f64(), windows, by_pod: found.by_pod };
@@ -98,6 +117,7 @@ impl Reader<'_> {
         let mut scope = self.found.scope(self.brief, false);
         scope.pods.retain(|name, _| self.pods.contains(name));
         let who = Who::Stable { pods: self.pods.clone(), bounds: bounds.to_vec() };
+        let mut failures = 0;
         loop {
             let count = self.each.min(u32::try_from(most).unwrap_or(u32::MAX));
             let ends: Vec<Timestamp> = (0..=count).rev().filter_map(|back| before(self.end, self.interval * back)).collect();
@@ -105,12 +125,22 @@ impl Reader<'_> {
             let reading = match self.found.read(self.prometheus, self.brief, &who, seconds, self.end).await {
                 Ok(reading) => reading,
                 // More than the server or we can take at once: a shorter stretch, or what there is.
-                Err(QueryError::TooLarge | QueryError::Timeout | QueryError::Status(422, _)) if self.each > 1 => {
+                Err(error) if error.is_too_much() && self.each > 1 => {
                     self.each = (self.each / 2).max(1);
                     continue;
                 }
-                Err(QueryError::TooLarge | QueryError::Timeout | QueryError::Status(422, _)) => return Ok(None),
-                Err(other) => return Err(other),
+                Err(error) if error.is_too_much() => return Ok(None),
+                Err(error) => {
+                    failures += 1;
+                    let pause = (PAUSE * (1 << failures.min(6))).max(error.pause().unwrap_or_default());
+                    if error.would_come_again() || failures == MOST_FAILURES || self.clock.elapsed() + pause > self.until {
+                        return Err(error);
+                    }
+                    // The same windows again, in smaller pieces: a busy server answers those first.
+                    self.each = (self.each / 2).max(1);
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
             };
             if reading.families.iter().all(|(_, series)| series.is_empty()) {
                 return Ok(None);

@@ -122,7 +122,7 @@ pub async fn record(prometheus: &Prometheus, wanted: &Wanted<'_>, mut progress: 
         let reading = match found.read(prometheus, &brief, &who, seconds, end).await {
             Ok(reading) => reading,
             // More than the server or we can take at once: a shorter stretch.
-            Err(QueryError::TooLarge | QueryError::Timeout | QueryError::Status(422, _)) if each > 1 => {
+            Err(error) if error.is_too_much() && each > 1 => {
                 each = (each / 2).max(1);
                 continue;
             }

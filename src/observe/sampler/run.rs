@@ -49,6 +49,17 @@ pub(super) enum Answer {
     Own(Timestamp, Vec<Sighting>),
 }
 
+impl Answer {
+    /// How long the server asks to be left alone.
+    fn pause(&self) -> Duration {
+        let error = match self {
+            Self::Preflight(Err(Trouble::Query(error))) | Self::Calibrate(Err(error)) | Self::Look(_, Err(error)) => Some(error),
+            _ => None,
+        };
+        error.and_then(QueryError::pause).unwrap_or_default()
+    }
+}
+
 /// One sampler's state.
 pub(super) struct Run {
     brief: Brief,
@@ -317,6 +328,7 @@ impl Run {
 
     /// Takes an answer. True if there is a look to show.
     pub(super) fn take(&mut self, answer: Answer, prometheus: &Prometheus, clock: &Clock) -> bool {
+        let pause = answer.pause();
         let failed = match answer {
             Answer::Preflight(Ok(found)) => {
                 self.queries = queries(&found, prometheus, &self.brief);
@@ -340,6 +352,11 @@ impl Run {
                 // What users ask does not wait for the counters to be read, nor the other way round.
                 self.own = Some(at).filter(|at| self.has_own() && self.own_seen.is_none_or(|seen| seen < *at));
                 match reading {
+                    Err(error) if error.would_come_again() => {
+                        // That window is lost; the next one reaches back over it.
+                        (self.last, self.resume, self.canary_in_window) = (Some(at), None, None);
+                        Some(self.unusable(&error))
+                    }
                     Err(error) => Some(self.unanswered(&error)),
                     Ok(reading) => {
                         self.count(&reading, at);
@@ -358,9 +375,10 @@ impl Run {
         if let Some(problem) = failed {
             self.problem = Some(problem);
             self.failures = self.failures.saturating_add(1);
-            let most = self.interval(prometheus).min(Duration::from_secs(30));
+            // Less than a window: where each is asked for in vain, the newest one is still reached.
+            let most = (self.interval(prometheus) / 2).min(Duration::from_secs(30));
             let wait = Duration::from_millis(500).saturating_mul(1 << self.failures.min(6));
-            self.retry_at = clock.elapsed() + wait.min(most);
+            self.retry_at = clock.elapsed() + wait.min(most).max(pause);
             return true;
         }
         self.failures = 0;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Json, Router, extract::State, routing::post};
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +33,11 @@ struct World {
     /// What `max(own{…})` gives; `None`: no answer at all.
     own: Mutex<Option<f64>>,
     asked: Mutex<Vec<(String, i64)>>,
+    /// Of so many queries one is answered with 429; 0: none.
+    busy: usize,
+    /// More seconds than this in one query are answered with 422.
+    longest: i64,
+    received: Mutex<usize>,
 }
 
 impl World {
@@ -45,6 +51,9 @@ impl World {
             broken: Mutex::new(None),
             own: Mutex::new(Some(1.0)),
             asked: Mutex::new(Vec::new()),
+            busy: 0,
+            longest: i64::MAX,
+            received: Mutex::new(0),
         }
     }
 
@@ -127,6 +136,16 @@ impl World {
         json!({"status": "success", "data": {"resultType": "matrix", "result": result}})
     }
 
+    fn refuses(&self, query: &str) -> Option<(StatusCode, &'static str)> {
+        let mut received = self.received.lock().unwrap();
+        *received += 1;
+        let seconds = query.rsplit_once('[').and_then(|(_, range)| range.trim_end_matches("s]").parse::<i64>().ok());
+        if seconds.is_some_and(|seconds| seconds > self.longest) {
+            return Some((StatusCode::UNPROCESSABLE_ENTITY, "too many chunks"));
+        }
+        (self.busy > 0 && received.is_multiple_of(self.busy)).then_some((StatusCode::TOO_MANY_REQUESTS, "too many outstanding requests"))
+    }
+
     async fn serve(self) -> (Arc<Self>, Arc<Prometheus>) {
         let scrape = self.scrape;
         let world = Arc::new(self);
@@ -150,7 +169,7 @@ async fn query(State(world): State<Arc<World>>, form: String) -> Response {
     let form = reqwest::Url::parse(&format!("http://x/?{form}")).unwrap();
     let form: BTreeMap<String, String> = form.query_pairs().into_owned().collect();
     if let Some(page) = *world.broken.lock().unwrap() {
-        return Html(page).into_response();
+        return if page.starts_with('<') { Html(page).into_response() } else { page.into_response() };
     }
     let Some(time) = form.get("time") else {
         assert_eq!(form["query"], "vector(time())");
@@ -158,6 +177,9 @@ async fn query(State(world): State<Arc<World>>, form: String) -> Response {
         let result = json!([{"metric": {}, "value": [now, now.to_string()]}]);
         return Json(json!({"status": "success", "data": {"resultType": "vector", "result": result}})).into_response();
     };
+    if let Some((status, said)) = world.refuses(&form["query"]) {
+        return (status, said).into_response();
+    }
     let at = (time.parse::<f64>().unwrap() * 1000.0).round() as i64;
     world.asked.lock().unwrap().push((form["query"].clone(), at));
     if form["query"].starts_with("max(own") {
@@ -314,6 +336,25 @@ async fn a_broken_prometheus_is_told_and_what_was_missed_is_asked_for_again() {
     assert!(times.len() >= 4, "{times:?}");
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 200) && times[0] == 200, "each at its own time: {times:?}");
     assert!(back.canary_in_window.unwrap() < 30, "no window holds the whole outage");
+}
+
+#[tokio::test]
+async fn victoriametrics_5806_what_would_come_again_at_the_same_time_is_not_asked_for_again_at_the_same_time() {
+    let clock = Clock::system();
+    let (world, prometheus) = healthy(&clock, 60).serve().await;
+    let sampler = spawn(&prometheus, clock, step(brief(&clock, vec![errors()]), 0, 5, clock.now()));
+    let good = wait(&sampler, "a window", |look| look.window_end.is_some()).await.window_end.unwrap();
+    *world.broken.lock().unwrap() = Some(r#"{"status":"error","errorType":"execution","error":"bad chunk"}"#);
+    let look = wait(&sampler, "a problem", |look| look.problem.is_some()).await;
+    let message = look.problem.unwrap().message;
+    assert_eq!(message, "window not counted, for neither arm: provider default: Prometheus says: execution: bad chunk");
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    world.asked.lock().unwrap().clear();
+    *world.broken.lock().unwrap() = None;
+    let back = wait(&sampler, "windows again", |look| look.problem.is_none() && look.window_end > Some(good)).await;
+    let first = world.asked.lock().unwrap().iter().map(|(_, at)| *at).min().unwrap();
+    assert!(first - good.as_millisecond() >= 600, "the windows in between are not asked for again: {} ms", first - good.as_millisecond());
+    assert!(back.canary_in_window.unwrap() >= 40, "the next window reaches back over them: {:?}", back.canary_in_window);
 }
 
 #[tokio::test]

@@ -14,6 +14,12 @@ impl Run {
         Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
     }
 
+    /// An answer that would be the same if it were asked for again: its window is not counted.
+    pub(super) fn unusable(&self, error: &QueryError) -> Problem {
+        let message = format!("window not counted, for neither arm: provider {}: {error}", self.brief.analysis.prometheus);
+        Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+    }
+
     pub(super) fn share(&self, fault: &ShareFault) -> Problem {
         let (reason, mend) = match fault {
             ShareFault::NoCanaryTraffic { .. } => (reason::NO_CANARY_TRAFFIC, "has the mesh taken up the weight, and is this the canary?"),

@@ -163,3 +163,19 @@ async fn at_a_gateway_noise_comes_from_one_block_of_time_against_the_next() {
     let noise = evidence.judge(&brief.analysis.metrics, &brief.steps[0]).metrics[0].noise.clone().unwrap();
     assert!(noise.windows > 450 && noise.dispersion > 20.0, "{noise:?}");
 }
+
+#[tokio::test]
+async fn mimir_4518_the_past_is_read_to_its_end_although_every_third_question_is_refused() {
+    let clock = Clock::system();
+    let pods = ["v1-a"];
+    let mut world = world(&clock, 1900, &pods);
+    (world.busy, world.longest) = (3, 600);
+    let (world, judgement) = read(&clock, world, &pods).await;
+    let counted = windows(&judgement)[0];
+    assert!((58..=62).contains(&counted), "all that there is: {counted}");
+    let asked = world.asked.lock().unwrap();
+    let mut answered: Vec<_> = asked.iter().filter(|(query, _)| query.starts_with("istio_requests_total")).collect();
+    let all = answered.len();
+    answered.dedup();
+    assert!(all - answered.len() <= 3, "nothing that was read is read again: {answered:?}");
+}
