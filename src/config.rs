@@ -1,8 +1,9 @@
 //! The controller's configuration file: named Prometheus providers and alert sinks.
 //!
-//! [`Config::parse`] refuses unknown keys and reports every fault at once with its path and the mend; no fault says a value, since URLs
+//! [`Config::parse`] refuses unknown keys and reports every fault at once with its path and the fix; no fault says a value, since URLs
 //! of webhooks are secrets. [`ConfigHandle`] re-reads the file when it changes; a bad new one leaves the old one in force.
 
+mod access;
 mod faults;
 mod handle;
 
@@ -11,6 +12,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time};
 use kube::core::Duration;
 use serde::Deserialize;
 
+pub use access::{BasicAuth, ClientCertificate, Google, HeaderValue, HttpAccess, SigV4};
 pub use faults::{ConfigError, Fault};
 pub use handle::{ConfigHandle, Snapshot};
 
@@ -34,10 +36,10 @@ pub struct Config {
 }
 
 /// A Prometheus server.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Provider {
-    /// Base URL, for example `http://prometheus.monitoring:9090`.
+    /// Base URL, for example `http://prometheus.monitoring:9090`; what the API adds to it may be there or not.
     pub url: String,
     /// How often targets are scraped. Default: 15s.
     #[serde(default)]
@@ -48,12 +50,9 @@ pub struct Provider {
     /// Matchers added to every query, for example `cluster: prod`.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// File with a bearer token, read for every request.
-    #[serde(default)]
-    pub bearer_token_file: Option<PathBuf>,
-    /// File with the certificates to trust, in PEM.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
+    /// How it is reached.
+    #[serde(flatten)]
+    pub access: HttpAccess,
 }
 
 /// Where alerts go: exactly one of the two.
@@ -69,16 +68,19 @@ pub struct Sink {
 }
 
 /// Alertmanager's v2 API.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AlertmanagerSink {
     /// Base URL, for example `http://alertmanager.monitoring:9093`.
     pub url: String,
+    /// How it is reached.
+    #[serde(flatten)]
+    pub access: HttpAccess,
 }
 
 /// A webhook. Its `Debug` leaves the URL out.
 #[derive(Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct WebhookSink {
     /// URL to POST to. A secret: never logged.
     pub url: String,
@@ -87,6 +89,9 @@ pub struct WebhookSink {
     /// File with the key that signs the body (`json` only).
     #[serde(default)]
     pub hmac_key_file: Option<PathBuf>,
+    /// How it is reached: headers, certificates and proxy.
+    #[serde(flatten)]
+    pub access: HttpAccess,
 }
 
 /// Shape of the body.

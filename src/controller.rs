@@ -73,9 +73,6 @@ pub enum ControllerError {
     /// The address cannot be bound.
     #[error("cannot listen: {0}")]
     Listen(#[from] std::io::Error),
-    /// The client for alerts.
-    #[error("the client for alerts: {0}")]
-    Courier(#[from] reqwest::Error),
 }
 
 /// Runs until `stop` is ready: then passes under way end, the lease is given back.
@@ -109,7 +106,7 @@ pub async fn run(
             (election.handle(), Some(election))
         }
     };
-    let courier = Courier::new()?;
+    let courier = Courier::new();
     let (teller, mut delivered) = Teller::new(config.clone(), courier, clock, metrics.clone());
     let instance = options.election.as_ref().map_or_else(|| "haldane".to_owned(), |(_, me)| me.clone());
     let events = Events::new(client.clone(), &instance, metrics.clone());

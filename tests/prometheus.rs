@@ -7,18 +7,23 @@ use std::io::Write;
 use std::time::Duration;
 
 use haldane::clock::Clock;
-use haldane::config::Provider;
+use haldane::config::{BasicAuth, Google, HeaderValue, HttpAccess, Provider, SigV4};
+use haldane::http_access::AccessError;
 use haldane::observe::prometheus::{Prometheus, ProviderError, QueryError, Selector};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use wiremock::matchers::{body_string_contains, header, method, path};
+use wiremock::matchers::{body_string_contains, header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const EMPTY: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
 
 fn provider(url: &str) -> Provider {
-    Provider { url: url.to_owned(), scrape_interval: None, lag: None, labels: BTreeMap::new(), bearer_token_file: None, ca_file: None }
+    Provider { url: url.to_owned(), ..Provider::default() }
+}
+
+fn with(url: &str, access: HttpAccess) -> Provider {
+    Provider { access, ..provider(url) }
 }
 
 fn prometheus(url: &str) -> Prometheus {
@@ -56,7 +61,7 @@ async fn a_query_is_a_form_with_its_time_and_the_labels_and_token_of_the_provide
         .await;
     let settings = Provider {
         labels: BTreeMap::from([("cluster".to_owned(), "pr\"od".to_owned())]),
-        bearer_token_file: Some(token.0.clone()),
+        access: HttpAccess { bearer_token_file: Some(token.0.clone()), ..HttpAccess::default() },
         ..provider(&format!("{}/prefix/", server.uri()))
     };
     let prometheus = Prometheus::new(&settings).unwrap();
@@ -65,7 +70,7 @@ async fn a_query_is_a_form_with_its_time_and_the_labels_and_token_of_the_provide
 
     // Read anew for every request; and what cannot be read is said without being shown.
     std::fs::remove_file(&token.0).unwrap();
-    assert!(matches!(prometheus.raw(&selector, 30, at()).await, Err(QueryError::Token(_))));
+    assert!(matches!(prometheus.raw(&selector, 30, at()).await, Err(QueryError::SignIn(_))));
 }
 
 #[tokio::test]
@@ -109,7 +114,7 @@ async fn every_refusal_carries_the_words_of_the_server_and_no_secret() {
     token.1.write_all(b"s3cr3t-token\n").unwrap();
     let body = format!("token s3cr3t-token of {}/api/v1/query is not known here", server.uri());
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(403).set_body_raw(body, "text/plain")).mount(&server).await;
-    let settings = Provider { bearer_token_file: Some(token.0.clone()), ..provider(&server.uri()) };
+    let settings = with(&server.uri(), HttpAccess { bearer_token_file: Some(token.0.clone()), ..HttpAccess::default() });
     let error = Prometheus::new(&settings).unwrap().matrix("up{}[30s]", at()).await.unwrap_err();
     assert_eq!(error, QueryError::Unauthorized(403, "token [hidden] of [hidden] is not known here".into()));
 }
@@ -300,14 +305,14 @@ async fn a_configuration_that_cannot_work_is_refused_at_once() {
     for url in ["", "prometheus:9090", "ftp://x", "file:///etc/passwd", "http://"] {
         assert!(matches!(Prometheus::new(&provider(url)), Err(ProviderError::Url)), "{url}");
     }
-    let bad_label = Provider { labels: BTreeMap::from([("a-b".to_owned(), "x".to_owned())]), ..provider("http://x") };
+    let bad_label = Provider { labels: BTreeMap::from([("a\nb".to_owned(), "x".to_owned())]), ..provider("http://x") };
     assert!(matches!(Prometheus::new(&bad_label), Err(ProviderError::Label(_))));
-    let no_file = Provider { ca_file: Some("/nowhere/ca.pem".into()), ..provider("https://x") };
-    assert!(matches!(Prometheus::new(&no_file), Err(ProviderError::CaFile(_))));
+    let no_file = with("https://x", HttpAccess { ca_file: Some("/nowhere/ca.pem".into()), ..HttpAccess::default() });
+    assert!(matches!(Prometheus::new(&no_file), Err(ProviderError::Access(AccessError::File { field: "caFile", .. }))));
     let mut empty = tempfile();
     empty.1.write_all(b"nothing").unwrap();
-    let no_certificate = Provider { ca_file: Some(empty.0.clone()), ..provider("https://x") };
-    assert!(matches!(Prometheus::new(&no_certificate), Err(ProviderError::Certificates)));
+    let no_certificate = with("https://x", HttpAccess { ca_file: Some(empty.0.clone()), ..HttpAccess::default() });
+    assert!(matches!(Prometheus::new(&no_certificate), Err(ProviderError::Access(AccessError::Certificates))));
     assert_eq!(prometheus("http://x").lag(), Duration::from_secs(20), "a scrape and five seconds");
 }
 
@@ -367,4 +372,201 @@ async fn a_server_that_evaluates_before_its_now_has_no_other_clock_for_that() {
         let ahead = prometheus(&server.uri()).read_clock(&clock).await.unwrap().as_secs_f64();
         assert!((ahead - seconds).abs() < 5.0, "{ahead} for {seconds}");
     }
+}
+
+/// What Mimir, Google and Amazon answer.
+#[derive(serde::Deserialize)]
+struct Recorded {
+    store: String,
+    what: String,
+    status: u16,
+    #[serde(rename = "type")]
+    kind: String,
+    body: String,
+    said: Option<String>,
+    #[serde(default)]
+    too_much: bool,
+}
+
+#[tokio::test]
+async fn what_hosted_stores_answer_is_data_or_reaches_the_user_in_their_words() {
+    let recorded: Vec<Recorded> = serde_json::from_str(include_str!("data/stores/answers.json")).unwrap();
+    assert_eq!(recorded.iter().map(|answer| answer.store.as_str()).collect::<std::collections::BTreeSet<_>>().len(), 3);
+    for answer in recorded {
+        let server = MockServer::start().await;
+        let template = ResponseTemplate::new(answer.status).set_body_raw(answer.body, &answer.kind);
+        Mock::given(method("POST")).respond_with(template).mount(&server).await;
+        let found = prometheus(&server.uri()).matrix("up{}[30s]", at()).await;
+        let name = format!("{}, {}", answer.store, answer.what);
+        match answer.said {
+            None => assert_eq!(found.map(|series| series.len()), Ok(1), "{name}"),
+            Some(said) => {
+                let error = found.unwrap_err();
+                assert_eq!(error.to_string(), said, "{name}");
+                assert_eq!(error.is_too_much(), answer.too_much, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_url_may_end_as_the_api_does_or_not_and_its_query_is_kept() {
+    for (given, asked) in [
+        ("", "/api/v1/query"),
+        ("/", "/api/v1/query"),
+        ("/api/v1", "/api/v1/query"),
+        ("/api/v1/", "/api/v1/query"),
+        ("/api/v1/query", "/api/v1/query"),
+        ("/api/v1/query_range", "/api/v1/query"),
+        ("/prometheus", "/prometheus/api/v1/query"),
+        ("/select/0/prometheus/api/v1/", "/select/0/prometheus/api/v1/query"),
+        ("/workspaces/ws-1//", "/workspaces/ws-1/api/v1/query"),
+    ] {
+        let server = MockServer::start().await;
+        let answer = ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json");
+        Mock::given(path(asked))
+            .and(query_param("namespace", "a b"))
+            .and(query_param("dedup", "true"))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+        let access = HttpAccess { query: BTreeMap::from([("dedup".to_owned(), "true".to_owned())]), ..HttpAccess::default() };
+        let settings = with(&format!("{}{given}?namespace=a+b", server.uri()), access);
+        assert_eq!(Prometheus::new(&settings).unwrap().matrix("up{}[1s]", at()).await, Ok(vec![]), "{given}");
+    }
+}
+
+#[tokio::test]
+async fn headers_and_basic_auth_are_sent_and_their_files_are_read_for_each_request() {
+    let server = MockServer::start().await;
+    let (mut key, mut password) = (tempfile(), tempfile());
+    key.1.write_all(b"k3y-one\n").unwrap();
+    password.1.write_all(b"pa55\n").unwrap();
+    let access = HttpAccess {
+        headers: BTreeMap::from([
+            ("X-Scope-OrgID".to_owned(), HeaderValue::Text("team-a".into())),
+            ("X-Api-Key".to_owned(), HeaderValue::File { file: key.0.clone() }),
+        ]),
+        basic_auth: Some(BasicAuth { username: Some("u".into()), username_file: None, password_file: password.0.clone() }),
+        ..HttpAccess::default()
+    };
+    let prometheus = Prometheus::new(&with(&server.uri(), access)).unwrap();
+    let said = "Basic dTpwYTU1 (pa55) and k3y-one are unknown to team-a";
+    Mock::given(method("POST"))
+        .and(header("x-scope-orgid", "team-a"))
+        .and(header("x-api-key", "k3y-one"))
+        .and(header("authorization", "Basic dTpwYTU1"))
+        .respond_with(ResponseTemplate::new(401).set_body_raw(said, "text/plain"))
+        .mount(&server)
+        .await;
+    let error = prometheus.matrix("up{}[1s]", at()).await.unwrap_err();
+    assert_eq!(error, QueryError::Unauthorized(401, "Basic [hidden] ([hidden]) and [hidden] are unknown to team-a".into()));
+    server.reset().await;
+    std::fs::write(&key.0, "k3y-two").unwrap();
+    let answer = ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json");
+    Mock::given(header("x-api-key", "k3y-two")).respond_with(answer).mount(&server).await;
+    assert_eq!(prometheus.matrix("up{}[1s]", at()).await, Ok(vec![]));
+    std::fs::remove_file(&password.0).unwrap();
+    let error = prometheus.matrix("up{}[1s]", at()).await.unwrap_err();
+    assert_eq!(error.to_string(), "basicAuth.passwordFile cannot be read: entity not found");
+}
+
+#[tokio::test]
+async fn where_post_is_refused_get_is_used_and_remembered() {
+    for refusal in [403, 404, 405, 501] {
+        let server = MockServer::start().await;
+        Mock::given(method("POST")).respond_with(ResponseTemplate::new(refusal)).mount(&server).await;
+        Mock::given(method("GET"))
+            .and(query_param("query", "up{}[1s]"))
+            .and(query_param("time", "1700000000.250"))
+            .respond_with(ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json"))
+            .mount(&server)
+            .await;
+        let prometheus = prometheus(&server.uri());
+        for _ in 0..2 {
+            assert_eq!(prometheus.matrix("up{}[1s]", at()).await, Ok(vec![]), "{refusal}");
+        }
+        let methods: Vec<String> = server.received_requests().await.unwrap().iter().map(|request| request.method.to_string()).collect();
+        assert_eq!(methods, ["POST", "GET", "GET"], "{refusal}");
+    }
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(403).set_body_raw("not you", "text/plain")).mount(&server).await;
+    Mock::given(method("GET")).respond_with(ResponseTemplate::new(405)).mount(&server).await;
+    let error = prometheus(&server.uri()).matrix("up{}[1s]", at()).await.unwrap_err();
+    assert_eq!(error, QueryError::Unauthorized(403, "not you".into()), "where neither works the first refusal is told");
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_and_sees_the_whole_url() {
+    let proxy = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json");
+    Mock::given(method("POST")).and(header("host", "prometheus.invalid:9090")).respond_with(answer).expect(1).mount(&proxy).await;
+    let access = HttpAccess { proxy: Some(proxy.uri()), ..HttpAccess::default() };
+    let prometheus = Prometheus::new(&with("http://prometheus.invalid:9090", access)).unwrap();
+    assert_eq!(prometheus.matrix("up{}[1s]", at()).await, Ok(vec![]));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hmac(key: &[u8], text: &str) -> Vec<u8> {
+    ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
+}
+
+#[tokio::test]
+async fn a_request_to_amazon_carries_the_signature_that_amazon_computes() {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json");
+    Mock::given(method("POST")).respond_with(answer).mount(&server).await;
+    let mut credentials = tempfile();
+    credentials.1.write_all(b"[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = wJalrXUtnFEMI\n").unwrap();
+    let sigv4 =
+        SigV4 { region: "eu-central-1".into(), service: "aps".into(), profile: None, credentials_file: Some(credentials.0.clone()) };
+    let access = HttpAccess { sigv4: Some(sigv4), ..HttpAccess::default() };
+    let prometheus = Prometheus::new(&with(&format!("{}/workspaces/ws-1", server.uri()), access)).unwrap();
+    assert_eq!(prometheus.matrix("up{}[1s]", at()).await, Ok(vec![]));
+
+    let request = server.received_requests().await.unwrap().remove(0);
+    let header = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+    let authorization = header("authorization");
+    let date = header("x-amz-date");
+    let scope = format!("{}/eu-central-1/aps/aws4_request", date.get(..8).unwrap());
+    let part = |begin: &str| authorization.split(begin).nth(1).unwrap().split(',').next().unwrap().to_owned();
+    assert!(authorization.starts_with("AWS4-HMAC-SHA256 "), "{authorization}");
+    assert_eq!(part("Credential="), format!("AKIDEXAMPLE/{scope}"));
+    assert_eq!(header("x-amz-content-sha256"), sha256(&request.body), "the body is signed too");
+    let names = part("SignedHeaders=");
+    assert!(names.split(';').any(|name| name == "host") && names.split(';').any(|name| name == "x-amz-date"), "{names}");
+    let headers: String = names.split(';').map(|name| format!("{name}:{}\n", header(name).trim())).collect();
+    let canonical = format!("POST\n/workspaces/ws-1/api/v1/query\n\n{headers}\n{names}\n{}", sha256(&request.body));
+    let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(canonical.as_bytes()));
+    let key = hmac(b"AWS4wJalrXUtnFEMI", date.get(..8).unwrap());
+    let key = hmac(&hmac(&hmac(&key, "eu-central-1"), "aps"), "aws4_request");
+    assert_eq!(part("Signature="), hex(&hmac(&key, &text)));
+}
+
+#[tokio::test]
+async fn a_source_of_tokens_that_gives_none_is_told_without_a_request() {
+    let server = MockServer::start().await;
+    let mut empty = tempfile();
+    empty.1.write_all(b"{}").unwrap();
+    let google = Google { credentials_file: Some(empty.0.clone()) };
+    let prometheus = Prometheus::new(&with(&server.uri(), HttpAccess { google: Some(google), ..HttpAccess::default() })).unwrap();
+    let error = prometheus.matrix("up{}[1s]", at()).await.unwrap_err();
+    assert!(matches!(&error, QueryError::SignIn(text) if text.starts_with("google: no access token: ")), "{error}");
+    let sigv4 = SigV4 {
+        region: "eu-central-1".into(),
+        service: "aps".into(),
+        profile: None,
+        credentials_file: Some(empty.0.with_extension("nowhere")),
+    };
+    let prometheus = Prometheus::new(&with(&server.uri(), HttpAccess { sigv4: Some(sigv4), ..HttpAccess::default() })).unwrap();
+    let error = prometheus.matrix("up{}[1s]", at()).await.unwrap_err();
+    assert!(matches!(&error, QueryError::SignIn(text) if text.starts_with("sigv4: the request cannot be signed: ")), "{error}");
+    assert!(server.received_requests().await.unwrap().is_empty());
 }

@@ -238,15 +238,15 @@ pub struct LatencySpec {
 pub struct DriftSpec {
     /// Name of a counter of predictions, for example `model_prediction_class_total`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z_:][a-zA-Z0-9_:]*$"))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]+$"#))]
     pub counter: Option<String>,
     /// The counter's label that holds the predicted class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$"))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]+$"#))]
     pub class: Option<String>,
     /// Name of a histogram of scores without `_bucket`, for example `model_prediction_value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 200), regex(pattern = "^[a-zA-Z_:][a-zA-Z0-9_:]*$"))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]+$"#))]
     pub histogram: Option<String>,
     /// Distance (total variation; for scores Kolmogorov-Smirnov) above which the rollout holds. Default: 0.05.
     #[serde(default, skip_serializing_if = "Option::is_none")]

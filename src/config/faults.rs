@@ -6,7 +6,8 @@ use kube::core::Duration;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::Config;
+use super::{Config, access};
+use crate::plan::promql::is_plain;
 
 /// Longest name of a provider or a sink.
 const NAME_MAX: usize = 63;
@@ -21,7 +22,7 @@ const DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(3600);
 pub struct Fault {
     /// Where, for example `alerts.oncall.webhook.url`.
     pub path: String,
-    /// What is wrong and the mend. Never the value.
+    /// What is wrong and the fix. Never the value.
     pub message: String,
 }
 
@@ -74,21 +75,30 @@ impl Config {
     }
 
     fn anchor(&mut self, beside: &Path) {
-        let providers = self.prometheus.values_mut().flat_map(|p| [&mut p.bearer_token_file, &mut p.ca_file]);
-        let sinks = self.alerts.values_mut().filter_map(|s| s.webhook.as_mut()).map(|w| &mut w.hmac_key_file);
-        for file in providers.chain(sinks).flatten() {
-            *file = beside.join(&file);
+        for provider in self.prometheus.values_mut() {
+            provider.access.anchor(beside);
+        }
+        for sink in self.alerts.values_mut() {
+            if let Some(alertmanager) = &mut sink.alertmanager {
+                alertmanager.access.anchor(beside);
+            }
+            if let Some(webhook) = &mut sink.webhook {
+                webhook.access.anchor(beside);
+                if let Some(file) = &mut webhook.hmac_key_file {
+                    *file = beside.join(&file);
+                }
+            }
         }
     }
 }
 
 #[derive(Default)]
-struct Check {
+pub(super) struct Check {
     faults: Vec<Fault>,
 }
 
 impl Check {
-    fn fault(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn fault(&mut self, path: &str, message: impl Into<String>) {
         self.faults.push(Fault { path: path.into(), message: message.into() });
     }
 
@@ -119,23 +129,19 @@ impl Check {
     }
 
     fn provider(&mut self, path: &str, value: &Value) {
-        let known = ["url", "scrapeInterval", "lag", "labels", "bearerTokenFile", "caFile"];
+        let known = [&["url", "scrapeInterval", "lag", "labels"], &access::KEYS[..]].concat();
         let Some(provider) = self.mapping(path, value, &known) else { return };
         let url = self.url(path, provider);
         self.duration(path, provider, "scrapeInterval", false);
         self.duration(path, provider, "lag", true);
-        self.file_name(path, provider, "bearerTokenFile");
-        self.file_name(path, provider, "caFile");
-        if provider.contains_key("caFile") && url.is_some_and(|u| u.scheme() == "http") {
-            self.fault(&format!("{path}.caFile"), "has no effect with an http URL: use https, or take it out");
-        }
+        self.access(path, provider, url.as_ref(), &access::QUERY_PARAMETERS);
         match provider.get("labels") {
             None | Some(Value::Null) => {}
             Some(Value::Object(labels)) => {
                 for (name, value) in labels {
                     let path = format!("{path}.labels.{name}");
                     if !label_name(name) {
-                        self.fault(&path, "a label name has letters, digits and underscores and does not begin with a digit or with __");
+                        self.fault(&path, "a label name has no spaces, quotes or brackets and does not begin with __");
                     }
                     if !value.is_string() {
                         self.fault(&path, "must be a string: put it in quotes");
@@ -153,11 +159,9 @@ impl Check {
         }
         if let Some(value) = sink.get("alertmanager") {
             let path = format!("{path}.alertmanager");
-            if let Some(alertmanager) = self.mapping(&path, value, &["url"])
-                && let Some(url) = self.url(&path, alertmanager)
-                && url.query().is_some()
-            {
-                self.fault(&format!("{path}.url"), "is the base URL of an Alertmanager: take the query out");
+            if let Some(alertmanager) = self.mapping(&path, value, &[&["url"], &access::KEYS[..]].concat()) {
+                let url = self.url(&path, alertmanager);
+                self.access(&path, alertmanager, url.as_ref(), &[]);
             }
         }
         if let Some(value) = sink.get("webhook") {
@@ -166,8 +170,12 @@ impl Check {
     }
 
     fn webhook(&mut self, path: &str, value: &Value) {
-        let Some(webhook) = self.mapping(path, value, &["url", "format", "hmacKeyFile"]) else { return };
-        self.url(path, webhook);
+        let Some(webhook) = self.mapping(path, value, &[&["url", "format", "hmacKeyFile"], &access::WEBHOOK_KEYS[..]].concat()) else {
+            return;
+        };
+        let url = self.url(path, webhook);
+        let own = webhook.iter().filter(|(key, _)| access::WEBHOOK_KEYS.contains(&key.as_str()));
+        self.access(path, &own.map(|(key, value)| (key.clone(), value.clone())).collect(), url.as_ref(), &[]);
         self.file_name(path, webhook, "hmacKeyFile");
         match webhook.get("format").and_then(Value::as_str) {
             Some("json") => {}
@@ -179,14 +187,15 @@ impl Check {
         }
     }
 
-    fn mapping<'v>(&mut self, path: &str, value: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
+    pub(super) fn mapping<'v>(&mut self, path: &str, value: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
         let Value::Object(map) = value else {
             self.fault(path, format!("must be a mapping with the keys {}", known.join(", ")));
             return None;
         };
         for key in map.keys().filter(|k| !known.contains(&k.as_str())) {
             let path = if path == "(file)" { key.clone() } else { format!("{path}.{key}") };
-            self.fault(&path, format!("is not a key here; known are {}", known.join(", ")));
+            let fix = instead(key).map_or_else(|| format!("known are {}", known.join(", ")), str::to_owned);
+            self.fault(&path, format!("is not a key here; {fix}"));
         }
         Some(map)
     }
@@ -214,7 +223,7 @@ impl Check {
             self.fault(&path, "has no host");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            self.fault(&path, "must not carry a user or a password: put a token into a file");
+            self.fault(&path, "must not carry a user or a password: use basicAuth: {username: USER, passwordFile: FILE}");
         }
         if url.fragment().is_some() {
             self.fault(&path, "has a fragment (#), which is never sent: take it out");
@@ -238,13 +247,24 @@ impl Check {
         }
     }
 
-    fn file_name(&mut self, path: &str, map: &Map<String, Value>, key: &str) {
+    pub(super) fn file_name(&mut self, path: &str, map: &Map<String, Value>, key: &str) {
         match map.get(key) {
             None | Some(Value::Null) => {}
             Some(Value::String(name)) if !name.is_empty() => {}
             Some(_) => self.fault(&format!("{path}.{key}"), "must be the path of a file"),
         }
     }
+}
+
+/// What takes the place of a key that other programs have.
+fn instead(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "bearerToken" | "token" | "authorization" => "put the token into a file: bearerTokenFile: FILE",
+        "password" => "put the password into a file: passwordFile: FILE",
+        "insecureSkipVerify" | "tlsConfig" => "certificates are always checked: give the one to trust in caFile",
+        "tenant" | "tenantID" | "tenantId" => "use headers: {X-Scope-OrgID: TENANT}",
+        _ => return None,
+    })
 }
 
 /// A key without a value (`alerts:`) is a key left out.
@@ -256,7 +276,5 @@ fn without_nulls(value: Value) -> Value {
 }
 
 fn label_name(name: &str) -> bool {
-    let mut chars = name.chars();
-    let first = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    first && !name.starts_with("__") && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    is_plain(name) && !name.starts_with("__")
 }

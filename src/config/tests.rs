@@ -28,10 +28,10 @@ fn the_documented_file_is_read_and_secrets_lie_beside_it() {
     let default = config.provider("default").unwrap();
     assert_eq!(default.scrapes_every(), time::Duration::from_secs(15));
     assert_eq!(default.window_lag(), time::Duration::from_secs(20));
-    assert_eq!(default.bearer_token_file.as_deref(), Some(Path::new("/etc/haldane/token")));
+    assert_eq!(default.access.bearer_token_file.as_deref(), Some(Path::new("/etc/haldane/token")));
     assert_eq!(default.labels["cluster"], "prod");
     let far = config.provider("far").unwrap();
-    assert_eq!(far.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(far.access.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     assert_eq!(far.window_lag(), time::Duration::from_secs(20), "scrape interval and five seconds");
     let audit = config.alerts["audit"].webhook.as_ref().unwrap();
     assert_eq!(audit.hmac_key_file.as_deref(), Some(Path::new("/etc/haldane/hmac")));
@@ -72,12 +72,92 @@ alerts:
         "prometheus.c.caFile: has no effect with an http URL",
         "alerts.none: needs exactly one of alertmanager and webhook",
         "alerts.both: needs exactly one of alertmanager and webhook",
-        "alerts.both.alertmanager.url: is the base URL",
         "alerts.both.webhook.url: has a fragment",
         "alerts.both.webhook.hmacKeyFile: Slack checks no signature",
         "alerts.odd.webhook.url: must be a string",
         "alerts.odd.webhook.format: must be slack or json",
         "alerts.odd.webhook.hmacKeyFile: must be the path of a file",
+    ];
+    for wanted in expected {
+        assert!(told.iter().any(|t| t.starts_with(wanted)), "missing: {wanted}\ntold: {told:#?}");
+    }
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+}
+
+#[test]
+fn every_way_to_reach_a_server_can_be_said_for_prometheus_and_for_alertmanager() {
+    let access = "headers: {X-Scope-OrgID: team-a, X-Api-Key: {file: key}}, query: {dedup: \"true\"}, proxy: \"http://proxy:3128\", \
+                  caFile: ca.pem, clientCertificate: {certFile: tls.crt, keyFile: /etc/tls.key}, basicAuth: {usernameFile: user, passwordFile: pw}";
+    let config = parse(&format!(
+        "prometheus: {{a: {{url: \"https://p/?namespace=ml\", {access}}}}}\nalerts: {{a: {{alertmanager: {{url: \"https://a\", {access}}}}}}}"
+    ))
+    .unwrap();
+    let found = &config.prometheus["a"].access;
+    assert_eq!(found, &config.alerts["a"].alertmanager.as_ref().unwrap().access);
+    assert_eq!(found.headers["X-Scope-OrgID"], HeaderValue::Text("team-a".into()));
+    assert_eq!(found.headers["X-Api-Key"], HeaderValue::File { file: "/etc/haldane/key".into() });
+    assert_eq!(found.query["dedup"], "true");
+    let pair = found.client_certificate.as_ref().unwrap();
+    assert_eq!((pair.cert_file.as_path(), pair.key_file.as_path()), (Path::new("/etc/haldane/tls.crt"), Path::new("/etc/tls.key")));
+    let basic = found.basic_auth.as_ref().unwrap();
+    assert_eq!(basic.username_file.as_deref(), Some(Path::new("/etc/haldane/user")));
+    assert_eq!(basic.password_file, Path::new("/etc/haldane/pw"));
+
+    let cloud = parse(
+        "prometheus:\n  g: {url: \"https://monitoring.googleapis.com/v1/projects/p/location/global/prometheus\", google: {}}\n  \
+         a: {url: \"https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-1\", sigv4: {region: eu-central-1, credentialsFile: aws}}",
+    )
+    .unwrap();
+    assert_eq!(cloud.prometheus["g"].access.google, Some(Google::default()));
+    let sigv4 = cloud.prometheus["a"].access.sigv4.clone().unwrap();
+    assert_eq!((sigv4.service.as_str(), sigv4.credentials_file.as_deref()), ("aps", Some(Path::new("/etc/haldane/aws"))));
+    let hook =
+        parse("alerts: {a: {webhook: {url: \"https://h\", format: json, headers: {X-Key: {file: k}}, proxy: \"http://p:1\"}}}").unwrap();
+    let hook = hook.alerts["a"].webhook.clone().unwrap();
+    assert_eq!(hook.access.headers["X-Key"], HeaderValue::File { file: "/etc/haldane/k".into() });
+}
+
+#[test]
+fn what_cannot_be_sent_or_is_said_twice_is_a_fault_with_its_fix() {
+    let told = faults(
+        r#"
+prometheus:
+  a: {url: "https://h/?query=up&x=1", bearerTokenFile: t, google: {}, sigv4: {service: aps}, query: {x: "2", time: "1", n: 3}}
+  b: {url: "http://u:p@h", basicAuth: {username: u, usernameFile: f, password: p}, clientCertificate: {certFile: c}, proxy: "socks5://p"}
+  c: {url: "https://h", bearerTokenFile: t, headers: {Authorization: x, "a b": c, Host: h, N: 1, F: {file: ""}, L: "a\nb"}}
+  d: {url: "https://h", insecureSkipVerify: true, bearerToken: abc, headers: [], query: [], basicAuth: x}
+alerts:
+  h: {webhook: {url: "https://h", format: json, basicAuth: {}, headers: {Content-Type: x}}}
+"#,
+    );
+    let expected = [
+        "prometheus.a.url: sets the parameter query, which haldane sets",
+        "prometheus.a.query.n: must be a string: put it in quotes",
+        "prometheus.a.query.time: is set by haldane",
+        "prometheus.a.query.x: is in the url too: take it out of one of the two",
+        "prometheus.a.google: needs to be the only one of bearerTokenFile, basicAuth, google, sigv4",
+        "prometheus.a.sigv4: needs to be the only one of",
+        "prometheus.a.sigv4.region: is missing",
+        "prometheus.b.url: must not carry a user or a password: use basicAuth: {username: USER, passwordFile: FILE}",
+        "prometheus.b.basicAuth.password: is not a key here; put the password into a file: passwordFile: FILE",
+        "prometheus.b.basicAuth: needs exactly one of username and usernameFile",
+        "prometheus.b.basicAuth.passwordFile: is missing",
+        "prometheus.b.clientCertificate.keyFile: is missing",
+        "prometheus.b.clientCertificate: has no effect with an http URL",
+        "prometheus.b.proxy: must be the URL of an HTTP proxy",
+        "prometheus.c.headers.Authorization: is what bearerTokenFile sets: take one of the two out",
+        "prometheus.c.headers.a b: is not the name of a header",
+        "prometheus.c.headers.Host: is set by haldane",
+        "prometheus.c.headers.N: must be a string in quotes, or {file: PATH}",
+        "prometheus.c.headers.F.file: must be the path of a file",
+        "prometheus.c.headers.L: has a character that no header can carry",
+        "prometheus.d.insecureSkipVerify: is not a key here; certificates are always checked: give the one to trust in caFile",
+        "prometheus.d.bearerToken: is not a key here; put the token into a file: bearerTokenFile: FILE",
+        "prometheus.d.headers: must be a mapping from names to values",
+        "prometheus.d.query: must be a mapping from names to values",
+        "prometheus.d.basicAuth: must be a mapping with the keys username, usernameFile, passwordFile",
+        "alerts.h.webhook.basicAuth: is not a key here",
+        "alerts.h.webhook.headers.Content-Type: is set by haldane",
     ];
     for wanted in expected {
         assert!(told.iter().any(|t| t.starts_with(wanted)), "missing: {wanted}\ntold: {told:#?}");
@@ -102,6 +182,9 @@ fn no_error_repeats_a_secret() {
         let error = parse(&text).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
     }
+    let access = format!("headers: {{X-Key: {secret}}}, query: {{apikey: {secret}}}, proxy: \"http://u:{secret}@p:1\"");
+    let config = parse(&format!("prometheus: {{a: {{url: \"https://h\", {access}}}}}")).unwrap();
+    assert!(!format!("{config:?}").contains(secret), "{config:?}");
     let config = parse(&format!("alerts: {{a: {{webhook: {{url: \"https://h/{secret}\", format: json}}}}}}")).unwrap();
     assert!(!format!("{config:?}").contains(secret));
 }

@@ -1,17 +1,21 @@
 //! A Prometheus server: asks, and tells data from everything else that can come back.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use futures::StreamExt;
 use jiff::Timestamp;
-use reqwest::{Client, Url, header, redirect};
 use tokio::sync::Semaphore;
 
 use crate::config::Provider;
 use crate::counts::Series;
+use crate::http_access::AccessError;
 
 mod answer;
 mod fault;
+mod line;
+mod native;
 mod selector;
 mod skew;
 mod words;
@@ -21,12 +25,6 @@ pub use selector::{BadName, Selector};
 
 /// From the first byte sent to the last byte read.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// What Prometheus itself is told: a little less, so that its own word arrives.
-const SERVER_TIMEOUT: &str = "9s";
-/// Longest body that is read.
-const MOST_BYTES: usize = 16 << 20;
-/// Of an answer that is no success, so much is read.
-const MOST_OF_AN_ERROR: usize = 64 << 10;
 /// A server that is busy is asked so often for the same, within the deadline.
 const TRIES: u32 = 3;
 /// Pause before the second try, where the server names none.
@@ -43,89 +41,49 @@ pub enum ProviderError {
     /// A label that is to be added to every query has a name that Prometheus would not take.
     #[error("labels: {0}")]
     Label(#[from] BadName),
-    /// The file with the certificates cannot be read.
-    #[error("caFile: {0}")]
-    CaFile(std::io::Error),
-    /// The file holds no certificate in PEM.
-    #[error("caFile: no certificate in PEM")]
-    Certificates,
-    /// The HTTP client cannot be made.
-    #[error("client: {0}")]
-    Client(reqwest::Error),
+    /// How it is to be reached cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
 }
 
 /// One Prometheus server. Share it: for each value one request at a time is in flight, and one more of the queries that users wrote.
 #[derive(Debug)]
 pub struct Prometheus {
-    endpoint: Url,
-    pooled: Client,
-    fresh: Client,
+    line: line::Line,
     labels: Vec<(String, String)>,
-    token: Option<PathBuf>,
     scrape_interval: Duration,
     lag: Duration,
     turn: Semaphore,
     /// For queries that users wrote.
     users_turn: Semaphore,
     skew: skew::Skew,
+    /// How old the newest sample was at the newest look.
+    age: Mutex<Option<Duration>>,
+    /// Bounds of native histograms.
+    grids: Mutex<native::Grids>,
 }
 
 impl Prometheus {
-    /// A client for a server as configured. Reads `caFile` now; the token is read for every request.
+    /// A client for a server as configured. Reads certificates now; other secrets are read for every request.
     ///
     /// # Errors
     /// When the configuration cannot be used; nothing is sent.
     pub fn new(provider: &Provider) -> Result<Self, ProviderError> {
-        crate::tls::install();
-        let mut endpoint = Url::parse(&provider.url).map_err(|_| ProviderError::Url)?;
-        if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none_or(str::is_empty) {
-            return Err(ProviderError::Url);
-        }
-        let path = format!("{}/api/v1/query", endpoint.path().trim_end_matches('/'));
-        endpoint.set_path(&path);
-        endpoint.set_query(None);
-        endpoint.set_fragment(None);
-
+        let line = line::Line::new(&provider.url, &provider.access)?;
         for label in provider.labels.keys() {
             Selector::new("up")?.is(label, "")?;
         }
-        let certificates = match &provider.ca_file {
-            None => Vec::new(),
-            Some(file) => {
-                let pem = std::fs::read(file).map_err(ProviderError::CaFile)?;
-                let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| ProviderError::Certificates)?;
-                if found.is_empty() {
-                    return Err(ProviderError::Certificates);
-                }
-                found
-            }
-        };
-        let client = |idle: usize| {
-            let mut builder = Client::builder()
-                .no_proxy()
-                .redirect(redirect::Policy::none())
-                .referer(false)
-                .http1_only()
-                .connect_timeout(Duration::from_secs(5))
-                .pool_max_idle_per_host(idle)
-                .user_agent(concat!("haldane/", env!("CARGO_PKG_VERSION")));
-            if !certificates.is_empty() {
-                builder = builder.tls_certs_only(certificates.clone());
-            }
-            builder.build().map_err(|error| ProviderError::Client(error.without_url()))
-        };
-        let scrape_interval = provider.scrape_interval.map_or(Duration::from_secs(15), absolute).max(Duration::from_millis(100));
+        let scrape_interval = provider.scrapes_every().max(Duration::from_millis(100));
         Ok(Self {
-            endpoint,
-            pooled: client(1)?,
-            fresh: client(0)?,
+            line,
             labels: provider.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            token: provider.bearer_token_file.clone(),
             scrape_interval,
-            lag: provider.lag.map_or(scrape_interval + Duration::from_secs(5), absolute),
+            lag: provider.lag.map_or(scrape_interval + Duration::from_secs(5), Into::into),
             turn: Semaphore::new(1),
             users_turn: Semaphore::new(1),
             skew: skew::Skew::default(),
+            age: Mutex::default(),
+            grids: Mutex::default(),
         })
     }
 
@@ -137,6 +95,17 @@ impl Prometheus {
     /// How far behind now a window ends.
     pub fn lag(&self) -> Duration {
         self.lag
+    }
+
+    /// How old the newest sample was when the newest window was asked for in time; nothing before, or where there was no sample.
+    pub fn newest_age(&self) -> Option<Duration> {
+        *self.age.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps it.
+    pub(super) fn note_age(&self, age: Option<Duration>) {
+        tracing::debug!(age_seconds = age.map(|age| age.as_secs_f64()), lag_seconds = self.lag.as_secs_f64(), "the newest sample's age");
+        *self.age.lock().unwrap_or_else(PoisonError::into_inner) = age;
     }
 
     /// Raw samples of the `seconds` before `at`, with their own times, in our clock's time. The provider's labels are added.
@@ -196,7 +165,8 @@ impl Prometheus {
     async fn ask(&self, query: &str, at: Timestamp, kind: answer::Kind) -> Result<Vec<Series>, QueryError> {
         let _turn = self.turn.acquire().await;
         let body = self.body(query, Some(self.skew.theirs(at))).await?;
-        answer::read(&body, kind).map(|series| self.skew.ours(series))
+        let mut grids = self.grids.lock().unwrap_or_else(PoisonError::into_inner);
+        answer::read(&body, kind, &mut grids).map(|series| self.skew.ours(series))
     }
 
     /// One query at a time of the server's clock, or at its now.
@@ -204,11 +174,7 @@ impl Prometheus {
         let answered = tokio::time::timeout(DEADLINE, async {
             let mut tries = 1;
             loop {
-                let answer = match self.send(&self.pooled, query, at).await {
-                    // A pooled connection may have died since; a new one may find the server at a new address.
-                    Err(QueryError::Unreachable(_)) => self.send(&self.fresh, query, at).await,
-                    other => other,
-                };
+                let answer = self.line.ask(query, at).await;
                 let pause = match &answer {
                     Err(QueryError::Busy { retry_after, .. }) => retry_after.unwrap_or(PAUSE * tries).max(PAUSE),
                     _ => return answer,
@@ -222,73 +188,4 @@ impl Prometheus {
         });
         answered.await.map_err(|_| QueryError::Timeout)?
     }
-
-    async fn send(&self, client: &Client, query: &str, at: Option<Timestamp>) -> Result<Vec<u8>, QueryError> {
-        let time = at.map(|at| format!("{}.{:03}", at.as_millisecond().div_euclid(1000), at.as_millisecond().rem_euclid(1000)));
-        let mut form = vec![("query", query), ("timeout", SERVER_TIMEOUT)];
-        form.extend(time.as_deref().map(|time| ("time", time)));
-        let mut request = client.post(self.endpoint.clone()).header(header::ACCEPT, "application/json").form(&form);
-        let mut secrets = vec![self.endpoint.to_string(), self.endpoint.authority().to_owned()];
-        if let Some(file) = &self.token {
-            let token = tokio::fs::read_to_string(file).await.map_err(|error| QueryError::Token(error.kind().to_string()))?;
-            request = request.bearer_auth(token.trim());
-            secrets.push(token.trim().to_owned());
-        }
-        let response = request.send().await.map_err(broken)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        if !status.is_success() {
-            let body = bytes(response, MOST_OF_AN_ERROR).await.map(|(body, _)| body).unwrap_or_default();
-            return Err(QueryError::of(status, &headers, &body, &secrets));
-        }
-        if let Some(limited) = headers.get("m3-results-limited") {
-            let said = words::clip(&String::from_utf8_lossy(limited.as_bytes()));
-            return Err(QueryError::Warnings(format!("M3-Results-Limited: {said}")));
-        }
-        if response.content_length().is_some_and(|length| length > MOST_BYTES as u64) {
-            return Err(QueryError::TooLarge);
-        }
-        let (body, whole) = bytes(response, MOST_BYTES).await?;
-        if !whole {
-            return Err(QueryError::TooLarge);
-        }
-        let html = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if html.is_some_and(|value| value.to_ascii_lowercase().contains("html")) {
-            return Err(QueryError::NotJson);
-        }
-        Ok(body)
-    }
-}
-
-/// At most so much of a body, and whether that is all of it.
-async fn bytes(response: reqwest::Response, most: usize) -> Result<(Vec<u8>, bool), QueryError> {
-    let mut body = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(broken)?;
-        let room = most - body.len();
-        let Some(more) = chunk.get(..room).filter(|_| chunk.len() > room) else {
-            body.extend_from_slice(&chunk);
-            continue;
-        };
-        body.extend_from_slice(more);
-        return Ok((body, false));
-    }
-    Ok((body, true))
-}
-
-/// The innermost cause, without the URL.
-fn broken(error: reqwest::Error) -> QueryError {
-    if error.is_timeout() && !error.is_connect() {
-        return QueryError::Timeout;
-    }
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    QueryError::Unreachable(cause.to_string())
-}
-
-fn absolute(duration: kube::core::Duration) -> Duration {
-    Duration::from(duration)
 }

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::observe::prometheus::Prometheus;
 use crate::observe::{Brief, Look};
 
+mod age;
 mod ask;
 mod calibrate;
 mod preflight;

@@ -6,6 +6,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 mod strategy;
 
+use super::promql::is_plain;
 use super::{AnalysisPlan, DriftSource, Fault, Faults, Metric, MetricKind, Plan, read_span, span};
 use crate::api::{Analysis, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec};
 
@@ -172,10 +173,11 @@ impl Parser {
         let hold = self.number(&format!("{path}.hold"), spec.hold, 0.05, 0.0..=1.0);
         let rollback = self.number(&format!("{path}.rollback"), spec.rollback, 0.15, 0.0..=1.0);
         let pass = self.number(&format!("{path}.pass"), spec.pass, 0.10, 0.001..=1.0);
-        for (field, value, colon) in [("counter", &spec.counter, true), ("class", &spec.class, false), ("histogram", &spec.histogram, true)]
+        for (field, value, metric) in
+            [("counter", &spec.counter, true), ("class", &spec.class, false), ("histogram", &spec.histogram, true)]
         {
             if let Some(value) = value {
-                self.prometheus_name(&format!("{path}.{field}"), value, colon);
+                self.prometheus_name(&format!("{path}.{field}"), value, metric);
             }
         }
         let source = match (&spec.counter, &spec.class, &spec.histogram) {
@@ -226,11 +228,10 @@ impl Parser {
         }
     }
 
-    fn prometheus_name(&mut self, path: &str, value: &str, colon: bool) {
+    fn prometheus_name(&mut self, path: &str, value: &str, metric: bool) {
         self.text(path, value, 200);
-        let inner = |c: char| c.is_ascii_alphanumeric() || c == '_' || (colon && c == ':');
-        if !value.is_empty() && (value.starts_with(|c: char| c.is_ascii_digit()) || !value.chars().all(inner)) {
-            let mend = if colon { "the name of a Prometheus metric, without labels" } else { "the name of a Prometheus label" };
+        if !value.is_empty() && !is_plain(value) {
+            let mend = if metric { "the name of a Prometheus metric, without labels" } else { "the name of a Prometheus label" };
             self.fault(path, format!("\"{value}\" is not a name"), mend);
         }
     }

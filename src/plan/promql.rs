@@ -34,7 +34,7 @@ impl Op {
     }
 }
 
-/// A counter as users name it: `name`, or `name{label="value",…}`.
+/// A counter as users name it: `name`, `name{label="value",…}`, or as Prometheus 3 quotes names, `{"a.name", "a.label"="value",…}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Counter {
@@ -65,9 +65,11 @@ impl Counter {
     pub fn read(text: &str) -> Result<Self, NotASelector> {
         let bad = |message: String, mend: &str| NotASelector { message, mend: mend.to_owned() };
         let shape = || bad(format!("{text:?} is no selector"), "write `name`, or `name{label=\"value\"}` with =, !=, =~ or !~");
+        let no_name = |name: &str| bad(format!("{name:?} is not a name"), "the name of a Prometheus counter");
         let (metric, rest) = text.split_at(text.find('{').unwrap_or(text.len()));
-        if !is_name(metric.trim(), true) {
-            return Err(bad(format!("{:?} is not a name", metric.trim()), "the name of a Prometheus counter"));
+        let inside = rest.starts_with('{') && metric.trim().is_empty();
+        if !inside && !is_plain(metric.trim()) {
+            return Err(no_name(metric.trim()));
         }
         let mut counter = Self { metric: metric.trim().to_owned(), matchers: Vec::new() };
         if rest.is_empty() {
@@ -75,31 +77,53 @@ impl Counter {
         }
         let mut rest = rest.strip_prefix('{').and_then(|rest| rest.trim_end().strip_suffix('}')).ok_or_else(shape)?.trim();
         while !rest.is_empty() {
-            let (label, tail) = rest.split_at(rest.find(['=', '!', '~']).ok_or_else(shape)?);
+            let (label, tail) = match unquoted(rest) {
+                Some((name, tail)) => (name, tail.trim_start()),
+                None => {
+                    let (label, tail) = rest.split_at(rest.find(['=', '!', '~']).ok_or_else(shape)?);
+                    if !is_classic(label.trim(), false) {
+                        return Err(bad(
+                            format!("{:?} is not a name", label.trim()),
+                            "the name of a Prometheus label; others stand in quotes",
+                        ));
+                    }
+                    (label.trim().to_owned(), tail)
+                }
+            };
+            // A name alone is the metric's.
+            if tail.is_empty() || tail.starts_with(',') {
+                if !inside || !counter.metric.is_empty() || !is_name(&label) {
+                    return Err(shape());
+                }
+                counter.metric = label;
+                rest = tail.strip_prefix(',').unwrap_or(tail).trim_start();
+                continue;
+            }
             let op =
                 [Op::Matches, Op::MatchesNot, Op::IsNot, Op::Is].into_iter().find(|op| tail.starts_with(op.text())).ok_or_else(shape)?;
             let (value, tail) = tail.get(op.text().len()..).and_then(|tail| unquoted(tail.trim_start())).ok_or_else(shape)?;
-            let label = label.trim();
-            if !is_name(label, false) {
+            if !is_name(&label) {
                 return Err(bad(format!("{label:?} is not a name"), "the name of a Prometheus label"));
             }
-            if OURS.contains(&label) {
+            if OURS.contains(&label.as_str()) {
                 return Err(bad(format!("names the label {label}"), "leave it out: haldane asks for the pods of both versions itself"));
             }
-            counter.matchers.push((label.to_owned(), op, value));
+            counter.matchers.push((label, op, value));
             rest = match tail.trim_start() {
                 "" => "",
                 tail => tail.strip_prefix(',').ok_or_else(shape)?.trim_start(),
             };
         }
-        Ok(counter)
+        if counter.metric.is_empty() { Err(no_name("")) } else { Ok(counter) }
     }
 }
 
 impl fmt::Display for Counter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.metric)?;
-        if self.matchers.is_empty() { Ok(()) } else { write_matchers(f, &self.matchers) }
+        if self.matchers.is_empty() && is_classic(&self.metric, true) {
+            return f.write_str(&self.metric);
+        }
+        write_selector(f, &self.metric, &self.matchers)
     }
 }
 
@@ -117,16 +141,28 @@ impl From<Counter> for String {
     }
 }
 
-/// `{label="value",…}`, values escaped.
-pub fn write_matchers(f: &mut impl Write, matchers: &[(String, Op, String)]) -> fmt::Result {
+/// `metric{label="value",…}`, or with the metric in quotes within the braces where its name needs them; values escaped.
+pub fn write_selector(f: &mut impl Write, metric: &str, matchers: &[(String, Op, String)]) -> fmt::Result {
+    let outside = is_classic(metric, true);
+    if outside {
+        f.write_str(metric)?;
+    }
     f.write_char('{')?;
+    if !outside {
+        write!(f, "\"{}\"", escaped(metric, '"'))?;
+    }
     for (index, (label, op, value)) in matchers.iter().enumerate() {
-        if index > 0 {
+        if index > 0 || !outside {
             f.write_char(',')?;
         }
-        write!(f, "{label}{}\"{}\"", op.text(), escaped(value, '"'))?;
+        write!(f, "{}{}\"{}\"", label_name(label), op.text(), escaped(value, '"'))?;
     }
     f.write_char('}')
+}
+
+/// The name of a label as PromQL writes it: in quotes where it needs them.
+pub fn label_name(label: &str) -> String {
+    if is_classic(label, false) { label.to_owned() } else { format!("\"{}\"", escaped(label, '"')) }
 }
 
 /// A value as it stands between these quotes, double or single.
@@ -157,8 +193,18 @@ pub fn literal(value: &str) -> String {
     regex
 }
 
-/// Whether Prometheus takes it as the name of a label, or (`colons`) of a metric.
-pub fn is_name(name: &str, colons: bool) -> bool {
+/// Whether Prometheus 3 takes it as the name of a metric or a label.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(char::is_control)
+}
+
+/// Whether it is a name when it is written without quotes: nothing in it looks like the rest of a query.
+pub fn is_plain(name: &str) -> bool {
+    is_name(name) && !name.contains(|c: char| c.is_whitespace() || "(){}[]\"'`=~!,\\".contains(c))
+}
+
+/// Whether every Prometheus takes it as the name of a label, or (`colons`) of a metric, without quotes.
+pub fn is_classic(name: &str, colons: bool) -> bool {
     let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || (colons && c == ':');
     let mut chars = name.chars();
     chars.next().is_some_and(begins) && chars.all(|c| begins(c) || c.is_ascii_digit())
@@ -209,21 +255,37 @@ mod tests {
             ("", "\"\" is not a name; the name of a Prometheus counter"),
             ("rate(x[1m])", "\"rate(x[1m])\" is not a name; the name of a Prometheus counter"),
             ("x{pod=\"a\"}", "names the label pod; leave it out: haldane asks for the pods of both versions itself"),
-            ("x{a b=\"1\"}", "\"a b\" is not a name; the name of a Prometheus label"),
+            ("x{a b=\"1\"}", "\"a b\" is not a name; the name of a Prometheus label; others stand in quotes"),
+            ("{code=\"5xx\"}", "\"\" is not a name; the name of a Prometheus counter"),
+            ("{}", "\"\" is not a name; the name of a Prometheus counter"),
         ];
         for (text, told) in cases {
             assert_eq!(Counter::read(text).unwrap_err().to_string(), told);
+        }
+        for text in ["x{\"y\"}", "{\"x\", \"y\"}", "{\"x\" a=\"1\"}", "{\"\"}", "{\"pod\"=\"a\", \"x\"}"] {
+            assert!(Counter::read(text).is_err(), "{text}");
         }
         for text in ["x{a}", "x{a=b}", "x{a=\"1\"", "x{a=\"1\"}[5m]", "x{a=\"1\" b=\"2\"}", "x{a==\"1\"}", "x{a=\"1\"} or y{b=\"2\"}"] {
             assert!(Counter::read(text).is_err(), "{text}");
         }
     }
 
+    #[test]
+    fn prometheus_13981_names_that_are_not_classic_are_read_and_written_in_quotes() {
+        let read = |text: &str| Counter::read(text).map(|counter| counter.to_string());
+        assert_eq!(read(r#"{"http.server.errors", code="5xx"}"#).as_deref(), Ok(r#"{"http.server.errors",code="5xx"}"#));
+        assert_eq!(read(r#"{ code = "5xx" , 'http.server.errors' }"#).as_deref(), Ok(r#"{"http.server.errors",code="5xx"}"#));
+        assert_eq!(read(r#"requests_total{"service.name"="fraud"}"#).as_deref(), Ok(r#"requests_total{"service.name"="fraud"}"#));
+        assert_eq!(read("model.predictions.total").as_deref(), Ok(r#"{"model.predictions.total"}"#));
+        assert_eq!(read(r#"{"requests_total"}"#).as_deref(), Ok("requests_total"));
+        assert_eq!(read(r#"{"a \"b\"", "größe"!~"x"}"#).as_deref(), Ok(r#"{"a \"b\"","größe"!~"x"}"#));
+    }
+
     proptest! {
         #[test]
-        fn a_counter_survives_being_written(labels in prop::collection::vec(("[a-z_]{1,8}[0-9]", any::<String>()), 0..4)) {
+        fn a_counter_survives_being_written(metric in "[^\\p{Cc}]{1,8}", labels in prop::collection::vec(("[a-z_]{1,8}[0-9]|[^\\p{Cc}]{1,6}[.]", any::<String>()), 0..4)) {
             let matchers = labels.into_iter().map(|(label, value)| (label, Op::Matches, value)).collect();
-            let counter = Counter { metric: "m_total".into(), matchers };
+            let counter = Counter { metric, matchers };
             prop_assert_eq!(Counter::read(&counter.to_string()).unwrap(), counter);
         }
     }

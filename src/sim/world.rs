@@ -24,7 +24,7 @@ use super::{
 use crate::{
     api::{Rollout, RolloutStatus},
     clock::Clock,
-    config::{Config, Provider, Sink, WebhookFormat, WebhookSink},
+    config::{Config, HttpAccess, Provider, Sink, WebhookFormat, WebhookSink},
 };
 
 /// Namespace of the demo app.
@@ -209,11 +209,10 @@ impl World {
             url: self.prometheus.url(),
             scrape_interval: Some(self.scrape_interval.into()),
             lag: Some(lag.into()),
-            labels: BTreeMap::new(),
-            bearer_token_file: None,
-            ca_file: None,
+            ..Provider::default()
         };
-        let webhook = WebhookSink { url: self.alerts.webhook(), format: WebhookFormat::Slack, hmac_key_file: None };
+        let webhook =
+            WebhookSink { url: self.alerts.webhook(), format: WebhookFormat::Slack, hmac_key_file: None, access: HttpAccess::default() };
         Config {
             prometheus: [("default".to_owned(), provider)].into(),
             alerts: [("default".to_owned(), Sink { alertmanager: None, webhook: Some(webhook) })].into(),

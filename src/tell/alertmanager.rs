@@ -1,7 +1,7 @@
 //! Alertmanager's v2 API.
 //!
 //! An alert here is news of a transition. Its labels are the same whenever it is posted again (a retry is no second alert), numbers are in
-//! annotations, and `endsAt` is set an hour after the post: it resolves by itself instead of after whatever `resolve_timeout` says, and
+//! annotations, and `endsAt` is set an hour after the post: it resolves then instead of after whatever `resolve_timeout` says, and
 //! nobody has to post it again. Alerts about a *state* ("is still waiting") are rules on the metrics of `/metrics`.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,21 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::courier::{Letter, SinkFault};
+use crate::http_access;
 
 /// How long after it is posted an alert is over.
 const FIRING: SignedDuration = SignedDuration::from_hours(1);
 
+/// What the URL may end with: it is added by us.
+const API: [&str; 2] = ["/api/v2/alerts", "/api/v2"];
+
 /// Where alerts are posted, under the base URL of the configuration.
 pub(super) fn address(base: &str) -> Option<Url> {
-    Url::parse(&format!("{}/api/v2/alerts", base.trim_end_matches('/'))).ok()
+    let mut url = http_access::base(base)?;
+    let path = url.path();
+    let path = API.iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path).trim_end_matches('/').to_owned();
+    url.set_path(&format!("{path}/api/v2/alerts"));
+    Some(url)
 }
 
 /// The body of the post.

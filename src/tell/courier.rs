@@ -1,14 +1,20 @@
-//! One delivery of one alert to one sink: deadline, bounded answer, no redirects, no proxies, and no URL in any error.
+//! One delivery of one alert to one sink: deadline, bounded answer, no redirects, and no URL in any error.
 
-use std::{error::Error as _, io, time::Duration};
+use std::{
+    error::Error as _,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 
 use super::{alertmanager, outbox, outbox::Class, text::Text, webhook};
 use crate::{
     api::{DecisionRecord, OutboxEntry},
-    config::{Sink, WebhookFormat},
+    config::{HttpAccess, Sink, WebhookFormat},
+    http_access::{HttpClient, SendError},
 };
 
 /// Longest delivery, from the connection to the last byte of the answer.
@@ -19,6 +25,8 @@ const ANSWER_MAX: usize = 4 * 1024;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Pause when a sink says "too many requests" and nothing more.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// So many clients are kept; sinks share one where they are reached in the same way.
+const CLIENTS_MAX: usize = 16;
 
 /// An alert on its way.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,32 +83,41 @@ pub enum SinkFault {
     /// The key that signs cannot be used.
     #[error("the HMAC key file {0}")]
     Key(String),
+    /// The settings by which it is reached cannot be used, or a secret cannot be read.
+    #[error("{0}")]
+    Access(String),
     /// The configuration has no such sink, or one that is neither of the two kinds.
     #[error("the sink is not in the configuration")]
     Unknown,
 }
 
+/// How sinks are reached, and the client that does it.
+type Known = (HttpAccess, Arc<HttpClient>);
+
 /// Sends letters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Courier {
-    http: Client,
+    clients: Arc<Mutex<Vec<Known>>>,
 }
 
 impl Courier {
-    /// Fails only if the TLS set-up of the process does.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        // Building a client without a provider panics; installing one twice is harmless.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder()
-            .user_agent(concat!("haldane/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .timeout(DEADLINE)
-            .connect_timeout(Duration::from_secs(2))
-            .pool_max_idle_per_host(1)
-            .build()?;
-        Ok(Self { http })
+    /// A courier without any client yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn client(&self, access: &HttpAccess) -> Result<Arc<HttpClient>, SinkFault> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = clients.iter().find(|(known, _)| known == access) {
+            return Ok(known.clone());
+        }
+        let made = HttpClient::new(access, Duration::from_secs(2)).map_err(|error| SinkFault::Access(error.to_string()))?;
+        let made = Arc::new(made);
+        if clients.len() == CLIENTS_MAX {
+            clients.remove(0);
+        }
+        clients.push((access.clone(), made.clone()));
+        Ok(made)
     }
 
     /// Delivers a letter to a sink, or says why not. `now` is written into it.
@@ -109,16 +126,19 @@ impl Courier {
             match (&sink.alertmanager, &sink.webhook) {
                 (Some(alertmanager), None) => {
                     let url = alertmanager::address(&alertmanager.url).ok_or(SinkFault::Unknown)?;
-                    let request = self.http.post(url).json(&alertmanager::alerts(letter, now));
-                    alertmanager::accept(&answer(request).await?)
+                    let http = self.client(&alertmanager.access)?;
+                    let request = http.request(Method::POST, url).json(&alertmanager::alerts(letter, now));
+                    alertmanager::accept(&answer(&http, request).await?)
                 }
                 (None, Some(hook)) => {
-                    let request = self.http.post(&hook.url);
+                    let http = self.client(&hook.access)?;
+                    let url = Url::parse(&hook.url).map_err(|_| SinkFault::Unknown)?;
+                    let request = http.request(Method::POST, url);
                     let request = match hook.format {
                         WebhookFormat::Slack => request.json(&webhook::slack(letter)),
                         WebhookFormat::Json => webhook::signed(request, letter, hook.hmac_key_file.as_deref(), now).await?,
                     };
-                    let body = answer(request).await?;
+                    let body = answer(&http, request).await?;
                     if hook.format == WebhookFormat::Slack { webhook::accept_slack(&body) } else { Ok(()) }
                 }
                 _ => Err(SinkFault::Unknown),
@@ -129,8 +149,9 @@ impl Courier {
 }
 
 /// The begin of a successful answer's body.
-async fn answer(request: RequestBuilder) -> Result<Vec<u8>, SinkFault> {
-    let mut response = request.send().await.map_err(|e| fault(&e))?;
+async fn answer(http: &HttpClient, request: RequestBuilder) -> Result<Vec<u8>, SinkFault> {
+    let signed = http.sign(request).await.map_err(unsent)?;
+    let mut response = http.send_once(signed).await.map_err(unsent)?;
     let status = response.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
         return Err(SinkFault::TooMany { retry_after: retry_after(&response) });
@@ -155,6 +176,13 @@ async fn answer(request: RequestBuilder) -> Result<Vec<u8>, SinkFault> {
 fn retry_after(response: &Response) -> Duration {
     let seconds = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
     seconds.map_or(RETRY_AFTER, Duration::from_secs).clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
+}
+
+fn unsent(error: SendError) -> SinkFault {
+    match error {
+        SendError::SignIn(why) => SinkFault::Access(why),
+        SendError::Http(error) => fault(&error),
+    }
 }
 
 /// The kind of an error and no more: its own text ends with the URL, and the text of its sources may name the host.

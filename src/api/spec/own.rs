@@ -16,10 +16,10 @@ pub struct RatioSpec {
     pub name: Option<String>,
     /// Counter of what is bad, for example `model_prediction_invalid_total` or `grpc_server_handled_total{grpc_code!="OK"}`; a part of what
     /// `total` counts. Namespace and pods are added.
-    #[schemars(length(min = 1, max = 500), regex(pattern = "^[a-zA-Z_:][a-zA-Z0-9_:]*[ ]*([{].*[}])?[ ]*$"))]
+    #[schemars(length(min = 1, max = 500), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]*[ ]*([{].*[}])?[ ]*$"#))]
     pub bad: String,
     /// Counter of all, for example `model_prediction_class_total`.
-    #[schemars(length(min = 1, max = 500), regex(pattern = "^[a-zA-Z_:][a-zA-Z0-9_:]*[ ]*([{].*[}])?[ ]*$"))]
+    #[schemars(length(min = 1, max = 500), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]*[ ]*([{].*[}])?[ ]*$"#))]
     pub total: String,
     /// Limits, as of the error rate.
     #[serde(flatten)]

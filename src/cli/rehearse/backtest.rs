@@ -11,7 +11,7 @@ use super::{Bar, Manifest, RehearseArgs, all_of, leave_out, plot, text};
 use crate::{
     cli::{Exit, Failure, output::Output},
     clock::Clock,
-    config::Provider,
+    config::{HttpAccess, Provider},
     observe::prometheus::{Prometheus, ProviderError, QueryError},
     observe::sampler::record::{RecordError, Recorded, Wanted, interval, record},
     plan::{MetricKind, Plan, read_span, span},
@@ -135,10 +135,8 @@ fn prometheus(asked: &BacktestArgs) -> Result<Prometheus, Failure> {
     let provider = Provider {
         url: asked.prometheus.clone().unwrap_or_default(),
         scrape_interval: scrape.transpose()?.map(Into::into),
-        lag: None,
-        labels: Default::default(),
-        bearer_token_file: asked.token_file.clone(),
-        ca_file: None,
+        access: HttpAccess { bearer_token_file: asked.token_file.clone(), ..HttpAccess::default() },
+        ..Provider::default()
     };
     Prometheus::new(&provider).map_err(|error| match error {
         ProviderError::Url => usage("--prometheus is not an http or https URL".to_owned(), "for example http://localhost:9090"),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::QueryError;
+use super::native::{self, Grids, Native};
 use super::words::clip;
 use crate::counts::Series;
 
@@ -82,7 +83,7 @@ struct Row {
     metric: BTreeMap<String, String>,
     values: Option<Vec<(f64, String)>>,
     value: Option<(f64, String)>,
-    histograms: Option<IgnoredAny>,
+    histograms: Option<Vec<(f64, Native)>>,
     histogram: Option<IgnoredAny>,
 }
 
@@ -125,8 +126,32 @@ pub(crate) fn value(body: &[u8]) -> Result<f64, QueryError> {
 }
 
 /// Reads a body. Every byte string gives series or an error, never a panic and never a number that was not there.
-pub(crate) fn read(body: &[u8], kind: Kind) -> Result<Vec<Series>, QueryError> {
-    rows(body, kind)?.into_iter().filter_map(|row| series(row, kind).transpose()).collect()
+///
+/// Native histograms come as classic ones; `grids` keeps their bounds from answer to answer.
+pub(crate) fn read(body: &[u8], kind: Kind, grids: &mut Grids) -> Result<Vec<Series>, QueryError> {
+    let (mut all, mut histograms) = (Vec::new(), Vec::new());
+    for mut row in rows(body, kind)? {
+        match row.histograms.take().filter(|_| kind == Kind::Matrix) {
+            Some(samples) if row.values.as_ref().is_none_or(Vec::is_empty) => histograms.push(native(row, samples)?),
+            Some(_) => return Err(QueryError::WrongType { wanted: "matrix", found: "mix of floats and native histograms".into() }),
+            None => all.extend(series(row, kind)?),
+        }
+    }
+    all.extend(grids.classic(histograms));
+    Ok(all)
+}
+
+fn native(row: Row, samples: Vec<(f64, Native)>) -> Result<native::Row, QueryError> {
+    let mut labels = row.metric;
+    let name = labels.remove("__name__").unwrap_or_default();
+    let mut timed = Vec::with_capacity(samples.len());
+    for (at, histogram) in samples {
+        timed.push((timestamp(at).ok_or_else(|| QueryError::Malformed("a time out of range".into()))?, histogram));
+    }
+    if timed.windows(2).any(|pair| matches!(pair, [(before, _), (after, _)] if before > after)) {
+        return Err(QueryError::Malformed("samples out of order".into()));
+    }
+    native::Row::read(name, labels, timed)
 }
 
 fn rows(body: &[u8], kind: Kind) -> Result<Vec<Row>, QueryError> {
@@ -156,7 +181,7 @@ fn result_type(body: &[u8]) -> Result<String, QueryError> {
 
 /// NaN and stale markers are absent samples, as they are to Prometheus; a series of nothing else is no series.
 fn series(row: Row, kind: Kind) -> Result<Option<Series>, QueryError> {
-    if row.histograms.is_some() || row.histogram.is_some() {
+    if row.histogram.is_some() {
         return Err(QueryError::WrongType { wanted: "floats", found: "native histograms".into() });
     }
     let raw = match kind {
@@ -220,6 +245,10 @@ mod tests {
 
     use super::*;
 
+    fn read(body: &[u8], kind: Kind) -> Result<Vec<Series>, QueryError> {
+        super::read(body, kind, &mut Grids::default())
+    }
+
     const MATRIX: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"a","job":"j"},"values":[[1700000000.123,"1"],[1700000015.123,"2.5e1"]]}]}}"#;
 
     #[test]
@@ -260,7 +289,7 @@ mod tests {
                 matches!(e, QueryError::NotFinite(_))
             }),
             (r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"histograms":[[1,{}]]}]}}"#, |e| {
-                matches!(e, QueryError::WrongType { .. })
+                matches!(e, QueryError::Malformed(_))
             }),
             (r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[2,"1"],[1,"1"]]}]}}"#, |e| {
                 matches!(e, QueryError::Malformed(_))
@@ -297,6 +326,24 @@ mod tests {
         for keys in taken {
             assert_eq!(beside(keys), Ok(vec![]), "{keys}");
         }
+    }
+
+    #[test]
+    fn a_native_histogram_comes_as_classic_series_in_the_shape_of_prometheus_3() {
+        let body = include_bytes!("../../../tests/data/stores/native.json");
+        let found = read(body, Kind::Matrix).unwrap();
+        let at = |pod: &str, le: f64| {
+            let fits = |series: &&Series| {
+                series.label("pod") == pod && series.label("le").parse::<f64>().is_ok_and(|bound| (bound - le).abs() < 1e-9)
+            };
+            let series = found.iter().find(fits).unwrap();
+            series.samples.iter().map(|(_, value)| *value).collect::<Vec<_>>()
+        };
+        assert_eq!(at("fraud-v1-a", 0.5), [3.0, 5.0]);
+        assert_eq!(at("fraud-v1-a", 1.0), [9.0, 14.0]);
+        let whole = found.iter().find(|series| series.label("pod") == "fraud-v1-a" && series.label("le") == "+Inf").unwrap();
+        assert_eq!(whole.samples.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [10.0, 15.0]);
+        assert!(found.iter().all(|series| series.label("__name__").is_empty() && series.samples.len() == 2));
     }
 
     #[test]

@@ -29,9 +29,9 @@ pub enum QueryError {
     /// 401 or 403, with the server's words.
     #[error("HTTP {0}: Prometheus refuses the request: {1}")]
     Unauthorized(u16, String),
-    /// The file with the token cannot be read.
-    #[error("bearerTokenFile cannot be read: {0}")]
-    Token(String),
+    /// The request could not be signed: a file cannot be read, or a source of tokens gives none.
+    #[error("{0}")]
+    SignIn(String),
     /// 429 or 503: the server asks for a pause.
     #[error("HTTP {status}: Prometheus is busy: {said}")]
     Busy {
@@ -118,7 +118,7 @@ impl QueryError {
             | Self::Redirect(_)
             | Self::Unauthorized(..)
             | Self::NotJson
-            | Self::Token(_)
+            | Self::SignIn(_)
             | Self::Busy { .. }
             | Self::Warnings(_) => false,
         }

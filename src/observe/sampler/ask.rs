@@ -9,18 +9,11 @@ use super::preflight::Found;
 use crate::counts::{Family, Pod, Reading, Scope, Side};
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
 use crate::observe::{Arm, Brief};
+use crate::plan::promql::label_name;
 use crate::plan::{DriftSource, MetricKind};
 
 pub(super) const REQUESTS: &str = "istio_requests_total";
-const LATENCY: &str = "istio_request_duration_milliseconds_bucket";
-
-/// Name of the series of a model's own metric.
-pub(super) fn series_name(source: &DriftSource) -> String {
-    match source {
-        DriftSource::Counter { metric, .. } => metric.clone(),
-        DriftSource::Histogram { metric } => format!("{metric}_bucket"),
-    }
-}
+pub(super) const DURATIONS: &str = "istio_request_duration_milliseconds";
 
 /// Whom to ask about.
 #[derive(Clone, Debug)]
@@ -37,6 +30,19 @@ pub(super) enum Who {
 }
 
 impl Found {
+    /// Name of the series of a histogram: its buckets, or itself where it is a native one.
+    pub(super) fn histogram(&self, metric: &str) -> String {
+        if self.native.contains(metric) { metric.to_owned() } else { format!("{metric}_bucket") }
+    }
+
+    /// Name of the series of a model's own metric.
+    pub(super) fn series_name(&self, source: &DriftSource) -> String {
+        match source {
+            DriftSource::Counter { metric, .. } => metric.clone(),
+            DriftSource::Histogram { metric } => self.histogram(metric),
+        }
+    }
+
     /// Mesh series of one or both arms.
     pub(super) fn mesh(&self, metric: &str, brief: &Brief, who: &Who) -> Result<Selector, BadName> {
         let mut selector = Selector::new(metric)?.is("reporter", self.reporter)?.is("destination_workload_namespace", &brief.namespace)?;
@@ -64,9 +70,9 @@ impl Found {
         }
         all.push((Family::Requests, self.mesh(REQUESTS, brief, who)?));
         if brief.analysis.metrics.iter().any(|metric| matches!(metric.kind, MetricKind::Latency { .. })) {
-            let all_bounds = self.mesh(LATENCY, brief, who)?;
+            let all_bounds = self.mesh(&self.histogram(DURATIONS), brief, who)?;
             let selector = match who {
-                Who::Stable { bounds, .. } if !bounds.is_empty() => all_bounds.any_of("le", bounds)?,
+                Who::Stable { bounds, .. } if !bounds.is_empty() && !self.native.contains(DURATIONS) => all_bounds.any_of("le", bounds)?,
                 _ => all_bounds,
             };
             all.push((Family::Latency, selector));
@@ -74,7 +80,7 @@ impl Found {
         let own = |selector: Selector| selector.is("namespace", &brief.namespace)?.any_of("pod", &pods);
         for (index, metric) in brief.analysis.metrics.iter().enumerate().filter(|_| !pods.is_empty()) {
             match &metric.kind {
-                MetricKind::Drift { source, .. } => all.push((Family::Drift(index), own(Selector::new(&series_name(source))?)?)),
+                MetricKind::Drift { source, .. } => all.push((Family::Drift(index), own(Selector::new(&self.series_name(source))?)?)),
                 MetricKind::Ratio { bad, total, .. } => {
                     all.push((Family::Total(index), own(Selector::of(total))?));
                     all.push((Family::Bad(index), own(Selector::of(bad))?));
@@ -135,14 +141,18 @@ impl Found {
     pub(super) fn shown(&self, prometheus: &Prometheus, brief: &Brief, kind: &MetricKind) -> Option<String> {
         let (selector, by) = match kind {
             MetricKind::ErrorRate { .. } => (self.mesh(REQUESTS, brief, &Who::Both).ok()?, format!("{}, response_code", self.label)),
-            MetricKind::Latency { .. } => (self.mesh(LATENCY, brief, &Who::Both).ok()?, format!("{}, le", self.label)),
+            MetricKind::Latency { .. } => {
+                let selector = self.mesh(&self.histogram(DURATIONS), brief, &Who::Both).ok()?;
+                (selector, if self.native.contains(DURATIONS) { self.label.to_owned() } else { format!("{}, le", self.label) })
+            }
             MetricKind::Drift { source, .. } => {
                 let by = match source {
-                    DriftSource::Counter { class, .. } => class.as_str(),
-                    DriftSource::Histogram { .. } => "le",
+                    DriftSource::Counter { class, .. } => format!("pod, {}", label_name(class)),
+                    DriftSource::Histogram { metric } if self.native.contains(metric) => "pod".to_owned(),
+                    DriftSource::Histogram { .. } => "pod, le".to_owned(),
                 };
-                let selector = Selector::new(&series_name(source)).and_then(|s| s.is("namespace", &brief.namespace)).ok()?;
-                (selector, format!("pod, {by}"))
+                let selector = Selector::new(&self.series_name(source)).and_then(|s| s.is("namespace", &brief.namespace)).ok()?;
+                (selector, by)
             }
             MetricKind::Ratio { bad, total, .. } => {
                 let own = |counter| Selector::of(counter).is("namespace", &brief.namespace).ok();
@@ -178,5 +188,5 @@ pub(super) fn requests_where(namespace: &str, label: &str, values: &[&str]) -> R
 
 /// Selector of request durations.
 pub(super) fn durations(found: &Found, brief: &Brief) -> Result<Selector, BadName> {
-    found.mesh(LATENCY, brief, &Who::Both)
+    found.mesh(&found.histogram(DURATIONS), brief, &Who::Both)
 }

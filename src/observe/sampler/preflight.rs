@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ask::{REQUESTS, Who, durations, names, requests_where, series_name};
+use super::ask::{DURATIONS, REQUESTS, Who, durations, names, requests_where};
 use super::unanswered;
 use crate::api::names::reason;
 use crate::clock::Clock;
@@ -37,6 +37,8 @@ pub(super) struct Found {
     pub(super) pod_jobs: BTreeSet<String>,
     /// Names by which senders know the route's service; none: what nobody answered cannot be told apart.
     pub(super) hosts: BTreeSet<String>,
+    /// Histograms that are native ones: their series have no `_bucket` and no `le`.
+    pub(super) native: BTreeSet<String>,
 }
 
 /// Why preflight did not end.
@@ -114,6 +116,7 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
         has_up: false,
         pod_jobs: BTreeSet::new(),
         hosts: BTreeSet::new(),
+        native: BTreeSet::new(),
     };
     found.hosts = unanswered::hosts(prometheus, &found, brief, at).await?;
     let requests = found.mesh(REQUESTS, brief, &Who::Both).map_err(QueryError::from)?;
@@ -126,10 +129,12 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
             MetricKind::ErrorRate { .. } => {}
             MetricKind::Latency { .. } => {
                 let selector = durations(&found, brief).map_err(QueryError::from)?;
-                if prometheus.groups(&selector, &["job"], at).await?.is_empty() {
+                if prometheus.groups(&selector, &["job"], at).await?.is_empty()
+                    && !native_durations(prometheus, &mut found, brief, at).await?
+                {
                     let message = format!(
-                        "metric {}: stable has requests but no istio_request_duration_milliseconds_bucket: is the histogram switched off in \
-                         the Telemetry resource, or dropped by the scrape configuration?",
+                        "metric {}: stable has requests but no istio_request_duration_milliseconds, neither with buckets nor as a native \
+                         histogram: is it switched off in the Telemetry resource, or dropped by the scrape configuration?",
                         metric.name
                     );
                     return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
@@ -137,11 +142,14 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
             }
             MetricKind::Drift { source, .. } => {
                 let label = match source {
-                    DriftSource::Counter { class, .. } => class.as_str(),
-                    DriftSource::Histogram { .. } => "le",
+                    DriftSource::Counter { class, .. } => Some(class.as_str()),
+                    DriftSource::Histogram { metric } => {
+                        let native = native_scores(prometheus, &mut found, brief, metric, at).await?;
+                        Some("le").filter(|_| !native)
+                    }
                 };
-                let selector = Selector::new(&series_name(source)).map_err(QueryError::from)?;
-                jobs.extend(own_metric(prometheus, brief, metric, selector, Some(label), at).await?);
+                let selector = Selector::new(&found.series_name(source)).map_err(QueryError::from)?;
+                jobs.extend(own_metric(prometheus, brief, metric, selector, label, at).await?);
             }
             // What is bad may never have happened.
             MetricKind::Ratio { bad, total, .. } => {
@@ -172,6 +180,32 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
         }
     }
     Ok(found)
+}
+
+/// So many seconds of a native histogram show its bounds before the first look.
+const BOUNDS: u64 = 300;
+
+/// Whether the mesh's durations are a native histogram. If so that is kept, and its bounds are learned.
+async fn native_durations(prometheus: &Prometheus, found: &mut Found, brief: &Brief, at: Timestamp) -> Result<bool, QueryError> {
+    found.native.insert(DURATIONS.to_owned());
+    let is = prometheus.raw(&durations(found, brief)?, BOUNDS, at).await?.iter().any(|series| series.labels.contains_key("le"));
+    if !is {
+        found.native.remove(DURATIONS);
+    }
+    Ok(is)
+}
+
+/// Whether a histogram of scores is there as a native one and not with buckets. If so that is kept, and its bounds are learned.
+async fn native_scores(prometheus: &Prometheus, found: &mut Found, brief: &Brief, metric: &str, at: Timestamp) -> Result<bool, QueryError> {
+    let own = |name: &str| Selector::new(name)?.is("namespace", &brief.namespace)?.any_of("pod", asked(brief));
+    if !prometheus.groups(&own(&found.histogram(metric))?, &["job"], at).await?.is_empty() {
+        return Ok(found.native.contains(metric));
+    }
+    let is = prometheus.raw(&own(metric)?, BOUNDS, at).await?.iter().any(|series| series.labels.contains_key("le"));
+    if is {
+        found.native.insert(metric.to_owned());
+    }
+    Ok(is)
 }
 
 /// The first label that has stable's value and another one for the canary.

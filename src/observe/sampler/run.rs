@@ -4,23 +4,24 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::ask::Who;
 use super::preflight::{Found, Trouble, live};
 use super::thresholds::{Sighting, shown, sightings};
-use super::unanswered::{self, Lost, Sought};
+use super::unanswered::{self, Lost};
 use crate::api::names::reason;
 use crate::clock::Clock;
 use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
-use crate::judge::{Evidence, Past, Seen, StepTerms};
-use crate::observe::prometheus::{Prometheus, QueryError};
+use crate::judge::{Evidence, Seen, StepTerms};
+use crate::observe::prometheus::Prometheus;
 use crate::observe::{Arm, Brief, Look, Problem, StepKey};
 use crate::plan::{MetricKind, Share};
 
 mod grid;
+mod job;
 mod problem;
 mod tally;
 
 use grid::{after, same_second, signed};
+pub(super) use job::{Answer, Job};
 use problem::said;
 use tally::Tally;
 
@@ -30,35 +31,6 @@ const MOST_BACKLOG: i64 = 120;
 const STRETCH: u32 = 10;
 /// Raw samples are asked for over so many intervals at most, where windows in between were not counted.
 const MOST_BACK: u32 = 4;
-
-/// What is asked next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Job {
-    Preflight(Timestamp),
-    Calibrate(Timestamp),
-    Look(Timestamp),
-    /// The users' queries, at the time of a look.
-    Own(Timestamp),
-}
-
-/// What came back.
-pub(super) enum Answer {
-    Preflight(Result<Found, Trouble>),
-    Calibrate(Result<Past, QueryError>),
-    Look(Timestamp, Result<Reading, QueryError>, Sought),
-    Own(Timestamp, Vec<Sighting>),
-}
-
-impl Answer {
-    /// How long the server asks to be left alone.
-    fn pause(&self) -> Duration {
-        let error = match self {
-            Self::Preflight(Err(Trouble::Query(error))) | Self::Calibrate(Err(error)) | Self::Look(_, Err(error)) => Some(error),
-            _ => None,
-        };
-        error.and_then(QueryError::pause).unwrap_or_default()
-    }
-}
 
 /// One sampler's state.
 pub(super) struct Run {
@@ -312,8 +284,8 @@ impl Run {
                     Answer::Calibrate(super::calibrate::history(&prometheus, &found, &brief, interval, at, &clock).await)
                 }
                 (Job::Look(at), Some(found)) => {
-                    let reading = found.read(&prometheus, &brief, &Who::Both, seconds, at).await;
                     let spans = [Duration::from_secs(seconds), interval];
+                    let reading = super::age::look(&prometheus, &found, &brief, spans, at, &clock).await;
                     let search = search.filter(|_| reading.is_ok());
                     let sought = unanswered::ask(&prometheus, &found, &brief, search, spans, at).await;
                     Answer::Look(at, reading, sought)
@@ -360,6 +332,7 @@ impl Run {
                     Err(error) => Some(self.unanswered(&error)),
                     Ok(reading) => {
                         self.count(&reading, at);
+                        self.name_lag(prometheus);
                         self.last = Some(at);
                         self.resume = None;
                         None

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Json, Router, extract::State, routing::post};
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +13,7 @@ use crate::judge::{Evidence, StepTerms};
 use crate::observe::{Arm, ArmPod, StepKey};
 use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind, Share};
 
+mod limits;
 mod own;
 mod past;
 mod unanswered;
@@ -38,6 +38,8 @@ struct World {
     /// More seconds than this in one query are answered with 422.
     longest: i64,
     received: Mutex<usize>,
+    /// Samples younger than so many milliseconds are not there yet.
+    late: i64,
 }
 
 impl World {
@@ -54,6 +56,7 @@ impl World {
             busy: 0,
             longest: i64::MAX,
             received: Mutex::new(0),
+            late: 0,
         }
     }
 
@@ -101,6 +104,7 @@ impl World {
 
     fn samples(&self, value: Value, from: i64, to: i64) -> Vec<(f64, String)> {
         let first = from.div_euclid(self.scrape) + 1;
+        let to = to.min(Clock::system().now().as_millisecond() - self.late);
         (first..=to.div_euclid(self.scrape))
             .map(|k| k * self.scrape)
             .filter_map(|ms| {
@@ -136,16 +140,6 @@ impl World {
         json!({"status": "success", "data": {"resultType": "matrix", "result": result}})
     }
 
-    fn refuses(&self, query: &str) -> Option<(StatusCode, &'static str)> {
-        let mut received = self.received.lock().unwrap();
-        *received += 1;
-        let seconds = query.rsplit_once('[').and_then(|(_, range)| range.trim_end_matches("s]").parse::<i64>().ok());
-        if seconds.is_some_and(|seconds| seconds > self.longest) {
-            return Some((StatusCode::UNPROCESSABLE_ENTITY, "too many chunks"));
-        }
-        (self.busy > 0 && received.is_multiple_of(self.busy)).then_some((StatusCode::TOO_MANY_REQUESTS, "too many outstanding requests"))
-    }
-
     async fn serve(self) -> (Arc<Self>, Arc<Prometheus>) {
         let scrape = self.scrape;
         let world = Arc::new(self);
@@ -157,9 +151,7 @@ impl World {
             url,
             scrape_interval: Some(format!("{scrape}ms").parse().unwrap()),
             lag: Some("50ms".parse().unwrap()),
-            labels: BTreeMap::new(),
-            bearer_token_file: None,
-            ca_file: None,
+            ..Provider::default()
         };
         (world, Arc::new(Prometheus::new(&provider).unwrap()))
     }
@@ -336,25 +328,6 @@ async fn a_broken_prometheus_is_told_and_what_was_missed_is_asked_for_again() {
     assert!(times.len() >= 4, "{times:?}");
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 200) && times[0] == 200, "each at its own time: {times:?}");
     assert!(back.canary_in_window.unwrap() < 30, "no window holds the whole outage");
-}
-
-#[tokio::test]
-async fn victoriametrics_5806_what_would_come_again_at_the_same_time_is_not_asked_for_again_at_the_same_time() {
-    let clock = Clock::system();
-    let (world, prometheus) = healthy(&clock, 60).serve().await;
-    let sampler = spawn(&prometheus, clock, step(brief(&clock, vec![errors()]), 0, 5, clock.now()));
-    let good = wait(&sampler, "a window", |look| look.window_end.is_some()).await.window_end.unwrap();
-    *world.broken.lock().unwrap() = Some(r#"{"status":"error","errorType":"execution","error":"bad chunk"}"#);
-    let look = wait(&sampler, "a problem", |look| look.problem.is_some()).await;
-    let message = look.problem.unwrap().message;
-    assert_eq!(message, "window not counted, for neither arm: provider default: Prometheus says: execution: bad chunk");
-    tokio::time::sleep(Duration::from_millis(900)).await;
-    world.asked.lock().unwrap().clear();
-    *world.broken.lock().unwrap() = None;
-    let back = wait(&sampler, "windows again", |look| look.problem.is_none() && look.window_end > Some(good)).await;
-    let first = world.asked.lock().unwrap().iter().map(|(_, at)| *at).min().unwrap();
-    assert!(first - good.as_millisecond() >= 600, "the windows in between are not asked for again: {} ms", first - good.as_millisecond());
-    assert!(back.canary_in_window.unwrap() >= 40, "the next window reaches back over them: {:?}", back.canary_in_window);
 }
 
 #[tokio::test]

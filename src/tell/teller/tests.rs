@@ -5,18 +5,21 @@ use wiremock::{
 
 use super::*;
 use crate::{
-    config::{AlertmanagerSink, Config, WebhookFormat, WebhookSink},
+    config::{AlertmanagerSink, Config, HttpAccess, WebhookFormat, WebhookSink},
     tell::{outbox, text::tests::drift_rollback},
 };
 
 fn slack(url: String) -> Sink {
-    Sink { alertmanager: None, webhook: Some(WebhookSink { url, format: WebhookFormat::Slack, hmac_key_file: None }) }
+    Sink {
+        alertmanager: None,
+        webhook: Some(WebhookSink { url, format: WebhookFormat::Slack, hmac_key_file: None, access: HttpAccess::default() }),
+    }
 }
 
 fn teller(sinks: &[(&str, Sink)]) -> (Teller, mpsc::Receiver<(String, String)>) {
     let alerts = sinks.iter().map(|(n, s)| ((*n).to_owned(), s.clone())).collect();
     let config = ConfigHandle::fixed(Config { alerts, ..Config::default() });
-    Teller::new(config, Courier::new().unwrap(), Clock::system(), Metrics::new())
+    Teller::new(config, Courier::new(), Clock::system(), Metrics::new())
 }
 
 fn outbox(sinks: &[&str]) -> Vec<OutboxEntry> {
@@ -121,7 +124,7 @@ fn the_memory_of_keys_is_bounded_and_forgets_the_oldest() {
 async fn sent(sink: Sink, answer: ResponseTemplate, server: &MockServer) -> (Result<(), SinkFault>, Vec<Request>) {
     Mock::given(method("POST")).respond_with(answer).mount(server).await;
     let letter = Letter::of("ml", "fraud", &outbox(&["x"])[0]);
-    let result = Courier::new().unwrap().send(&sink, &letter, "2026-11-23T14:03:00Z".parse().unwrap()).await;
+    let result = Courier::new().send(&sink, &letter, "2026-11-23T14:03:00Z".parse().unwrap()).await;
     let requests = server.received_requests().await.unwrap_or_default();
     server.reset().await;
     (result, requests)
@@ -131,7 +134,7 @@ async fn sent(sink: Sink, answer: ResponseTemplate, server: &MockServer) -> (Res
 async fn success_is_what_the_sink_says_it_is() {
     let server = MockServer::start().await;
     let hook = slack(server.uri());
-    let alertmanager = Sink { alertmanager: Some(AlertmanagerSink { url: server.uri() }), webhook: None };
+    let alertmanager = Sink { alertmanager: Some(AlertmanagerSink { url: server.uri(), ..AlertmanagerSink::default() }), webhook: None };
     let ok = ResponseTemplate::new(200);
     assert_eq!(sent(hook.clone(), ok.clone().set_body_string("ok\n"), &server).await.0, Ok(()));
     assert!(matches!(sent(hook.clone(), ok.clone().set_body_string("no_text"), &server).await.0, Err(SinkFault::Answer(_))));
@@ -171,16 +174,19 @@ async fn a_sink_that_hangs_costs_five_seconds_and_one_that_is_away_says_so() {
     let answer = ResponseTemplate::new(200).set_delay(Duration::from_secs(60));
     assert_eq!(sent(slack(server.uri()), answer, &server).await.0, Err(SinkFault::Deadline));
     let letter = Letter::of("ml", "fraud", &outbox(&["x"])[0]);
-    let fault = Courier::new().unwrap().send(&slack("http://127.0.0.1:1/T0KEN".into()), &letter, Clock::system().now()).await.unwrap_err();
+    let fault = Courier::new().send(&slack("http://127.0.0.1:1/T0KEN".into()), &letter, Clock::system().now()).await.unwrap_err();
     assert_eq!(fault.to_string(), "no connection: connection refused");
-    let fault = Courier::new().unwrap().send(&slack("http://T0KEN.invalid/".into()), &letter, Clock::system().now()).await.unwrap_err();
+    let fault = Courier::new().send(&slack("http://T0KEN.invalid/".into()), &letter, Clock::system().now()).await.unwrap_err();
     assert!(!fault.to_string().contains("T0KEN"), "{fault}");
 }
 
 #[tokio::test]
 async fn the_alert_in_alertmanagers_form() {
     let server = MockServer::start().await;
-    let sink = Sink { alertmanager: Some(AlertmanagerSink { url: format!("{}/prefix/", server.uri()) }), webhook: None };
+    let sink = Sink {
+        alertmanager: Some(AlertmanagerSink { url: format!("{}/prefix/", server.uri()), ..AlertmanagerSink::default() }),
+        webhook: None,
+    };
     let (result, requests) = sent(sink, ResponseTemplate::new(200), &server).await;
     assert_eq!(result, Ok(()));
     assert_eq!(requests[0].url.path(), "/prefix/api/v2/alerts");
@@ -192,7 +198,8 @@ async fn the_alert_in_alertmanagers_form() {
 async fn the_json_webhook_is_signed_with_the_key_of_the_moment() {
     let server = MockServer::start().await;
     let file = std::env::temp_dir().join(format!("haldane-hmac-{}", std::process::id()));
-    let hook = WebhookSink { url: server.uri(), format: WebhookFormat::Json, hmac_key_file: Some(file.clone()) };
+    let hook =
+        WebhookSink { url: server.uri(), format: WebhookFormat::Json, hmac_key_file: Some(file.clone()), access: HttpAccess::default() };
     let sink = Sink { alertmanager: None, webhook: Some(hook) };
     let _ = std::fs::remove_file(&file);
     let (result, requests) = sent(sink.clone(), ResponseTemplate::new(204), &server).await;

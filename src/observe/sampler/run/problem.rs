@@ -1,17 +1,29 @@
 //! What hinders a look, in words.
 
+use super::super::age::advice;
 use super::Run;
 use crate::api::names::reason;
 use crate::counts::{Dropped, ShareFault};
 use crate::judge::StepTerms;
 use crate::observe::Problem;
-use crate::observe::prometheus::QueryError;
+use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::plan::{Metric, MetricKind};
 
 impl Run {
     pub(super) fn unanswered(&self, error: &QueryError) -> Problem {
         let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
         Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+    }
+
+    /// Where windows are dropped and the store is late, the setting that ends it.
+    pub(super) fn name_lag(&mut self, prometheus: &Prometheus) {
+        let Some(problem) = self.problem.as_mut().filter(|_| self.drops > 0) else { return };
+        let age = prometheus.newest_age();
+        if let Some(advice) = age.and_then(|age| advice(age, prometheus.lag(), prometheus.scrape_interval())) {
+            problem
+                .message
+                .push_str(&format!("; {advice} (provider {} of the controller's configuration)", self.brief.analysis.prometheus));
+        }
     }
 
     /// An answer that would be the same if it were asked for again: its window is not counted.

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::config::Provider;
 use crate::counts::Dropped;
@@ -7,8 +5,7 @@ use crate::plan::{AnalysisPlan, Metric, MetricKind, Share};
 
 fn prometheus() -> Prometheus {
     let url = "http://127.0.0.1:1".to_owned();
-    let none = BTreeMap::new();
-    let provider = Provider { url, scrape_interval: None, lag: None, labels: none, bearer_token_file: None, ca_file: None };
+    let provider = Provider { url, ..Provider::default() };
     Prometheus::new(&provider).unwrap()
 }
 
@@ -51,6 +48,7 @@ fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run 
         has_up: false,
         pod_jobs: Default::default(),
         hosts: Default::default(),
+        native: Default::default(),
     });
     run
 }

@@ -6,7 +6,7 @@ use crate::counts::Window;
 use crate::observe::sampler::{calibrate::history, preflight::preflight};
 
 /// A world with a scrape every 15 s in which these pods of stable have served for so many seconds.
-fn world(clock: &Clock, age: i64, pods: &[&str]) -> World {
+pub(super) fn world(clock: &Clock, age: i64, pods: &[&str]) -> World {
     let mut world = World { scrape: 15_000, ..World::new(clock, age) };
     for pod in pods {
         world.sidecar("v1", pod, "200", |age| Some(100.0 * age));
@@ -47,7 +47,7 @@ fn latency() -> Metric {
 }
 
 /// Reads the past as the sampler does before the first step, and what one window of both arms then says.
-async fn read(clock: &Clock, world: World, pods: &[&str]) -> (Arc<World>, crate::judge::Judgement) {
+pub(super) async fn read(clock: &Clock, world: World, pods: &[&str]) -> (Arc<World>, crate::judge::Judgement) {
     let interval = Duration::from_secs(30);
     let (world, prometheus) = world.serve().await;
     let mut brief = brief(clock, vec![errors(), latency()]);
@@ -69,7 +69,7 @@ async fn read(clock: &Clock, world: World, pods: &[&str]) -> (Arc<World>, crate:
     (world, evidence.judge(&brief.analysis.metrics, &brief.steps[0]))
 }
 
-fn windows(judgement: &crate::judge::Judgement) -> Vec<i32> {
+pub(super) fn windows(judgement: &crate::judge::Judgement) -> Vec<i32> {
     judgement.metrics.iter().map(|metric| metric.noise.as_ref().map_or(0, |noise| noise.windows)).collect()
 }
 
@@ -162,20 +162,4 @@ async fn at_a_gateway_noise_comes_from_one_block_of_time_against_the_next() {
     evidence.add(&brief.analysis.metrics, &brief.steps[0], &window);
     let noise = evidence.judge(&brief.analysis.metrics, &brief.steps[0]).metrics[0].noise.clone().unwrap();
     assert!(noise.windows > 450 && noise.dispersion > 20.0, "{noise:?}");
-}
-
-#[tokio::test]
-async fn mimir_4518_the_past_is_read_to_its_end_although_every_third_question_is_refused() {
-    let clock = Clock::system();
-    let pods = ["v1-a"];
-    let mut world = world(&clock, 1900, &pods);
-    (world.busy, world.longest) = (3, 600);
-    let (world, judgement) = read(&clock, world, &pods).await;
-    let counted = windows(&judgement)[0];
-    assert!((58..=62).contains(&counted), "all that there is: {counted}");
-    let asked = world.asked.lock().unwrap();
-    let mut answered: Vec<_> = asked.iter().filter(|(query, _)| query.starts_with("istio_requests_total")).collect();
-    let all = answered.len();
-    answered.dedup();
-    assert!(all - answered.len() <= 3, "nothing that was read is read again: {answered:?}");
 }

@@ -1,0 +1,86 @@
+//! How old the newest sample is when it is asked for: what `lag` must cover.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::ask::{REQUESTS, Who};
+use super::preflight::Found;
+use crate::clock::Clock;
+use crate::counts::{Reading, Series};
+use crate::observe::Brief;
+use crate::observe::prometheus::{Prometheus, QueryError};
+
+/// So far back the newest sample is looked for when a window holds none.
+const BACK: u64 = 600;
+
+/// Reads one look at `at`, `span` of samples, and notes the age of the newest one.
+pub(super) async fn look(
+    prometheus: &Prometheus,
+    found: &Found,
+    brief: &Brief,
+    [span, interval]: [Duration; 2],
+    at: Timestamp,
+    clock: &Clock,
+) -> Result<Reading, QueryError> {
+    let now = clock.now();
+    let reading = found.read(prometheus, brief, &Who::Both, span.as_secs(), at).await?;
+    let noted = note(prometheus, found, brief, interval, &reading, [at, now]).await;
+    noted.unwrap_or_else(|error| tracing::debug!(%error, "the age of the newest sample is not known"));
+    Ok(reading)
+}
+
+/// Notes the age at the provider, where the look at `at` was asked for in time: windows that are caught up with say nothing. `now` is when it
+/// was asked for.
+async fn note(
+    prometheus: &Prometheus,
+    found: &Found,
+    brief: &Brief,
+    interval: Duration,
+    reading: &Reading,
+    [at, now]: [Timestamp; 2],
+) -> Result<(), QueryError> {
+    let in_time = prometheus.lag() + interval / 2;
+    if now.duration_since(at) > SignedDuration::try_from(in_time).unwrap_or(SignedDuration::MAX) {
+        return Ok(());
+    }
+    let mut newest = reading.families.iter().filter_map(|(_, series)| newest_of(series)).max();
+    if newest.is_none() {
+        newest = newest_of(&prometheus.raw(&found.mesh(REQUESTS, brief, &Who::Both)?, BACK, now).await?);
+    }
+    prometheus.note_age(newest.and_then(|newest| Duration::try_from(now.duration_since(newest)).ok()));
+    Ok(())
+}
+
+fn newest_of(series: &[Series]) -> Option<Timestamp> {
+    series.iter().filter_map(|series| series.samples.last().map(|(time, _)| *time)).max()
+}
+
+/// The lag that would have been enough, in words that go into the configuration; `None` where the present one is.
+pub(super) fn advice(age: Duration, lag: Duration, scrape_interval: Duration) -> Option<String> {
+    // A sample is up to a scrape old before it is late.
+    if age <= lag + scrape_interval + Duration::from_secs(1) {
+        return None;
+    }
+    let whole = age.as_secs_f64().ceil() as u64;
+    let enough = if whole < 10 { whole + 1 } else { whole.div_ceil(5) * 5 + 5 };
+    Some(format!("set `lag: {enough}s`: the newest sample is {whole} s old when asked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_late_is_answered_with_the_lag_to_set() {
+        let seconds = Duration::from_secs;
+        assert_eq!(advice(seconds(40), seconds(20), seconds(15)).unwrap(), "set `lag: 45s`: the newest sample is 40 s old when asked");
+        assert_eq!(
+            advice(Duration::from_millis(6200), seconds(1), seconds(1)).unwrap(),
+            "set `lag: 8s`: the newest sample is 7 s old when asked"
+        );
+        for age in [1, 20, 35] {
+            assert_eq!(advice(seconds(age), seconds(20), seconds(15)), None, "{age}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a sampler asks, and what comes back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::preflight::{Found, Trouble};
+use super::super::thresholds::Sighting;
+use super::super::unanswered::Sought;
+use crate::counts::Reading;
+use crate::judge::Past;
+use crate::observe::prometheus::QueryError;
+
+/// What is asked next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::observe::sampler) enum Job {
+    Preflight(Timestamp),
+    Calibrate(Timestamp),
+    Look(Timestamp),
+    /// The users' queries, at the time of a look.
+    Own(Timestamp),
+}
+
+/// What came back.
+pub(in crate::observe::sampler) enum Answer {
+    Preflight(Result<Found, Trouble>),
+    Calibrate(Result<Past, QueryError>),
+    Look(Timestamp, Result<Reading, QueryError>, Sought),
+    Own(Timestamp, Vec<Sighting>),
+}
+
+impl Answer {
+    /// How long the server asks to be left alone.
+    pub(super) fn pause(&self) -> Duration {
+        let error = match self {
+            Self::Preflight(Err(Trouble::Query(error))) | Self::Calibrate(Err(error)) | Self::Look(_, Err(error), _) => Some(error),
+            _ => None,
+        };
+        error.and_then(QueryError::pause).unwrap_or_default()
+    }
+}
