@@ -151,7 +151,7 @@ fn the_configuration_that_is_shipped_is_valid_also_with_its_comments_taken_in() 
     let commented = commented.replace("http://prometheus", "https://prometheus");
     let parsed = Config::parse(&commented, Path::new("/etc/haldane")).unwrap();
     assert_eq!(parsed.alerts.len(), 2);
-    assert!(parsed.prometheus["default"].ca_file.is_some());
+    assert!(parsed.prometheus["default"].access.ca_file.is_some());
 }
 
 #[test]

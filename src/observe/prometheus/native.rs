@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(found[0].label("pod"), "a");
 
         // A look later with other buckets filled, and one where none is: the same bounds.
-        let later = histogram(12.0, &[(2.0, 2.0 * step, 3.0), (2.0 / step, 2.0, 9.0)]);
+        let later = histogram(12.0, &[(2.0 / step, 2.0, 9.0), (2.0, 2.0 * step, 3.0)]);
         let again = grids.classic(vec![row("score", vec![later, histogram(0.0, &[])])]);
         assert_eq!(bounds(&again), bounds(&found));
         assert_eq!(again[4].samples.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [9.0, 0.0]);
