@@ -172,10 +172,15 @@ impl Prometheus {
     /// One query at a time of the server's clock, or at its now.
     async fn body(&self, query: &str, at: Option<Timestamp>) -> Result<Vec<u8>, QueryError> {
         let answered = tokio::time::timeout(DEADLINE, async {
-            let mut tries = 1;
+            let (mut tries, mut cut_off) = (1, false);
             loop {
                 let answer = self.line.ask(query, at).await;
                 let pause = match &answer {
+                    // An answer that breaks off once may be whole on a new connection.
+                    Err(QueryError::Unreachable(_)) if !cut_off => {
+                        cut_off = true;
+                        continue;
+                    }
                     Err(QueryError::Busy { retry_after, .. }) => retry_after.unwrap_or(PAUSE * tries).max(PAUSE),
                     _ => return answer,
                 };
