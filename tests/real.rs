@@ -8,7 +8,6 @@
 
 #[cfg(test)]
 mod real {
-    mod between;
     mod climb;
     mod controller;
     mod load;
@@ -28,6 +27,5 @@ mod real {
     mod revisions;
     mod rollback;
     mod stack;
-    mod stores;
     mod strategies;
 }
