@@ -6,7 +6,7 @@ use super::Family;
 use super::meter::total;
 use super::snapshot::{Group, GroupKey};
 
-/// Labels by which replicas of a collector are told apart, as the usual installations write them.
+/// Labels that distinguish replicas of a collector in the usual installations.
 const REPLICAS: [&str; 7] = ["prometheus_replica", "replica", "__replica__", "receive_replica", "rule_replica", "prometheus", "monitor"];
 /// Two counts of one thing differ by no more than what comes between two scrapes.
 const CLOSE: f64 = 0.02;
@@ -69,7 +69,7 @@ pub(super) fn doubled(groups: &BTreeMap<GroupKey, Group>) -> Option<Doubled> {
     })
 }
 
-/// How foreign pods are told from ours: a label with one value here and other values there.
+/// What distinguishes foreign pods from ours: a label with one value here and other values there.
 pub(super) fn mixed(pod: &str, ours: &[&BTreeMap<String, String>], theirs: &[&BTreeMap<String, String>]) -> Mixed {
     let apart = |name: &String| -> Option<(String, String, String)> {
         let here: BTreeSet<&String> = ours.iter().map(|labels| labels.get(name)).collect::<Option<_>>()?;

@@ -146,7 +146,7 @@ pub(super) struct Snapshot {
     pub(super) mixed: Option<Mixed>,
 }
 
-/// Label sets that are compared to find out how foreign pods are told from ours.
+/// Label sets that are compared to find what distinguishes foreign pods from ours.
 const SOME: usize = 50;
 
 /// Samples of each bucket, by the bits of its bound; in order of time.

@@ -33,7 +33,7 @@ fn a_canary_that_answers_none_of_its_requests_goes_back_at_the_look_that_says_so
     assert!(decision.next.contains("haldane retry fraud -n ml"), "{}", decision.next);
     world.unanswered = None;
     world.wait(600);
-    assert_eq!(world.share("v2"), 0, "it is not tried again by itself");
+    assert_eq!(world.share("v2"), 0, "it is not retried automatically");
     world.say(Verb::Retry, "r1");
     world.reach(5);
 }

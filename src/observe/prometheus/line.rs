@@ -13,7 +13,7 @@ use super::{ProviderError, QueryError, words};
 use crate::config::HttpAccess;
 use crate::http_access::{self, HttpClient, SendError};
 
-/// What Prometheus itself is told: a little less than our own deadline, so that its own word arrives.
+/// The deadline that Prometheus gets: a little less than our own, so that its error message arrives.
 const SERVER_TIMEOUT: &str = "9s";
 /// Longest body that is read.
 const MOST_BYTES: usize = 16 << 20;

@@ -186,8 +186,8 @@ impl Run {
         self.brief.analysis.interval.max(prometheus.scrape_interval() * 2)
     }
 
-    /// Seconds of raw samples that a look asks for: back to the look before, and one scrape more, so that a series that was there then is told
-    /// from one that began since.
+    /// Seconds of raw samples that a look asks for: back to the look before, and one scrape more, so that a series that was there then is
+    /// not mistaken for one that began since.
     fn seconds(&self, prometheus: &Prometheus, at: Timestamp) -> u64 {
         let interval = self.interval(prometheus);
         let since = self.tracker.start().and_then(|start| Duration::try_from(at.duration_since(start)).ok());

@@ -19,7 +19,7 @@ use crate::plan::{Metric, MetricKind};
 
 /// Who counts a request that reaches nobody.
 const SENDER: &str = "source";
-/// What went on for so long before a raise did not begin with it.
+/// Errors that went on this long before a raise did not begin with it.
 const BACK: SignedDuration = SignedDuration::from_mins(30);
 
 /// What one look found of them.
