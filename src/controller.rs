@@ -127,7 +127,7 @@ pub async fn run(
         leader: leader.clone(),
         clock,
         config: config.clone(),
-        providers: Providers::default(),
+        providers: Providers::new(metrics.clone(), clock),
         teller,
         events,
         metrics: metrics.clone(),

@@ -12,8 +12,8 @@
 //! ```
 //! A plan whose last step is not 100 % ends as Passed or, on evidence, as Failed: both with everybody at stable.
 //!
-//! Up needs all of it; down needs nothing but a stable version that is there. The order of the questions below is the order of
-//! precedence: what is found in the mesh, then what a person says, then what leads down, then what leads up.
+//! Up needs all of it; down needs nothing but a stable version that is there. The order of precedence: what is found in the mesh, then
+//! what a person says, then the rows of [`RULES`], from what leads down to what leads up.
 
 mod advance;
 mod command;
@@ -95,6 +95,67 @@ const HOLD_WINDOWS: u32 = 4;
 /// Canary requests that the last step needs.
 const BAKE_REQUESTS: u64 = 50;
 
+/// A rule for a rollout under way.
+#[derive(Debug)]
+pub struct Rule {
+    /// The function that holds it.
+    pub name: &'static str,
+    /// The file of that function.
+    pub file: &'static str,
+    /// Where it leads.
+    pub leads: Leads,
+    /// Whether it runs while the manifest is invalid or the route is in doubt.
+    pub hindered: Hindered,
+    ask: fn(&mut Pass<'_>) -> Option<Stance>,
+}
+
+/// Where a rule leads that has an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// Less traffic for the canary.
+    Down,
+    /// None of both: it waits. While something is in the way, that is what is shown.
+    Nowhere,
+    /// More traffic for the canary, in the end.
+    Up,
+}
+
+/// What a rule may do while the manifest is invalid or the route is in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hindered {
+    /// All of it.
+    Runs,
+    /// It is asked, and only an answer that returns the traffic to stable counts.
+    OnlyBack,
+    /// Nothing.
+    Skipped,
+}
+
+macro_rules! rule {
+    ($file:literal, $leads:ident, $hindered:ident, $name:ident) => {
+        Rule { name: stringify!($name), file: $file, leads: Leads::$leads, hindered: Hindered::$hindered, ask: |pass| pass.$name() }
+    };
+}
+
+/// All rules, in the order of precedence: the first with an answer ends the pass.
+pub const RULES: [Rule; 14] = [
+    rule!("down.rs", Down, Runs, aborted),
+    rule!("down.rs", Down, Runs, going_down),
+    rule!("edit.rs", Nowhere, Runs, route_lost),
+    rule!("edit.rs", Nowhere, Runs, route_in_doubt),
+    rule!("edit.rs", Down, Runs, edited),
+    rule!("moved.rs", Down, Runs, moved),
+    rule!("edit.rs", Down, Runs, canary_changed),
+    rule!("down.rs", Down, Runs, canary_lost),
+    rule!("unreached.rs", Down, Runs, unreached),
+    rule!("down.rs", Down, Runs, failed),
+    rule!("edit.rs", Nowhere, Runs, stable_changed),
+    rule!("incident.rs", Nowhere, Runs, incident), // one step down, right after a raise
+    rule!("advance.rs", Up, Skipped, intended),
+    rule!("advance.rs", Up, OnlyBack, advance), // back by a deadline with `onInconclusive: Rollback`
+];
+
+#[derive(Clone)]
 struct Pass<'a> {
     state: State,
     seen: &'a Observation,
@@ -106,6 +167,8 @@ struct Pass<'a> {
     promote: Option<Command>,
     rollback: Option<Command>,
     traffic: Option<(bool, &'static str, String)>,
+    /// What is in the way of everything that leads up: an invalid manifest, a route in doubt.
+    hindrance: Option<Stance>,
 }
 
 impl<'a> Pass<'a> {
@@ -121,6 +184,7 @@ impl<'a> Pass<'a> {
             promote: None,
             rollback: None,
             traffic: None,
+            hindrance: None,
         }
     }
 
@@ -139,23 +203,30 @@ impl<'a> Pass<'a> {
         self.wake_in(ACTIVE_WAKE);
         self.stand_still();
         self.keep_evidence();
-        let found = self
-            .aborted()
-            .or_else(|| self.going_down())
-            .or_else(|| self.route_lost())
-            .or_else(|| self.edited())
-            .or_else(|| self.moved())
-            .or_else(|| self.canary_changed())
-            .or_else(|| self.canary_lost())
-            .or_else(|| self.unreached())
-            .or_else(|| self.failed())
-            .or_else(|| self.stable_changed())
-            .or_else(|| self.incident())
-            .or_else(|| self.intended());
-        match found {
-            Some(stance) => stance,
-            None => self.advance(),
+        self.first_of(&RULES)
+    }
+
+    /// The answer of the first rule that has one; what is in the way if none may answer.
+    fn first_of(&mut self, rules: &[Rule]) -> Stance {
+        for rule in rules {
+            let answer = match rule.hindered {
+                Hindered::OnlyBack if self.hindrance.is_some() => self.only_back(rule.ask),
+                Hindered::Skipped if self.hindrance.is_some() => None,
+                _ => (rule.ask)(self),
+            };
+            let Some(answer) = answer else { continue };
+            let waits = rule.leads == Leads::Nowhere && self.act == Act::Nothing;
+            return self.hindrance.take().filter(|_| waits).unwrap_or(answer);
         }
+        self.hindrance.take().unwrap_or_else(|| self.stance(Phase::Holding, reason::AS_PLANNED, "nothing is decided"))
+    }
+
+    /// What a rule decides, if that returns the traffic to stable; else nothing of it has happened.
+    fn only_back(&mut self, ask: fn(&mut Pass<'_>) -> Option<Stance>) -> Option<Stance> {
+        let mut ahead = self.clone();
+        let stance = ask(&mut ahead).filter(|stance| stance.phase == Phase::RollingBack)?;
+        *self = ahead;
+        Some(stance)
     }
 
     fn finish(self, stance: Stance) -> Decision {

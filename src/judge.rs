@@ -80,8 +80,6 @@ pub struct Evidence {
     until: Option<Timestamp>,
     /// It failed once: that stands.
     failed: bool,
-    /// A person accepted what the limit that holds found.
-    hold_accepted: bool,
     /// Incidents that hit stable too.
     #[serde(default)]
     incidents: incident::Watch,
@@ -135,8 +133,6 @@ pub(crate) struct Context<'a> {
     pub(crate) by_pod: bool,
     /// Length of a window in seconds.
     pub(crate) interval_seconds: f64,
-    /// A person accepted what the limit that holds found.
-    pub(crate) hold_accepted: bool,
     /// The rollout has failed already: what holds is no longer of interest.
     pub(crate) failed: bool,
     /// Where fail evidence of the present kind of traffic fails the rollout.
@@ -176,7 +172,6 @@ impl Evidence {
             since: None,
             until: None,
             failed: false,
-            hold_accepted: false,
             incidents: incident::Watch::default(),
             resting: false,
         }
@@ -235,11 +230,6 @@ impl Evidence {
         for (state, metric) in self.metrics.iter_mut().zip(metrics) {
             state.begin_step(metric, step, further);
         }
-    }
-
-    /// A person promoted past the limit that holds: that difference is accepted for this rollout. The limit that rolls back stands.
-    pub fn accept_hold(&mut self) {
-        self.hold_accepted = true;
     }
 
     /// Adds one window.
@@ -357,7 +347,6 @@ impl Evidence {
             canary_pods: self.canary_pods,
             by_pod: self.by_pod,
             interval_seconds: self.interval_seconds,
-            hold_accepted: self.hold_accepted,
             failed: self.failed,
             fail_at: FAIL_AT * f64::from(self.kinds),
             frozen: self.in_incident(),
@@ -377,7 +366,7 @@ impl Evidence {
                 (worst.evidence.verdict, worst.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
             }
         }
-        let hold_limit = !self.hold_accepted && self.metrics.iter().zip(metrics).any(|(state, metric)| state.holds(metric, step));
+        let hold_limit = self.metrics.iter().zip(metrics).any(|(state, metric)| state.holds(metric, step));
         let asked = metrics.iter().any(|metric| step.asks(metric));
         let gating = || answers.iter().filter(|answer| answer.gates);
         let proved = !asked || (gating().next().is_some() && gating().all(|answer| answer.evidence.verdict == Verdict::Pass));

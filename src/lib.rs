@@ -29,3 +29,4 @@ pub mod state;
 pub mod telemetry;
 pub mod tell;
 pub mod tls;
+pub mod words;

@@ -6,6 +6,7 @@
 mod rollouts;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
@@ -42,7 +43,7 @@ struct Inner {
     exposed: Family<OutcomeLabels, Counter>,
     reconcile: Family<ResultLabels, Histogram>,
     verdict_to_routed: Histogram,
-    queries: Histogram,
+    queries: Family<ProviderLabels, Histogram>,
     query_failures: Family<QueryLabels, Counter>,
     notifications: Family<SinkLabels, Counter>,
     events: Family<ResultLabels, Counter>,
@@ -68,6 +69,11 @@ struct ResultLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ProviderLabels {
+    provider: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct QueryLabels {
     provider: String,
     reason: String,
@@ -87,6 +93,12 @@ struct WatchLabels {
 
 fn result(ok: bool) -> &'static str {
     if ok { "ok" } else { "error" }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
 }
 
 impl Default for Metrics {
@@ -111,7 +123,7 @@ impl Metrics {
         registry.register("reconcile_duration_seconds", "How long a pass took", reconcile.clone());
         let verdict_to_routed = Histogram::new(exponential_buckets(0.005, 2.0, 14));
         registry.register("verdict_to_routed_seconds", "From the verdict Fail to the patch of the route", verdict_to_routed.clone());
-        let queries = Histogram::new(exponential_buckets(0.005, 2.0, 12));
+        let queries = Family::new_with_constructor(asked as fn() -> Histogram);
         registry.register("prometheus_query_duration_seconds", "How long a query to Prometheus took", queries.clone());
         let query_failures = Family::default();
         registry.register("prometheus_query_failures", "Queries to Prometheus without a usable answer, by reason", query_failures.clone());
@@ -194,7 +206,7 @@ impl Metrics {
 
     /// A query to Prometheus is over; `failure` is a short word.
     pub fn queried(&self, provider: &str, took: Duration, failure: Option<&str>) {
-        self.inner.queries.observe(took.as_secs_f64());
+        self.inner.queries.get_or_create(&ProviderLabels { provider: provider.into() }).observe(took.as_secs_f64());
         if let Some(reason) = failure {
             self.inner.query_failures.get_or_create(&QueryLabels { provider: provider.into(), reason: reason.into() }).inc();
         }
@@ -228,6 +240,10 @@ impl Metrics {
             self.inner.watches.get_or_create(&labels).set(age.as_secs_f64());
         }
     }
+}
+
+fn asked() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 2.0, 12))
 }
 
 fn passes() -> Histogram {

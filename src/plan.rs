@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::{Capacity, OnInconclusive, ThresholdAction};
 use promql::Counter;
 
+pub use crate::words::span;
 pub use edit::{Change, Edit};
 pub use fault::{Fault, Faults};
-pub use span::{read_span, span};
+pub use span::read_span;
 pub use split::{Share, Split};
 
 /// What a Rollout means.

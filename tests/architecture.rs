@@ -10,7 +10,7 @@ use std::{
 
 const LONGEST: usize = 500;
 /// Modules that decide: values in, values out.
-const PURE: [&str; 9] = ["api", "plan", "state", "command", "counts", "judge", "decide", "route", "rehearse"];
+const PURE: [&str; 10] = ["api", "plan", "state", "command", "counts", "judge", "decide", "route", "rehearse", "words"];
 /// What a pure module never names. `Client` and `Api` are kube's; `env` is the environment.
 const IMPURE: [&str; 14] = [
     "async",
@@ -147,5 +147,51 @@ fn every_reason_and_condition_is_explained_to_users() {
     assert!(reasons.len() > 30, "{reasons:?}");
     for word in reasons.iter().chain(&constants("condition")) {
         assert!(manual.contains(&format!("`{word}`")), "docs/operations.md does not explain `{word}`");
+    }
+}
+
+/// All code that is shipped, but for one file.
+fn shipped(without: &str) -> String {
+    let src = root().join("src");
+    let paths = sources(&src).into_iter().filter(|path| !is_test(path.strip_prefix(&src).unwrap()) && !path.ends_with(without));
+    paths.map(|path| code(&path)).collect()
+}
+
+/// The names behind `pub const ` or `pub fn ` in a file.
+fn declared(file: &str, before: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let names = text.lines().filter_map(|line| line.trim().strip_prefix(before));
+    names.map(|rest| words(rest).next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_reason_and_condition_is_given_somewhere() {
+    let code = shipped("api/names.rs");
+    let used: std::collections::BTreeSet<&str> = words(&code).collect();
+    for name in declared("src/api/names.rs", "pub const ") {
+        assert!(used.contains(name.as_str()), "{name} is given nowhere");
+    }
+}
+
+#[test]
+fn every_metric_is_set_somewhere() {
+    let code = shipped("src/metrics.rs");
+    let names = declared("src/metrics.rs", "pub fn ");
+    assert!(names.len() > 8, "{names:?}");
+    for name in names.iter().filter(|name| *name != "new") {
+        assert!(code.contains(&format!(".{name}(")), "Metrics::{name} is called nowhere");
+    }
+}
+
+#[test]
+fn every_event_is_explained_to_users() {
+    let manual = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let events = manual.split("\n## Events\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let code = code(&root().join("src/tell/event.rs"));
+    let given = code.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let given: Vec<&str> = given.filter(|name| name.starts_with(char::is_uppercase)).collect();
+    assert!(given.len() > 10, "{given:?}");
+    for name in given {
+        assert!(events.contains(&format!("`{name}`")), "docs/operations.md does not explain the event `{name}`");
     }
 }

@@ -180,7 +180,7 @@ async fn a_command_that_another_one_replaced_is_not_waited_for() {
 async fn status_says_what_a_waiting_rollout_waits_for_and_says_it_once() {
     let world = World::new("Waiting", None).await;
     let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-01-02T03:04:05Z"});
-    let why = "v3 has no pods: deploy the version, it starts by itself";
+    let why = "v3 has no pods: deploy the version, it starts automatically";
     let conditions = json!([
         condition("Ready", "False", "NoCanaryEndpoint", why),
         condition("Reconciling", "True", "NoCanaryEndpoint", why),
@@ -232,7 +232,7 @@ async fn what_makes_no_sense_is_not_written() {
     for arguments in ["promote fraud", "pause fraud", "resume fraud", "retry fraud"] {
         let (code, stdout, stderr) = world.run(arguments).await;
         assert_eq!((code, stdout.as_str()), (8, ""), "{arguments}");
-        assert!(stderr.contains("ml/fraud is Idle") && stderr.contains("try: "), "{stderr}");
+        assert!(stderr.contains("ml/fraud is Idle") && stderr.contains("hint: "), "{stderr}");
     }
     assert!(world.untouched());
     let world = World::new("Progressing", Some("Advanced")).await;
@@ -447,5 +447,5 @@ fn two_files_of_a_rehearsal_cannot_both_be_standard_input() {
     let output = command.stdin(manifest).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{stderr}");
-    assert!(stderr.starts_with("error: -f - and --scenario - both read standard input\n  try: "), "{stderr}");
+    assert!(stderr.starts_with("error: -f - and --scenario - both read standard input\n  hint: "), "{stderr}");
 }

@@ -63,7 +63,7 @@ const DRIFT_NAMES: &str = "(has(self.analysis) && has(self.analysis.metrics) ? s
     namespaced,
     status = "crate::api::RolloutStatus",
     derive = "PartialEq",
-    doc = "Steps an Istio VirtualService from the stable to the canary version while comparing the two on the same minutes of traffic; takes the traffic back when the canary is worse.",
+    doc = "Steps an Istio VirtualService from the stable to the canary version while comparing the two on the same minutes of traffic; returns the traffic to stable when the canary is worse.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step.name"),

@@ -276,7 +276,7 @@ pub struct Exposure {
     pub seconds: i64,
 }
 
-/// A revision that is not tried again by itself.
+/// A revision that will not be retried automatically.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedRevision {

@@ -235,7 +235,7 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
         Answer::Accepted => (Exit::Reached, Tone::Good, "accepted"),
         Answer::NotAwaited => (Exit::Reached, Tone::Plain, "written"),
         Answer::Refused => (Exit::Conflict, Tone::Bad, "refused"),
-        Answer::Replaced => (Exit::Conflict, Tone::Bad, "replaced: somebody gave the same command in the same moment, theirs is looked at"),
+        Answer::Replaced => (Exit::Conflict, Tone::Bad, "superseded by a concurrent command of the same kind"),
         Answer::None => (Exit::TimedOut, Tone::Waiting, "written, not answered yet"),
     };
     let value = json!({
@@ -272,7 +272,7 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
             rollout.name_any()
         );
         let mend = format!("is the controller running? `{events}` tells; the command stays");
-        output.hint(&format!("no answer within {}: {mend}", crate::plan::span(ask.wait)));
+        output.hint(&format!("no answer within {}: {mend}", crate::words::span(ask.wait)));
     }
     Ok(exit)
 }

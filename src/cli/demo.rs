@@ -241,7 +241,7 @@ fn summary(acts: &[Act], ended: &Ended, output: &Output) -> String {
     let mut text = "\n".to_owned();
     for (act, played) in acts.iter().zip(&ended.acts) {
         let word = match (played.as_it_should, act.ends) {
-            (false, _) => output.paint(Tone::Bad, "NOT AS IT SHOULD"),
+            (false, _) => output.paint(Tone::Bad, "UNEXPECTED RESULT"),
             (true, Phase::Promoted) => output.paint(Tone::Good, "PROMOTED"),
             (true, Phase::Passed) => output.paint(Tone::Good, "PASSED"),
             (true, Phase::Failed) => output.paint(Tone::Good, "FAILED"),

@@ -59,10 +59,9 @@ fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
         // Of copies they are not counted here: nobody met them.
         let errors = exposure.canary_errors.filter(|_| exposure.canary_requests > 0);
         let errors = errors.map_or_else(String::new, |errors| format!(", {errors} of them errors"));
-        let seconds = std::time::Duration::from_secs(exposure.seconds.max(0).unsigned_abs());
         let (canary, stable) = (exposure.canary_requests, exposure.stable_requests);
-        let mut words =
-            format!("{canary} requests were answered by the canary in {}{errors}; {stable} by stable", crate::plan::span(seconds));
+        let time = crate::words::time(exposure.seconds as f64);
+        let mut words = format!("{canary} requests were answered by the canary in {time}{errors}; {stable} by stable");
         if let Some(copies) = exposure.mirrored_requests {
             words += &format!("; and {copies} copies of requests (mirrored, no user saw it)");
         }
@@ -121,7 +120,7 @@ mod tests {
     #[test]
     fn a_metric_is_explained_with_its_effect_its_noise_and_its_query() {
         let arm = |text: &str, n| Some(ArmValue { value: None, text: text.into(), n, quantiles: Vec::new() });
-        let text = "+0.91 points (95 %: +0.31 to +1.90; v1 against v1: 0.05)".to_owned();
+        let text = "+0.91 points (95 %: +0.31 to +1.90; stable against itself: 0.05)".to_owned();
         let metric = MetricEvidence {
             canary: arm("1.02 %", 3_120),
             stable: arm("0.11 %", 59_204),
@@ -135,7 +134,7 @@ mod tests {
 why       errorRate Fail: errors 1.02 % against 0.11 %
           canary 1.02 %, n 3120
           stable 0.11 %, n 59204
-          effect +0.91 points (95 %: +0.31 to +1.90; v1 against v1: 0.05), limit
+          effect +0.91 points (95 %: +0.31 to +1.90; stable against itself: 0.05), limit
           0.0006
           noise 1.23 times that of independent requests, from 1440 windows of
           stable

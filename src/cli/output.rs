@@ -86,7 +86,7 @@ impl Output {
     pub(crate) fn failure(&self, failure: &Failure) {
         self.hint(&format!("error: {}", failure.message));
         if !failure.mend.is_empty() {
-            self.hint(&format!("  try: {}", failure.mend));
+            self.hint(&format!("  hint: {}", failure.mend));
         }
     }
 }

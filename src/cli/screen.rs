@@ -214,7 +214,7 @@ pub(super) fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Promoted => "Promoted",
         Outcome::Passed => "Passed",
         Outcome::Failed => "Failed",
-        Outcome::RolledBack => "Back",
+        Outcome::RolledBack => "Rolled back",
         Outcome::Aborted => "Aborted",
         Outcome::Lowered => "Lowered",
         Outcome::Restored => "Restored",

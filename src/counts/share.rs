@@ -24,7 +24,7 @@ pub enum ShareFault {
         stable: u64,
     },
     /// More than its share.
-    #[error("the canary got {canary} of {total} requests ({:.1} %, at least {:.1} %), programmed are {:.0} %: somebody goes around the route", 100.0 * *canary as f64 / *total as f64, 100.0 * low, 100.0 * weight)]
+    #[error("the canary got {canary} of {total} requests ({:.1} %, at least {:.1} %), {:.0} % is configured: traffic is bypassing the route", 100.0 * *canary as f64 / *total as f64, 100.0 * low, 100.0 * weight)]
     Above {
         /// Canary's requests.
         canary: u64,
@@ -36,7 +36,7 @@ pub enum ShareFault {
         weight: f64,
     },
     /// Less than its share.
-    #[error("the canary got {canary} of {total} requests ({:.1} %, at most {:.1} %), programmed are {:.0} %", 100.0 * *canary as f64 / *total as f64, 100.0 * high, 100.0 * weight)]
+    #[error("the canary got {canary} of {total} requests ({:.1} %, at most {:.1} %), {:.0} % is configured", 100.0 * *canary as f64 / *total as f64, 100.0 * high, 100.0 * weight)]
     Below {
         /// Canary's requests.
         canary: u64,

@@ -7,13 +7,14 @@ use super::{
     down::actor,
     look::{crossed, expiry, held, open_threshold, passed_words, passes, waiting_for},
     room::unwritable,
-    words::{seconds, version},
+    words::version,
 };
 use crate::api::names::reason;
 use crate::api::{Actor, OnInconclusive, Outcome, Phase};
 use crate::observe::Look;
 use crate::plan::{Share, Step};
 use crate::state::{Intent, Pause, Run, Stance};
+use crate::words::time;
 
 /// A hold past its deadline is told again after a day.
 const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(24);
@@ -40,11 +41,14 @@ impl Pass<'_> {
                     run.metrics_told = true;
                     let (share, exposed) = (run.share.words(), run.exposed.is_some());
                     let (message, next) = if exposed {
-                        let next = format!("it goes on by itself; `{}` takes the traffic back", self.command_line("abort --reason TEXT"));
+                        let next = format!(
+                            "it continues automatically; `{}` returns the traffic to stable",
+                            self.command_line("abort --reason TEXT")
+                        );
                         let stays = format!("the canary's share stays at {share}, and nothing is decided without data");
                         (format!("{}; {stays}", problem.message), next)
                     } else {
-                        let next = "it starts by itself once stable can be measured".to_owned();
+                        let next = "it starts automatically once stable can be measured".to_owned();
                         (format!("{}; no user sees the canary before stable can be measured", problem.message), next)
                     };
                     self.record(Outcome::Held, problem.reason, message, next, None);
@@ -91,8 +95,12 @@ impl Pass<'_> {
     }
 
     /// On to the next weight, or why not yet.
-    pub(super) fn advance(&mut self) -> Stance {
-        let Some(run) = self.state.run.clone() else { return self.stance(Phase::Idle, reason::AS_PLANNED, "") };
+    pub(super) fn advance(&mut self) -> Option<Stance> {
+        let run = self.state.run.clone()?;
+        Some(self.go_on_with(&run))
+    }
+
+    fn go_on_with(&mut self, run: &Run) -> Stance {
         if !self.seen.finalizer && run.exposed.is_some() {
             // Somebody took it away: without it a deleted Rollout leaves what is ours in the route.
             self.act = Act::AddFinalizer;
@@ -100,7 +108,7 @@ impl Pass<'_> {
             return self.stance(Phase::Progressing, reason::AS_PLANNED, "the finalizer is put back");
         }
         if let Some(command) = self.promote.take() {
-            return self.promoted_by(&run, &command);
+            return self.promoted_by(run, &command);
         }
         if run.plan.paused {
             let message = "spec.paused is true: nothing advances until an edit of the manifest sets it to false";
@@ -118,9 +126,9 @@ impl Pass<'_> {
             return self.stance(Phase::Paused, why.unwrap_or(reason::MANUAL_PAUSE), message);
         }
         match run.present().cloned() {
-            None => self.first_step(&run),
-            Some(step) if !run.share.covers(step.share()) => self.restore(&run, &step),
-            Some(step) => self.next_step(&run, &step),
+            None => self.first_step(run),
+            Some(step) if !run.share.covers(step.share()) => self.restore(run, &step),
+            Some(step) => self.next_step(run, &step),
         }
     }
 
@@ -157,7 +165,7 @@ impl Pass<'_> {
         self.intend(0, None, false);
         let mut message = format!("{} starts at {}, compared with {}", version(&run.canary), step.split.words(), version(&run.stable));
         if step.split.weight == 100 {
-            message.push_str(" as it was before: nothing is judged before the switch, and everybody meets it at once");
+            message.push_str(" as it was before: no comparison before the switch; all users get it at once");
         }
         if let Some(manager) = self.seen.route.as_ref().ok().and_then(|view| view.gitops()) {
             message.push_str(&format!("; {manager} applies spec.http as well: it must ignore the weights (docs/gitops.md)"));
@@ -199,7 +207,7 @@ impl Pass<'_> {
                 self.wake_in(0.2);
             }
             let words = step.share().words();
-            let message = format!("{words} for {} of {}, {windows} windows counted", seconds(held), seconds(hold));
+            let message = format!("{words} for {} of {}, {windows} windows counted", time(held), time(hold));
             return self.hold_limit(run, look.as_ref()).unwrap_or_else(|| self.stance(Phase::Progressing, reason::HOLD_TIME, message));
         }
         if step.split.weight == 100 {
@@ -267,18 +275,18 @@ impl Pass<'_> {
                 self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message)
             });
         }
-        self.promote_now(run, format!("it served everybody for {}", seconds(run.held(self.now).as_secs_f64())), None)
+        self.promote_now(run, format!("it served everybody for {}", time(run.held(self.now).as_secs_f64())), None)
     }
 
     fn promote_now(&mut self, run: &Run, why: String, by: Option<Actor>) -> Stance {
         let message = format!("{} is stable now: {why}", version(&run.canary));
         let next = match until(self.now, run.plan.rollback_window) {
             Some(until) => format!(
-                "{} must keep its pods until {until}: so long `{}` goes back to it at once; then it is needed no longer",
+                "keep {} running until {until}; until then `{}` returns to it immediately",
                 version(&run.stable),
                 self.command_line("rollback --reason TEXT")
             ),
-            None => format!("{} is needed no longer", version(&run.stable)),
+            None => format!("{} is no longer needed", version(&run.stable)),
         };
         self.state.epoch += 1;
         self.record(Outcome::Promoted, reason::AS_PLANNED, message.clone(), next, by);
@@ -357,7 +365,7 @@ impl Pass<'_> {
         }
         let look = self.look().cloned();
         let because = waiting_for(look.as_ref());
-        let over = format!("{} for {}, past its deadline of {}", step.share().words(), seconds(spent), seconds(deadline));
+        let over = format!("{} for {}, past its deadline of {}", step.share().words(), time(spent), time(deadline));
         match step.on_inconclusive {
             OnInconclusive::Rollback => {
                 let message = format!("{over}, and onInconclusive is Rollback: {because}");
@@ -373,7 +381,7 @@ impl Pass<'_> {
             OnInconclusive::PromoteIfNoHarm | OnInconclusive::Hold => {}
         }
         let message = format!(
-            "{over}: {because}; `{}` goes on without proof, `{}` takes the traffic back",
+            "{over}: {because}; `{}` goes on without proof, `{}` returns the traffic to stable",
             self.command_line("promote"),
             self.command_line("abort --reason TEXT")
         );
@@ -418,9 +426,9 @@ impl Pass<'_> {
         }
         if let Some(problem) = look.and_then(|look| look.problem.as_ref()) {
             let since = run.metrics_lost.map(|since| self.now.duration_since(since).as_secs_f64()).filter(|since| *since >= 1.0);
-            let since = since.map_or_else(String::new, |since| format!(" for {}", seconds(since)));
+            let since = since.map_or_else(String::new, |since| format!(" for {}", time(since)));
             let (share, abort) = (run.share.words(), self.command_line("abort --reason TEXT"));
-            let message = format!("{}{since}: {share} stays, it goes on by itself; `{abort}` takes it back", problem.message);
+            let message = format!("{}{since}: {share} stays, it continues automatically; `{abort}` takes it back", problem.message);
             return Some((problem.reason, message));
         }
         None
@@ -436,7 +444,7 @@ impl Pass<'_> {
         format!(
             "{} for at least {}; {what}; {} must keep all of its pods",
             step.share().words(),
-            seconds(step.hold.as_secs_f64()),
+            time(step.hold.as_secs_f64()),
             run.stable.subset
         )
     }

@@ -129,7 +129,7 @@ impl Pass<'_> {
         if self.seen.plan.as_ref().is_ok_and(|plan| plan.paused) {
             message.push_str("; spec.paused is still true, and only an edit of the manifest ends that");
         }
-        self.record(Outcome::Resumed, reason::AS_PLANNED, message, "the step goes on where its evidence began".to_owned(), Some(by));
+        self.record(Outcome::Resumed, reason::AS_PLANNED, message, "the step continues, and its evidence is kept".to_owned(), Some(by));
     }
 
     /// Ends a pause.

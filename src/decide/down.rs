@@ -3,7 +3,7 @@
 use super::{
     Act, Pass,
     unreached::lost_words,
-    words::{bounded, seconds, version},
+    words::{bounded, version},
 };
 use crate::api::names::reason;
 use crate::api::{Actor, Outcome, Phase, Verdict, Version};
@@ -12,6 +12,7 @@ use crate::observe::{Holder, Look};
 use crate::plan::{Share, Step};
 use crate::route::{Claim, Latch, RouteFault, Wanted};
 use crate::state::{Down, Stance};
+use crate::words::time;
 
 /// After so many seconds of readiness a canary that lost its pods comes back, once.
 const COME_BACK: f64 = 60.0;
@@ -149,7 +150,7 @@ impl Pass<'_> {
                 }
                 _ => match &self.seen.route {
                     Err(_) => "make the route fit again, as this text says: the write follows within a second".to_owned(),
-                    Ok(_) => "mend what refuses it, or set the weights by hand: what was answered is in this text".to_owned(),
+                    Ok(_) => "fix whatever rejects the write, or set the weights by hand; the server's reply is above".to_owned(),
                 },
             };
             self.record(Outcome::Held, why, message.clone(), next, down.by.clone());
@@ -191,7 +192,7 @@ impl Pass<'_> {
                 None
             }
             None if gone >= GIVE_UP => {
-                let message = format!("{} has had no ready endpoint for {}", self.canary_words(), seconds(gone));
+                let message = format!("{} has had no ready endpoint for {}", self.canary_words(), time(gone));
                 Some(self.roll_back(reason::CANARY_UNAVAILABLE, message))
             }
             steady => {
@@ -200,7 +201,7 @@ impl Pass<'_> {
                 let what = if steady.is_some() { "its share comes back after" } else { "it counts as failed after" };
                 let declared = self.seen.subsets.get(&subset).is_some_and(|subset| subset.declared);
                 let lost = if declared { "lost its pods" } else { "is a subset that no DestinationRule has any more" };
-                let mut message = format!("{} {lost}; {what} {} more", self.canary_words(), seconds(left));
+                let mut message = format!("{} {lost}; {what} {} more", self.canary_words(), time(left));
                 if steady.is_none() {
                     message.push_str(&format!("; bring them back, or `{}`", self.command_line("abort --reason TEXT")));
                 }

@@ -17,16 +17,6 @@ impl Pass<'_> {
             let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
             return Some(self.stalled(if exposed { Phase::Holding } else { Phase::Waiting }, reason::CONFLICT, message));
         }
-        if let Some((why, message)) = self.route_in_doubt() {
-            // What leads down goes on.
-            return self
-                .edited()
-                .or_else(|| self.moved())
-                .or_else(|| self.canary_changed())
-                .or_else(|| self.canary_lost())
-                .or_else(|| self.failed())
-                .or_else(|| Some(self.stalled(Phase::Holding, why, message)));
-        }
         let fault = self.seen.route.as_ref().err()?;
         let message = match fault {
             RouteFault::NotFound(name) => format!(
@@ -40,9 +30,16 @@ impl Pass<'_> {
         Some(self.stalled(Phase::Holding, fault.reason(), message))
     }
 
+    /// A route in doubt is in the way of everything that leads up.
+    pub(super) fn route_in_doubt(&mut self) -> Option<Stance> {
+        let (why, message) = self.doubt()?;
+        self.hindrance = Some(self.stalled(Phase::Holding, why, message));
+        None
+    }
+
     /// The route was found by our claim alone: it is not what the manifest speaks of any more, or not it alone. Or what it gives is not
     /// all that the canary gets, or nothing.
-    fn route_in_doubt(&self) -> Option<(&'static str, String)> {
+    fn doubt(&self) -> Option<(&'static str, String)> {
         let view = self.seen.route.as_ref().ok()?;
         let abort = self.command_line("abort --reason TEXT");
         if view.renamed {
@@ -88,13 +85,8 @@ impl Pass<'_> {
             Err(faults) => {
                 let message =
                     format!("the manifest is not valid any more, so nothing advances; the last valid plan stays in force: {faults}");
-                // What leads down goes on with the last valid plan.
-                return self
-                    .moved()
-                    .or_else(|| self.canary_changed())
-                    .or_else(|| self.canary_lost())
-                    .or_else(|| self.failed())
-                    .or_else(|| Some(self.stalled(Phase::Holding, reason::INVALID, message)));
+                self.hindrance = Some(self.stalled(Phase::Holding, reason::INVALID, message));
+                return None;
             }
         };
         if plan.subset == run.stable.subset && plan.same_route(&run.plan) {
@@ -136,8 +128,8 @@ impl Pass<'_> {
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.1.is_empty()).map(|(what, words)| format!("{what}{words}")).collect();
         let message = parts.join("; ");
         let (outcome, why, next) = match (was_paused, is_paused) {
-            (false, true) => (Outcome::Paused, reason::MANUAL_PAUSE, "an edit that sets spec.paused to false goes on"),
-            (true, false) => (Outcome::Resumed, reason::AS_PLANNED, "the step goes on where its evidence began"),
+            (false, true) => (Outcome::Paused, reason::MANUAL_PAUSE, "set `spec.paused: false` to continue"),
+            (true, false) => (Outcome::Resumed, reason::AS_PLANNED, "the step continues, and its evidence is kept"),
             _ => (Outcome::Edited, reason::PLAN_ADOPTED, "the rollout goes on"),
         };
         self.record(outcome, why, message, next.to_owned(), None);
@@ -193,7 +185,7 @@ impl Pass<'_> {
             let message = format!("{} has pods of several revisions: the rollout holds until it has settled", run.stable.subset);
             return Some(self.stance(Phase::Holding, reason::SETTLING, message));
         };
-        let message = format!("{} is now {revision}: evidence starts anew against it", version(&run.stable));
+        let message = format!("{} is now {revision}: evidence restarts against it", version(&run.stable));
         let (revision, now) = (revision.to_owned(), self.now);
         self.state.epoch += 1;
         let epoch = self.state.epoch;
@@ -207,7 +199,7 @@ impl Pass<'_> {
             run.intent = None;
         }
         self.state.stable = self.state.run.as_ref().map(|run| run.stable.clone());
-        self.record(Outcome::Held, reason::STABLE_REDEPLOYED, message.clone(), "the step is judged anew".to_owned(), None);
+        self.record(Outcome::Held, reason::STABLE_REDEPLOYED, message.clone(), "the step's proof restarts".to_owned(), None);
         Some(self.stance(Phase::Holding, reason::STABLE_REDEPLOYED, message))
     }
 }

@@ -120,7 +120,7 @@ impl Pass<'_> {
             reason::CANARY_UNAVAILABLE => format!("the canary has no ready endpoint: its traffic is at stable ({split})"),
             reason::GLOBAL_INCIDENT => format!("stable degraded right after the raise: the canary went back by one step ({split})"),
             reason::SHARE_RAISED => {
-                format!("somebody raised the canary's share or changed the route of its match: both are as decided again ({split})")
+                format!("somebody raised the canary's share or changed the route of its match: both have been reset ({split})")
             }
             reason::PLAN_CHANGED => format!("the plan was edited: traffic is at stable, the rollout starts again ({split})"),
             _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),
@@ -129,7 +129,7 @@ impl Pass<'_> {
             reason::CANARY_UNAVAILABLE => "bring its pods back: 60 s after they are ready the step goes on, once".to_owned(),
             reason::GLOBAL_INCIDENT => format!("{} says what it waits for", self.command_line("status")),
             reason::SHARE_RAISED => "the step goes on".to_owned(),
-            _ => "it starts again by itself".to_owned(),
+            _ => "it restarts automatically".to_owned(),
         };
         self.record(Outcome::Lowered, reason, message.clone(), next, None);
         if reason == reason::GLOBAL_INCIDENT {

@@ -195,7 +195,7 @@ impl Pass<'_> {
         }
         if !view.found(subset).is_none() {
             let message = format!(
-                "route {} of {} gives {subset} something already ({}): take it away, haldane mirrors by itself where a step asks for it",
+                "route {} of {} already sends traffic to {subset} ({}): remove it, haldane adds mirrors when a step needs them",
                 view.key,
                 view.virtual_service,
                 view.words()
@@ -212,7 +212,7 @@ impl Pass<'_> {
             }
             Some(revision) => Ok(Version { host: view.host.clone(), subset: subset.clone(), revision: revision.to_owned() }),
             None if seen.revisions.is_empty() => {
-                let message = format!("{subset} has no pods: deploy the version, it starts by itself");
+                let message = format!("{subset} has no pods: deploy the version, it starts automatically");
                 no(self.stance(Phase::Waiting, reason::NO_CANARY_ENDPOINT, message))
             }
             None => {
@@ -231,7 +231,8 @@ impl Pass<'_> {
         self.state.run = Some(Run { stable_pods, ..Run::new(plan, stable, canary, self.now, self.state.epoch) });
         self.wake_in(0.05);
         // What it waits for, or its first step, is in the same write of status.
-        self.advance()
+        let waiting = self.stance(Phase::Waiting, reason::AS_PLANNED, "the first step is next");
+        self.advance().unwrap_or(waiting)
     }
 
     /// A version that was rolled back or aborted got a share from somebody: lowered at once.

@@ -2,12 +2,13 @@
 //!
 //! Evidence that the canary is worse goes on being collected and leads to a rollback as ever: that question comes before this one.
 
-use super::{Act, Pass, words::bounded, words::seconds};
+use super::{Act, Pass, words::bounded};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase};
 use crate::judge::incident::{CLEAN, Incident};
 use crate::plan::{Share, Step};
 use crate::state::{InIncident, Pause, Stance};
+use crate::words::time;
 
 /// So many times an incident right after a raise is taken for chance.
 const CHANCE: u32 = 1;
@@ -75,7 +76,7 @@ impl Pass<'_> {
         if let Some(standing) = run.standing.take() {
             run.stopped += since.duration_since(standing).as_secs_f64().max(0.0);
         }
-        let next = format!("{}; `{}` goes on in spite of it", self.waits(), self.command_line("promote"));
+        let next = format!("{}; `{}` continues anyway", self.waits(), self.command_line("promote"));
         self.record(Outcome::Held, reason::GLOBAL_INCIDENT, format!("{message}; the canary stays at {}", share.words()), next, None);
     }
 
@@ -111,7 +112,7 @@ impl Pass<'_> {
         run.stepped_back = run.stepped_back.saturating_add(1);
         if run.stepped_back > CHANCE && run.pause.is_none() {
             let message = format!(
-                "for the second time both versions were hit right after the canary's share was raised: it is at {} and not raised again by itself; `{command}` ends it",
+                "for the second time both versions were hit right after the canary's share was raised: it is at {} and not raised again automatically; `{command}` ends it",
                 share.words()
             );
             run.pause = Some(Pause { reason: reason::GLOBAL_INCIDENT.to_owned(), message: message.clone(), since: now, by: None });
@@ -133,8 +134,8 @@ impl Pass<'_> {
                 return None; // a person went on to where nothing can be compared
             }
         }
-        let message = format!("stable is as it was before for {CLEAN} windows: the rollout goes on after {}", seconds(lasted));
-        self.record(Outcome::Resumed, reason::GLOBAL_INCIDENT, message, "what the step proves is proved anew".to_owned(), None);
+        let message = format!("stable is as it was before for {CLEAN} windows: the rollout goes on after {}", time(lasted));
+        self.record(Outcome::Resumed, reason::GLOBAL_INCIDENT, message, "the step's proof restarts".to_owned(), None);
         None
     }
 

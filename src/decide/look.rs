@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::words::seconds;
 use crate::api::{EvidenceReason, MetricEvidence, Verdict};
 use crate::observe::Look;
 use crate::state::Run;
+use crate::words::time;
 
 /// An intent lives two windows after the end of its evidence, and at least this long, so that a mesh of two-second windows can act.
 const INTENT_SECONDS: f64 = 10.0;
@@ -56,7 +56,7 @@ pub(super) fn waiting_for(look: Option<&Look>) -> String {
         .into_iter()
         .map(|metric| {
             let left = metric.forecast.as_ref().and_then(|forecast| forecast.minutes_to_pass);
-            let left = left.map_or_else(String::new, |minutes| format!(" (about {} more)", seconds(minutes * 60.0)));
+            let left = left.map_or_else(String::new, |minutes| format!(" (about {} more)", time(minutes * 60.0)));
             format!("{}{left}", metric.message)
         })
         .collect();

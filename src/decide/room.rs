@@ -27,7 +27,7 @@ impl Pass<'_> {
     pub(super) fn held_for_room(&mut self, message: String) -> Stance {
         if let Some(run) = self.state.run.as_mut().filter(|run| !run.room_told) {
             run.room_told = true;
-            let next = "it goes on by itself once they are ready".to_owned();
+            let next = "it continues automatically once they are ready".to_owned();
             self.record(Outcome::Held, reason::CANARY_CAPACITY, message.clone(), next, None);
         }
         self.stance(Phase::Holding, reason::CANARY_CAPACITY, message)

@@ -1,10 +1,6 @@
 //! The way back after a promotion: `rollback`, within the window, while the version before is still there.
 
-use super::{
-    Pass,
-    down::actor,
-    words::{seconds, version},
-};
+use super::{Pass, down::actor, words::version};
 use crate::api::names::reason;
 use crate::api::{Actor, Capacity, Outcome};
 use crate::command::{Command, Verb};
@@ -12,6 +8,7 @@ use crate::observe::Holder;
 use crate::plan::Share;
 use crate::route::Latch;
 use crate::state::{Down, Run, Stance};
+use crate::words::time;
 
 impl Pass<'_> {
     /// A person takes the promotion back: the version before gets everything in one write, with the latch on it.
@@ -23,7 +20,7 @@ impl Pass<'_> {
         }
         let promoted = self.state.promoted.clone()?;
         let by: Actor = actor(&command);
-        let ago = seconds(self.now.duration_since(promoted.at).as_secs_f64());
+        let ago = time(self.now.duration_since(promoted.at).as_secs_f64());
         let why = command.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
         self.reopen();
         let mut message = format!("{} was taken back by {}, {ago} after its promotion: {why}", self.canary_words(), by.name);
@@ -56,8 +53,8 @@ impl Pass<'_> {
         };
         let passed = self.now.duration_since(promoted.at).as_secs_f64();
         if passed >= window.as_secs_f64() {
-            let (promoted, window) = (version(&promoted.canary), seconds(window.as_secs_f64()));
-            return Err(format!("{promoted} was promoted {} ago, and rollbackWindow is {window}: {instead}", seconds(passed)));
+            let (promoted, window) = (version(&promoted.canary), time(window.as_secs_f64()));
+            return Err(format!("{promoted} was promoted {} ago, and rollbackWindow is {window}: {instead}", time(passed)));
         }
         match (&self.seen.route, &self.seen.holder) {
             (Err(fault), _) => return Err(fault.to_string()),
@@ -75,14 +72,14 @@ impl Pass<'_> {
             Some(revision) if revision == before.revision => {}
             Some(revision) => return Err(format!("{} is {revision} now, another version: {instead}", version(before))),
             None if subset.revisions.is_empty() => {
-                return Err(format!("{} has no pods any more: scale its Deployment to {need} replicas, then again", version(before)));
+                return Err(format!("{} has no pods any more: scale its Deployment to {need} replicas, then retry", version(before)));
             }
-            None => return Err(format!("{} has pods of several revisions: wait until they settle, then again", version(before))),
+            None => return Err(format!("{} has pods of several revisions: wait until they settle, then retry", version(before))),
         }
         let ready = subset.ready();
         if ready < need {
             let scale = self.scale_line(&before.subset, need);
-            return Err(format!("{} has {ready} ready pods, {need} are needed to serve everybody: {scale}, then again", version(before)));
+            return Err(format!("{} has {ready} ready pods, {need} are needed to serve everybody: {scale}, then retry", version(before)));
         }
         Ok(())
     }
@@ -122,6 +119,6 @@ impl Pass<'_> {
         let back = self.command_line("rollback --reason TEXT");
         // Whole seconds: the text stays the same until then.
         let until = jiff::Timestamp::from_second(until.as_second()).unwrap_or(until);
-        Some(format!("{before} must keep its pods until {until}: `{back}` goes back to it at once"))
+        Some(format!("keep {before} running until {until}; until then `{back}` returns to it immediately"))
     }
 }

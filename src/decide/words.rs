@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::Pass;
 use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Version};
 use crate::state::beyond_weight;
+use crate::words;
 
 impl Pass<'_> {
     /// A record of what was decided now, at the present epoch.
@@ -77,19 +78,7 @@ pub(super) fn version(version: &Version) -> String {
     format!("{} ({})", version.subset, version.revision)
 }
 
-/// Seconds for people: `45 s`, `12 min`, `3 h`.
-pub(super) fn seconds(seconds: f64) -> String {
-    let seconds = seconds.max(0.0);
-    if seconds < 120.0 {
-        format!("{seconds:.0} s")
-    } else if seconds < 7200.0 {
-        format!("{:.0} min", seconds / 60.0)
-    } else {
-        format!("{:.1} h", seconds / 3600.0)
-    }
-}
-
 /// Text of bounded length, for annotations and status.
 pub(super) fn bounded(text: &str) -> String {
-    text.chars().take(600).collect()
+    words::shortened(text, 600)
 }

@@ -371,7 +371,7 @@ mod tests {
         let plan = |steps: &[StepTerms], hold: f64| forecast_plan(&metrics(), steps, 30.0, 10.0, &[hold; 4], &[7200.0; 4], 0.001);
         let found = plan(&steps(), 300.0);
         let Some(Late::Hold(text)) = found.late else { panic!("{found:?}") };
-        assert!(text.starts_with("at 10 requests a second the step at 5 % needs about ") && text.contains("its hold is 5 min; "), "{text}");
+        assert!(text.starts_with("at 10 requests a second the step at 5 % needs about ") && text.contains("its hold is 5m; "), "{text}");
         let minutes: f64 = text.split("a hold of ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
         let longer: Vec<StepTerms> =
             steps().into_iter().map(|step| StepTerms { planned_windows: (2.0 * minutes) as u32, ..step }).collect();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::say;
 use crate::plan::Share;
+use crate::words::{at_least, time};
 
 /// A step that is too short, in words with numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ impl Slowest {
         // How many users a match picks, or what a copy costs, is not ours to say.
         let weighted = self.share == Share::weight(self.share.weight);
         let weight = weights.filter(|_| weighted && limit > 0.0).find(enough).map(|weight| format!("a weight of {:.0} %", 100.0 * weight));
-        let longer = format!("a {name} of {}", say::minutes(longer.ceil()));
+        let longer = format!("a {name} of {}", time(at_least(60.0 * longer.ceil())));
         let mends: Vec<String> = weight.into_iter().chain([longer]).collect();
         format!("{} would be enough", mends.join(" or "))
     }
@@ -93,20 +94,20 @@ mod tests {
     fn a_deadline_that_is_too_short_is_told_with_what_would_be_enough() {
         // 0.05 x 0.95 x 40 of 20 minutes asks for w (1 - w) of 0.095: more than 10 % has, 15 % has it.
         let late = errors(1.0, Some(39.0)).late(1.0, 5.0, 20.0);
-        let words = "errorRate at 5 % of 10.0 requests a second needs about 39 min more, beyond the deadline of 20 min; \
-                     a weight of 15 % or a deadline of 52 min would be enough";
+        let words = "errorRate at 5 % of 10.0 requests a second needs about 39m more, beyond the deadline of 20m; \
+                     a weight of 15 % or a deadline of 52m would be enough";
         assert_eq!(late, Some(Late::Deadline(words.into())));
         // Windows that were dropped are time that has gone by.
         assert!(matches!(errors(1.0, Some(9.0)).late(12.0, 5.0, 20.0), Some(Late::Deadline(_))));
         // No weight makes up for that.
         let Some(Late::Deadline(words)) = errors(1.0, Some(600.0)).late(1.0, 5.0, 20.0) else { panic!("it is late") };
-        assert!(words.ends_with("; a deadline of 13.0 h would be enough"), "{words}");
+        assert!(words.ends_with("; a deadline of 13h would be enough"), "{words}");
     }
 
     #[test]
     fn a_hold_that_is_too_short_is_told_with_what_would_be_enough() {
-        let words = "errorRate at 5 % of 10.0 requests a second is proved after about 9 min, later than the hold of 5 min: the weight waits \
-                     for the proof; a weight of 10 % or a hold of 9 min would be enough";
+        let words = "errorRate at 5 % of 10.0 requests a second is proved after about 9m, later than the hold of 5m: the weight waits \
+                     for the proof; a weight of 10 % or a hold of 9m would be enough";
         assert_eq!(errors(2.0, Some(7.0)).late(2.6, 5.0, 60.0), Some(Late::Hold(words.into())));
     }
 

@@ -125,7 +125,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
         high: Some(high),
         by_chance: Some(chance),
         text: format!(
-            "{} points{what} (95 %: {} to {}; v1 against v1: {:.2})",
+            "{} points{what} (95 %: {} to {}; stable against itself: {:.2})",
             say::points(value),
             say::points(low),
             say::points(high),
@@ -223,7 +223,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let passed = upper <= pass_limit;
     let harmed = context.failed || drift.held || drift.harm(alpha) >= super::FAIL_AT;
     let against = if passed && !harmed { format!("proved to be below {pass_limit:.3}") } else { format!("limit {rollback}") };
-    let mut message = format!("{name} {distance:.3} ({against}; v1 against v1: {chance:.3}), {}", counted(state));
+    let mut message = format!("{name} {distance:.3} ({against}; stable against itself: {chance:.3}), {}", counted(state));
     let (a, b) = (state.seen.stable(), state.seen.canary());
     let named = |at: usize| {
         let label = match layout {
@@ -275,7 +275,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
         found: found(drift.rho, &ahead, per_window, (p, worse), margin),
         smallest: smallest(drift.rho, &ahead, per_window, p, margin).map(|p_b| p_b - p),
     };
-    let (verdict, reason) = match (drift.held && !context.hold_accepted && !context.failed, passed) {
+    let (verdict, reason) = match (drift.held && !context.failed, passed) {
         (true, _) => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit)),
         (false, true) => (Verdict::Pass, None),
         (false, false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
@@ -306,7 +306,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
                 high: Some(high),
                 by_chance: Some(chance),
                 text: format!(
-                    "{name} {distance:.3} (95 %: {low:.3} to {high:.3}; v1 against v1: {chance:.3}), Jensen-Shannon {:.3}, PSI {:.3}",
+                    "{name} {distance:.3} (95 %: {low:.3} to {high:.3}; stable against itself: {chance:.3}), Jensen-Shannon {:.3}, PSI {:.3}",
                     distances.jensen_shannon, distances.psi
                 ),
             }),

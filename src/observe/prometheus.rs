@@ -13,6 +13,7 @@ use crate::counts::Series;
 use crate::http_access::AccessError;
 
 mod answer;
+mod counted;
 mod fault;
 mod line;
 mod native;
@@ -20,6 +21,7 @@ mod selector;
 mod skew;
 mod words;
 
+pub use counted::Counted;
 pub use fault::QueryError;
 pub use selector::{BadName, Selector};
 
@@ -57,6 +59,7 @@ pub struct Prometheus {
     /// For queries that users wrote.
     users_turn: Semaphore,
     skew: skew::Skew,
+    counted: Option<Counted>,
     /// How old the newest sample was at the newest look.
     age: Mutex<Option<Duration>>,
     /// Bounds of native histograms.
@@ -82,9 +85,16 @@ impl Prometheus {
             turn: Semaphore::new(1),
             users_turn: Semaphore::new(1),
             skew: skew::Skew::default(),
+            counted: None,
             age: Mutex::default(),
             grids: Mutex::default(),
         })
+    }
+
+    /// The same, with each query counted in our own metrics.
+    #[must_use]
+    pub fn counted(self, counted: Counted) -> Self {
+        Self { counted: Some(counted), ..self }
     }
 
     /// How often targets are scraped.
@@ -159,14 +169,19 @@ impl Prometheus {
     /// When there is no answer that can be trusted, or not one number.
     pub async fn value(&self, query: &str, at: Timestamp) -> Result<f64, QueryError> {
         let _turn = self.users_turn.acquire().await;
-        self.body(query, Some(self.skew.theirs(at))).await.and_then(|body| answer::value(&body))
+        let body = self.body(query, Some(self.skew.theirs(at)));
+        counted::query(self.counted.as_ref(), async { body.await.and_then(|body| answer::value(&body)) }).await
     }
 
     async fn ask(&self, query: &str, at: Timestamp, kind: answer::Kind) -> Result<Vec<Series>, QueryError> {
         let _turn = self.turn.acquire().await;
-        let body = self.body(query, Some(self.skew.theirs(at))).await?;
-        let mut grids = self.grids.lock().unwrap_or_else(PoisonError::into_inner);
-        answer::read(&body, kind, &mut grids).map(|series| self.skew.ours(series))
+        let body = self.body(query, Some(self.skew.theirs(at)));
+        let answer = counted::query(self.counted.as_ref(), async {
+            let body = body.await?;
+            let mut grids = self.grids.lock().unwrap_or_else(PoisonError::into_inner);
+            answer::read(&body, kind, &mut grids)
+        });
+        answer.await.map(|series| self.skew.ours(series))
     }
 
     /// One query at a time of the server's clock, or at its now.

@@ -5,17 +5,26 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::prometheus::Prometheus;
+use super::prometheus::{Counted, Prometheus};
 use super::sampler::Source;
+use crate::clock::Clock;
 use crate::config::Snapshot;
+use crate::metrics::Metrics;
 
 /// Opened providers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Providers {
+    metrics: Metrics,
+    clock: Clock,
     open: Mutex<(u64, BTreeMap<String, Arc<Prometheus>>)>,
 }
 
 impl Providers {
+    /// None opened yet. Their queries are counted in `metrics`.
+    pub fn new(metrics: Metrics, clock: Clock) -> Self {
+        Self { metrics, clock, open: Mutex::default() }
+    }
+
     /// The provider of this name, from this snapshot of the configuration.
     pub fn get(&self, snapshot: &Snapshot, name: &str) -> Source {
         let known = || Source::NotFound { name: name.to_owned(), known: snapshot.config.prometheus.keys().cloned().collect() };
@@ -29,7 +38,8 @@ impl Providers {
         }
         match Prometheus::new(provider) {
             Ok(made) => {
-                let made = Arc::new(made);
+                let counted = Counted { provider: name.to_owned(), metrics: self.metrics.clone(), clock: self.clock };
+                let made = Arc::new(made.counted(counted));
                 open.1.insert(name.to_owned(), made.clone());
                 Source::Found(made)
             }

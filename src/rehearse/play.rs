@@ -205,7 +205,7 @@ impl<'a> Sampler<'a> {
         let step = run.present()?;
         let metrics = &self.setup.plan.analysis.metrics;
         let look = (!metrics.is_empty()).then(|| since + f64::from(self.counted + 1) * self.setup.interval);
-        let judged = metrics.iter().any(|metric| !step.without.contains(&metric.name));
+        let judged = metrics.iter().any(|metric| step.asks(metric));
         let asked = stage.wake.filter(|_| !judged).map(|wake| now + wake);
         let over = [step.hold.as_secs_f64(), step.deadline.as_secs_f64() + run.stopped].map(|span| Some(since + span));
         over.into_iter().chain([look, asked]).flatten().filter(|at| *at > now).min_by(f64::total_cmp)

@@ -263,3 +263,9 @@ mod recordings {
         assert_eq!(short, Unsplittable::TooShort { windows: 24, needed: 38, before: 20, holds: 18 });
     }
 }
+
+#[test]
+fn a_step_in_which_no_metric_gates_takes_its_hold_and_no_longer_as_in_the_controller() {
+    let minutes = |metrics: Value| run(&plan(canary(json!({"hold": "1m"})), metrics), "rps: 500", 1).minutes;
+    assert_eq!(minutes(json!([{"errorRate": {}, "gate": false}])), 3.0);
+}

@@ -13,6 +13,7 @@ use super::{
     outbox::{Severity, class},
     text::Text,
 };
+use crate::words::cut;
 use crate::{
     api::{DecisionRecord, Outcome, names, names::reason},
     metrics::Metrics,
@@ -67,14 +68,10 @@ impl Events {
 
     /// Tells what is not a decision: an edit taken over, a command refused, stable redeployed.
     pub fn noticed(&self, regarding: ObjectReference, warning: bool, reason: &str, note: &str) {
-        let mut end = note.len().min(NOTE_MAX);
-        while !note.is_char_boundary(end) {
-            end -= 1;
-        }
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.into(),
-            note: note.get(..end).map(Into::into),
+            note: Some(cut(note, NOTE_MAX)),
             action: reason.into(),
             secondary: None,
         };

@@ -2,6 +2,7 @@
 //! log line and `explain`.
 
 use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Verdict, Version, names::reason};
+use crate::words::{cut, time, whole};
 
 use super::outbox::{Severity, class};
 
@@ -187,15 +188,15 @@ fn impact(exposure: &Exposure) -> String {
     } else {
         String::new()
     };
-    let errors = exposure.canary_errors.map(|n| format!(", {} of them failed", grouped(n))).unwrap_or_default();
+    let errors = exposure.canary_errors.map(|n| format!(", {} of them failed", whole(n))).unwrap_or_default();
     let copies = exposure.mirrored_requests.filter(|copies| *copies > 0);
-    let copies = copies.map(|copies| format!("{} copies of requests reached the canary (mirrored, no user saw it)", grouped(copies)));
+    let copies = copies.map(|copies| format!("{} copies of requests reached the canary (mirrored, no user saw it)", whole(copies)));
     if let (Some(copies), 0) = (&copies, exposure.canary_requests) {
-        return format!("{copies} in {}", span(exposure.seconds));
+        return format!("{copies} in {}", time(exposure.seconds as f64));
     }
     let requests = if exposure.canary_requests == 1 { "request" } else { "requests" };
     let copies = copies.map(|copies| format!("; and {copies}")).unwrap_or_default();
-    format!("{} {requests} reached the canary in {}{share}{errors}{copies}", grouped(exposure.canary_requests), span(exposure.seconds))
+    format!("{} {requests} reached the canary in {}{share}{errors}{copies}", whole(exposure.canary_requests), time(exposure.seconds as f64))
 }
 
 fn action(record: &DecisionRecord) -> String {
@@ -203,8 +204,8 @@ fn action(record: &DecisionRecord) -> String {
     let canary = record.canary.as_ref().map_or_else(|| "the canary".into(), version);
     match (record.outcome, record.reason.as_str()) {
         (_, reason::DRIFTED) => "nothing is written while no rollout runs".into(),
-        (Outcome::RolledBack | Outcome::Aborted, _) => format!("100 % to {stable}; {canary} is not tried again by itself"),
-        (Outcome::Failed, _) => format!("{stable} serves everybody, as before; {canary} is not tried again by itself"),
+        (Outcome::RolledBack | Outcome::Aborted, _) => format!("100 % to {stable}; {canary} will not be retried automatically"),
+        (Outcome::Failed, _) => format!("{stable} serves everybody, as before; {canary} will not be retried automatically"),
         (Outcome::Passed, _) => format!("{stable} serves everybody, as before"),
         (Outcome::Promoted, _) => format!("{canary} is the new stable"),
         (Outcome::Held, reason::STABLE_UNAVAILABLE) => "no traffic was moved; it moves as soon as a stable endpoint is ready".into(),
@@ -227,48 +228,12 @@ fn version(version: &Version) -> String {
     if version.revision.is_empty() { version.subset.clone() } else { format!("{} ({})", version.subset, version.revision) }
 }
 
-/// `59204` as `59,204`.
-fn grouped(n: i64) -> String {
-    let digits = n.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if n < 0 { format!("-{text}") } else { text }
-}
-
-/// `432` as `7m12s`.
-fn span(seconds: i64) -> String {
-    let seconds = seconds.max(0);
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m{s:02}s"),
-        (h, m, _) => format!("{h}h{m:02}m"),
-    }
-}
-
 /// Nothing that a user wrote can begin a line of its own or hide behind control characters.
 fn one_line(text: &str, max: usize) -> String {
     let hidden =
         |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     let visible: String = text.chars().map(|c| if hidden(c) { ' ' } else { c }).collect();
     cut(&visible.split_whitespace().collect::<Vec<_>>().join(" "), max)
-}
-
-/// At most `max` bytes, cut between characters.
-fn cut(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.into();
-    }
-    let ellipsis = "…";
-    let mut end = max.saturating_sub(ellipsis.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{ellipsis}", text.get(..end).unwrap_or_default())
 }
 
 /// Slack's three escapes, which take away links and `<!channel>`; and an `@` that begins a word is parted from it, because programs that

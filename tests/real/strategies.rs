@@ -209,7 +209,7 @@ async fn a_switch_under_load_fails_no_request_and_the_way_back_takes_less_than_a
         let record = world.record().await;
         world.apply(&by_holds(json!({ "blueGreen": { "preview": beta(), "hold": "5s", "bake": "8s" } })));
         world.until_phase("Promoted", LATER).await;
-        let kept = |r: &Value| condition(r, "Ready").is_some_and(|c| c["message"].to_string().contains("v1 must keep its pods until"));
+        let kept = |r: &Value| condition(r, "Ready").is_some_and(|c| c["message"].to_string().contains("keep v1 running until"));
         world.until("until when v1 is needed", SOON, kept).await;
         assert_eq!(climb(&record), ["0 %", "match", "100 %"]);
         let (switched, _) = while_it_had(&record, "100 %")[0];

@@ -67,7 +67,7 @@ async fn blue_green_whose_copies_err_never_switches() {
 #[tokio::test(start_paused = true)]
 async fn blue_green_without_preview_and_mirror_says_that_nothing_was_judged_before_the_switch() {
     let stage = stage(205, better(), &with("v2", json!({"blueGreen": {"bake": "10s"}}))).await;
-    stage.until("told", says("nothing is judged before the switch")).await;
+    stage.until("told", says("no comparison before the switch")).await;
     stage.until_phase("v2", Phase::Promoted).await;
     assert_eq!(stage.shares_of("v2"), ["0 %", "100 %"]);
     assert!(!stage.world.served().contains_key(""), "no request found nobody");
@@ -136,7 +136,7 @@ async fn a_canary_too_can_be_taken_back_after_its_promotion_and_is_refused_then(
     let stage = stage(211, better(), &rollout("v2", json!({"rollbackWindow": "10m"}))).await;
     let status = stage.until_phase("v2", Phase::Promoted).await;
     let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
-    assert!(ready.message.contains("v1 must keep its pods until"), "{}", ready.message);
+    assert!(ready.message.contains("keep v1 running until"), "{}", ready.message);
     stage.say("rollback", None).await;
     stage.seconds(1).await;
     assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100, 0]);
@@ -155,7 +155,7 @@ async fn after_the_rollback_window_the_way_back_is_refused_with_what_to_do_inste
     stage.say("rollback", None).await;
     let status = stage.until("refused", |s| s.rejected.contains_key("rollback")).await;
     let refused = &status.rejected["rollback"].message;
-    assert!(refused.contains("rollbackWindow is 30 s: to have it again, set spec.canary.subset to v1"), "{refused}");
+    assert!(refused.contains("rollbackWindow is 30s: to have it again, set spec.canary.subset to v1"), "{refused}");
     stage.seconds(30).await;
     assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
 }

@@ -145,7 +145,7 @@ pub struct Distances {
     pub psi: f64,
 }
 
-/// How noisy stable is against itself (v1 against v1).
+/// How noisy stable is against itself.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Noise {
@@ -167,7 +167,7 @@ pub struct Effect {
     /// Upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
-    /// Size of the difference that two samples of stable as large as these would show by chance (v1 against v1).
+    /// Size of the difference that two samples of stable as large as these would show by chance (stable against itself).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_chance: Option<f64>,
     /// In words, with the unit.

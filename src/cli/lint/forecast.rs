@@ -97,7 +97,7 @@ impl Outlook {
         }
         if !self.reach.is_empty() {
             let reach: Vec<String> = self.reach.iter().map(|reach| format!("{} {}", reach.metric, reach.words)).collect();
-            text += &format!("           found with 90 % by the end of the plan: {}\n", reach.join("; "));
+            text += &format!("           detectable with 90 % power by the end of the plan: {}\n", reach.join("; "));
         }
         text
     }

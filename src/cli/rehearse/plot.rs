@@ -86,7 +86,7 @@ mod tests {
         };
         let text = plot(&played, &plan);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.contains("rolled back after 9 min by latency"), "{text}");
+        assert!(text.contains("rolled back after 9m by latency"), "{text}");
         let row = |mark: &str| text.lines().find(|line| line.contains(mark)).unwrap().to_owned();
         assert_eq!(row("  5 %").matches('#').count(), WIDTH);
         assert!((24..=28).contains(&row(" 20 %").matches('#').count()) && !row("100 %").contains('#'), "{text}");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::words;
 use crate::{
     cli::{
         output::{Output, Tone},
@@ -69,7 +70,7 @@ pub(super) fn tally(found: &Tally, healthy: bool, output: &Output) -> String {
     let back = &found.minutes_to_rollback;
     let more = match (back.p50, back.p90) {
         (Some(half), Some(most)) => {
-            let requests = found.canary_requests.p50.map_or_else(String::new, |n| format!("; {} canary requests", grouped(n)));
+            let requests = found.canary_requests.p50.map_or_else(String::new, |n| format!("; {} canary requests", words::count(n as f64)));
             format!("  after {} (90 %: {}){requests}", minutes(half), minutes(most))
         }
         _ => String::new(),
@@ -203,23 +204,8 @@ fn time(seconds: f64) -> String {
     span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-/// `45 s`, `3.5 min`, `2.1 h`.
+/// Exact below two hours: `45s`, `3m30s`, `2h10m`.
 pub(super) fn minutes(minutes: f64) -> String {
-    match minutes {
-        m if m < 1.0 => format!("{:.0} s", 60.0 * m),
-        m if m < 120.0 => format!("{} min", short((10.0 * m).round() / 10.0)),
-        m => format!("{:.1} h", m / 60.0),
-    }
-}
-
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let seconds = (60.0 * minutes).clamp(0.0, 1e9);
+    if seconds < 7200.0 { span(Duration::from_secs_f64(seconds.round())) } else { words::time(seconds) }
 }

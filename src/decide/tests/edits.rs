@@ -6,6 +6,7 @@ use super::world::World;
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
+use crate::decide::{Hindered, Leads};
 use crate::observe::Problem;
 
 #[test]
@@ -243,4 +244,65 @@ fn a_second_route_that_fits_in_the_middle_holds_and_keeps_nobody_from_going_back
     world.settle();
     assert_eq!(world.share("v2"), 0);
     assert!(world.records.contains(&(Outcome::Aborted, "Aborted".into())));
+}
+
+#[test]
+fn a_deadline_with_rollback_takes_the_traffic_back_while_the_manifest_is_invalid_or_the_route_is_in_doubt() {
+    let hinder: [(&str, fn(&mut World)); 2] = [
+        ("Invalid", |world| world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100])),
+        (reason::ROUTE_AMBIGUOUS, |world| world.other_routes = vec!["route b of VirtualService fraud-b".into()]),
+    ];
+    for (why, hinder) in hinder {
+        let mut world = World::new();
+        world.spec["strategy"]["canary"]["onInconclusive"] = json!("Rollback");
+        world.reach(20);
+        hinder(&mut world);
+        let stance = world.wait(500).stance;
+        assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, why, 20), "not before its deadline");
+        world.verdict = Verdict::Pass;
+        assert_eq!((world.wait(120).stance.reason, world.share("v2")), (why, 20), "what passes is not inconclusive");
+        world.verdict = Verdict::Inconclusive;
+        world.settle();
+        assert_eq!(world.share("v2"), 0, "{why}");
+        assert!(world.records.contains(&(Outcome::RolledBack, reason::DEADLINE.into())), "{why}: {:?}", world.records);
+    }
+}
+
+#[test]
+fn a_deadline_with_hold_or_without_harm_raises_nothing_while_the_manifest_is_invalid() {
+    for policy in ["Hold", "PromoteIfNoHarm"] {
+        let mut world = World::new();
+        world.spec["strategy"]["canary"]["onInconclusive"] = json!(policy);
+        world.reach(20);
+        (world.no_harm, world.spec["strategy"]["canary"]["weights"]) = (true, json!([50, 20, 100]));
+        let stance = world.wait(1200).stance;
+        assert_eq!((stance.reason, world.share("v2")), ("Invalid", 20), "{policy}");
+    }
+}
+
+#[test]
+fn each_rule_is_in_the_file_that_the_table_names_and_the_manual_has_the_table() {
+    for rule in &crate::decide::RULES {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decide").join(rule.file);
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains(&format!("pub(super) fn {}(", rule.name)), "{} is not in {}", rule.name, rule.file);
+    }
+    let manual = include_str!("../../../docs/architecture.md");
+    let rows: Vec<&str> = manual.lines().filter(|line| line.contains("` | `src/decide/")).collect();
+    let told = crate::decide::RULES.each_ref().map(|rule| {
+        let leads = match rule.leads {
+            Leads::Down => "down",
+            Leads::Nowhere => "waits",
+            Leads::Up => "up",
+        };
+        let hindered = match rule.hindered {
+            Hindered::Runs => "runs",
+            Hindered::OnlyBack => "only back",
+            Hindered::Skipped => "skipped",
+        };
+        format!("| `{}` | `src/decide/{}` | {leads} | {hindered} |", rule.name, rule.file)
+    });
+    assert_eq!(rows, told);
+    let raises = crate::decide::RULES.iter().filter(|rule| rule.leads == Leads::Up);
+    assert!(raises.clone().count() > 0 && raises.clone().all(|rule| rule.hindered != Hindered::Runs));
 }

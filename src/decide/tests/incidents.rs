@@ -28,7 +28,7 @@ fn an_incident_that_hits_both_versions_freezes_the_weight_and_says_what_it_waits
     world.incident = None;
     world.wait(1);
     world.wait(61);
-    assert_eq!(world.share("v2"), 50, "it goes on by itself");
+    assert_eq!(world.share("v2"), 50, "it continues automatically");
     assert!(world.records.contains(&(Outcome::Resumed, "GlobalIncident".into())));
 }
 
@@ -172,4 +172,25 @@ fn a_person_may_go_on_in_spite_of_an_incident() {
     world.settle();
     assert_eq!(world.share("v2"), 20);
     assert_eq!(world.phase(), Phase::Holding, "and there it holds again");
+}
+
+#[test]
+fn an_incident_right_after_a_raise_steps_back_while_the_manifest_is_invalid_or_the_route_is_in_doubt() {
+    let hinder: [(&str, fn(&mut World)); 2] = [
+        ("Invalid", |world| world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100])),
+        ("RouteAmbiguous", |world| world.other_routes = vec!["route b of VirtualService fraud-b".into()]),
+    ];
+    for (why, hinder) in hinder {
+        let mut world = World::new();
+        world.reach(20);
+        hinder(&mut world);
+        world.incident = incident(&world, true);
+        let stance = world.settle().stance;
+        assert_eq!((world.share("v2"), stance.phase, stance.reason), (5, Phase::Holding, why));
+        assert!(world.records.contains(&(Outcome::Lowered, "GlobalIncident".into())), "{why}: {:?}", world.records);
+        world.incident = None;
+        world.verdict = Verdict::Pass;
+        world.wait(600);
+        assert_eq!(world.share("v2"), 5, "{why}: nothing is raised meanwhile");
+    }
 }

@@ -277,7 +277,7 @@ fn blue_green_without_preview_and_mirror_says_that_nothing_is_judged_before_the_
     world.settle();
     assert_eq!(world.weights, [0, 100], "stable's metrics are there, nothing else is waited for");
     let started = world.said.iter().find(|said| said.contains("starts at 100 %")).unwrap();
-    assert!(started.contains("nothing is judged before the switch"), "{started}");
+    assert!(started.contains("no comparison before the switch"), "{started}");
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn what_cannot_work_on_this_route_is_told_before_anything_is_written() {
     assert!(mirror.1.contains("write it as an entry of `mirrors`"), "{}", mirror.1);
     let own = stalled(ab_test("Hold"), |http| http[0]["mirrors"] = json!([{"destination": {"host": "fraud", "subset": "v2"}}]));
     assert_eq!(own.0, reason::MIRROR_CONFLICT);
-    assert!(own.1.contains("gives v2 something already"), "{}", own.1);
+    assert!(own.1.contains("already sends traffic to v2"), "{}", own.1);
     let joined = stalled(ab_test("Hold"), |http| http[0]["match"] = json!([{"headers": {"x-user-group": {"exact": "gold"}}}]));
     assert_eq!(joined.0, reason::MATCH_CONFLICT);
     assert!(

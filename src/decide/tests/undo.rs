@@ -34,7 +34,7 @@ fn flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it()
     assert_eq!(world.phase(), Phase::RolledBack);
     assert_eq!(world.state.stable.as_ref().unwrap().subset, "v1");
     assert_eq!(world.state.handled.get("rollback").map(String::as_str), Some("1"));
-    assert!(last(&world).contains("was taken back by ana, 0 s after its promotion: a test"), "{}", last(&world));
+    assert!(last(&world).contains("was taken back by ana, 0s after its promotion: a test"), "{}", last(&world));
     assert_eq!(world.state.decision.as_ref().unwrap().by.as_ref().unwrap().name, "ana");
     assert_eq!(world.state.history[0].outcome, Outcome::RolledBack);
     assert!(!world.finalizer);
@@ -81,15 +81,15 @@ fn it_is_refused_with_the_reason_when_there_is_nothing_to_go_back_to() {
     };
     refused(
         |world| drop(world.wait(3601)),
-        "was promoted 60 min ago, and rollbackWindow is 60 min: to have it again, set spec.canary.subset to v1",
+        "was promoted 1h ago, and rollbackWindow is 1h: to have it again, set spec.canary.subset to v1",
     );
-    refused(|world| world.spec["rollbackWindow"] = json!("0s"), "rollbackWindow is 0 s");
+    refused(|world| world.spec["rollbackWindow"] = json!("0s"), "rollbackWindow is 0s");
     refused(
         |world| world.pods("v1", "aaa", 10, 2),
         "v1 (aaa) has 2 ready pods, 3 are needed to serve everybody: kubectl -n ml scale deployment fraud-v1 --replicas=3",
     );
-    refused(|world| world.pods("v1", "aaa", 0, 0), "v1 (aaa) has no pods any more: scale its Deployment to 3 replicas, then again");
-    refused(|world| world.settling("v1", "ccc"), "v1 (aaa) has pods of several revisions: wait until they settle, then again");
+    refused(|world| world.pods("v1", "aaa", 0, 0), "v1 (aaa) has no pods any more: scale its Deployment to 3 replicas, then retry");
+    refused(|world| world.settling("v1", "ccc"), "v1 (aaa) has pods of several revisions: wait until they settle, then retry");
     refused(|world| world.pods("v1", "zzz", 10, 10), "v1 (aaa) is zzz now, another version");
     refused(|world| drop(world.subsets.remove("v1")), "no DestinationRule has subset v1 any more");
 }
@@ -166,12 +166,12 @@ fn while_the_route_refuses_the_write_the_way_back_is_in_status() {
 fn argo_4787_it_is_said_for_how_long_the_version_before_is_needed() {
     let mut world = promoted();
     let stance = world.settle().stance;
-    let needed = "v1 must keep its pods until 2026-01-01T01:";
+    let needed = "keep v1 running until 2026-01-01T01:";
     assert!(stance.message.contains(needed) && stance.message.contains("haldane rollback --reason TEXT fraud -n ml"), "{}", stance.message);
     let said = world.state.decision.as_ref().unwrap().next.clone();
-    assert!(said.starts_with("v1 (aaa) must keep its pods until 2026-01-01T01:"), "{said}");
+    assert!(said.starts_with("keep v1 (aaa) running until 2026-01-01T01:"), "{said}");
     let stance = world.wait(3601).stance;
-    assert_eq!((stance.phase, stance.message.contains("must keep its pods")), (Phase::Promoted, false));
+    assert_eq!((stance.phase, stance.message.contains("running until")), (Phase::Promoted, false));
 }
 
 #[test]

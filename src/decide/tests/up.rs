@@ -117,7 +117,7 @@ fn missing_data_holds_and_decides_nothing() {
     assert!(world.records.contains(&(Outcome::Held, "MetricsUnavailable".into())), "told once it lasts");
     world.problem = None;
     world.wait(1);
-    assert_eq!(world.share("v2"), 50, "it goes on by itself");
+    assert_eq!(world.share("v2"), 50, "it continues automatically");
 }
 
 #[test]
@@ -311,10 +311,10 @@ fn feasible_looks_at_the_deadline_and_at_the_hold_of_the_step() {
     assert_eq!(feasible(Some(0.5)), as_planned("the traffic is enough for the plan"));
     let (status, reason, message) = feasible(Some(5.0));
     assert_eq!((status.as_str(), reason.as_str()), ("True", "AsPlanned"));
-    assert!(message.contains("later than the hold of 60 s: the weight waits for the proof"), "{message}");
+    assert!(message.contains("later than the hold of 1m: the weight waits for the proof"), "{message}");
     let (status, reason, message) = feasible(Some(30.0));
     assert_eq!((status.as_str(), reason.as_str()), ("False", "TrafficTooLow"));
-    assert!(message.contains("needs about 30 min more, beyond the deadline of 10 min; a weight of "), "{message}");
+    assert!(message.contains("needs about 30m more, beyond the deadline of 10m; a weight of "), "{message}");
 }
 
 #[test]

@@ -183,14 +183,9 @@ fn in_time(found: &StepForecast, limit: f64) -> bool {
     found.minutes_to_pass.is_some_and(|minutes| minutes <= limit)
 }
 
-/// Rounded up to what [`say::minutes`] can say.
+/// Rounded up to what [`say::minutes`] can say, to whole minutes at least.
 fn told(minutes: f64) -> f64 {
-    let unit = match minutes {
-        m if m <= 89.0 => 1.0,
-        m if m <= 5994.0 => 6.0,
-        _ => 1440.0,
-    };
-    (minutes / unit).ceil() * unit
+    crate::words::at_least(60.0 * minutes.ceil()) / 60.0
 }
 
 /// Weights in percent that may come in place of that of the step `at`, the smallest first. How many users a match picks, or what a copy

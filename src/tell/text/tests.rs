@@ -45,7 +45,7 @@ pub(crate) fn drift_rollback() -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::RolledBack,
         reason: reason::ANALYSIS_FAILED.into(),
-        message: "drift: total variation 0.31 (limit 0.15; v1 against v1: 0.02), n = 118 canary / 2,204 stable.".into(),
+        message: "drift: total variation 0.31 (limit 0.15; stable against itself: 0.02), n = 118 canary / 2,204 stable.".into(),
         epoch: 7,
         canary: of("v3", "7d9c4b6f5"),
         stable: of("v2", "66f7c9d8b4"),
@@ -53,7 +53,7 @@ pub(crate) fn drift_rollback() -> DecisionRecord {
         weight: 5,
         traffic: None,
         why: vec![
-            metric("drift", Verdict::Fail, "total variation 0.31 (limit 0.15; v1 against v1: 0.02), n = 118 canary / 2,204 stable"),
+            metric("drift", Verdict::Fail, "total variation 0.31 (limit 0.15; stable against itself: 0.02), n = 118 canary / 2,204 stable"),
             metric("errorRate", Verdict::Inconclusive, "errors 0.00 % against 0.21 %, n 118 / 2,204"),
             metric("latency", Verdict::Pass, "p99 in (100, 250] ms against (100, 250] ms"),
         ],
@@ -113,7 +113,7 @@ pub(crate) fn held(reason: &str) -> DecisionRecord {
 fn metrics_missing() -> DecisionRecord {
     DecisionRecord {
         message: "Prometheus provider \"default\" has not answered for 2m10s: no connection".into(),
-        next: "bring Prometheus back: the rollout goes on by itself; haldane abort fraud -n ml takes the traffic back".into(),
+        next: "bring Prometheus back: the rollout continues automatically; haldane abort fraud -n ml returns the traffic to stable".into(),
         exposure: None,
         ..held(reason::METRICS_UNAVAILABLE)
     }
@@ -214,19 +214,13 @@ fn every_form_is_bounded_and_cut_between_characters() {
 }
 
 #[test]
-fn numbers_and_spans_are_for_people() {
-    assert_eq!(["0", "999", "1,000", "59,204", "-1,234,567"], [0, 999, 1_000, 59_204, -1_234_567].map(grouped).as_ref());
-    assert_eq!(["0s", "47s", "7m12s", "1h00m", "26h03m", "0s"], [0, 47, 432, 3_600, 93_780, -5].map(span).as_ref());
-}
-
-#[test]
 fn the_difference_that_decided_is_told_and_what_decides_nothing_is_not() {
     let mut record = error_rollback();
-    let text = "+10.1 points (95 %: +8.70 to +11.5; v1 against v1: 0.05)".to_owned();
+    let text = "+10.1 points (95 %: +8.70 to +11.5; stable against itself: 0.05)".to_owned();
     record.why[0].effect = Some(crate::api::Effect { value: 0.101, low: None, high: None, by_chance: None, text });
     record.why.push(MetricEvidence { advisory: true, ..metric("scores", Verdict::Fail, "Kolmogorov-Smirnov distance 0.4") });
     let plain = Text::of("ml", "fraud", &record).plain();
-    assert!(plain.contains("\nEffect   +10.1 points (95 %: +8.70 to +11.5; v1 against v1: 0.05)\n"), "{plain}");
+    assert!(plain.contains("\nEffect   +10.1 points (95 %: +8.70 to +11.5; stable against itself: 0.05)\n"), "{plain}");
     assert!(!plain.contains("Kolmogorov"), "{plain}");
     let note = Text::of("ml", "fraud", &record).note();
     assert!(note.contains("; +10.1 points (95 %"), "{note}");

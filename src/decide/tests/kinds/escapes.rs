@@ -293,12 +293,12 @@ fn a_hold_names_what_it_waits_for_and_the_command_that_ends_it() {
     world.problem = Some(crate::observe::Problem { reason, message, unavailable: true });
     let abort = "`haldane abort --reason TEXT fraud -n ml`";
     let stance = world.settle().stance;
-    let wanted = format!("did not answer within 10 s: mirror of 100 % stays, it goes on by itself; {abort} takes it back");
+    let wanted = format!("did not answer within 10 s: mirror of 100 % stays, it continues automatically; {abort} takes it back");
     assert!(stance.message.ends_with(&wanted), "{}", stance.message);
-    assert!(world.wait(30).stance.message.contains("within 10 s for 30 s: mirror of 100 % stays"));
+    assert!(world.wait(30).stance.message.contains("within 10 s for 30s: mirror of 100 % stays"));
     world.pods("v2", "bbb", 5, 0);
     let stance = world.settle().stance;
-    assert!(stance.message.ends_with(&format!("failed after 10 min more; bring them back, or {abort}")), "{}", stance.message);
+    assert!(stance.message.ends_with(&format!("failed after 10m more; bring them back, or {abort}")), "{}", stance.message);
     let newest = world.state.decision.as_ref().unwrap();
     assert!(newest.next.starts_with("bring its pods back"), "{}", newest.next);
 }

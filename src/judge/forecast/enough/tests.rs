@@ -46,9 +46,8 @@ fn grid<'a>(plans: &'a [&'a [u8]]) -> impl Iterator<Item = (&'a [u8], f64, f64, 
 
 /// The minutes that stand after these words.
 fn minutes(text: &str, after: &str) -> f64 {
-    let mut rest = text.split(after).nth(1).unwrap_or_else(|| panic!("{text}")).split([' ', ';']);
-    let (value, unit): (f64, _) = (rest.next().unwrap().parse().unwrap(), rest.next().unwrap());
-    value * if unit == "h" { 60.0 } else { 1.0 }
+    let mut rest = text.split(after).nth(1).unwrap_or_else(|| panic!("{text}")).split([' ', ';', ',']);
+    crate::plan::read_span(rest.next().unwrap()).unwrap() / 60.0
 }
 
 #[test]
@@ -62,8 +61,8 @@ fn a_shadow_step_first_is_proposed_with_the_weight_after_it_and_both_do() {
         let (hold, deadline) = limits(late, 4, None);
         let found = forecast(&[errors()], &weights(&[5, 26, 50, 100], 18.0), 10.0, &hold, &deadline);
         let text = words(&found);
-        assert!(text.contains(&format!("the step at 5 % needs about 22 min for errors, and its {late} is 18 min; ")), "{text}");
-        assert!(text.contains("; a weight of 10 % in its place, or a shadow step of 2 min first "), "{text}");
+        assert!(text.contains(&format!("the step at 5 % needs about 22m for errors, and its {late} is 18m; ")), "{text}");
+        assert!(text.contains("; a weight of 10 % in its place, or a shadow step of 2m first "), "{text}");
         assert!(text.contains(" (mirror: 100, which no user waits for) and then 10 % as the first weight, or a "), "{text}");
         let held = minutes(text, "a shadow step of ");
         let steps: Vec<StepTerms> = [shadow(0.1, held)].into_iter().chain(weights(&[10, 26, 50, 100], 18.0)).collect();
@@ -138,7 +137,7 @@ fn where_no_weight_has_the_time_the_shadow_may_be_all_that_comes_before_everybod
     let found = forecast(&metrics, &weights(&[5, 20, 50, 100], 5.0), 1.0, &[5.0; 4], &[60.0; 4]);
     let text = words(&found);
     assert!(
-        text.contains("; a shadow step of 79 min first (mirror: 100, which no user waits for) and then 100 % at once, or a d"),
+        text.contains("; a shadow step of 1h19m first (mirror: 100, which no user waits for) and then 100 % at once, or a d"),
         "{text}"
     );
     let held = minutes(text, "a shadow step of ");
@@ -151,7 +150,7 @@ fn where_no_weight_has_the_time_the_shadow_may_be_all_that_comes_before_everybod
     // A hold that is too short costs time alone: nobody skips the weights for that.
     let found = forecast(&metrics, &weights(&[5, 20, 50, 100], 5.0), 1.0, &[5.0; 4], &[600.0; 4]);
     assert!(
-        matches!(&found.late, Some(Late::Hold(text)) if text.contains("its hold is 5 min; a hold of ") && !text.contains("shadow")),
+        matches!(&found.late, Some(Late::Hold(text)) if text.contains("its hold is 5m; a hold of ") && !text.contains("shadow")),
         "{found:?}"
     );
 }
@@ -164,7 +163,7 @@ fn no_shadow_is_proposed_to_a_plan_that_has_one_or_has_begun_or_to_the_users_of_
         let found = forecast(&metrics, steps, 5.0, &vec![5.0; n], &vec![60.0; n]);
         words(&found).to_owned()
     };
-    let begins = |text: &str| text.starts_with("at 5 requests a second the step at 5 % needs about 4.5 h for errors, ");
+    let begins = |text: &str| text.starts_with("at 5 requests a second the step at 5 % needs about 4h30m for errors, ");
     let plain = text(&late);
     assert!(begins(&plain) && plain.contains("a weight of 30 % in its place, or a shadow step of "), "{plain}");
     let with_shadow: Vec<StepTerms> = [shadow(0.05, 5.0)].into_iter().chain(late.clone()).collect();
@@ -174,7 +173,7 @@ fn no_shadow_is_proposed_to_a_plan_that_has_one_or_has_begun_or_to_the_users_of_
     assert_eq!(begun.words(), has);
     let matched = StepTerms { share: Share { matched: true, ..Share::NONE }, ..late[0].clone() };
     let matched = text(&[matched, late[1].clone()]);
-    assert!(matched.contains(" the step at match needs about 4.5 h for errors, and its deadline is 60 min; a deadline of "), "{matched}");
+    assert!(matched.contains(" the step at match needs about 4h30m for errors, and its deadline is 1h; a deadline of "), "{matched}");
 }
 
 #[test]
@@ -184,7 +183,7 @@ fn a_weight_in_its_place_has_the_time_and_so_have_the_steps_before_it() {
     let found = |weight: u8, deadlines: &[f64]| forecast(&[errors()], &weights(&[5, weight, 50, 100], 5.0), 10.0, &[5.0; 4], deadlines);
     let late = found(20, &deadlines);
     let text = words(&late);
-    assert!(text.contains("the step at 20 % needs about 14 min") && !text.contains(" in its place"), "{text}");
+    assert!(text.contains("the step at 20 % needs about 14m") && !text.contains(" in its place"), "{text}");
     let deadlines = [60.0, 10.0, 60.0, 60.0];
     let late = found(20, &deadlines);
     let text = words(&late);
@@ -205,15 +204,13 @@ fn the_traffic_that_would_do_is_told_where_no_time_does() {
     assert!(matches!(late(0.7 * rps, 0.001), Some(Late::Deadline(_))), "{text}");
     let Some(Late::Deadline(text)) = late(10.0, 0.96) else { panic!("it is late") };
     assert!(
-        text.ends_with(
-            "would never pass for errors, and its deadline is 60 min; neither time nor traffic would do, only `without` for errors"
-        ),
+        text.ends_with("would never pass for errors, and its deadline is 1h; neither time nor traffic would do, only `without` for errors"),
         "{text}"
     );
 }
 
 #[test]
 fn minutes_are_told_as_they_are() {
-    assert_eq!([0.2, 12.0, 12.1, 89.0, 89.5, 97.0, 5990.0, 5995.0].map(told), [1.0, 12.0, 13.0, 89.0, 90.0, 102.0, 5994.0, 7200.0]);
-    assert_eq!([102.0, 90.0, 7200.0].map(say::minutes), ["1.7 h", "1.5 h", "5 days"]);
+    assert_eq!([0.2, 12.0, 12.1, 89.0, 89.5, 97.0, 5990.0, 5995.0].map(told), [1.0, 12.0, 13.0, 89.0, 90.0, 97.0, 6000.0, 6000.0]);
+    assert_eq!([102.0, 90.0, 7200.0].map(say::minutes), ["1h42m", "1h30m", "120h"]);
 }
