@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod real {
+    mod between;
     mod climb;
     mod controller;
     mod load;
@@ -27,5 +28,6 @@ mod real {
     mod revisions;
     mod rollback;
     mod stack;
+    mod stores;
     mod strategies;
 }

@@ -43,6 +43,12 @@ pub async fn until_ended(world: &World, phase: &str) -> Value {
     rollout
 }
 
+/// Waits until a judged rollout is at this weight.
+pub async fn until_at(world: &World, weight: i64) {
+    let rollout = until(world, &format!("the step of {weight} %"), |r| r["status"]["step"]["weight"] == weight).await;
+    assert_eq!(rollout["status"]["step"]["weight"], weight, "{}", pretty(&rollout["status"]));
+}
+
 /// Waits until a judged rollout satisfies `done`, or has ended. After a second step back, the person who is asked lets it go on.
 pub async fn until(world: &World, what: &str, done: impl Fn(&Value) -> bool) -> Value {
     let begin = Instant::now();

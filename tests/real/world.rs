@@ -17,7 +17,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    controller::Controller,
+    controller::{Controller, configuration},
     load::{CLIENT, GATEWAY, Load, Target},
     recorder::{Recorder, weights},
     webhook::Webhook,
@@ -166,6 +166,11 @@ impl World {
         let names = self.kubectl(&["get", "pods", "-l", &format!("version={version}"), "-o", "jsonpath={.items[*].metadata.name}"]);
         let file = |pod: &str| stack_run().join("logs").join(format!("pod-{pod}.pid"));
         names.split_whitespace().filter_map(|pod| std::fs::read_to_string(file(pod)).ok()?.trim().parse().ok()).collect()
+    }
+
+    /// Another store than Prometheus for the controllers that start from now on.
+    pub fn provider(&self, url: &str, lag: &str) {
+        self.file("haldane.yaml", &configuration(url, lag));
     }
 
     /// Starts a replica of the controller.
