@@ -30,4 +30,5 @@ mod real {
     mod stack;
     mod stores;
     mod strategies;
+    mod unreached;
 }

@@ -8,7 +8,7 @@ use super::{
     climb::{climb, until_ended},
     load::{Answer, Load, band, failed, from_version},
     recorder::{Recorder, route},
-    world::{LATER, SOON, Shape, World, holds_alone, judged, pretty, story},
+    world::{LATER, SOON, Shape, World, holds_alone, judged, judged_with_latency, pretty, story},
 };
 
 /// Requests a second.
@@ -18,21 +18,21 @@ const PROPAGATION: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_healthy_version_is_promoted_with_each_weights_split_and_no_failed_request() {
-    story("promote", async |world| promoted(world, Shape::Gateway).await).await;
+    story("promote", async |world| promoted(world, Shape::Gateway, judged_with_latency("6s")).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_healthy_version_with_sidecars_is_promoted_on_what_its_own_proxies_counted() {
-    story("sidecars", async |world| promoted(world, Shape::Sidecars).await).await;
+    story("sidecars", async |world| promoted(world, Shape::Sidecars, judged("6s")).await).await;
 }
 
-async fn promoted(world: &World, shape: Shape) {
+async fn promoted(world: &World, shape: Shape, plan: Value) {
     world.models(shape, &[]).await;
     let _controller = world.controller();
     let load = world.load(RATE);
     baseline().await;
     let record = world.record().await;
-    world.apply(&judged("6s"));
+    world.apply(&plan);
     let rollout = until_ended(world, "Promoted").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let answers = load.stop().await;

@@ -8,7 +8,7 @@ use super::{
     climb::{climb, until_ended},
     load::{failed, from_version},
     promote::baseline,
-    world::{SOON, Shape, World, judged, pretty, story},
+    world::{SOON, Shape, World, judged, judged_with_latency, pretty, story},
 };
 
 /// Requests a second.
@@ -16,18 +16,18 @@ const RATE: f64 = 300.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_version_with_ten_percent_errors_is_rolled_back_at_its_first_step() {
-    story("errors", async |world| rolled_back(world, Shape::Gateway, ("ERRORS", "0.1"), "errorRate").await).await;
+    story("errors", async |world| rolled_back(world, Shape::Gateway, judged("10s"), ("ERRORS", "0.1"), "errorRate").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_slow_version_is_rolled_back_at_its_first_step() {
-    story("slow", async |world| rolled_back(world, Shape::Gateway, ("SLOW_MS", "60"), "latency").await).await;
+    story("slow", async |world| rolled_back(world, Shape::Gateway, judged_with_latency("10s"), ("SLOW_MS", "60"), "latency").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_version_whose_answers_have_shifted_is_rolled_back_at_its_first_step() {
     story("shifted", async |world| {
-        let answers = rolled_back(world, Shape::Gateway, ("SHIFT", "2.5"), "drift").await;
+        let answers = rolled_back(world, Shape::Gateway, judged("10s"), ("SHIFT", "2.5"), "drift").await;
         assert_eq!(answers, 0, "every request was answered with 200, and still it was seen");
     })
     .await;
@@ -35,17 +35,17 @@ async fn a_version_whose_answers_have_shifted_is_rolled_back_at_its_first_step()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_version_with_errors_behind_a_sidecar_is_rolled_back_at_its_first_step() {
-    story("proxied", async |world| rolled_back(world, Shape::Sidecars, ("ERRORS", "0.1"), "errorRate").await).await;
+    story("proxied", async |world| rolled_back(world, Shape::Sidecars, judged("10s"), ("ERRORS", "0.1"), "errorRate").await).await;
 }
 
 /// Rolls out a version with one fault. Gives how many requests failed.
-async fn rolled_back(world: &World, shape: Shape, fault: (&str, &str), metric: &str) -> usize {
+async fn rolled_back(world: &World, shape: Shape, plan: Value, fault: (&str, &str), metric: &str) -> usize {
     world.models(shape, &[fault]).await;
     let _controller = world.controller();
     let load = world.load(RATE);
     baseline().await;
     let record = world.record().await;
-    world.apply(&judged("10s"));
+    world.apply(&plan);
     let rollout = until_ended(world, "RolledBack").await;
     let alert = world.until_alert("of the rollback", SOON, |alert| alert["labels"]["alertname"] == "RolloutRolledBack").await;
 
