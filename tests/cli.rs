@@ -173,7 +173,7 @@ async fn a_command_that_another_one_replaced_is_not_waited_for() {
         }
     });
     let (code, stdout, _) = world.run("abort fraud --reason bad --wait 20s").await;
-    assert!(code == 8 && stdout.contains("abort replaced"), "{code} {stdout}");
+    assert!(code == 8 && stdout.contains("abort superseded"), "{code} {stdout}");
 }
 
 #[tokio::test]

@@ -134,8 +134,8 @@ mod tests {
 why       errorRate Fail: errors 1.02 % against 0.11 %
           canary 1.02 %, n 3120
           stable 0.11 %, n 59204
-          effect +0.91 points (95 %: +0.31 to +1.90; stable against itself: 0.05), limit
-          0.0006
+          effect +0.91 points (95 %: +0.31 to +1.90; stable against itself:
+          0.05), limit 0.0006
           noise 1.23 times that of independent requests, from 1440 windows of
           stable
 query     sum(x)

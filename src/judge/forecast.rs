@@ -372,10 +372,10 @@ mod tests {
         let found = plan(&steps(), 300.0);
         let Some(Late::Hold(text)) = found.late else { panic!("{found:?}") };
         assert!(text.starts_with("at 10 requests a second the step at 5 % needs about ") && text.contains("its hold is 5m; "), "{text}");
-        let minutes: f64 = text.split("a hold of ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+        let seconds = offered(&text, "a hold of ");
         let longer: Vec<StepTerms> =
-            steps().into_iter().map(|step| StepTerms { planned_windows: (2.0 * minutes) as u32, ..step }).collect();
-        assert_eq!(plan(&longer, 60.0 * minutes).late, None, "{text}");
+            steps().into_iter().map(|step| StepTerms { planned_windows: (seconds / 30.0) as u32, ..step }).collect();
+        assert_eq!(plan(&longer, seconds).late, None, "{text}");
         assert!(plan(&steps(), 60.0).late.is_some());
     }
 
@@ -383,8 +383,13 @@ mod tests {
     fn a_deadline_shorter_than_the_forecast_is_told_and_what_would_do_does() {
         let plan = |deadline: f64| forecast_plan(&metrics(), &steps(), 30.0, 10.0, &[300.0; 4], &[deadline; 4], 0.001);
         let Some(Late::Deadline(text)) = plan(600.0).late else { panic!("{:?}", plan(600.0)) };
-        let minutes: f64 = text.split("a deadline of ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
-        assert!(!matches!(plan(60.0 * minutes).late, Some(Late::Deadline(_))), "{text}");
+        let seconds = offered(&text, "a deadline of ");
+        assert!(!matches!(plan(seconds).late, Some(Late::Deadline(_))), "{text}");
+    }
+
+    /// The seconds of the time that a message offers, which can be put into a manifest as it stands.
+    fn offered(text: &str, before: &str) -> f64 {
+        text.split(before).nth(1).and_then(|rest| rest.split(' ').next()).and_then(crate::plan::read_span).unwrap()
     }
 
     #[test]

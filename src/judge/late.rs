@@ -101,7 +101,7 @@ mod tests {
         assert!(matches!(errors(1.0, Some(9.0)).late(12.0, 5.0, 20.0), Some(Late::Deadline(_))));
         // No weight makes up for that.
         let Some(Late::Deadline(words)) = errors(1.0, Some(600.0)).late(1.0, 5.0, 20.0) else { panic!("it is late") };
-        assert!(words.ends_with("; a deadline of 13h would be enough"), "{words}");
+        assert!(words.ends_with("; a deadline of 13h10m would be enough"), "{words}");
     }
 
     #[test]
