@@ -14,6 +14,7 @@ pub mod controller;
 pub mod counts;
 pub mod decide;
 pub mod http_access;
+pub mod istio;
 pub mod judge;
 pub mod lease;
 pub mod link;

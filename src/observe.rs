@@ -42,8 +42,11 @@ pub struct Observation {
     pub route: Result<View, RouteFault>,
     /// Whose claim is on it.
     pub holder: Holder,
-    /// Other routes that lead to the same subsets.
-    pub other_routes: Vec<String>,
+    /// Other VirtualServices that lead to a subset of the route's host, in words, with the subset. Looked for while stable or the canary may
+    /// lose the last of this route.
+    pub elsewhere: Vec<(String, String)>,
+    /// The Service has one port.
+    pub one_port: bool,
     /// Other VirtualServices for the same host, in words; looked for while nothing is rolled out.
     pub rivals: Vec<String>,
     /// Subsets of the route's host that matter here.
@@ -76,8 +79,12 @@ pub enum Holder {
 /// A subset of the DestinationRule and the pods behind it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Subset {
-    /// A DestinationRule in this namespace has it.
+    /// The DestinationRules that speak for the host have it.
     pub declared: bool,
+    /// Why a rule that has it does not count, with the fix; nothing if it is declared, or if no rule has it.
+    pub undeclared: String,
+    /// Labels that its pods have, by name.
+    pub labels: BTreeMap<String, String>,
     /// pod-template-hash or controller-revision-hash of its pods that are not being deleted.
     pub revisions: BTreeSet<String>,
     /// Its pods that are not being deleted.

@@ -4,6 +4,7 @@
 //! patches rest on: a failed `test` answers 422; `metadata.annotations`, a single destination's `weight` and a route's `name` may be
 //! absent and then can be neither tested nor replaced (`add` on a member sets it either way).
 
+mod beside;
 mod claim;
 mod find;
 mod hosts;
@@ -11,8 +12,9 @@ mod mirror;
 mod own;
 mod patch;
 
+pub use beside::Beside;
 pub use claim::{Claim, Latch, Original, Written};
-pub use find::{Entry, OwnRoute, RouteFault, View, find, other_routes};
+pub use find::{Entry, OwnRoute, RouteFault, View, find};
 pub use hosts::Serving;
 pub use own::{MatchConflict, Own};
 pub use patch::{Fence, Wanted, patch, release};

@@ -10,7 +10,7 @@ use std::{
 
 const LONGEST: usize = 500;
 /// Modules that decide: values in, values out.
-const PURE: [&str; 10] = ["api", "plan", "state", "command", "counts", "judge", "decide", "route", "rehearse", "words"];
+const PURE: [&str; 11] = ["api", "plan", "state", "command", "counts", "istio", "judge", "decide", "route", "rehearse", "words"];
 /// What a pure module never names. `Client` and `Api` are kube's; `env` is the environment.
 const IMPURE: [&str; 14] = [
     "async",

@@ -45,7 +45,7 @@ pub mod reason {
     pub const OWNED_BY_OTHER: &str = "OwnedByAnotherController";
     /// The subset is in no DestinationRule.
     pub const SUBSET_NOT_FOUND: &str = "SubsetNotFound";
-    /// A pod belongs to both arms.
+    /// The subsets of both arms select the same pods.
     pub const ARMS_OVERLAP: &str = "ArmsOverlap";
     /// No canary pod, or none ready.
     pub const NO_CANARY_ENDPOINT: &str = "NoCanaryEndpoint";
@@ -133,7 +133,7 @@ pub mod reason {
     pub const AFTER_PROMOTION: &str = "RolledBackAfterPromotion";
     /// The last step has passed, and the canary was not to become stable.
     pub const PASSED: &str = "Passed";
-    /// A route above takes every request.
+    /// Routes above take every request that the route could get.
     pub const ROUTE_UNREACHABLE: &str = "RouteUnreachable";
     /// Another VirtualService is for the same host, and one of the two has no effect.
     pub const HOST_SHARED: &str = "HostShared";

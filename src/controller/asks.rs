@@ -7,8 +7,9 @@ use kube::{
 };
 use tokio::sync::mpsc;
 
-use crate::api::Rollout;
-use crate::observe::{kept, mesh};
+use crate::api::{Rollout, Version};
+use crate::istio::name::{Host, meant};
+use crate::observe::kept;
 use crate::state::{is_running, running_route};
 
 /// Asks for passes.
@@ -37,12 +38,18 @@ impl Asks {
         });
     }
 
-    /// Those whose route leads to the Service of a host; where that is not known yet, too.
+    /// Those whose route leads to a host; where that is not known yet, too. A name that is no Service may be a wildcard, or the fault that a
+    /// Rollout waits for.
     pub(super) fn host(&self, namespace: &str, host: &str) {
-        let Some(service) = mesh::service_of(host, namespace) else { return };
+        let wanted = Host::of(host, namespace);
+        let service = wanted.service_in(namespace);
+        if service.is_none() && meant(host, namespace).is_none() && !host.starts_with('*') {
+            return;
+        }
         self.those(|rollout| {
             let stable = rollout.status.as_ref().and_then(|status| status.stable.as_ref());
-            here(rollout, namespace) && stable.is_none_or(|stable| mesh::service_of(&stable.host, namespace) == Some(service))
+            let of = |stable: &Version| service.is_none() || Host::of(&stable.host, namespace) == wanted;
+            here(rollout, namespace) && stable.is_none_or(of)
         });
     }
 

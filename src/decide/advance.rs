@@ -280,13 +280,15 @@ impl Pass<'_> {
 
     fn promote_now(&mut self, run: &Run, why: String, by: Option<Actor>) -> Stance {
         let message = format!("{} is stable now: {why}", version(&run.canary));
+        let needed = self.still_needed(&run.stable.subset);
         let next = match until(self.now, run.plan.rollback_window) {
             Some(until) => format!(
-                "keep {} running until {until}; until then `{}` returns to it immediately",
+                "keep {} running until {until}; until then `{}` returns to it immediately; {}",
                 version(&run.stable),
-                self.command_line("rollback --reason TEXT")
+                self.command_line("rollback --reason TEXT"),
+                needed.unwrap_or_else(|| "after that it is no longer needed".to_owned())
             ),
-            None => format!("{} is no longer needed", version(&run.stable)),
+            None => needed.unwrap_or_else(|| format!("{} is no longer needed", version(&run.stable))),
         };
         self.state.epoch += 1;
         self.record(Outcome::Promoted, reason::AS_PLANNED, message.clone(), next, by);
@@ -380,25 +382,26 @@ impl Pass<'_> {
             }
             OnInconclusive::PromoteIfNoHarm | OnInconclusive::Hold => {}
         }
-        let message = format!(
-            "{over}: {because}; `{}` goes on without proof, `{}` returns the traffic to stable",
-            self.command_line("promote"),
-            self.command_line("abort --reason TEXT")
-        );
+        let abort = self.command_line("abort --reason TEXT");
+        // Where its requests do not arrive, more of them would be an outage: `promote` is not offered, and the reason stays.
+        let lost = self.problem(look.as_ref(), run).filter(|(why, _)| *why == reason::NO_CANARY_TRAFFIC);
+        let (why, message, next) = match lost {
+            Some((why, problem)) => (why, format!("{over}: {problem}"), format!("`{abort}` returns the traffic to stable")),
+            None => {
+                let promote = self.command_line("promote");
+                let message = format!("{over}: {because}; `{promote}` goes on without proof, `{abort}` returns the traffic to stable");
+                (reason::DEADLINE, message, format!("a later Pass still advances; `{promote}` or `{abort}`"))
+            }
+        };
         let due = run.deadline_told.is_none_or(|told| self.now.duration_since(told) >= TELL_AGAIN);
         if due {
             let now = self.now;
             if let Some(run) = &mut self.state.run {
                 run.deadline_told = Some(now);
             }
-            let next = format!(
-                "a later Pass still advances; `{}` or `{}`",
-                self.command_line("promote"),
-                self.command_line("abort --reason TEXT")
-            );
-            self.record(Outcome::Held, reason::DEADLINE, message.clone(), next, None);
+            self.record(Outcome::Held, why, message.clone(), next, None);
         }
-        Some(self.stalled(Phase::Holding, reason::DEADLINE, message))
+        Some(self.stalled(Phase::Holding, why, message))
     }
 
     /// A limit that holds was crossed: told once; a person may accept it.

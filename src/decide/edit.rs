@@ -51,23 +51,23 @@ impl Pass<'_> {
             return Some((reason::ROUTE_NOT_FOUND, message));
         }
         let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
-        if let Some(above) = view.above.as_ref().filter(|_| exposed) {
-            let message = format!(
-                "http route {above} of {} stands above route {} and takes every request: nothing advances; give it a match, or put it below, or `{abort}`",
-                view.virtual_service, view.key,
-            );
+        if let Some(above) = self.above().filter(|_| exposed) {
+            let message = format!("{above}: nothing advances; give it a match of its own, or put it below, or `{abort}`");
             return Some((reason::ROUTE_UNREACHABLE, message));
         }
-        let others = self.seen.other_routes.join(", ");
-        if let Some(run) = self.state.run.as_ref().filter(|_| !others.is_empty() && exposed) {
-            let message = format!(
-                "{} gets requests by {others} too, beside route {} of {}: nothing advances; take {} out of there (no rollback does), or `{abort}`",
-                version(&run.canary),
-                view.key,
-                view.virtual_service,
-                run.canary.subset,
-            );
-            return Some((reason::ROUTE_AMBIGUOUS, message));
+        if let Some(run) = self.state.run.as_ref().filter(|_| exposed) {
+            let (canary, stable) = (&run.canary.subset, &run.stable.subset);
+            let around: Vec<_> = view.around(canary).map(|other| other.words(&view.host, canary, stable)).collect();
+            if !around.is_empty() {
+                let message = format!(
+                    "{} gets requests beside route {} of {}: {}; nothing advances, and no rollback ends it; or `{abort}`",
+                    version(&run.canary),
+                    view.key,
+                    view.virtual_service,
+                    around.join("; "),
+                );
+                return Some((reason::ROUTE_AMBIGUOUS, message));
+            }
         }
         let rivals = view.rivals.as_ref()?;
         let message = format!(

@@ -3,7 +3,8 @@
 use super::{Act, Pass, down::phase_of, room::unwritable, words::version};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Version};
-use crate::observe::{Holder, Subset, mesh::service_of};
+use crate::istio::name::{Host, meant, same_host};
+use crate::observe::{Holder, Subset};
 use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
 use crate::state::{Run, Stance};
@@ -16,8 +17,9 @@ impl Pass<'_> {
         if let Some(stance) = self.refused_version_raised() {
             return stance;
         }
-        if self.seen.finalizer {
-            self.act = Act::DropFinalizer;
+        let needed = self.leaves_something();
+        if self.seen.finalizer != needed {
+            self.act = if needed { Act::AddFinalizer } else { Act::DropFinalizer };
             self.wake_in(0.05);
         }
         let stance = self.wanted_or_not();
@@ -37,12 +39,8 @@ impl Pass<'_> {
             let message = self.conflict(other);
             return self.stalled(Phase::Waiting, reason::CONFLICT, message);
         }
-        if service_of(&view.host, &self.seen.namespace).is_none() {
-            let message = format!(
-                "route {} of {} leads to {}, which is no Service of namespace {}: pods, endpoints and DestinationRules are read there alone; \
-                 have the VirtualService, the Rollout and the model in one namespace",
-                view.key, view.virtual_service, view.host, self.seen.namespace
-            );
+        if Host::of(&view.host, &self.seen.namespace).service_in(&self.seen.namespace).is_none() {
+            let message = self.elsewhere(view);
             return self.stalled(Phase::Waiting, reason::HOST_ELSEWHERE, message);
         }
         let stable = match self.settle_stable(view) {
@@ -63,8 +61,11 @@ impl Pass<'_> {
                 .filter(|ended| ended.outcome == Outcome::Promoted && ended.canary.subset == stable.subset)
             {
                 Some(ended) => {
-                    let message = ended.message.clone();
-                    let message = self.needed_until().map_or(message.clone(), |until| format!("{message}; {until}"));
+                    let mut message = ended.message.clone();
+                    let before = ended.stable.subset.clone();
+                    for more in [self.needed_until(), self.still_needed(&before)].into_iter().flatten() {
+                        message = format!("{message}; {more}");
+                    }
                     self.stance(Phase::Promoted, reason::AS_PLANNED, message)
                 }
                 None => self.stance(Phase::Idle, reason::AS_PLANNED, format!("{} serves everybody", version(&stable))),
@@ -80,9 +81,32 @@ impl Pass<'_> {
         self.begin(plan.clone(), stable, canary)
     }
 
+    /// Whether a Rollout that is deleted now would leave something of ours in the route: a claim, a latch, an entry. A promotion stays.
+    fn leaves_something(&self) -> bool {
+        let Ok(view) = &self.seen.route else { return false };
+        self.seen.holder == Holder::Us && self.state.stable.is_some() && view.claim.as_ref().is_some_and(|claim| claim.share.is_none())
+    }
+
+    /// The route leads to no Service of this namespace.
+    fn elsewhere(&self, view: &View) -> String {
+        let leads = format!("route {} of {} leads to {}", view.key, view.virtual_service, view.host);
+        let namespace = &self.seen.namespace;
+        match meant(&view.host, namespace) {
+            Some(service) => format!(
+                "{leads}, and Istio takes a name with a dot as it is, so that no Service has it: set destination.host to {service}, or to \
+                 {}",
+                Host::Service { name: &service, namespace }
+            ),
+            None => format!(
+                "{leads}, which is no Service of namespace {namespace}: pods, endpoints and DestinationRules are read there alone; have the \
+                 VirtualService, the Rollout and the model in one namespace"
+            ),
+        }
+    }
+
     /// Stable is what serves: what status says, or, the first time, the one subset that has everything.
     fn settle_stable(&mut self, view: &View) -> Result<Version, Box<Stance>> {
-        let known = self.state.stable.clone().filter(|stable| stable.host == view.host);
+        let known = self.state.stable.clone().filter(|stable| same_host(&stable.host, &view.host, &self.seen.namespace));
         let subset = match (&known, view.sole()) {
             (Some(known), _) => known.subset.clone(),
             (None, Some(sole)) => sole.to_owned(),
@@ -98,8 +122,11 @@ impl Pass<'_> {
         };
         let seen = self.seen.subsets.get(&subset);
         if seen.is_none_or(|seen| !seen.declared) {
-            let message = format!("subset {subset} of host {} is in no DestinationRule of this namespace", view.host);
+            let message = format!("subset {subset} of host {} is in no DestinationRule of this namespace{}", view.host, why_not(seen));
             return Err(Box::new(self.stalled(Phase::Waiting, reason::SUBSET_NOT_FOUND, message)));
+        }
+        if let Some(message) = self.overlap(&subset) {
+            return Err(Box::new(self.stalled(Phase::Waiting, reason::ARMS_OVERLAP, message)));
         }
         let found = seen.and_then(Subset::revision);
         match (known, found) {
@@ -139,8 +166,11 @@ impl Pass<'_> {
     fn startable(&mut self, plan: &Plan, view: &View, stable: &Version) -> Result<Version, Box<Stance>> {
         let subset = &plan.subset;
         let no = |stance: Stance| Err(Box::new(stance));
-        let Some(seen) = self.seen.subsets.get(subset).filter(|seen| seen.declared) else {
-            let message = format!("spec.canary.subset is {subset}, but no DestinationRule of this namespace has it for host {}", view.host);
+        let found = self.seen.subsets.get(subset);
+        let Some(seen) = found.filter(|seen| seen.declared) else {
+            let why = why_not(found);
+            let message =
+                format!("spec.canary.subset is {subset}, but no DestinationRule of this namespace has it for host {}{why}", view.host);
             return no(self.stalled(Phase::Waiting, reason::SUBSET_NOT_FOUND, message));
         };
         if let Some(refused) = seen.revisions.iter().find_map(|revision| self.state.refusal(revision)).cloned() {
@@ -159,24 +189,16 @@ impl Pass<'_> {
                 refused.message,
                 self.command_line("retry")
             );
-            let message = match self.seen.other_routes.join(", ") {
+            let others: Vec<_> = view.around(subset).map(|other| other.route.as_str()).collect();
+            let message = match others.join(", ") {
                 others if others.is_empty() => message,
                 others => format!("{message}; but {others} of {} still lead to {subset}: take them away", view.virtual_service),
             };
             return no(self.stalled(phase, reason::REFUSED, message));
         }
-        let others = self.seen.subsets.get(&stable.subset);
-        let shared = others.and_then(|others| seen.arm.pods.iter().find(|pod| others.arm.pods.iter().any(|other| other.name == pod.name)));
-        if let Some(pod) = shared {
-            let message = format!("pod {} belongs to {} and to {subset}: make the labels of the subsets disjoint", pod.name, stable.subset);
-            return no(self.stalled(Phase::Waiting, reason::ARMS_OVERLAP, message));
-        }
-        if !self.seen.other_routes.is_empty() {
-            let message = format!(
-                "{} also lead to {} or {subset}: their traffic would go around the weights; give the canary subset no other route",
-                self.seen.other_routes.join(", "),
-                stable.subset
-            );
+        let around: Vec<_> = view.around(subset).map(|other| other.words(&view.host, subset, &stable.subset)).collect();
+        if !around.is_empty() {
+            let message = format!("VirtualService {}: {}", view.virtual_service, around.join("; "));
             return no(self.stalled(Phase::Waiting, reason::ROUTE_AMBIGUOUS, message));
         }
         if let Some(rival) = self.seen.rivals.first() {
@@ -185,12 +207,8 @@ impl Pass<'_> {
             self.wake_in(RIVALS);
             return no(self.stalled(Phase::Waiting, reason::HOST_SHARED, message));
         }
-        if let Some(above) = &view.above {
-            let message = format!(
-                "http route {above} of {} stands above route {} and takes every request, so that no weight has an effect: give it a match, or \
-                 put it below",
-                view.virtual_service, view.key
-            );
+        if let Some(above) = self.above() {
+            let message = format!("{above}, so that no weight has an effect: give it a match of its own, or put it below");
             return no(self.stalled(Phase::Waiting, reason::ROUTE_UNREACHABLE, message));
         }
         if !view.found(subset).is_none() {
@@ -220,6 +238,49 @@ impl Pass<'_> {
                 no(self.stance(Phase::Waiting, reason::SETTLING, format!("{subset} has pods of several revisions: {}", found.join(", "))))
             }
         }
+    }
+
+    /// The routes above that leave no request for the managed one.
+    pub(super) fn above(&self) -> Option<String> {
+        let view = self.seen.route.as_ref().ok()?;
+        let (above, port) = match (&view.above, &view.above_at) {
+            (Some(above), _) => (above, String::new()),
+            (None, Some((port, above))) if self.seen.one_port => (above, format!(" at {port}, the only port of {}", view.host)),
+            _ => return None,
+        };
+        let stands = format!("of {} stands above route {} and takes every request", view.virtual_service, view.key);
+        Some(format!("http route {above} {stands} that it could get{port}"))
+    }
+
+    /// What the two subsets have in common, with the fix.
+    fn overlap(&self, stable: &str) -> Option<String> {
+        let canary = self.seen.plan.as_ref().ok().map(|plan| plan.subset.as_str()).filter(|canary| *canary != stable)?;
+        let (theirs, ours) = (self.seen.subsets.get(stable)?, self.seen.subsets.get(canary).filter(|canary| canary.declared)?);
+        let labels = |subset: &Subset| {
+            let list: Vec<_> = subset.labels.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            format!("{{{}}}", list.join(", "))
+        };
+        // Without labels in a test or a rehearsal nothing is known of them.
+        let within = |one: &Subset, other: &Subset| one.labels.iter().all(|(name, value)| other.labels.get(name) == Some(value));
+        let known = !theirs.labels.is_empty() || !ours.labels.is_empty();
+        if known && (within(theirs, ours) || within(ours, theirs)) {
+            return Some(format!(
+                "subsets {stable} {} and {canary} {} select the same pods: give both a label in the DestinationRule that only the pods of their \
+                 version have, for example version",
+                labels(theirs),
+                labels(ours)
+            ));
+        }
+        let pod = ours.arm.pods.iter().find(|pod| theirs.arm.pods.iter().any(|other| other.name == pod.name))?;
+        Some(format!("pod {} belongs to {stable} and to {canary}: make the labels of the subsets disjoint", pod.name))
+    }
+
+    /// Who still needs a version that has lost its last share of this route.
+    pub(super) fn still_needed(&self, subset: &str) -> Option<String> {
+        let view = self.seen.route.as_ref().ok()?;
+        let elsewhere = self.seen.elsewhere.iter().filter(|(_, there)| there == subset).map(|(who, _)| who.clone());
+        let all: Vec<String> = view.needed_by(subset).into_iter().chain(elsewhere).collect();
+        (!all.is_empty()).then(|| format!("{subset} is still needed by {}: keep its pods", all.join(", ")))
     }
 
     fn begin(&mut self, plan: Plan, stable: Version, canary: Version) -> Stance {
@@ -326,4 +387,9 @@ impl Pass<'_> {
         }
         stance
     }
+}
+
+/// Why the rule that has a subset does not count.
+fn why_not(subset: Option<&Subset>) -> String {
+    subset.map(|subset| subset.undeclared.as_str()).filter(|why| !why.is_empty()).map_or_else(String::new, |why| format!(": {why}"))
 }

@@ -19,9 +19,10 @@ use crate::api::names::{FINALIZER, reason};
 use crate::api::{Rollout, RolloutSpec};
 use crate::command;
 use crate::config::Config;
+use crate::istio::name::Host;
 use crate::plan::Plan;
 use crate::route::{self, RouteFault, Serving, View};
-use crate::state::State;
+use crate::state::{State, is_running};
 
 /// What the watches know.
 #[derive(Clone)]
@@ -70,10 +71,15 @@ impl Caches {
             None => (rollout.spec.traffic.virtual_service.clone(), rollout.spec.traffic.route.clone()),
         };
         let object = known.route.cloned().or_else(|| self.route(&namespace, &name));
-        let route = match &object {
+        let mut route = match &object {
             None => Err(RouteFault::NotFound(name)),
             Some(object) => route::find(object, wanted.as_deref()),
         };
+        if let Ok(view) = &mut route {
+            for other in &mut view.beside {
+                other.promoted = other.given_by.as_ref().is_some_and(|(name, uid)| !self.under_way(&namespace, name, uid));
+            }
+        }
         // A route that was renamed matters only while something of ours is to be taken out of it.
         let route = match route {
             Ok(view) if view.renamed && running.is_none() && rollout.metadata.deletion_timestamp.is_none() => {
@@ -83,16 +89,20 @@ impl Caches {
                 if running.is_none() && rollout.metadata.deletion_timestamp.is_none() =>
             {
                 let names = format!("{key}, {rivals}");
-                Err(RouteFault::Ambiguous { virtual_service, count: names.split(", ").count(), names })
+                let fix = "name one in spec.traffic.route".to_owned();
+                Err(RouteFault::Ambiguous { virtual_service, count: names.split(", ").count(), names, fix })
             }
             other => other,
         };
         let names = interesting(state, &rollout.spec, route.as_ref().ok());
-        let other_routes = match (&object, &route) {
-            (Some(object), Ok(view)) => route::other_routes(object, view, &[rollout.spec.canary.subset.as_str()]),
+        let rivals = object.as_ref().filter(|_| running.is_none()).map(|object| self.rivals(object)).unwrap_or_default();
+        // While a version may lose the last of this route, it matters who else leads to it.
+        let ends = state.run.as_ref().is_none_or(|run| run.share.weight == 100);
+        let elsewhere = match (&object, &route) {
+            (Some(object), Ok(view)) if ends => self.elsewhere(object, Host::of(&view.host, &namespace)),
             _ => Vec::new(),
         };
-        let rivals = object.as_ref().filter(|_| running.is_none()).map(|object| self.rivals(object)).unwrap_or_default();
+        let one_port = route.as_ref().is_ok_and(|view| view.above_at.is_some() && self.ports(&namespace, &view.host) == 1);
         let subsets = match &route {
             Ok(view) => self.subsets(&namespace, &view.host, &names, known.ready, now),
             Err(_) => match state.run.as_ref().map(|run| run.stable.host.clone()) {
@@ -119,8 +129,9 @@ impl Caches {
             plan,
             route,
             holder,
-            other_routes,
             rivals,
+            elsewhere,
+            one_port,
             subsets,
             look: known.look,
             config_problem,
@@ -145,6 +156,22 @@ impl Caches {
         rivals
     }
 
+    /// Other VirtualServices that lead to a subset of this host.
+    fn elsewhere(&self, object: &Value, host: Host<'_>) -> Vec<(String, String)> {
+        let ours = Serving::of(object);
+        let others = self.virtual_services.state_filter(|other| ours.leads_too(&other.serving, host).next().is_some());
+        let mut found: Vec<_> = others.iter().flat_map(|other| ours.leads_too(&other.serving, host).collect::<Vec<_>>()).collect();
+        found.sort();
+        found
+    }
+
+    /// How many ports the Service of a host has, as far as its endpoints say.
+    fn ports(&self, namespace: &str, host: &str) -> usize {
+        let Some(service) = Host::of(host, namespace).service_in(namespace) else { return 0 };
+        let slices = self.slices.state_filter(|slice| slice.meta().namespace.as_deref() == Some(namespace) && *slice.service == *service);
+        slices.iter().flat_map(|slice| slice.ports.iter()).collect::<BTreeSet<_>>().len()
+    }
+
     fn subsets(
         &self,
         namespace: &str,
@@ -153,7 +180,7 @@ impl Caches {
         ready: &mut ReadyLog,
         now: Timestamp,
     ) -> BTreeMap<String, Subset> {
-        let Some(service) = mesh::service_of(host, namespace) else { return BTreeMap::new() };
+        let Some(service) = Host::of(host, namespace).service_in(namespace) else { return BTreeMap::new() };
         let here = |meta: &ObjectMeta| meta.namespace.as_deref() == Some(namespace);
         let rules = self.destination_rules.state_filter(|rule| here(rule.meta()));
         let slices = self.slices.state_filter(|slice| here(slice.meta()) && *slice.service == *service);
@@ -163,10 +190,16 @@ impl Caches {
         names
             .iter()
             .map(|name| {
-                let labels = mesh::subset_labels(&rules, namespace, host, name);
-                (name.clone(), workload::subset(labels, &endpoints, find, ready, now))
+                let declared = mesh::declared(&rules, namespace, host, name);
+                (name.clone(), workload::subset(&declared, &endpoints, find, ready, now))
             })
             .collect()
+    }
+
+    /// Whether a Rollout exists and is in the middle of something.
+    fn under_way(&self, namespace: &str, name: &str, uid: &str) -> bool {
+        let found = self.rollouts.get(&ObjectRef::new(name).within(namespace)).filter(|rollout| rollout.uid().as_deref() == Some(uid));
+        found.is_some_and(|rollout| rollout.status.as_ref().is_some_and(is_running))
     }
 
     fn alive(&self, namespace: &str, name: &str, uid: &str) -> bool {

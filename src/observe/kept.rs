@@ -11,6 +11,7 @@ use kube::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::istio::rule::About;
 use crate::route::Serving;
 
 /// Label of an EndpointSlice that names its Service.
@@ -33,6 +34,8 @@ pub struct Rule {
     metadata: ObjectMeta,
     /// Host that it is about, as written.
     pub host: Box<str>,
+    /// It has a `workloadSelector`.
+    for_some: bool,
     subsets: Box<[(Box<str>, Labels)]>,
 }
 
@@ -45,6 +48,8 @@ pub struct Slice {
     pub service: Box<str>,
     /// Its pods by name, and whether each is ready.
     pub pods: Box<[(Box<str>, bool)]>,
+    /// Names of its ports.
+    pub ports: Box<[Box<str>]>,
 }
 
 /// A Pod; only its metadata is asked for.
@@ -88,6 +93,22 @@ impl Route {
 }
 
 impl Rule {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// What decides whether it speaks for a host.
+    pub fn about(&self) -> About<'_> {
+        About {
+            host: &self.host,
+            namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
+            name: self.name(),
+            created: self.metadata.creation_timestamp.as_ref().map_or(0, |at| at.0.as_second()),
+            for_some: self.for_some,
+        }
+    }
+
     /// Labels of a subset, if it has one of this name.
     pub fn subset(&self, name: &str) -> Option<&Labels> {
         self.subsets.iter().find(|(known, _)| **known == *name).map(|(_, labels)| labels)
@@ -118,7 +139,8 @@ impl From<RawRule> for Rule {
         };
         let subsets = raw.spec.get("subsets").and_then(Value::as_array).into_iter().flatten();
         let subsets = subsets.map(|subset| (text(subset, "name"), labels(subset))).collect();
-        Self { metadata: bare(raw.metadata), host: text(&raw.spec, "host"), subsets }
+        let for_some = raw.spec.get("workloadSelector").is_some_and(|selector| !selector.is_null());
+        Self { metadata: bare(raw.metadata), host: text(&raw.spec, "host"), for_some, subsets }
     }
 }
 
@@ -126,6 +148,12 @@ impl From<RawRule> for Rule {
 struct RawSlice {
     metadata: ObjectMeta,
     endpoints: Option<Vec<RawEndpoint>>,
+    ports: Option<Vec<RawPort>>,
+}
+
+#[derive(Deserialize)]
+struct RawPort {
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -156,7 +184,8 @@ impl From<RawSlice> for Slice {
             Some((target.name?.into(), ready))
         };
         let pods = raw.endpoints.into_iter().flatten().filter_map(pod).collect();
-        Self { metadata: bare(raw.metadata), service, pods }
+        let ports = raw.ports.into_iter().flatten().map(|port| port.name.unwrap_or_default().into()).collect();
+        Self { metadata: bare(raw.metadata), service, pods, ports }
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 use jiff::Timestamp;
 use kube::Resource;
 
-use super::kept::{Labels, Pod, Slice};
+use super::kept::{Pod, Slice};
+use super::mesh::Declared;
 use super::{Arm, ArmPod, Subset};
 
 /// Labels that hold the revision of a pod, in order of preference.
@@ -50,14 +51,18 @@ pub fn endpoints(slices: &[Arc<Slice>]) -> BTreeMap<String, bool> {
 
 /// The subset with these labels: the service's pods that carry them and are not being deleted.
 pub fn subset(
-    labels: Option<&Labels>,
+    declared: &Declared<'_>,
     endpoints: &BTreeMap<String, bool>,
     pod: impl Fn(&str) -> Option<Arc<Pod>>,
     log: &mut ReadyLog,
     now: Timestamp,
 ) -> Subset {
-    let mut subset = Subset { declared: labels.is_some(), ..Subset::default() };
-    let Some(labels) = labels else { return subset };
+    let labels = match declared {
+        Declared::As(labels) => *labels,
+        Declared::Not(why) => return Subset { undeclared: why.clone(), ..Subset::default() },
+    };
+    let named = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut subset = Subset { declared: true, labels: named, ..Subset::default() };
     let mut arm = Arm::default();
     for (name, ready) in endpoints {
         let Some(pod) = pod(name) else { continue };
@@ -119,19 +124,21 @@ mod tests {
         let endpoints = endpoints(&[Arc::new(slice)]);
         let mut log = ReadyLog::default();
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
-        let labels = [("version", "v2")].into_iter().collect();
+        let labels: crate::observe::kept::Labels = [("version", "v2")].into_iter().collect();
         let find = |name: &str| Some(pod(name, "77f", if name == "c" { "v1" } else { "v2" }));
-        let found = subset(Some(&labels), &endpoints, find, &mut log, now);
+        let found = subset(&Declared::As(&labels), &endpoints, find, &mut log, now);
         assert_eq!(found.revision(), Some("77f"));
         assert_eq!((found.arm.workload.as_str(), found.arm.pods.len(), found.ready()), ("fraud-v2", 2, 1));
         assert_eq!(found.arm.pods[0].ready_since, Some("2026-01-01T00:00:00Z".parse().unwrap()));
         let ready = BTreeMap::from([("a".to_owned(), true), ("b".to_owned(), true)]);
-        let later = subset(Some(&labels), &ready, find, &mut log, now);
+        let later = subset(&Declared::As(&labels), &ready, find, &mut log, now);
         assert_eq!(later.arm.pods[1].ready_since, Some(now), "b became ready before our eyes");
     }
 
     #[test]
     fn a_subset_that_no_rule_declares_is_not_declared() {
-        assert!(!subset(None, &BTreeMap::new(), |_| None, &mut ReadyLog::default(), Timestamp::UNIX_EPOCH).declared);
+        let none = Declared::Not("DestinationRule next has it for another host".to_owned());
+        let found = subset(&none, &BTreeMap::new(), |_| None, &mut ReadyLog::default(), Timestamp::UNIX_EPOCH);
+        assert!(!found.declared && found.undeclared.starts_with("DestinationRule next"));
     }
 }

@@ -73,7 +73,7 @@ impl Stage {
                 revision: revision.clone(),
                 pods: (0..pods).map(pod).collect(),
             };
-            (name.to_owned(), Subset { declared: true, revisions: BTreeSet::from([revision]), arm })
+            (name.to_owned(), Subset { declared: true, revisions: BTreeSet::from([revision]), arm, ..Subset::default() })
         };
         let subsets = BTreeMap::from([subset(stable, stable_pods.max(1)), subset(&plan.subset, canary_pods)]);
         let wanted = plan.route.clone();
@@ -91,8 +91,9 @@ impl Stage {
                 commands: Vec::new(),
                 route: Err(RouteFault::NotFound(String::new())),
                 holder: Holder::Nobody,
-                other_routes: Vec::new(),
                 rivals: Vec::new(),
+                elsewhere: Vec::new(),
+                one_port: false,
                 subsets,
                 look: None,
                 config_problem: None,

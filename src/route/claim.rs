@@ -82,9 +82,9 @@ pub struct Original {
     /// Subsets whose destination entries are ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<String>,
-    /// Stable's entry had no `weight`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unweighted: bool,
+    /// Weights, as written, of the other entries that we changed, by subset; null where there was none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, Option<u64>>,
     /// The route had no `mirrors`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mirrorless: bool,
@@ -136,5 +136,24 @@ impl Claims {
             }
         }
         if entries.is_empty() { None } else { serde_json::to_string(&entries).ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_with_an_epoch_that_no_controller_wrote_is_no_claim() {
+        for epoch in [-1, i64::MAX, 1 << 60] {
+            let claim = json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": epoch, "subset": "v2", "revision": "x", "weight": 5}});
+            assert_eq!(Claims::parse(Some(&claim.to_string())).get("primary"), None, "{epoch}");
+        }
+        let latch = json!({"revision": "x", "subset": "v2", "epoch": i64::MAX, "outcome": "Aborted", "reason": "Aborted", "message": ""});
+        let claim =
+            json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": 5, "subset": "v2", "revision": "x", "weight": 5, "latch": latch}});
+        assert_eq!(Claims::parse(Some(&claim.to_string())).get("primary"), None);
     }
 }

@@ -5,12 +5,17 @@ use thiserror::Error;
 
 use super::{
     at,
+    beside::{self, Beside},
     claim::{Claim, Claims},
     own::{self, MatchConflict, Own},
 };
 use crate::api::{
     Match,
     names::{MANAGED, reason},
+};
+use crate::istio::{
+    name::{MESH, same_host},
+    reach, split,
 };
 use crate::plan::Share;
 
@@ -33,7 +38,7 @@ pub struct View {
     pub renamed: bool,
     /// Other routes that fit as well, by name: this one was found by the claim on it.
     pub rivals: Option<String>,
-    /// Host of every destination, as written.
+    /// Host of every destination, as the first one writes it.
     pub host: String,
     /// Port of the destinations, as written.
     pub port: Option<Value>,
@@ -43,8 +48,12 @@ pub struct View {
     pub(super) raw: Value,
     /// Our own http routes beside it: at most one, but for what somebody copied.
     pub own: Vec<Own>,
-    /// An http route above it that takes every request, if there is one.
+    /// Http routes above it that leave no request for it, if there are such.
     pub above: Option<String>,
+    /// The same, if this is the only port of the Service.
+    pub above_at: Option<(u64, String)>,
+    /// Other routes of the object that lead to the host.
+    pub beside: Vec<Beside>,
     /// Our annotation's entry for this route.
     pub claim: Option<Claim>,
     /// All of the annotation, for writing it back.
@@ -60,12 +69,14 @@ pub struct View {
 /// One destination of the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Its host as written.
+    pub host: String,
     /// Its subset.
     pub subset: String,
-    /// Its weight as it counts: a single destination without one has 100.
+    /// What it gets in percent, as Istio reads the weights.
     pub weight: u8,
-    /// Whether the field is there.
-    pub weighted: bool,
+    /// Its weight as written.
+    pub written: Option<u64>,
 }
 
 /// Why the route cannot be managed.
@@ -78,7 +89,7 @@ pub enum RouteFault {
     #[error("{0}")]
     NoRoute(String),
     /// Several fit.
-    #[error("{count} http routes of VirtualService {virtual_service} fit ({names}): name one in spec.traffic.route")]
+    #[error("{count} http routes of VirtualService {virtual_service} fit ({names}): {fix}")]
     Ambiguous {
         /// The object.
         virtual_service: String,
@@ -86,6 +97,8 @@ pub enum RouteFault {
         count: usize,
         /// Their names.
         names: String,
+        /// How to go on.
+        fix: String,
     },
     /// The route leaves it to another VirtualService where its requests go.
     #[error(
@@ -217,13 +230,14 @@ pub enum OwnRoute {
 pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, RouteFault> {
     let metadata = &virtual_service["metadata"];
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
+    let namespace = metadata["namespace"].as_str().unwrap_or_default();
     if let Some(owner) = metadata["ownerReferences"].as_array().into_iter().flatten().find(|owner| owner["controller"] == true) {
         let owner = format!("{} {}", owner["kind"].as_str().unwrap_or("?"), owner["name"].as_str().unwrap_or("?"));
         return Err(RouteFault::Owned { virtual_service: name, owner });
     }
     let routes = virtual_service.pointer("/spec/http").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let theirs = || routes.iter().enumerate().filter(|(_, route)| !own::is_own(route));
-    let fitting: Vec<(usize, Fitting)> = theirs().filter_map(|(index, route)| Some((index, fit(route)?))).collect();
+    let fitting: Vec<(usize, Fitting)> = theirs().filter_map(|(index, route)| Some((index, fit(route, namespace)?))).collect();
     let annotations = metadata["annotations"].as_object();
     let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
     let mut claims = Claims::parse(annotation.as_deref());
@@ -268,7 +282,7 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     };
     let count = chosen.len();
     if count > 1 {
-        return Err(RouteFault::Ambiguous { virtual_service: name, count, names: names_of(&chosen) });
+        return Err(RouteFault::Ambiguous { virtual_service: name, count, names: names_of(&chosen), fix: one_of(&chosen) });
     }
     let Some((index, fitting)) = chosen.into_iter().next() else {
         if let Some(route) = routes.iter().find(|route| !route["delegate"].is_null()) {
@@ -282,18 +296,26 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         Some(wanted) => wanted.to_owned(),
         None => fitting.key(),
     };
-    let above = theirs().take_while(|(at, _)| *at < index).find(|(_, route)| takes_all(route)).map(|(at, route)| called(route, at));
     claims.follow(&key, |old| keys.iter().any(|key| key == old), |subset| fitting.serves(subset));
     let claim = claims.get(&key);
     let own_name = claim.as_ref().and_then(|claim| claim.own.as_ref()).map_or_else(|| own::name(&key), |written| written.name.clone());
     let own = routes.iter().enumerate().filter(|(_, route)| route["name"] == own_name.as_str());
+    let spec = at(virtual_service, "/spec");
+    let called = |indices: Vec<usize>| {
+        indices.into_iter().map(|at| routes.get(at).map_or_else(String::new, |route| called(route, at))).collect::<Vec<_>>().join(", ")
+    };
+    let above = reach::above(spec, namespace, index, None, own::is_own);
+    let above_at = fitting.port_above(spec, namespace, index, above.is_some());
+    let beside = beside::beside(spec, namespace, &fitting.host, &claims, &|at| at == index);
     Ok(View {
-        namespace: metadata["namespace"].as_str().unwrap_or_default().to_owned(),
+        namespace: namespace.to_owned(),
         resource_version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
         index,
         raw: routes.get(index).cloned().unwrap_or_default(),
         own: own.map(|(index, raw)| Own { index, raw: raw.clone() }).collect(),
-        above,
+        above: above.map(called),
+        above_at: above_at.map(|(port, indices)| (port, called(indices))),
+        beside,
         claim,
         key,
         name: fitting.name,
@@ -310,32 +332,27 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     })
 }
 
+/// The names of routes; where one has none or shares it, its place too.
 fn names_of(routes: &[(usize, Fitting)]) -> String {
-    let name = |(index, fitting): &(usize, Fitting)| fitting.name.clone().unwrap_or_else(|| format!("http[{index}] without a name"));
+    let name = |(index, fitting): &(usize, Fitting)| match &fitting.name {
+        None => format!("http[{index}] without a name"),
+        Some(name) if routes.iter().filter(|(_, other)| other.name.as_ref() == Some(name)).count() > 1 => format!("{name} (http[{index}])"),
+        Some(name) => name.clone(),
+    };
     routes.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// Names of the other http, tcp and tls routes of this object that lead to one of the subsets: traffic there goes around the weights.
-pub fn other_routes(virtual_service: &Value, managed: &View, subsets: &[&str]) -> Vec<String> {
-    let mut found = Vec::new();
-    for kind in ["http", "tcp", "tls"] {
-        for (index, route) in virtual_service.pointer(&format!("/spec/{kind}")).and_then(Value::as_array).into_iter().flatten().enumerate()
-        {
-            if kind == "http" && (index == managed.index || managed.own.iter().any(|own| own.index == index)) {
-                continue;
-            }
-            let leads = route["route"].as_array().into_iter().flatten().any(|entry| {
-                let destination = &entry["destination"];
-                destination["host"].as_str().is_some_and(|host| managed.is_host(host))
-                    && entry["weight"].as_u64() != Some(0)
-                    && subsets.iter().any(|subset| destination["subset"] == *subset)
-            });
-            if leads {
-                found.push(route["name"].as_str().map_or_else(|| format!("{kind}[{index}]"), str::to_owned));
-            }
-        }
+/// How to say which of several routes is meant.
+fn one_of(routes: &[(usize, Fitting)]) -> String {
+    let own = |(_, fitting): &(usize, Fitting)| {
+        fitting.name.is_some() && routes.iter().filter(|(_, other)| other.name == fitting.name).count() == 1
+    };
+    match routes.iter().find(|route| !own(route)) {
+        None => "name one in spec.traffic.route".to_owned(),
+        Some((index, _)) => format!(
+            "give the one that is to be stepped a name of its own (for example spec.http[{index}].name: stepped), and set spec.traffic.route to it"
+        ),
     }
-    found
 }
 
 fn delegated_by(virtual_service: &str, route: &Value) -> RouteFault {
@@ -345,24 +362,7 @@ fn delegated_by(virtual_service: &str, route: &Value) -> RouteFault {
     RouteFault::Delegated { virtual_service: virtual_service.to_owned(), route, delegate }
 }
 
-/// Whether no request gets past a route: it has no match, or one that asks for nothing.
-pub(super) fn takes_all(route: &Value) -> bool {
-    let asks = |one: &Value| {
-        let fields = one.as_object().into_iter().flatten();
-        fields.filter(|(field, _)| !matches!(field.as_str(), "name" | "ignoreUriCase" | "statPrefix")).any(|(field, value)| {
-            let everything = matches!(
-                (field.as_str(), value["prefix"].as_str(), value["regex"].as_str()),
-                ("uri", Some("/" | ""), _) | ("uri", _, Some(".*" | "/.*"))
-            );
-            !everything
-        })
-    };
-    match route["match"].as_array() {
-        None => true,
-        Some(list) => list.is_empty() || list.iter().any(|one| !asks(one)),
-    }
-}
-
+/// What a route is called in messages.
 fn called(route: &Value, index: usize) -> String {
     route["name"].as_str().map_or_else(|| format!("http[{index}]"), str::to_owned)
 }
@@ -383,33 +383,38 @@ impl Fitting {
     fn serves(&self, subset: &str) -> bool {
         self.entries.iter().any(|entry| entry.subset == subset)
     }
+
+    /// The port, and the routes that leave nothing for this one, if the Service has that port alone. Only in the mesh are the ports of the
+    /// Service those that clients see, and only at its own host.
+    fn port_above(&self, spec: &Value, namespace: &str, index: usize, already: bool) -> Option<(u64, Vec<usize>)> {
+        let mut hosts = spec["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mesh = reach::gateways(spec, namespace) == [MESH] && hosts.all(|host| same_host(host, &self.host, namespace));
+        let routes = spec["http"].as_array().into_iter().flatten().take(index);
+        let ports = routes.flat_map(|route| route["match"].as_array().into_iter().flatten()).filter_map(|one| one["port"].as_u64());
+        let mut ports = ports.filter(|_| mesh && !already);
+        ports.find_map(|port| Some((port, reach::above(spec, namespace, index, Some(port), own::is_own)?)))
+    }
 }
 
-fn fit(route: &Value) -> Option<Fitting> {
+/// The destinations of a route, if all are subsets of one host and Istio takes their weights.
+fn fit(route: &Value, namespace: &str) -> Option<Fitting> {
     let destinations = route["route"].as_array()?;
-    let single = destinations.len() == 1;
-    let mut host: Option<&str> = None;
+    let written = split::written(route);
+    // All zero is refused by Istio; where it got in nevertheless, the way down must find the route.
+    let percents = split::percents(&written).unwrap_or_else(|| vec![0; written.len()]);
+    let (first, _) = split::named(destinations.first()?.get("destination")?)?;
     let mut port = None;
     let mut entries: Vec<Entry> = Vec::with_capacity(destinations.len());
-    for entry in destinations {
-        let destination = &entry["destination"];
-        let this = destination["host"].as_str()?;
-        let subset = destination["subset"].as_str()?;
-        if host.is_some_and(|host| host != this) || entries.iter().any(|known| known.subset == subset) {
+    for (entry, (written, weight)) in destinations.iter().zip(written.into_iter().zip(percents)) {
+        let (host, subset) = split::named(&entry["destination"])?;
+        let subset = subset?;
+        if !same_host(first, host, namespace) || entries.iter().any(|known| known.subset == subset) {
             return None;
         }
-        host = Some(this);
-        port = port.or_else(|| destination.get("port").cloned());
-        let written = entry.get("weight").and_then(Value::as_u64);
-        let weight = match written {
-            None if single => 100,
-            Some(0) if single => 100, // Istio reads a single destination as everything, whatever its weight
-            Some(weight) => u8::try_from(weight).ok()?,
-            None => 0,
-        };
-        entries.push(Entry { subset: subset.to_owned(), weight, weighted: written.is_some() });
+        port = port.or_else(|| entry["destination"].get("port").cloned());
+        entries.push(Entry { host: host.to_owned(), subset: subset.to_owned(), weight, written });
     }
-    Some(Fitting { name: route["name"].as_str().map(str::to_owned), host: host?.to_owned(), port, entries })
+    Some(Fitting { name: route["name"].as_str().map(str::to_owned), host: first.to_owned(), port, entries })
 }
 
 /// Managers that apply what git says, again and again.

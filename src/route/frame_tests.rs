@@ -52,12 +52,13 @@ fn without_ours(object: &Value, before: &Value, managed: &str) -> Value {
     routes.retain(|route| !route["name"].as_str().unwrap_or_default().starts_with("haldane.dev/"));
     for (index, route) in routes.iter_mut().enumerate() {
         let old = &before["spec"]["http"][index];
-        let stable = |entry: &Value| entry["destination"]["host"] == "fraud" && entry["destination"]["subset"] == "v1";
+        let host = |entry: &Value| entry["destination"]["host"].as_str().is_some_and(|host| host.split('.').next() == Some("fraud"));
+        let stable = |entry: &Value| host(entry) && entry["destination"]["subset"] == "v1";
         let unnamed = managed.is_empty() && route["route"].as_array().is_some_and(|list| list.iter().any(stable));
         if route["name"] != managed && !unnamed {
             continue;
         }
-        let canary = |entry: &Value| entry["destination"]["host"] == "fraud" && entry["destination"]["subset"] == CANARY;
+        let canary = |entry: &Value| host(entry) && entry["destination"]["subset"] == CANARY;
         let had = old["route"].as_array().unwrap().iter().any(canary);
         let entries = route["route"].as_array_mut().unwrap();
         entries.retain(|entry| had || !canary(entry));
@@ -170,20 +171,33 @@ fn destinations() -> BoxedStrategy<Value> {
     let to = move |subset: &str, with_port: bool| {
         if with_port { json!({"host": "fraud", "subset": subset, "port": port}) } else { json!({"host": "fraud", "subset": subset}) }
     };
-    (any::<[bool; 5]>())
-        .prop_map(move |[port, weighted, canary, third, headers]| {
+    // What is alone gets everything, whatever its weight; beside others a missing one is nothing, and any sum will do.
+    let alone = proptest::sample::select(vec![None, None, Some(100), Some(0), Some(1)]);
+    let beside = proptest::sample::select(vec![(100, Some(0)), (100, None), (1000, Some(0)), (7, None)]);
+    (any::<[bool; 5]>(), alone, beside)
+        .prop_map(move |([port, full, canary, third, headers], alone, (most, rest))| {
             let mut list = vec![json!({"destination": to("v1", port)})];
-            if weighted || canary || third {
-                list[0]["weight"] = json!(100);
+            if let Some(weight) = if canary || third { Some(most) } else { alone } {
+                list[0]["weight"] = json!(weight);
             }
             if headers {
                 list[0]["headers"] = json!({"response": {"set": {"x-version": "v1"}}});
             }
+            let with = |mut entry: Value| {
+                if let Some(rest) = rest {
+                    entry["weight"] = json!(rest);
+                }
+                entry
+            };
             if third {
-                list.insert(0, json!({"destination": to("v3", port), "weight": 0}));
+                list.insert(0, with(json!({"destination": to("v3", port)})));
             }
             if canary {
-                list.push(json!({"destination": to(CANARY, port), "weight": 0, "headers": {"request": {"add": {"x-canary": "1"}}}}));
+                list.push(with(json!({"destination": to(CANARY, port), "headers": {"request": {"add": {"x-canary": "1"}}}})));
+            }
+            if full {
+                let last = list.len() - 1;
+                list[last]["destination"]["host"] = json!("fraud.ml.svc.cluster.local");
             }
             Value::from(list)
         })

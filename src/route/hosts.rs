@@ -1,25 +1,30 @@
-//! Several VirtualServices for one host. A sidecar takes one of them and leaves out the others; a gateway joins their routes, and of two that
-//! take every request it leaves out one.
+//! Several VirtualServices for one host. A sidecar takes the oldest of them and leaves out the others; a gateway joins their routes, and of two
+//! that take every request it leaves out the younger one.
 
 use serde_json::Value;
 
-use super::{at, find::takes_all};
+use super::at;
+use crate::istio::{
+    name::{Host, MESH, exported},
+    reach, split,
+};
 
-/// Sidecars and waypoints, where a VirtualService names no gateway.
-const MESH: &str = "mesh";
-
-/// A VirtualService, as far as it matters which requests meet it.
+/// A VirtualService, as far as it matters to others which requests meet it and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Serving {
     namespace: String,
     name: String,
-    /// Full names: a host without a dot is a Service of the namespace.
+    /// As Istio compares them: oldest first.
+    created: String,
+    /// As written.
     hosts: Vec<String>,
     /// Names with their namespaces, and `mesh`.
     gateways: Vec<String>,
     /// Namespaces whose proxies see it; none: all.
     export_to: Vec<String>,
     takes_all: bool,
+    /// Host, as written, and subset of what gets a share.
+    leads: Vec<(String, String)>,
 }
 
 impl Serving {
@@ -28,45 +33,62 @@ impl Serving {
         let text = |field: &str| at(virtual_service, &format!("/metadata/{field}")).as_str().unwrap_or_default().to_owned();
         let (namespace, spec) = (text("namespace"), &virtual_service["spec"]);
         let list = |field: &str| spec[field].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let gateway = |name: &str| if name == MESH || name.contains('/') { name.to_owned() } else { format!("{namespace}/{name}") };
-        let gateways: Vec<String> = list("gateways").map(gateway).collect();
+        let routes = ["http", "tcp", "tls"].into_iter().flat_map(|kind| spec[kind].as_array().into_iter().flatten());
+        let mut leads: Vec<(String, String)> = Vec::new();
+        for to in routes.flat_map(split::destinations).filter(|to| to.weight > 0) {
+            let pair = (to.host.to_owned(), to.subset.unwrap_or_default().to_owned());
+            if !pair.1.is_empty() && !leads.contains(&pair) {
+                leads.push(pair);
+            }
+        }
         Self {
-            hosts: list("hosts").map(|name| full_name(name, &namespace)).collect(),
-            gateways: if gateways.is_empty() { vec![MESH.to_owned()] } else { gateways },
+            hosts: list("hosts").map(str::to_owned).collect(),
+            gateways: reach::gateways(spec, &namespace),
             export_to: list("exportTo").map(str::to_owned).collect(),
-            takes_all: spec["http"].as_array().is_some_and(|routes| routes.iter().any(takes_all)),
+            takes_all: spec["http"].as_array().is_some_and(|routes| routes.iter().any(reach::takes_all)),
             name: text("name"),
+            created: text("creationTimestamp"),
+            leads,
             namespace,
         }
     }
 
-    /// Whether proxies of that namespace see it.
-    fn reaches(&self, namespace: &str) -> bool {
-        let to = |to: &String| to == "*" || to == namespace || (to == "." && self.namespace == namespace);
-        self.export_to.is_empty() || self.export_to.iter().any(to)
+    /// Whether it is another object than this one.
+    fn is_other(&self, other: &Self) -> bool {
+        (&self.namespace, &self.name) != (&other.namespace, &other.name)
+    }
+
+    /// The name of another object, with its namespace if that is another one.
+    fn call(&self, other: &Self) -> String {
+        if other.namespace == self.namespace { other.name.clone() } else { format!("{}/{}", other.namespace, other.name) }
     }
 
     /// Why the other one and this one cannot both have an effect; nothing if they can.
     pub fn rival(&self, other: &Self) -> Option<String> {
-        if (&self.namespace, &self.name) == (&other.namespace, &other.name) || !other.reaches(&self.namespace) {
+        if !self.is_other(other) || !exported(other.export_to.iter().map(String::as_str), &other.namespace, &self.namespace) {
             return None;
         }
-        let host = self.hosts.iter().find(|host| other.hosts.contains(host))?;
+        let theirs = |host: &Host<'_>| other.hosts.iter().any(|there| Host::of(there, &other.namespace) == *host);
+        let host = self.hosts.iter().map(|host| Host::of(host, &self.namespace)).find(theirs)?;
         let shared = || self.gateways.iter().filter(|gateway| other.gateways.contains(gateway));
-        let name = if other.namespace == self.namespace { other.name.clone() } else { format!("{}/{}", other.namespace, other.name) };
+        let name = self.call(other);
+        let age = |one: &Self| (one.created.clone(), one.name.clone(), one.namespace.clone());
+        let wins = if age(other) < age(self) { format!("{name}, the older one") } else { self.name.clone() };
         if shared().any(|gateway| gateway == MESH) {
-            return Some(format!("VirtualService {name} is for host {host} in the mesh too, and sidecars take only one of the two"));
+            return Some(format!(
+                "VirtualService {name} is for host {host} in the mesh too, and sidecars take only one of the two, now {wins}"
+            ));
         }
         let gateway = shared().next().filter(|_| self.takes_all && other.takes_all)?;
-        Some(format!("VirtualService {name} is for host {host} at gateway {gateway} too, and each of the two takes every request"))
+        Some(format!(
+            "VirtualService {name} is for host {host} at gateway {gateway} too, and each of the two takes every request: now they go to {wins}"
+        ))
     }
-}
 
-/// A host without a dot is a Service of the namespace; `.cluster.local` is left out.
-pub(super) fn full_name(host: &str, namespace: &str) -> String {
-    match host.contains('.') || host == "*" {
-        true => host.trim_end_matches(".cluster.local").to_owned(),
-        false => format!("{host}.{namespace}.svc"),
+    /// The subsets of a host to which the other one leads, with its name in words.
+    pub fn leads_too<'s>(&'s self, other: &'s Self, host: Host<'s>) -> impl Iterator<Item = (String, String)> {
+        let here = other.leads.iter().filter(move |(there, _)| self.is_other(other) && Host::of(there, &other.namespace) == host);
+        here.map(|(_, subset)| (format!("VirtualService {}", self.call(other)), subset.clone()))
     }
 }
 
@@ -81,7 +103,7 @@ mod tests {
     }
 
     fn serving(namespace: &str, name: &str, spec: Value) -> Serving {
-        Serving::of(&json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec}))
+        Serving::of(&json!({"metadata": {"namespace": namespace, "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": spec}))
     }
 
     fn rival(one: Value, other: (&str, Value)) -> Option<String> {
@@ -93,7 +115,8 @@ mod tests {
         let short = json!({"hosts": ["fraud"], "http": all()});
         let long = json!({"hosts": ["x.com", "fraud.ml.svc.cluster.local"], "gateways": ["mesh"], "http": []});
         let told = rival(short.clone(), ("ml", long.clone())).unwrap();
-        assert_eq!(told, "VirtualService legacy is for host fraud.ml.svc in the mesh too, and sidecars take only one of the two");
+        let wanted = "VirtualService legacy is for host fraud.ml.svc.cluster.local in the mesh too, and sidecars take only one of the two, now fraud";
+        assert_eq!(told, wanted);
         assert!(rival(short.clone(), ("other", long.clone())).unwrap().starts_with("VirtualService other/legacy is for host"));
         let hidden = json!({"hosts": ["fraud.ml.svc.cluster.local"], "exportTo": ["."]});
         assert_eq!(rival(short.clone(), ("other", hidden)), None, "ours does not see it");
@@ -108,7 +131,32 @@ mod tests {
         let path = json!([{"match": [{"uri": {"prefix": "/legacy"}}], "route": []}]);
         assert_eq!(rival(one.clone(), ("ml", json!({"hosts": ["fraud.com"], "gateways": ["gw"], "http": path}))), None);
         assert_eq!(rival(one.clone(), ("ml", json!({"hosts": ["fraud.com"], "gateways": ["other"], "http": all()}))), None);
-        let told = rival(one, ("edge", json!({"hosts": ["fraud.com"], "gateways": ["ml/gw"], "http": all()}))).unwrap();
-        assert_eq!(told, "VirtualService edge/legacy is for host fraud.com at gateway ml/gw too, and each of the two takes every request");
+        for written in ["ml/gw", "gw.ml", "gw.ml.svc.cluster.local"] {
+            let told = rival(one.clone(), ("edge", json!({"hosts": ["fraud.com"], "gateways": [written], "http": all()}))).unwrap();
+            assert_eq!(
+                told,
+                "VirtualService edge/legacy is for host fraud.com at gateway ml/gw too, and each of the two takes every request: now they go to fraud"
+            );
+        }
+    }
+
+    #[test]
+    fn the_older_one_has_its_way() {
+        let at = |name: &str, time: &str| {
+            let spec = json!({"hosts": ["fraud"], "http": all()});
+            Serving::of(&json!({"metadata": {"namespace": "ml", "name": name, "creationTimestamp": time}, "spec": spec}))
+        };
+        let (ours, older) = (at("fraud", "2026-01-02T00:00:00Z"), at("legacy", "2026-01-01T00:00:00Z"));
+        assert!(ours.rival(&older).unwrap().ends_with("now legacy, the older one"));
+        assert!(older.rival(&ours).unwrap().ends_with("now legacy"));
+    }
+
+    #[test]
+    fn who_leads_to_a_subset_too_is_named() {
+        let two = json!([{"route": [{"destination": {"host": "fraud.ml.svc.cluster.local", "subset": "v1"}, "weight": 7}, {"destination": {"host": "fraud.ml.svc.cluster.local", "subset": "v2"}}]}]);
+        let (ours, other) = (serving("ml", "fraud", json!({"http": all()})), serving("shop", "front", json!({"http": two})));
+        let found: Vec<_> = ours.leads_too(&other, Host::of("fraud", "ml")).collect();
+        assert_eq!(found, [("VirtualService shop/front".to_owned(), "v1".to_owned())]);
+        assert_eq!(ours.leads_too(&ours, Host::of("fraud", "ml")).count(), 0);
     }
 }

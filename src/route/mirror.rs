@@ -2,19 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::{at, find::View, hosts::full_name};
+use super::{at, find::View};
+use crate::istio::{name::same_host, split};
 
 /// Fields of a route with one mirror, in place of `mirrors`. Istio refuses a route that has both.
 pub(super) const SINGLE: [&str; 4] = ["mirror", "mirrorPercentage", "mirrorPercent", "mirror_percent"];
 
-/// Percent of the requests that an entry copies, rounded up. No percentage is everything, an empty one is nothing.
+/// Percent of the requests that an entry copies, rounded up: a share above nothing is not nothing.
 fn percent(entry: &Value) -> u8 {
-    let value = match entry.get("percentage").filter(|percentage| !percentage.is_null()) {
-        None => 100.0,
-        Some(percentage) => percentage["value"].as_f64().unwrap_or(0.0),
-    };
+    whole(split::percent(entry.get("percentage")))
+}
+
+fn whole(percent: f64) -> u8 {
     // A float cast saturates at both ends.
-    value.clamp(0.0, 100.0).ceil() as u8
+    percent.ceil() as u8
 }
 
 impl View {
@@ -45,15 +46,7 @@ impl View {
 
     /// Percent of the route's `mirror`, if that leads to the subset.
     pub(super) fn single_mirror(&self, subset: &str) -> Option<u8> {
-        let raw = &self.raw;
-        if !self.is_of(&raw["mirror"], subset) {
-            return None;
-        }
-        let old = ["mirrorPercent", "mirror_percent"].iter().find_map(|field| raw[*field].as_f64());
-        Some(match (raw.get("mirrorPercentage"), old) {
-            (None, Some(percent)) => self::percent(&json!({ "percentage": { "value": percent } })),
-            (percentage, _) => self::percent(&percentage.map_or(json!({}), |percentage| json!({ "percentage": percentage }))),
-        })
+        split::copy(&self.raw).filter(|(to, _)| self.is_of(to, subset)).map(|(_, percent)| whole(percent))
     }
 
     /// Whether the route has `mirror`, beside which Istio takes no `mirrors`.
@@ -83,7 +76,7 @@ impl View {
 
     /// Whether a host is the route's, written in full or short.
     pub(super) fn is_host(&self, host: &str) -> bool {
-        full_name(host, &self.namespace) == full_name(&self.host, &self.namespace)
+        same_host(host, &self.host, &self.namespace)
     }
 }
 

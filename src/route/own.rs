@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::{at, find::View};
 use crate::api::{Match, names::GROUP};
+use crate::istio::{request, split};
 
 /// Our route as found.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,9 +32,7 @@ pub struct MatchConflict {
 impl Own {
     /// Whether anything goes from it to a subset.
     pub fn leads_to(&self, subset: &str) -> bool {
-        let destinations = at(&self.raw, "/route").as_array().map(Vec::as_slice).unwrap_or_default();
-        let single = destinations.len() == 1;
-        destinations.iter().any(|entry| at(entry, "/destination/subset") == subset && (single || entry["weight"].as_u64().unwrap_or(0) > 0))
+        split::destinations(&self.raw).iter().any(|to| to.subset == Some(subset) && to.weight > 0)
     }
 
     /// What it was when it was written, in 16 hex digits (FNV-1a of its JSON, whose keys are sorted).
@@ -108,20 +107,26 @@ fn both(theirs: &Value, ours: &Match, rewrites: bool) -> Result<Value, String> {
     let ours = serde_json::to_value(ours).unwrap_or_default();
     for (field, what) in [("headers", "header"), ("queryParams", "query parameter")] {
         for (name, text) in ours.get(field).and_then(Value::as_object).into_iter().flatten() {
-            let fields = joined.entry(field).or_insert_with(|| json!({}));
-            match fields.get(name) {
-                Some(there) if there != text => return Err(format!("{what} {name}")),
+            let Some(fields) = joined.entry(field).or_insert_with(|| json!({})).as_object_mut() else { continue };
+            let header = field == "headers";
+            if header && request::leaves_out(theirs, name, text) {
+                return Err(format!("{what} {name} (which it leaves out by withoutHeaders)"));
+            }
+            // The name of a header has no case: the key that is there is the one to keep.
+            let known = if header { request::header(fields, name).map(|(key, _)| key.clone()) } else { None };
+            let key = known.unwrap_or_else(|| name.clone());
+            match fields.get(&key) {
+                Some(there) if request::within(there, text) => {}
+                Some(there) if !request::within(text, there) => return Err(format!("{what} {key}")),
                 _ => {
-                    if let Some(fields) = fields.as_object_mut() {
-                        fields.insert(name.clone(), text.clone());
-                    }
+                    fields.insert(key, text.clone());
                 }
             }
         }
     }
     if let Some(uri) = ours.get("uri") {
         let uri_too = match joined.get("uri") {
-            Some(there) => there == uri || (!rewrites && within(there, uri) && theirs["ignoreUriCase"] != true),
+            Some(there) => there == uri || (!rewrites && begins(there, uri) && theirs["ignoreUriCase"] != true),
             // The rewrite takes the place of what matched: with our longer prefix it would cut off more.
             None => !rewrites,
         };
@@ -135,7 +140,7 @@ fn both(theirs: &Value, ours: &Match, rewrites: bool) -> Result<Value, String> {
 }
 
 /// Whether every path that fits `inner` begins as `outer` wants it.
-fn within(outer: &Value, inner: &Value) -> bool {
+fn begins(outer: &Value, inner: &Value) -> bool {
     let Some(prefix) = outer["prefix"].as_str() else { return false };
     ["exact", "prefix"].iter().filter_map(|word| inner[*word].as_str()).any(|text| text.starts_with(prefix))
 }
@@ -164,6 +169,25 @@ mod tests {
         assert_eq!(joined(header("gold"), header("beta"), false), Err("header x-user-group".into()));
         let query = |value: &str| json!({"queryParams": {"v": {"prefix": value}}});
         assert_eq!(joined(query("1"), query("2"), false), Err("query parameter v".into()));
+    }
+
+    #[test]
+    fn the_name_of_a_header_has_no_case() {
+        let header = |name: &str, value: &str| json!({"headers": {name: {"exact": value}}});
+        assert_eq!(joined(header("X-Group", "gold"), header("x-group", "beta"), false), Err("header X-Group".into()));
+        assert_eq!(joined(header("X-Group", "beta"), header("x-group", "beta"), false), Ok(header("X-Group", "beta")));
+        let any = json!({"headers": {"X-Group": {}}});
+        assert_eq!(joined(any, header("x-group", "beta"), false), Ok(header("X-Group", "beta")), "the narrower of the two");
+    }
+
+    #[test]
+    fn what_the_route_leaves_out_cannot_be_asked_for() {
+        let asked = json!({"headers": {"x-group": {"exact": "beta"}}});
+        let without = |text: Value| json!({"withoutHeaders": {"X-Group": text}});
+        let left_out = Err("header x-group (which it leaves out by withoutHeaders)".into());
+        assert_eq!(joined(without(json!({})), asked.clone(), false), left_out);
+        assert_eq!(joined(without(json!({"prefix": "b"})), asked.clone(), false), left_out);
+        assert!(joined(without(json!({"exact": "gold"})), asked, false).is_ok());
     }
 
     #[test]

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::{
     at,
-    claim::{Claim, Original, Written},
+    claim::{Claim, Written},
     find::{Entry, View},
     own::{self, MatchConflict},
 };
 use crate::api::{Match, names::MANAGED};
-use crate::plan::Share;
+use crate::istio::split::percents;
 
 /// The split wanted, with the claim that says so.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,19 +69,23 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
             made += 1;
         }
     }
-    for (index, entry) in kept.iter().enumerate() {
-        let share = if entry.subset == wanted.canary {
-            weight
-        } else if entry.subset == wanted.stable {
-            100 - weight
-        } else {
-            0
-        };
-        // A single destination has everything, with or without its weight.
-        let alone = kept.len() + made == 1 && share == 100;
-        if (!entry.weighted && !alone) || entry.weight != share {
-            ops.push(add(pointer(view, &["route", &index.to_string(), "weight"]), json!(share)));
-            claim.original.unweighted |= !entry.weighted && entry.subset == wanted.stable;
+    let share = |entry: &Entry| match () {
+        () if entry.subset == wanted.canary => weight,
+        () if entry.subset == wanted.stable => 100 - weight,
+        () => 0,
+    };
+    // What is remembered is how it was under the stable version of now.
+    let promoted = view.claim.as_ref().is_some_and(|claim| claim.subset == wanted.stable);
+    if promoted {
+        claim.original.weights.clear();
+    }
+    // Weights of another sum than 100 count against each other: one that changes changes them all.
+    if made > 0 || kept.iter().any(|entry| entry.weight != share(entry)) {
+        for (index, entry) in kept.iter().enumerate().filter(|(_, entry)| entry.written.unwrap_or(0) != u64::from(share(entry))) {
+            ops.push(add(pointer(view, &["route", &index.to_string(), "weight"]), json!(share(entry))));
+            if !added.contains(&entry.subset) {
+                claim.original.weights.entry(entry.subset.clone()).or_insert(entry.written);
+            }
         }
     }
     claim.original.added = added;
@@ -167,37 +171,32 @@ fn own_route(view: &View, wanted: Option<&Value>, ops: &mut Vec<PatchOperation>)
 }
 
 /// The patch that takes us out of the route: stable at 100 %, no copies, our own route gone, the original shape where nobody touched it, our
-/// claim gone. A latch that is there is kept, so that a Rollout made anew finds it. `canary` is whose copies are taken away.
+/// claim gone with its latch. `canary` is whose copies are taken away.
 pub fn release(view: &View, stable: &str, canary: Option<&str>) -> Patch {
     let original = view.claim.as_ref().map(|claim| claim.original.clone()).unwrap_or_default();
     let mut ops = tests(view, Fence::Identity);
-    let mut left = view.entries.len();
-    for (index, entry) in view.entries.iter().enumerate().rev() {
-        if entry.subset != stable && original.added.contains(&entry.subset) {
-            ops.push(remove(pointer(view, &["route", &index.to_string()])));
-            left -= 1;
-        }
+    let ours = |entry: &Entry| entry.subset != stable && original.added.contains(&entry.subset);
+    for (index, _) in view.entries.iter().enumerate().rev().filter(|(_, entry)| ours(entry)) {
+        ops.push(remove(pointer(view, &["route", &index.to_string()])));
     }
-    let kept = view.entries.iter().filter(|entry| entry.subset == stable || !original.added.contains(&entry.subset));
-    for (index, entry) in kept.enumerate() {
-        let share = if entry.subset == stable { 100 } else { 0 };
-        if left == 1 && original.unweighted && entry.weighted {
-            ops.push(remove(pointer(view, &["route", &index.to_string(), "weight"])));
-        } else if entry.weight != share || !entry.weighted && left > 1 {
-            ops.push(add(pointer(view, &["route", &index.to_string(), "weight"]), json!(share)));
+    let kept: Vec<&Entry> = view.entries.iter().filter(|entry| !ours(entry)).collect();
+    let before: Vec<Option<u64>> = kept.iter().map(|entry| original.weights.get(&entry.subset).copied().unwrap_or(entry.written)).collect();
+    let percents = percents(&before).unwrap_or_default();
+    let restores = kept.iter().zip(&percents).any(|(entry, percent)| entry.subset == stable && *percent == 100);
+    for (index, (entry, before)) in kept.iter().zip(before).enumerate() {
+        let plain = Some(if entry.subset == stable { 100 } else { 0 });
+        let wanted = if restores { before } else { plain };
+        let place = pointer(view, &["route", &index.to_string(), "weight"]);
+        match wanted {
+            _ if wanted == entry.written => {}
+            Some(weight) => ops.push(add(place, json!(weight))),
+            None => ops.push(remove(place)),
         }
     }
     let claimed = view.claim.as_ref().map(|claim| claim.subset.as_str());
     mirrors(view, [canary, claimed.filter(|claimed| Some(*claimed) != canary)], 0, original.mirrorless, &mut ops);
     own_route(view, None, &mut ops);
-    let remaining = view.claim.clone().filter(|claim| claim.latch.is_some()).map(|claim| Claim {
-        share: Share::NONE,
-        step: None,
-        own: None,
-        original: Original::default(),
-        ..claim
-    });
-    ops.extend(annotate(view, remaining.as_ref()));
+    ops.extend(annotate(view, None));
     Patch(ops)
 }
 
@@ -211,7 +210,7 @@ fn tests(view: &View, fence: Fence) -> Vec<PatchOperation> {
     }
     for (index, entry) in view.entries.iter().enumerate() {
         ops.push(test(pointer(view, &["route", &index.to_string(), "destination", "subset"]), json!(entry.subset)));
-        ops.push(test(pointer(view, &["route", &index.to_string(), "destination", "host"]), json!(view.host)));
+        ops.push(test(pointer(view, &["route", &index.to_string(), "destination", "host"]), json!(entry.host)));
     }
     if let (Fence::Identity, Some(text)) = (fence, &view.annotation) {
         ops.push(test(annotation(), json!(text)));

@@ -66,7 +66,7 @@ fn a_canary_entry_is_added_beside_stable_with_the_same_host_and_port_and_nothing
     let view = find(&after, None).unwrap();
     assert_eq!((view.share("v1"), view.share("v2"), view.sum()), (95, 5, 100));
     let claim = view.claim.unwrap();
-    assert_eq!(claim.original, Original { added: vec!["v2".into()], unweighted: true, mirrorless: false });
+    assert_eq!(claim.original, Original { added: vec!["v2".into()], weights: [("v1".to_owned(), None)].into(), mirrorless: false });
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn release_puts_the_original_shape_back() {
 }
 
 #[test]
-fn release_keeps_a_latch_and_the_users_own_entries() {
+fn release_takes_the_latch_too_and_keeps_the_users_own_entries() {
     let before = object(json!([
         {"destination": {"host": "fraud", "subset": "v1"}, "weight": 100},
         {"destination": {"host": "fraud", "subset": "v2"}, "weight": 0},
@@ -98,8 +98,7 @@ fn release_keeps_a_latch_and_the_users_own_entries() {
     });
     let latched = apply(&before, &patched(&view, &wanted, Fence::Identity));
     let released = apply(&latched, &release(&find(&latched, None).unwrap(), "v1", None));
-    assert_eq!(released["spec"], before["spec"]);
-    assert_eq!(find(&released, None).unwrap().claim.unwrap().latch.unwrap().revision, "abc");
+    assert_eq!(released, before);
 }
 
 #[test]
@@ -157,7 +156,16 @@ fn a_route_is_found_by_name_or_because_it_is_the_only_one() {
     let mut two = single();
     let copy = two["spec"]["http"][1].clone();
     two["spec"]["http"].as_array_mut().unwrap().push(copy);
-    assert_eq!(find(&two, None).unwrap_err().reason(), "RouteAmbiguous");
+    let fault = find(&two, None).unwrap_err();
+    assert_eq!(fault.reason(), "RouteAmbiguous");
+    assert_eq!(
+        fault.to_string(),
+        "2 http routes of VirtualService fraud fit (primary (http[1]), primary (http[2])): give the one that is to be stepped a name of its own \
+         (for example spec.http[1].name: stepped), and set spec.traffic.route to it"
+    );
+    two["spec"]["http"][2]["name"] = json!("second");
+    let told = find(&two, None).unwrap_err().to_string();
+    assert_eq!(told, "2 http routes of VirtualService fraud fit (primary, second): name one in spec.traffic.route");
 }
 
 #[test]
@@ -201,12 +209,29 @@ fn an_object_of_another_controller_is_refused() {
     assert_eq!(find(&object, None).unwrap_err().reason(), "OwnedByAnotherController");
 }
 
+fn around(view: &View) -> Vec<&str> {
+    view.around("v2").map(|other| other.route.as_str()).collect()
+}
+
 #[test]
 fn other_routes_to_the_same_subsets_are_found() {
     let mut object = single();
     object["spec"]["http"][0]["route"] = json!([{"destination": {"host": "fraud", "subset": "v2"}}]);
     let view = find(&object, Some("primary")).unwrap();
-    assert_eq!(other_routes(&object, &view, &["v1", "v2"]), ["health"]);
+    assert_eq!(around(&view), ["health"]);
+    let told = view.around("v2").next().unwrap().words("fraud", "v2", "v1");
+    assert_eq!(
+        told,
+        "route health leads to v2 too, and its requests go around the weights: set spec.http[0].route[0].destination.subset to v1"
+    );
+    // Without a subset every pod of the host is meant, the canary's too.
+    object["spec"]["http"][0]["route"] = json!([{"destination": {"host": "fraud"}}]);
+    let view = find(&object, Some("primary")).unwrap();
+    let told = view.around("v2").next().unwrap().words("fraud", "v2", "v1");
+    let wanted = "route health leads to fraud without a subset, so that its requests reach the pods of v2 at any weight: set \
+                  spec.http[0].route[0].destination.subset to v1";
+    assert_eq!(told, wanted);
+    assert!(view.needed_by("v1").is_empty());
 }
 
 #[test]
@@ -327,10 +352,10 @@ fn a_short_host_is_the_same_service() {
     let list = object["spec"]["http"][2]["mirrors"].as_array_mut().unwrap();
     list.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "percentage": {"value": 5.0}}));
     let routes = object["spec"]["http"].as_array_mut().unwrap();
-    routes.push(json!({"name": "vip", "route": [{"destination": {"host": "fraud", "subset": "v2"}}]}));
+    routes.insert(0, json!({"name": "vip", "match": [{"port": 1}], "route": [{"destination": {"host": "fraud", "subset": "v2"}}]}));
     let view = find(&object, None).unwrap();
     assert_eq!(view.found("v2").mirror, 15);
-    assert_eq!(other_routes(&object, &view, &["v2"]), ["vip"]);
+    assert_eq!(around(&view), ["vip"]);
     let lowered = apply(&object, &down(&view));
     assert_eq!(find(&lowered, None).unwrap().found("v2"), Share::NONE);
 }
@@ -428,7 +453,7 @@ fn a_mirror_is_always_written_with_its_number() {
 fn our_own_route_is_nobody_s_managed_route() {
     let (_, after) = everything();
     assert_eq!(find(&after, None).unwrap().name.as_deref(), Some("primary"), "it has one host and a subset, but it is ours");
-    assert_eq!(other_routes(&after, &find(&after, None).unwrap(), &["v2"]), [""; 0]);
+    assert!(around(&find(&after, None).unwrap()).is_empty());
     assert_eq!(find(&after, Some("haldane.dev/primary")).unwrap_err().reason(), "RouteNotFound");
 }
 
@@ -447,8 +472,9 @@ fn a_route_below_one_that_takes_every_request_is_told() {
         Some("http[0]".into())
     );
     assert_eq!(above(json!({"match": [{"uri": {"regex": ".*"}}], "route": to})), Some("http[0]".into()));
+    assert_eq!(above(json!({"match": [{"gateways": ["mesh"]}], "route": to})), Some("http[0]".into()), "the only gateway");
     for asks in
-        [json!({"uri": {"prefix": "/a"}}), json!({"headers": {"a": {"exact": "b"}}}), json!({"port": 80}), json!({"gateways": ["mesh"]})]
+        [json!({"uri": {"prefix": "/a"}}), json!({"headers": {"a": {"exact": "b"}}}), json!({"port": 80}), json!({"gateways": ["edge/gw"]})]
     {
         assert_eq!(above(json!({"match": [asks], "route": to})), None);
     }
@@ -463,16 +489,4 @@ fn a_route_that_delegates_is_told_with_where_its_weights_are() {
         assert_eq!(fault.reason(), "RouteDelegated");
         assert!(fault.to_string().contains("leaves it to VirtualService risk/fraud-routes"), "{fault}");
     }
-}
-
-#[test]
-fn a_claim_with_an_epoch_that_no_controller_wrote_is_no_claim() {
-    for epoch in [-1, i64::MAX, 1 << 60] {
-        let claim = json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": epoch, "subset": "v2", "revision": "x", "weight": 5}});
-        assert_eq!(super::claim::Claims::parse(Some(&claim.to_string())).get("primary"), None, "{epoch}");
-    }
-    let latch = json!({"revision": "x", "subset": "v2", "epoch": i64::MAX, "outcome": "Aborted", "reason": "Aborted", "message": ""});
-    let claim =
-        json!({"primary": {"rollout": "fraud", "uid": "1", "epoch": 5, "subset": "v2", "revision": "x", "weight": 5, "latch": latch}});
-    assert_eq!(super::claim::Claims::parse(Some(&claim.to_string())).get("primary"), None);
 }

@@ -7,9 +7,15 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::store::{Key, Store};
+use crate::istio::name::Host;
+use crate::observe::{
+    kept::Rule,
+    mesh::{self, Declared},
+};
 use routes::Routes;
 
 /// A pod that can serve.
@@ -21,15 +27,17 @@ pub struct Backend {
     pub labels: Vec<(String, String)>,
 }
 
-/// What the control plane knows: the newest route, the subsets, the ready pods.
+/// What the control plane knows: the newest route, the rules, the ready pods.
 #[derive(Clone, Debug, Default)]
 pub struct ControlPlane {
     seen: u64,
     version: String,
     /// Newest routes.
     pub route: Arc<Routes>,
-    subsets: Vec<(String, Vec<(String, String)>)>,
-    ready: Vec<Backend>,
+    namespace: String,
+    rules: Vec<(Arc<Value>, Arc<Rule>)>,
+    /// Service and pod.
+    ready: Vec<(String, Backend)>,
 }
 
 /// Names of what is watched.
@@ -39,8 +47,6 @@ pub struct Watched {
     pub namespace: String,
     /// Name of the VirtualService.
     pub virtual_service: String,
-    /// Name of the DestinationRule.
-    pub destination_rule: String,
     /// Name of the Service.
     pub service: String,
 }
@@ -52,22 +58,30 @@ impl ControlPlane {
         let found = store.read(|t| {
             (t.revision() != self.seen).then(|| {
                 let route = t.get(&key("virtualservices", &watched.virtual_service));
-                let rule = t.get(&key("destinationrules", &watched.destination_rule));
+                let rules = t.list("destinationrules", Some(&watched.namespace));
                 let slices = t.list("endpointslices", Some(&watched.namespace));
                 let pods = t.list("pods", Some(&watched.namespace));
-                (t.revision(), route, rule, slices, pods)
+                (t.revision(), route, rules, slices, pods)
             })
         });
-        let Some((revision, route, rule, slices, pods)) = found else { return false };
+        let Some((revision, route, rules, slices, pods)) = found else { return false };
         self.seen = revision;
-        self.subsets = rule.as_deref().map(subsets).unwrap_or_default();
-        let ready: Vec<String> = slices.iter().filter(|s| of_service(s, &watched.service)).flat_map(|s| ready_pods(s)).collect();
-        self.ready = pods
-            .iter()
-            .filter_map(|p| Some((text(p, "/metadata/name")?, p)))
-            .filter(|(name, _)| ready.contains(name))
-            .map(|(pod, object)| Backend { pod, labels: labels(object.pointer("/metadata/labels")) })
-            .collect();
+        self.namespace.clone_from(&watched.namespace);
+        let same = |(old, new): (&(Arc<Value>, Arc<Rule>), &Arc<Value>)| Arc::ptr_eq(&old.0, new);
+        if self.rules.len() != rules.len() || !self.rules.iter().zip(&rules).all(same) {
+            let read = |rule: Arc<Value>| Some((Arc::new(Rule::deserialize(rule.as_ref()).ok()?), rule));
+            self.rules = rules.into_iter().filter_map(read).map(|(read, rule)| (rule, read)).collect();
+        }
+        let ready: Vec<(String, String)> =
+            slices.iter().flat_map(|slice| ready_pods(slice).into_iter().map(|pod| (service(slice), pod))).collect();
+        self.ready = Vec::new();
+        for object in &pods {
+            let Some(pod) = text(object, "/metadata/name") else { continue };
+            for (service, _) in ready.iter().filter(|(_, ready)| *ready == pod) {
+                let backend = Backend { pod: pod.clone(), labels: labels(object.pointer("/metadata/labels")) };
+                self.ready.push((service.clone(), backend));
+            }
+        }
         let version = route.as_deref().and_then(|r| text(r, "/metadata/resourceVersion")).unwrap_or_default();
         if version == self.version {
             return false;
@@ -79,15 +93,27 @@ impl ControlPlane {
         new
     }
 
-    /// Whether the DestinationRule has the subset.
-    pub fn has_subset(&self, subset: &str) -> bool {
-        self.subsets.iter().any(|(name, _)| name == subset)
+    /// Whether the proxies have a subset of a host.
+    pub fn has_subset(&self, host: &str, subset: &str) -> bool {
+        subset.is_empty() || self.labels(host, subset).is_some()
     }
 
-    /// Ready pods of a subset.
-    pub fn backends(&self, subset: &str) -> Vec<&Backend> {
-        let Some((_, wanted)) = self.subsets.iter().find(|(name, _)| name == subset) else { return Vec::new() };
-        self.ready.iter().filter(|b| wanted.iter().all(|label| b.labels.contains(label))).collect()
+    /// Labels of a subset, by the rules that speak for its host.
+    fn labels(&self, host: &str, subset: &str) -> Option<Vec<(String, String)>> {
+        let rules: Vec<Arc<Rule>> = self.rules.iter().map(|(_, rule)| Arc::clone(rule)).collect();
+        match mesh::declared(&rules, &self.namespace, host, subset) {
+            Declared::As(labels) => Some(labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()),
+            Declared::Not(_) => None,
+        }
+    }
+
+    /// Ready pods of a host's subset; of all subsets where none is named.
+    pub fn backends(&self, host: &str, subset: &str) -> Vec<&Backend> {
+        let Some(service) = Host::of(host, &self.namespace).service_in(&self.namespace) else { return Vec::new() };
+        let labels = if subset.is_empty() { Some(Vec::new()) } else { self.labels(host, subset) };
+        let Some(wanted) = labels else { return Vec::new() };
+        let here = self.ready.iter().filter(|(there, _)| *there == service).map(|(_, backend)| backend);
+        here.filter(|backend| wanted.iter().all(|label| backend.labels.contains(label))).collect()
     }
 }
 
@@ -136,18 +162,13 @@ impl Proxy {
     }
 }
 
-fn subsets(rule: &Value) -> Vec<(String, Vec<(String, String)>)> {
-    let list = rule.pointer("/spec/subsets").and_then(Value::as_array);
-    list.into_iter().flatten().map(|s| (text(s, "/name").unwrap_or_default(), labels(s.get("labels")))).collect()
-}
-
 fn labels(map: Option<&Value>) -> Vec<(String, String)> {
     let map = map.and_then(Value::as_object).into_iter().flatten();
     map.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }
 
-fn of_service(slice: &Value, service: &str) -> bool {
-    text(slice, "/metadata/labels/kubernetes.io~1service-name").as_deref() == Some(service)
+fn service(slice: &Value) -> String {
+    text(slice, "/metadata/labels/kubernetes.io~1service-name").unwrap_or_default()
 }
 
 fn ready_pods(slice: &Value) -> Vec<String> {
@@ -156,7 +177,7 @@ fn ready_pods(slice: &Value) -> Vec<String> {
     ready.filter_map(|e| text(e, "/targetRef/name")).collect()
 }
 
-pub(super) fn text(object: &Value, pointer: &str) -> Option<String> {
+fn text(object: &Value, pointer: &str) -> Option<String> {
     object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
 }
 
@@ -164,7 +185,29 @@ pub(super) fn text(object: &Value, pointer: &str) -> Option<String> {
 mod tests {
     use rand::{SeedableRng, rngs::SmallRng};
 
+    use serde_json::json;
+
     use super::{routes::HttpRoute, *};
+
+    #[test]
+    fn a_proxy_has_the_subsets_of_the_rules_that_speak_for_the_host_and_no_others() {
+        let rule = |name: &str, host: &str| {
+            let subset = json!({"name": name, "labels": {"version": name}});
+            let rule = json!({"metadata": {"name": name, "namespace": "ml"}, "spec": {"host": host, "subsets": [subset]}});
+            (Arc::new(rule.clone()), Arc::new(Rule::deserialize(&rule).unwrap()))
+        };
+        let pod = |version: &str| {
+            let labels = vec![("version".to_owned(), version.to_owned())];
+            ("fraud".to_owned(), Backend { pod: version.to_owned(), labels })
+        };
+        let rules = vec![rule("v1", "fraud.ml.svc.cluster.local"), rule("v2", "fraud.ml")];
+        let plane = ControlPlane { namespace: "ml".into(), rules, ready: vec![pod("v1"), pod("v2")], ..ControlPlane::default() };
+        let found = |host: &str, subset: &str| plane.backends(host, subset).into_iter().map(|b| b.pod.clone()).collect::<Vec<_>>();
+        assert_eq!(found("fraud", "v1"), ["v1"]);
+        assert!(found("fraud", "v2").is_empty(), "fraud.ml is no Service");
+        assert_eq!(found("fraud.ml.svc.cluster.local", ""), ["v1", "v2"], "without a subset every pod is meant");
+        assert!(found("fraud.ml", "v1").is_empty() && found("other", "v1").is_empty());
+    }
 
     #[test]
     fn routes_arrive_late_and_in_order() {

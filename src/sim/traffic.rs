@@ -264,7 +264,7 @@ impl Traffic {
         if !copy && self.lose(index, host, subset, count) {
             return;
         }
-        let backends: Vec<String> = self.control.backends(subset).into_iter().map(|b| b.pod.clone()).collect();
+        let backends: Vec<String> = self.control.backends(host, subset).into_iter().map(|b| b.pod.clone()).collect();
         let (Some(proxy), Some(gateway)) = (self.proxies.get(index), self.gateways.get_mut(index)) else { return };
         let service = format!("{host}.{}.svc.cluster.local", self.config.watched.namespace);
         let source = proxy.workload.clone();

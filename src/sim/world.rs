@@ -130,8 +130,7 @@ impl World {
         let begin = now - history;
         let mut cluster = Cluster::new(objects.clone(), NAMESPACE, APP, config.start_up);
         cluster.deploy("v1", config.replicas, now, Some(begin - SignedDuration::from_secs(60)));
-        let watched =
-            Watched { namespace: NAMESPACE.into(), virtual_service: APP.into(), destination_rule: APP.into(), service: APP.into() };
+        let watched = Watched { namespace: NAMESPACE.into(), virtual_service: APP.into(), service: APP.into() };
         let traffic_config = TrafficConfig {
             seed: config.seed,
             rps: config.rps,

@@ -52,8 +52,8 @@ pub(super) struct World {
     pub(super) others: Vec<(String, String)>,
     /// Other VirtualServices for the same host.
     pub(super) rivals: Vec<String>,
-    /// Other routes of the VirtualService that lead to the canary.
-    pub(super) other_routes: Vec<String>,
+    /// Other VirtualServices that lead to a subset, with the subset.
+    pub(super) elsewhere: Vec<(String, String)>,
     /// The VirtualService is not there.
     pub(super) gone: bool,
 }
@@ -93,7 +93,7 @@ impl World {
             said: Vec::new(),
             others: Vec::new(),
             rivals: Vec::new(),
-            other_routes: Vec::new(),
+            elsewhere: Vec::new(),
             gone: false,
         };
         world.pods("v1", "aaa", 10, 10);
@@ -116,7 +116,7 @@ impl World {
             ..Arm::default()
         };
         let revisions = (count > 0).then(|| revision.to_owned()).into_iter().collect();
-        self.subsets.insert(subset.into(), Subset { declared: true, revisions, arm });
+        self.subsets.insert(subset.into(), Subset { declared: true, revisions, arm, ..Subset::default() });
     }
 
     pub(super) fn settling(&mut self, subset: &str, other: &str) {
@@ -178,8 +178,9 @@ impl World {
             commands: commands.cloned().map(Ok).collect(),
             route,
             holder,
-            other_routes: self.other_routes.clone(),
             rivals: self.rivals.clone(),
+            elsewhere: self.elsewhere.clone(),
+            one_port: false,
             subsets: self.subsets.clone(),
             look,
             config_problem: self.config_problem.clone(),

@@ -1,26 +1,14 @@
 //! The http routes of a VirtualService, as a proxy reads them: the first whose match fits takes the request.
 
-use std::collections::BTreeMap;
-
-use regex::Regex;
 use serde_json::Value;
 
-use super::text;
+use crate::istio::split;
 
-/// What a request carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Headers by their names in lower case.
-    pub headers: BTreeMap<String, String>,
-    /// Parameters of the query.
-    pub query: BTreeMap<String, String>,
-    /// The path.
-    pub path: String,
-}
+pub use crate::istio::request::Request;
 
 impl Default for Request {
     fn default() -> Self {
-        Self { headers: BTreeMap::new(), query: BTreeMap::new(), path: "/v1/predict".into() }
+        Self { headers: Default::default(), query: Default::default(), path: "/v1/predict".into() }
     }
 }
 
@@ -52,7 +40,7 @@ pub struct Routes {
 pub struct HttpRoute {
     /// Any of them is enough; none: every request fits.
     pub matches: Vec<Value>,
-    /// (host, subset, weight); weights as written, 100 for a single destination without one.
+    /// (host, subset, weight), as Istio reads the weights.
     pub destinations: Vec<(String, String, u64)>,
     /// (host, subset, share of the requests that are copied, 0 to 1).
     pub mirrors: Vec<(String, String, f64)>,
@@ -67,61 +55,22 @@ impl Routes {
 
     /// The route that a request takes.
     pub fn takes(&self, request: &Request) -> Option<&HttpRoute> {
-        self.list.iter().find(|route| route.matches.is_empty() || route.matches.iter().any(|one| fits(one, request)))
+        self.list.iter().find(|route| route.matches.is_empty() || route.matches.iter().any(|one| request.fits(one)))
     }
 }
 
 impl HttpRoute {
     fn of(route: &Value) -> Self {
-        let list = |field: &str| route.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
-        let name = |entry: &Value, field: &str| text(entry, &format!("/destination/{field}")).unwrap_or_default();
-        let destinations = list("route");
-        let alone = destinations.len() == 1;
-        let destination = |entry: &Value| {
-            let weight = entry.get("weight").and_then(Value::as_u64).filter(|weight| *weight > 0);
-            (name(entry, "host"), name(entry, "subset"), weight.unwrap_or(if alone { 100 } else { 0 }))
+        let subset = |subset: Option<&str>| subset.unwrap_or_default().to_owned();
+        let copy = |(to, percent): (&Value, f64)| {
+            let (host, named) = split::named(to).unwrap_or_default();
+            (host.to_owned(), subset(named), percent / 100.0)
         };
-        let mirror = |entry: &Value| (name(entry, "host"), name(entry, "subset"), percent(entry.get("percentage")));
-        let mut mirrors: Vec<_> = list("mirrors").iter().map(mirror).collect();
-        if let Some(single) = route.get("mirror") {
-            let field = |field: &str| text(single, &format!("/{field}")).unwrap_or_default();
-            mirrors.push((field("host"), field("subset"), percent(route.get("mirrorPercentage"))));
+        Self {
+            matches: route["match"].as_array().cloned().unwrap_or_default(),
+            destinations: split::destinations(route).into_iter().map(|to| (to.host.to_owned(), subset(to.subset), to.weight)).collect(),
+            mirrors: split::copies(route).map(copy).collect(),
         }
-        Self { matches: list("match"), destinations: destinations.iter().map(destination).collect(), mirrors }
-    }
-}
-
-/// No percentage is everything, one without a value nothing.
-fn percent(percentage: Option<&Value>) -> f64 {
-    let value = percentage.map(|percentage| percentage.get("value").and_then(Value::as_f64).unwrap_or(0.0));
-    (value.unwrap_or(100.0) / 100.0).clamp(0.0, 1.0)
-}
-
-/// Whether a request has all that a match asks for. What is not simulated (ports, gateways, labels of the sender) fits nobody.
-fn fits(one: &Value, request: &Request) -> bool {
-    let all = |texts: &Value, found: &BTreeMap<String, String>| {
-        texts.as_object().into_iter().flatten().all(|(name, wanted)| found.get(name).is_some_and(|value| says(wanted, value)))
-    };
-    one.as_object().into_iter().flatten().all(|(field, wanted)| match field.as_str() {
-        "name" | "ignoreUriCase" => true,
-        "uri" => says(wanted, &request.path),
-        "headers" => all(wanted, &request.headers),
-        "queryParams" => all(wanted, &request.query),
-        "withoutHeaders" => wanted.as_object().into_iter().flatten().all(|(name, text)| {
-            request.headers.get(name).is_none_or(|value| text.as_object().is_some_and(|text| !text.is_empty()) && !says(text, value))
-        }),
-        _ => false,
-    })
-}
-
-/// Whether a text is as wanted; a regular expression is for the whole of it.
-fn says(wanted: &Value, value: &str) -> bool {
-    let word = |word: &str| wanted.get(word).and_then(Value::as_str);
-    match (word("exact"), word("prefix"), word("regex")) {
-        (Some(exact), _, _) => value == exact,
-        (_, Some(prefix), _) => value.starts_with(prefix),
-        (_, _, Some(regex)) => Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(value)),
-        _ => true,
     }
 }
 
@@ -157,15 +106,5 @@ mod tests {
         let query = Request { query: [("v".to_owned(), "2.1".to_owned())].into(), ..Request::default() };
         assert_eq!(taken(http, &query).as_deref(), Some("v2"));
         assert_eq!(taken(json!([{"match": [{"uri": {"exact": "/other"}}], "route": to("v1")}]), &Request::default()), None);
-    }
-
-    #[test]
-    fn copies_go_by_either_field() {
-        let routes = |route: Value| Routes::of(&json!({"spec": {"http": [route]}})).list[0].mirrors.clone();
-        let entry = json!({"destination": {"host": "a", "subset": "v2"}, "percentage": {"value": 10.0}});
-        assert_eq!(routes(json!({"route": to("v1"), "mirrors": [entry]})), [("a".into(), "v2".into(), 0.1)]);
-        let single = json!({"route": to("v1"), "mirror": {"host": "b"}, "mirrorPercentage": {"value": 50.0}});
-        assert_eq!(routes(single), [("b".into(), String::new(), 0.5)]);
-        assert_eq!(routes(json!({"route": to("v1"), "mirror": {"host": "b"}})), [("b".into(), String::new(), 1.0)]);
     }
 }

@@ -48,8 +48,8 @@ impl Traffic {
             None => None,
         };
         let lost = match lost {
-            None if !self.control.has_subset(subset) => Lost::NoCluster,
-            None if self.control.backends(subset).is_empty() => Lost::NoEndpoint,
+            None if !self.control.has_subset(host, subset) => Lost::NoCluster,
+            None if self.control.backends(host, subset).is_empty() => Lost::NoEndpoint,
             None => return false,
             Some(lost) => lost,
         };

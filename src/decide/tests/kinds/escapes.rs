@@ -33,7 +33,11 @@ fn an_abort_in_each_kind_of_step_leaves_the_route_as_it_was() {
         assert_eq!((world.found("v2"), world.writes), (Share::NONE, writes + 1), "{kind}: one write");
         assert_eq!(without_ours(&world), before, "{kind}");
         assert_eq!(world.phase(), Phase::Aborted, "{kind}");
-        assert!(!world.finalizer, "{kind}");
+        assert!(world.finalizer, "{kind}: the latch is in the route");
+        world.deleting = true;
+        world.settle();
+        assert_eq!(world.route["spec"], fresh.route["spec"], "{kind}: as it was");
+        assert_eq!((world.route["metadata"]["annotations"].clone(), world.finalizer), (json!({}), false), "{kind}");
     }
 }
 
@@ -315,18 +319,24 @@ fn a_second_mirror_for_the_canary_is_taken_away_at_once() {
     assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
 }
 
+fn another_route(world: &mut World) {
+    let mine = json!({"name": "mine", "match": [{"port": 81}], "route": [{"destination": {"host": "fraud", "subset": "v2"}}]});
+    world.route["spec"]["http"].as_array_mut().unwrap().insert(0, mine);
+    world.touch();
+}
+
 #[test]
 fn another_route_to_the_canary_in_the_middle_holds_and_is_named() {
     let mut world = ab_test("Hold");
     world.reach_share(COHORT);
-    world.other_routes.push("mine".into());
+    another_route(&mut world);
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
     assert_eq!((stance.phase, stance.reason), (Phase::Holding, reason::ROUTE_AMBIGUOUS));
-    assert!(stance.message.contains("gets requests by mine too") && stance.message.contains("haldane abort"), "{}", stance.message);
+    assert!(stance.message.contains("route mine leads to v2 too") && stance.message.contains("haldane abort"), "{}", stance.message);
     let mut rebuilt = ab_test("Hold");
     rebuilt.reach_share(COHORT);
-    rebuilt.other_routes.push("mine".into());
+    another_route(&mut rebuilt);
     rebuilt.pods("v2", "ccc", 5, 5);
     let stance = rebuilt.settle().stance;
     assert_eq!((stance.phase, rebuilt.found("v2")), (Phase::Waiting, Share::NONE), "another build is not left with the old one's traffic");
@@ -385,4 +395,17 @@ fn what_is_left_of_ours_on_an_idle_route_is_named() {
     let stance = world.settle().stance;
     assert_eq!(stance.reason, reason::DRIFTED);
     assert!(stance.message.ends_with("take http route haldane.dev/primary away"), "{}", stance.message);
+}
+
+#[test]
+fn a_cohort_whose_requests_arrive_nowhere_is_not_offered_to_everybody_at_its_deadline() {
+    let mut world = ab_test("Hold");
+    world.reach_share(COHORT);
+    let message = "no request fitted the match in 600 s".to_owned();
+    world.problem = Some(crate::observe::Problem { reason: reason::NO_CANARY_TRAFFIC, message, unavailable: false });
+    let stance = world.wait(86_000).stance;
+    assert_eq!((stance.phase, stance.reason, stance.stalled), (Phase::Holding, reason::NO_CANARY_TRAFFIC, true));
+    assert!(!stance.message.contains("promote") && stance.message.contains("haldane abort"), "{}", stance.message);
+    assert!(world.records.contains(&(Outcome::Held, reason::NO_CANARY_TRAFFIC.into())), "{:?}", world.records);
+    assert!(!world.state.decision.as_ref().unwrap().next.contains("promote"));
 }

@@ -1,0 +1,105 @@
+//! Where else the requests of an object go: its other routes that lead to the host of the managed one.
+
+use serde_json::Value;
+
+use super::{claim::Claims, find::View, own};
+use crate::istio::{name::same_host, reach, split};
+
+/// Another route of the same object that leads to the host, by a weight or by copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Its name, or its place if it has none: `http[0]`.
+    pub route: String,
+    /// The destination in it: `spec.http[0].route[1].destination`.
+    pub place: String,
+    /// The subset; without one every pod of the host is meant, of whatever version.
+    pub subset: Option<String>,
+    /// The Rollout that has given this subset all of that route, by its claim: name and uid.
+    pub given_by: Option<(String, String)>,
+    /// That Rollout is not under way any more: the subset was promoted there.
+    pub promoted: bool,
+}
+
+/// All of them, but for the managed route itself, those that no request reaches, and our own.
+pub(super) fn beside(spec: &Value, namespace: &str, host: &str, claims: &Claims, managed: &dyn Fn(usize) -> bool) -> Vec<Beside> {
+    let mut found: Vec<Beside> = Vec::new();
+    for kind in ["http", "tcp", "tls"] {
+        for (index, route) in spec[kind].as_array().into_iter().flatten().enumerate() {
+            let http = kind == "http";
+            if http && (managed(index) || own::is_own(route) || reach::above(spec, namespace, index, None, own::is_own).is_some()) {
+                continue;
+            }
+            let name = route["name"].as_str();
+            let mut add = |place: String, to: &str, subset: Option<&str>, whole: bool| {
+                if !same_host(to, host, namespace) || found.iter().any(|known| known.place == place) {
+                    return;
+                }
+                let claim = name.and_then(|name| claims.get(name)).filter(|claim| whole && Some(claim.subset.as_str()) == subset);
+                found.push(Beside {
+                    route: name.map_or_else(|| format!("{kind}[{index}]"), str::to_owned),
+                    place,
+                    subset: subset.map(str::to_owned),
+                    given_by: claim.filter(|claim| claim.share.weight == 100).map(|claim| (claim.rollout, claim.uid)),
+                    promoted: false,
+                });
+            };
+            let entries = route["route"].as_array().into_iter().flatten().enumerate();
+            let got = split::destinations(route);
+            for (at, to) in entries.filter_map(|(at, entry)| split::named(&entry["destination"]).map(|_| at)).zip(got) {
+                if to.weight > 0 {
+                    add(format!("spec.{kind}[{index}].route[{at}].destination"), to.host, to.subset, to.percent == 100);
+                }
+            }
+            for (at, entry) in route["mirrors"].as_array().into_iter().flatten().enumerate() {
+                if let (Some((to, subset)), true) = (split::named(&entry["destination"]), split::percent(entry.get("percentage")) > 0.0) {
+                    add(format!("spec.{kind}[{index}].mirrors[{at}].destination"), to, subset, false);
+                }
+            }
+            if let Some((to, subset)) = split::copy(route).filter(|(_, percent)| *percent > 0.0).and_then(|(to, _)| split::named(to)) {
+                add(format!("spec.{kind}[{index}].mirror"), to, subset, false);
+            }
+        }
+    }
+    found
+}
+
+impl View {
+    /// Other routes by which requests reach the pods of a subset: they go around the weights. Those of a route that another Rollout has given
+    /// to it for good do not count.
+    pub fn around(&self, subset: &str) -> impl Iterator<Item = &Beside> {
+        self.beside.iter().filter(move |other| match &other.subset {
+            None => true,
+            Some(there) => there == subset && !other.promoted,
+        })
+    }
+
+    /// Names of other routes that lead to a subset: they need it, whatever this route does.
+    pub fn needed_by(&self, subset: &str) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for other in self.beside.iter().filter(|other| other.subset.as_deref() == Some(subset)) {
+            let name = format!("http route {} of VirtualService {}", other.route, self.virtual_service);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+impl Beside {
+    /// In words, with what to write where.
+    pub fn words(&self, host: &str, canary: &str, stable: &str) -> String {
+        let Self { route, place, .. } = self;
+        match (&self.subset, &self.given_by) {
+            (None, _) => format!(
+                "route {route} leads to {host} without a subset, so that its requests reach the pods of {canary} at any weight: set {place}.subset to {stable}"
+            ),
+            (Some(_), Some((rollout, _))) => {
+                format!("route {route} leads to {canary} too, by Rollout {rollout}: once that is promoted, this one goes on")
+            }
+            (Some(_), None) => {
+                format!("route {route} leads to {canary} too, and its requests go around the weights: set {place}.subset to {stable}")
+            }
+        }
+    }
+}
