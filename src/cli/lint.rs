@@ -2,6 +2,7 @@
 
 mod document;
 mod forecast;
+mod route;
 mod schema;
 mod warn;
 

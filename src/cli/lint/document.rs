@@ -3,7 +3,7 @@
 use kube::{CustomResourceExt, Resource};
 use serde_json::Value;
 
-use super::{Report, Traffic, forecast, schema, warn};
+use super::{Report, Traffic, forecast, route, schema, warn};
 use crate::{
     api::{Rollout, RolloutSpec, names::GROUP},
     plan::{Fault, Faults, Plan},
@@ -26,31 +26,77 @@ pub(in crate::cli) fn rollouts(file: &str, text: &str, traffic: Option<Traffic>)
         plan: None,
         outlook: None,
     };
-    let documents: Vec<Value> = match serde_yaml::from_multiple(text) {
-        Ok(documents) => documents,
-        Err(error) => {
-            let location = error.location();
-            let path = location.map_or_else(|| file.to_owned(), |at| format!("line {}, column {}", at.line(), at.column()));
-            let message = error.without_snippet().render_with_formatter(&serde_yaml::UserMessageFormatter);
-            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-            return vec![(blank(1, vec![Fault::new(path, format!("cannot be read as YAML: {message}"), "")]), None)];
-        }
-    };
     let mut reports = Vec::new();
-    for (i, document) in documents.into_iter().enumerate() {
-        for object in objects(document) {
+    let parts: Vec<_> = parts(text).into_iter().map(|(number, part)| (number, serde_yaml::from_multiple::<Value>(&part), part)).collect();
+    let all: Vec<Value> = parts.iter().filter_map(|(_, read, _)| read.as_ref().ok()).flatten().cloned().flat_map(objects).collect();
+    for (document, read, part) in parts {
+        let objects = match read {
+            Ok(documents) => documents.into_iter().flat_map(objects).collect::<Vec<_>>(),
+            Err(error) => {
+                // The lines before are there as empty ones, so that a place in the document is one in the file.
+                let location = error.location();
+                let path = location.map_or_else(|| file.to_owned(), |at| format!("line {}, column {}", at.line(), at.column()));
+                let message = error.without_snippet().render_with_formatter(&serde_yaml::UserMessageFormatter);
+                let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+                reports.push((blank(document, vec![Fault::new(path, format!("cannot be read as YAML: {message}"), "")]), None));
+                continue;
+            }
+        };
+        for object in objects {
             match kind(&object) {
                 Kind::Rollout => {
-                    let mut report = blank(i + 1, Vec::new());
-                    let plan = rollout(object, traffic, &mut report);
+                    let mut report = blank(document, Vec::new());
+                    let mut plan = rollout(object, traffic, &mut report);
+                    let more = plan.as_ref().map(|plan| route::faults(&all, report.namespace.as_deref(), plan)).unwrap_or_default();
+                    if !more.is_empty() {
+                        report.faults.extend(more);
+                        (plan, report.plan, report.outlook) = (None, None, None);
+                    }
+                    report.faults.iter_mut().for_each(|fault| written(fault, &part));
                     reports.push((report, plan));
                 }
-                Kind::Unknown(fault) => reports.push((blank(i + 1, vec![fault]), None)),
+                Kind::Unknown(fault) => reports.push((blank(document, vec![fault]), None)),
                 Kind::Other => {}
             }
         }
     }
     reports
+}
+
+/// The documents of a file that hold anything, each with its number and with empty lines in place of what stands before it.
+fn parts(text: &str) -> Vec<(usize, String)> {
+    let mut parts: Vec<String> = vec![String::new()];
+    for (line, content) in text.lines().enumerate() {
+        let marker = content.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r']));
+        if marker {
+            parts.push("\n".repeat(line));
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push_str(content);
+            part.push('\n');
+        }
+    }
+    let holds =
+        |part: &&String| part.lines().any(|line| !matches!(line.trim(), "" | "---" | "...") && !line.trim_start().starts_with(['#', '%']));
+    parts.iter().filter(holds).cloned().enumerate().map(|(index, part)| (index + 1, part)).collect()
+}
+
+/// A number where a text must be is named as it was written: `1.10` is another version than 1.1.
+fn written(fault: &mut Fault, text: &str) {
+    let number = fault.message.strip_prefix("is ").and_then(|number| number.parse::<f64>().ok());
+    let (Some(number), true) = (number, fault.mend.starts_with("must be a text")) else { return };
+    let key = fault.path.rsplit(['.', ']']).next().unwrap_or_default().to_owned();
+    let values = text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(|line| {
+        line.match_indices(key.as_str()).filter_map(|(at, key)| {
+            let rest = line.get(at + key.len()..)?.trim_start_matches(['"', '\'']).strip_prefix(':')?.trim_start();
+            rest.split([',', '}', ' ', '\t', '#']).next()
+        })
+    });
+    let same = |value: &&str| value.parse::<f64>().is_ok_and(|there| there == number);
+    if let Some(value) = values.filter(same).last() {
+        fault.message = format!("is {value}, which YAML reads as a number");
+        fault.mend = format!("must be a text: put it in quotes, {key}: \"{value}\"");
+    }
 }
 
 /// The objects of a document: itself, or the items of a List.
@@ -100,7 +146,7 @@ fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) -> 
     schema::check("", &schema, &mut object, &mut faults);
     let spec = object.get_mut("spec").map(Value::take).unwrap_or_default();
     match serde_json::from_value::<RolloutSpec>(spec) {
-        Ok(spec) => match Plan::parse(&spec) {
+        Ok(spec) => match Plan::parse(&spec).and_then(|plan| names(&spec, &faults).map(|()| plan)) {
             Ok(plan) => {
                 report.warnings.extend(warn::warnings(&plan));
                 report.plan = Some(warn::summary(&plan));
@@ -134,6 +180,41 @@ fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) -> 
     found
 }
 
+/// Names that no object can have, and templates that nobody has filled in. The API server takes them, and the Rollout would wait for ever.
+fn names(spec: &RolloutSpec, known: &[Fault]) -> Result<(), Faults> {
+    let mut faults = Vec::new();
+    let mut look = |path: &str, name: &str, most: usize, dots: bool| {
+        let mut fault = |message: String, mend: String| faults.push(Fault::new(path, message, mend));
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let inner = |c: char| plain(c) || c == '-' || (dots && c == '.');
+        if name.contains("{{") || name.contains("${") || name.contains("{%") {
+            fault(
+                format!("\"{name}\" is a template that nobody has filled in"),
+                "render it first, for example `helm template . | haldane lint -f -`".into(),
+            );
+        } else if let Some((namespace, rest)) = name.split_once('/').filter(|_| dots) {
+            fault(
+                format!("\"{name}\" is no name"),
+                format!("it is looked for in the namespace of the Rollout: write {rest}, and have the Rollout in {namespace}"),
+            );
+        } else if name.len() > most || !name.chars().all(inner) || !name.starts_with(plain) || !name.ends_with(plain) {
+            let dot = if dots { ", '-' and '.'" } else { " and '-'" };
+            fault(
+                format!("\"{name}\" is no name"),
+                format!("at most {most} lower-case letters, digits{dot}; a letter or digit first and last"),
+            );
+        }
+    };
+    look("spec.traffic.virtualService", &spec.traffic.virtual_service, 253, true);
+    look("spec.canary.subset", &spec.canary.subset, 63, false);
+    if let Some(route) = spec.traffic.route.as_deref().filter(|route| route.contains("{{")) {
+        look("spec.traffic.route", route, 253, true);
+    }
+    // What stands in for a value that cannot be read is no fault of its own.
+    faults.retain(|fault| !known.iter().any(|other| covers(&other.path, &fault.path)));
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+}
+
 /// Whether a fault at `outer` already speaks of `inner`.
 fn covers(outer: &str, inner: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -153,5 +234,61 @@ fn metadata(metadata: &Value, report: &mut Report) {
                 report.faults.push(Fault::new("metadata.name", format!("\"{name}\" is not a name"), mend));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(traffic: &str, subset: &str) -> String {
+        format!(
+            "apiVersion: haldane.dev/v1alpha1\nkind: Rollout\nmetadata: {{name: scorer}}\nspec:\n  traffic: {{virtualService: {traffic}}}\n  canary: {{subset: {subset}}}\n  strategy: {{canary: {{}}}}\n"
+        )
+    }
+
+    fn told(traffic: &str, subset: &str) -> Vec<String> {
+        let report = check("f.yaml", &manifest(traffic, subset), None).remove(0);
+        report.faults.iter().map(|fault| format!("{}: {}; {}", fault.path, fault.message, fault.mend)).collect()
+    }
+
+    #[test]
+    fn a_template_that_nobody_has_filled_in_is_a_fault() {
+        let found = told("scorer", "\"{{ .Values.next }}\"");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("spec.canary.subset: \"{{ .Values.next }}\" is a template that nobody has filled in; render it first"),
+            "{found:?}"
+        );
+        assert!(told("\"{{ .Release.Name }}/x\"", "v2")[0].contains("is a template"));
+    }
+
+    #[test]
+    fn a_name_with_a_namespace_is_a_fault() {
+        let wanted = "spec.traffic.virtualService: \"ml/scorer\" is no name; it is looked for in the namespace of the Rollout: write scorer, and have the Rollout in ml";
+        assert_eq!(told("ml/scorer", "v2"), [wanted]);
+        assert_eq!(told("scorer", "V2").len(), 1, "Istio takes no subset of that name");
+        assert!(told("scorer.v2", "v2").is_empty());
+    }
+
+    #[test]
+    fn a_number_is_named_as_it_was_written() {
+        for (subset, value) in [("1.10", "1.10"), ("007", "007"), ("2", "2")] {
+            let wanted = format!(
+                "spec.canary.subset: is {value}, which YAML reads as a number; must be a text: put it in quotes, subset: \"{value}\""
+            );
+            assert_eq!(told("scorer", subset), [wanted]);
+        }
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_read_is_named_by_its_number_and_hides_no_other() {
+        let good = manifest("scorer", "v2");
+        let text = format!("# a comment\n---\n{good}---\nkind: Service\napiVersion: v1\n---\na: [1\nb: 2\n---\n{}", manifest("a/b", "v2"));
+        let reports = check("f.yaml", &text, None);
+        let found: Vec<_> = reports.iter().map(|report| (report.document, report.faults.len())).collect();
+        assert_eq!(found, [(1, 0), (3, 1), (4, 1)]);
+        let line = text.lines().position(|line| line == "b: 2").unwrap() + 1;
+        assert!(reports[1].faults[0].path.starts_with(&format!("line {line}")), "{}", reports[1].faults[0].path);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::World;
+use super::world::{Hand, World};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
@@ -248,9 +248,9 @@ fn a_second_route_that_fits_in_the_middle_holds_and_keeps_nobody_from_going_back
 
 #[test]
 fn a_deadline_with_rollback_takes_the_traffic_back_while_the_manifest_is_invalid_or_the_route_is_in_doubt() {
-    let hinder: [(&str, fn(&mut World)); 2] = [
+    let hinder: [(&str, Hand); 2] = [
         ("Invalid", |world| world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100])),
-        (reason::ROUTE_AMBIGUOUS, |world| world.other_routes = vec!["route b of VirtualService fraud-b".into()]),
+        (reason::ROUTE_AMBIGUOUS, World::add_route_to_canary),
     ];
     for (why, hinder) in hinder {
         let mut world = World::new();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::World;
+use super::world::{Hand, World};
 use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
 use crate::judge::incident::Incident;
@@ -176,9 +176,9 @@ fn a_person_may_go_on_in_spite_of_an_incident() {
 
 #[test]
 fn an_incident_right_after_a_raise_steps_back_while_the_manifest_is_invalid_or_the_route_is_in_doubt() {
-    let hinder: [(&str, fn(&mut World)); 2] = [
+    let hinder: [(&str, Hand); 2] = [
         ("Invalid", |world| world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100])),
-        ("RouteAmbiguous", |world| world.other_routes = vec!["route b of VirtualService fraud-b".into()]),
+        ("RouteAmbiguous", World::add_route_to_canary),
     ];
     for (why, hinder) in hinder {
         let mut world = World::new();

@@ -58,6 +58,9 @@ pub(super) struct World {
     pub(super) gone: bool,
 }
 
+/// What somebody does to it.
+pub(super) type Hand = fn(&mut World);
+
 impl World {
     /// v1 serves everybody from ten pods, v2 has five and is wanted.
     pub(super) fn new() -> Self {
@@ -244,6 +247,13 @@ impl World {
     pub(super) fn touch(&mut self) {
         let version: u64 = self.route["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
         self.route["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+    }
+
+    /// Somebody adds another route of the object that leads to the canary.
+    pub(super) fn add_route_to_canary(&mut self) {
+        let mine = json!({"name": "mine", "match": [{"port": 81}], "route": [{"destination": {"host": "fraud", "subset": "v2"}}]});
+        self.route["spec"]["http"].as_array_mut().unwrap().insert(0, mine);
+        self.touch();
     }
 
     /// The route, as the spec names it.

@@ -11,8 +11,8 @@ use super::ask::REQUESTS;
 use super::preflight::Found;
 use crate::counts::{Background, Blame, Deltas, Family, NOT_REACHED, Programmed, Seen, Series, Side};
 use crate::counts::{Charge, Delta, Unanswered as Counted};
+use crate::istio::name::Host;
 use crate::judge::Judgement;
-use crate::observe::mesh::service_of;
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
 use crate::observe::{Brief, Unanswered};
 use crate::plan::{Metric, MetricKind};
@@ -50,21 +50,24 @@ pub(super) struct Lost {
 
 /// Names by which senders know the route's service: as their proxies name it where requests of the arms arrive. Empty: they do not say.
 pub(super) async fn hosts(prometheus: &Prometheus, found: &Found, brief: &Brief, at: Timestamp) -> Result<BTreeSet<String>, QueryError> {
-    let Some(service) = service_of(&brief.canary.host, &brief.namespace) else { return Ok(BTreeSet::new()) };
+    let Some(service) = Host::of(&brief.canary.host, &brief.namespace).service_in(&brief.namespace) else { return Ok(BTreeSet::new()) };
     let selector = Selector::new(REQUESTS)?
         .is("reporter", SENDER)?
         .is("destination_workload_namespace", &brief.namespace)?
         .any_of(found.label, [&found.stable, &found.canary])?;
     let rows = prometheus.groups(&selector, &["destination_service"], at).await?;
     let names = rows.iter().map(|row| row.label("destination_service"));
-    Ok(names.filter(|name| service_of(name, &brief.namespace) == Some(service)).map(str::to_owned).collect())
+    Ok(names.filter(|name| Host::of(name, &brief.namespace).service_in(&brief.namespace) == Some(service)).map(str::to_owned).collect())
 }
 
 impl Found {
     /// Requests to the route's service that no workload answered, as the senders count them. One whose subset no proxy knows has no service:
     /// a gateway calls it unknown, a client says what it asked for.
     fn unanswered(&self, brief: &Brief) -> Result<Option<Selector>, BadName> {
-        let Some(service) = service_of(&brief.canary.host, &brief.namespace).filter(|_| !self.hosts.is_empty()) else { return Ok(None) };
+        let Some(service) = Host::of(&brief.canary.host, &brief.namespace).service_in(&brief.namespace).filter(|_| !self.hosts.is_empty())
+        else {
+            return Ok(None);
+        };
         let namespace = &brief.namespace;
         let asked = [service.to_owned(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")];
         let mut workloads = vec!["unknown", ""];

@@ -319,24 +319,18 @@ fn a_second_mirror_for_the_canary_is_taken_away_at_once() {
     assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
 }
 
-fn another_route(world: &mut World) {
-    let mine = json!({"name": "mine", "match": [{"port": 81}], "route": [{"destination": {"host": "fraud", "subset": "v2"}}]});
-    world.route["spec"]["http"].as_array_mut().unwrap().insert(0, mine);
-    world.touch();
-}
-
 #[test]
 fn another_route_to_the_canary_in_the_middle_holds_and_is_named() {
     let mut world = ab_test("Hold");
     world.reach_share(COHORT);
-    another_route(&mut world);
+    world.add_route_to_canary();
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
     assert_eq!((stance.phase, stance.reason), (Phase::Holding, reason::ROUTE_AMBIGUOUS));
     assert!(stance.message.contains("route mine leads to v2 too") && stance.message.contains("haldane abort"), "{}", stance.message);
     let mut rebuilt = ab_test("Hold");
     rebuilt.reach_share(COHORT);
-    another_route(&mut rebuilt);
+    rebuilt.add_route_to_canary();
     rebuilt.pods("v2", "ccc", 5, 5);
     let stance = rebuilt.settle().stance;
     assert_eq!((stance.phase, rebuilt.found("v2")), (Phase::Waiting, Share::NONE), "another build is not left with the old one's traffic");
