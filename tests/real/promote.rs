@@ -8,7 +8,7 @@ use super::{
     climb::{climb, until_ended},
     load::{Answer, Load, band, failed, from_version},
     recorder::{Recorder, route},
-    world::{LATER, SOON, Shape, World, holds_alone, judged, judged_with_latency, pretty, story},
+    world::{LATER, SOON, Shape, World, holds_alone, judged, pretty, story, with_latency},
 };
 
 /// Requests a second.
@@ -18,7 +18,7 @@ const PROPAGATION: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_healthy_version_is_promoted_with_each_weights_split_and_no_failed_request() {
-    story("promote", async |world| promoted(world, Shape::Gateway, judged_with_latency("6s")).await).await;
+    story("promote", async |world| promoted(world, Shape::Gateway, with_latency("6s", false)).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -46,6 +46,10 @@ async fn promoted(world: &World, shape: Shape, plan: Value) {
     }
     let status = &rollout["status"];
     assert_eq!(status["stable"]["subset"], "v2", "{}", pretty(status));
+    if shape == Shape::Gateway {
+        let shown = status["decision"]["why"].as_array().unwrap().iter().find(|why| why["metric"] == "latency").expect("it is shown");
+        assert!(shown["canary"]["n"].as_i64().is_some_and(|n| n > 0), "{}", pretty(status));
+    }
     assert_eq!(status["history"][0]["outcome"], "Promoted", "{}", pretty(status));
     assert!(condition(&rollout, "Ready").is_some_and(|c| c["status"] == "True"), "{}", pretty(status));
     world.until_alert("of the promotion", SOON, |alert| alert.to_string().contains("romoted")).await;

@@ -8,7 +8,7 @@ use super::{
     climb::{climb, until_ended},
     load::{failed, from_version},
     promote::baseline,
-    world::{SOON, Shape, World, judged, judged_with_latency, pretty, story},
+    world::{SOON, Shape, World, judged, pretty, story, with_latency},
 };
 
 /// Requests a second.
@@ -21,7 +21,7 @@ async fn a_version_with_ten_percent_errors_is_rolled_back_at_its_first_step() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_slow_version_is_rolled_back_at_its_first_step() {
-    story("slow", async |world| rolled_back(world, Shape::Gateway, judged_with_latency("10s"), ("SLOW_MS", "60"), "latency").await).await;
+    story("slow", async |world| rolled_back(world, Shape::Gateway, with_latency("10s", true), ("SLOW_MS", "60"), "latency").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -399,11 +399,11 @@ pub fn judged(hold: &str) -> Value {
     rollout(json!({ "canary": { "hold": hold } }), json!({ "interval": "2s", "warmUp": "1s", "metrics": metrics }))
 }
 
-/// The same, judged by latency too, which may be half as much again: a process with a twentieth of the requests is colder.
-pub fn judged_with_latency(hold: &str) -> Value {
+/// The same with latency, which may be half as much again: a process with a twentieth of the requests is colder.
+pub fn with_latency(hold: &str, gate: bool) -> Value {
     let mut rollout = judged(hold);
     let metrics = rollout["spec"]["analysis"]["metrics"].as_array_mut().unwrap();
-    metrics.push(json!({ "latency": { "stretch": 0.5, "pass": 1.0 } }));
+    metrics.push(json!({ "latency": { "stretch": 0.5, "pass": 1.0 }, "gate": gate }));
     rollout
 }
 
