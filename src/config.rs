@@ -104,51 +104,6 @@ pub enum WebhookFormat {
     Json,
 }
 
-/// A Rollout names something that is not in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {name:?} is not in the controller's configuration; there {}", listed(known))]
-pub struct UnknownName {
-    what: &'static str,
-    name: String,
-    known: Vec<String>,
-}
-
-fn listed(known: &[String]) -> String {
-    match known {
-        [] => "is none".into(),
-        [one] => format!("is {one:?}"),
-        several => format!("are {}", several.iter().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ")),
-    }
-}
-
-impl Config {
-    /// The provider of that name.
-    pub fn provider(&self, name: &str) -> Result<&Provider, UnknownName> {
-        self.prometheus.get(name).ok_or_else(|| UnknownName {
-            what: "the Prometheus provider",
-            name: name.into(),
-            known: self.prometheus.keys().cloned().collect(),
-        })
-    }
-
-    /// Names of the sinks that a Rollout's alerts go to: those named, each once; or, if it names none, `default` where that exists.
-    pub fn sinks(&self, named: Option<&[String]>) -> Result<Vec<String>, UnknownName> {
-        let Some(named) = named else {
-            return Ok(self.alerts.keys().filter(|n| *n == DEFAULT).cloned().collect());
-        };
-        let mut found: Vec<String> = Vec::new();
-        for name in named {
-            if !self.alerts.contains_key(name) {
-                return Err(UnknownName { what: "the alert sink", name: name.clone(), known: self.alerts.keys().cloned().collect() });
-            }
-            if !found.contains(name) {
-                found.push(name.clone());
-            }
-        }
-        Ok(found)
-    }
-}
-
 impl Provider {
     /// How often targets are scraped.
     pub fn scrapes_every(&self) -> time::Duration {

@@ -35,8 +35,8 @@ use jiff::Timestamp;
 use crate::api::names::reason;
 use crate::api::{DecisionRecord, Outcome, Phase};
 use crate::command::Command;
-use crate::observe::Observation;
 use crate::route::Wanted;
+use crate::seen::Observation;
 use crate::state::{Stance, State};
 
 #[cfg(test)]

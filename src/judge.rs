@@ -208,7 +208,7 @@ impl Evidence {
     }
 
     /// Restarts the pass side, at the begin of a step (or when a person resumes). Where another kind of traffic begins, the fail side
-    /// begins anew too: what copies or a cohort showed is not held against users drawn at random.
+    /// starts over too: what copies or a cohort showed is not held against users drawn at random.
     pub fn begin_step(&mut self, metrics: &[Metric], step: &StepTerms) {
         let other = self.present.as_ref().is_some_and(|present| present.kind != step.kind);
         let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight || step.kind > present.kind);

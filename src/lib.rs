@@ -24,6 +24,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod rehearse;
 pub mod route;
+pub mod seen;
 pub mod server;
 pub mod sim;
 pub mod state;

@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::api::{Actor, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, Version};
 use crate::judge::Evidence;
-use crate::observe::StepKey;
 use crate::plan::{Plan, Share, Step};
+use crate::seen::StepKey;
 
 pub use project::{Stance, beyond_weight, project, same_but_for_time};
 
@@ -319,7 +319,7 @@ impl State {
 pub enum CheckpointError {
     /// Written by a newer controller.
     #[error(
-        "status.checkpoint has version {0}, this controller knows up to {CHECKPOINT}: run the newer controller again, or delete the Rollout and make it anew"
+        "status.checkpoint has version {0}, this controller knows up to {CHECKPOINT}: run the newer controller again, or delete the Rollout and create it again"
     )]
     Newer(u64),
     /// Not ours.

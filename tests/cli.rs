@@ -70,7 +70,7 @@ fn rollout(phase: &str) -> Value {
             "step": {"index": 1, "name": "2", "weight": 20, "heldSeconds": 60, "holdSeconds": 300},
             "evidence": [{"metric": "errorRate", "verdict": "Inconclusive", "message": "errors 0.12 % against 0.11 %, n 3,120 / 59,204"}],
             "decision": {"outcome": "Held", "reason": "HoldTime", "message": "the hold of step 2 is not over", "at": "2026-01-02T03:04:05Z",
-                         "epoch": 7, "weight": 20, "next": "on to 50 %; `haldane abort fraud --reason TEXT` takes it back"},
+                         "epoch": 7, "weight": 20, "next": "on to 50 %; `haldane abort fraud --reason TEXT` returns the traffic to stable"},
         },
     })
 }

@@ -68,7 +68,7 @@ async fn a_query_is_a_form_with_its_time_and_the_labels_and_token_of_the_provide
     let selector = Selector::new("up").and_then(|s| s.is("job", "a")).unwrap();
     assert_eq!(prometheus.raw(&selector, 30, at()).await.unwrap(), vec![]);
 
-    // Read anew for every request; and what cannot be read is said without being shown.
+    // Read again for every request; and what cannot be read is said without being shown.
     std::fs::remove_file(&token.0).unwrap();
     assert!(matches!(prometheus.raw(&selector, 30, at()).await, Err(QueryError::SignIn(_))));
 }

@@ -12,12 +12,12 @@ use haldane::{
     config::Config,
     decide::{Act, Decision, decide},
     observe::{
-        Observation,
         cluster::{Caches, Known},
         kept,
         workload::ReadyLog,
     },
     route::{Fence, patch, release},
+    seen::Observation,
     state::State,
 };
 use jiff::{SignedDuration, Timestamp};

@@ -8,11 +8,11 @@ use haldane::{
     clock::Clock,
     judge::{Evidence, StepTerms},
     observe::{
-        Arm, ArmPod, Brief, Look, StepKey,
         prometheus::Prometheus,
         sampler::{Sampler, Source},
     },
     plan::{Plan, Share},
+    seen::{Arm, ArmPod, Brief, Look, StepKey},
     sim::{NAMESPACE, World, WorldConfig, traffic::Behaviour},
 };
 use jiff::Timestamp;

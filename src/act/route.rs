@@ -21,7 +21,7 @@ pub async fn read(desk: &Desk, name: &str) -> Result<Value, ActError> {
     Ok(mesh::value(&object))
 }
 
-/// Raises the canary's share. The Rollout and the VirtualService are read anew; if either is another than the one decided on, nothing is
+/// Raises the canary's share. The Rollout and the VirtualService are read again; if either is another than the one decided on, nothing is
 /// written. `fresh`: the Rollout is what the server answered just now to a write that was guarded by its resourceVersion, which is a read
 /// as good as another.
 ///

@@ -129,15 +129,15 @@ fn request(ask: &Ask<'_>, rollout: &Rollout, id: &str, by: Option<String>) -> Re
 /// What can be seen to make no sense is not written. An abort is always written: the controller may know more.
 fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<(), Failure> {
     let name = screen::argument(rollout);
-    let conflict = |message: String, mend: String| Err(Failure::new(Exit::Conflict, message, mend));
+    let conflict = |message: String, fix: String| Err(Failure::new(Exit::Conflict, message, fix));
     let at = || format!("{} is {}", screen::full_name(rollout), screen::phase(status));
     let active = matches!(status.phase, Some(Phase::Waiting | Phase::Progressing | Phase::Paused | Phase::Holding));
     let paused = status.decision.as_ref().filter(|_| status.phase == Some(Phase::Paused));
     match ask.verb {
         Verb::Abort => {}
         Verb::Promote | Verb::Pause | Verb::Resume if !active => {
-            let mend = format!("`haldane status {name}` says where it is");
-            return conflict(format!("nothing to {}: {}", ask.verb, at()), mend);
+            let fix = format!("`haldane status {name}` says where it is");
+            return conflict(format!("nothing to {}: {}", ask.verb, at()), fix);
         }
         Verb::Resume if rollout.spec.paused => {
             return conflict("spec.paused is true: a command does not end that".into(), "set spec.paused to false in the manifest".into());
@@ -271,8 +271,8 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
             rollout.namespace().unwrap_or_default(),
             rollout.name_any()
         );
-        let mend = format!("is the controller running? `{events}` tells; the command stays");
-        output.hint(&format!("no answer within {}: {mend}", crate::words::span(ask.wait)));
+        let fix = format!("is the controller running? `{events}` tells; the command stays");
+        output.hint(&format!("no answer within {}: {fix}", crate::words::span(ask.wait)));
     }
     Ok(exit)
 }

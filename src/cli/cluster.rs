@@ -1,4 +1,4 @@
-//! The API server, as the kubeconfig says; its errors in words, with what would mend them.
+//! The API server, as the kubeconfig says; its errors in words, with what would fix them.
 
 use std::{future::Future, time::Duration};
 
@@ -74,11 +74,11 @@ impl Cluster {
         let message = format!("there is no Rollout {name} in namespace {}", self.namespace);
         // Listing may be forbidden where getting is not: then the names are not told.
         let names = self.list(false).await.map_or_else(|_| Vec::new(), |list| list.iter().map(ResourceExt::name_any).collect());
-        let mend = match names.as_slice() {
+        let fix = match names.as_slice() {
             [] => "another namespace with -n, or `haldane list -A`".into(),
             names => format!("one of {}", names.join(", ")),
         };
-        Err(Failure::new(Exit::NotFound, message, mend))
+        Err(Failure::new(Exit::NotFound, message, fix))
     }
 
     /// Writes one annotation.
@@ -97,16 +97,16 @@ impl Cluster {
     }
 
     fn unreachable(&self, why: &str) -> Failure {
-        let mend = "is the cluster up, is it the right --context, is there a way to it (VPN, proxy)?";
-        Failure::new(Exit::Error, format!("the API server at {} cannot be reached: {why}", self.server), mend)
+        let fix = "is the cluster up, is it the right --context, is there a way to it (VPN, proxy)?";
+        Failure::new(Exit::Error, format!("the API server at {} cannot be reached: {why}", self.server), fix)
     }
 
     fn in_words(&self, verb: &str, error: &kube::Error) -> Failure {
         let kube::Error::Api(status) = error else {
             return match error {
                 kube::Error::SerdeError(error) => {
-                    let mend = "is this version older than the CRD? compare `haldane version` with the controller's";
-                    Failure::new(Exit::Error, format!("the API server's answer is not a Rollout as this version knows it: {error}"), mend)
+                    let fix = "is this version older than the CRD? compare `haldane version` with the controller's";
+                    Failure::new(Exit::Error, format!("the API server's answer is not a Rollout as this version knows it: {error}"), fix)
                 }
                 error => self.unreachable(&chain(error)),
             };
@@ -115,8 +115,8 @@ impl Cluster {
         match status.code {
             401 => Failure::new(Exit::NotFound, "the API server does not accept these credentials", "log in again, or another --context"),
             403 => {
-                let mend = format!("ask for a Role that allows {verb} on {at}; `kubectl auth can-i {verb} rollouts.haldane.dev` tells");
-                Failure::new(Exit::NotFound, format!("you may not {verb} {at}: {}", status.message), mend)
+                let fix = format!("ask for a Role that allows {verb} on {at}; `kubectl auth can-i {verb} rollouts.haldane.dev` tells");
+                Failure::new(Exit::NotFound, format!("you may not {verb} {at}: {}", status.message), fix)
             }
             404 => Failure::new(
                 Exit::NotFound,
@@ -139,8 +139,8 @@ fn known_context(file: &Kubeconfig, name: &str) -> Result<(), Failure> {
 }
 
 fn no_config(error: impl std::error::Error) -> Failure {
-    let mend = "--kubeconfig FILE, --context NAME, or $KUBECONFIG; `kubectl config get-contexts` lists the contexts";
-    Failure::new(Exit::Error, format!("no way to a cluster: {}", chain(&error)), mend)
+    let fix = "--kubeconfig FILE, --context NAME, or $KUBECONFIG; `kubectl config get-contexts` lists the contexts";
+    Failure::new(Exit::Error, format!("no way to a cluster: {}", chain(&error)), fix)
 }
 
 /// An error with its causes, without those that its own text has already.

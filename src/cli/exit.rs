@@ -34,7 +34,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not do what was asked, for people: what is wrong, and what would mend it.
+/// Why a command did not do what was asked, for people: what is wrong, and what would fix it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -42,13 +42,13 @@ pub struct Failure {
     pub exit: Exit,
     /// What is wrong.
     pub message: String,
-    /// What would mend it; may be empty.
-    pub mend: String,
+    /// What would fix it; may be empty.
+    pub fix: String,
 }
 
 impl Failure {
-    /// A failure with its mend.
-    pub fn new(exit: Exit, message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), mend: mend.into() }
+    /// A failure with its fix.
+    pub fn new(exit: Exit, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), fix: fix.into() }
     }
 }

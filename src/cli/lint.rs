@@ -70,7 +70,7 @@ pub struct Report {
     /// Name, if the manifest says one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What must be mended.
+    /// What must be fixed.
     pub faults: Vec<Fault>,
     /// What works, but perhaps not as meant.
     pub warnings: Vec<Fault>,
@@ -113,7 +113,7 @@ impl Report {
 }
 
 fn sentence(fault: &Fault) -> String {
-    if fault.mend.is_empty() { fault.message.clone() } else { format!("{}; {}", fault.message, fault.mend) }
+    if fault.fix.is_empty() { fault.message.clone() } else { format!("{}; {}", fault.message, fault.fix) }
 }
 
 fn several(count: usize, word: &str) -> String {
@@ -140,8 +140,8 @@ pub(super) fn run(args: &LintArgs, output: &Output) -> Result<Exit, Failure> {
 /// The text of a file, or of standard input for `-`.
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let fault = |error: std::io::Error| {
-        let mend = "give the path of a YAML file, or - for standard input";
-        Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()), mend)
+        let fix = "give the path of a YAML file, or - for standard input";
+        Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()), fix)
     };
     let mut text = String::new();
     if path == Path::new("-") {

@@ -82,11 +82,11 @@ impl Output {
         let _ = writeln!(io::stderr(), "{text}");
     }
 
-    /// Why it failed, and what would mend it, on stderr.
+    /// Why it failed, and what would fix it, on stderr.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.hint(&format!("error: {}", failure.message));
-        if !failure.mend.is_empty() {
-            self.hint(&format!("  hint: {}", failure.mend));
+        if !failure.fix.is_empty() {
+            self.hint(&format!("  hint: {}", failure.fix));
         }
     }
 }

@@ -109,7 +109,7 @@ async fn wait(name: &str, goal: &Goal, cluster: &Cluster, output: &Output, seen:
     }
 }
 
-/// Somebody wants another version now, or the Rollout was made anew.
+/// Somebody wants another version now, or the Rollout was created again.
 fn superseded(before: Option<&Rollout>, now: &Rollout) -> Option<Ended> {
     let before = before?;
     let words = if before.uid() != now.uid() {

@@ -25,12 +25,12 @@ alerts:
 #[test]
 fn the_documented_file_is_read_and_secrets_lie_beside_it() {
     let config = parse(GOOD).unwrap();
-    let default = config.provider("default").unwrap();
+    let default = &config.prometheus["default"];
     assert_eq!(default.scrapes_every(), time::Duration::from_secs(15));
     assert_eq!(default.window_lag(), time::Duration::from_secs(20));
     assert_eq!(default.access.bearer_token_file.as_deref(), Some(Path::new("/etc/haldane/token")));
     assert_eq!(default.labels["cluster"], "prod");
-    let far = config.provider("far").unwrap();
+    let far = &config.prometheus["far"];
     assert_eq!(far.access.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     assert_eq!(far.window_lag(), time::Duration::from_secs(20), "scrape interval and five seconds");
     let audit = config.alerts["audit"].webhook.as_ref().unwrap();
@@ -195,25 +195,6 @@ fn a_duration_that_would_overflow_is_a_fault() {
     assert_eq!(told, ["prometheus.a.lag: must be a duration with its unit, as 15s or 500ms"]);
     let told = faults("prometheus: {a: {url: \"http://h\", scrapeInterval: 0s}}");
     assert_eq!(told, ["prometheus.a.scrapeInterval: must be above 0s and at most 1h"]);
-}
-
-#[test]
-fn a_name_that_is_not_there_says_which_are() {
-    let config = parse(GOOD).unwrap();
-    let error = config.provider("prod").unwrap_err().to_string();
-    assert_eq!(error, "the Prometheus provider \"prod\" is not in the controller's configuration; there are \"default\", \"far\"");
-    let error = config.sinks(Some(&["oncall".into(), "pager".into()])).unwrap_err().to_string();
-    assert_eq!(error, "the alert sink \"pager\" is not in the controller's configuration; there are \"audit\", \"default\", \"oncall\"");
-    assert!(Config::default().provider("x").unwrap_err().to_string().ends_with("there is none"));
-}
-
-#[test]
-fn a_rollout_without_sinks_uses_the_default_one() {
-    let config = parse(GOOD).unwrap();
-    assert_eq!(config.sinks(None).unwrap(), ["default"]);
-    assert_eq!(config.sinks(Some(&[])).unwrap(), Vec::<String>::new(), "an empty list is silence");
-    assert_eq!(config.sinks(Some(&["oncall".into(), "oncall".into()])).unwrap(), ["oncall"]);
-    assert_eq!(Config::default().sinks(None).unwrap(), Vec::<String>::new());
 }
 
 fn scratch(name: &str) -> std::path::PathBuf {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::api::names::reason;
 use crate::api::{Actor, OnInconclusive, Outcome, Phase};
-use crate::observe::Look;
 use crate::plan::{Share, Step};
+use crate::seen::Look;
 use crate::state::{Intent, Pause, Run, Stance};
 use crate::words::time;
 
@@ -431,7 +431,8 @@ impl Pass<'_> {
             let since = run.metrics_lost.map(|since| self.now.duration_since(since).as_secs_f64()).filter(|since| *since >= 1.0);
             let since = since.map_or_else(String::new, |since| format!(" for {}", time(since)));
             let (share, abort) = (run.share.words(), self.command_line("abort --reason TEXT"));
-            let message = format!("{}{since}: {share} stays, it continues automatically; `{abort}` takes it back", problem.message);
+            let message =
+                format!("{}{since}: {share} stays, it continues automatically; `{abort}` returns the traffic to stable", problem.message);
             return Some((problem.reason, message));
         }
         None

@@ -44,7 +44,7 @@ impl Pass<'_> {
         match command.verb {
             Verb::Abort => self.abort = Some(command.clone()),
             Verb::Rollback => {
-                let why = format!("a rollout is under way: `{}` takes it back", self.command_line("abort --reason TEXT"));
+                let why = format!("a rollout is under way: `{}` returns the traffic to stable", self.command_line("abort --reason TEXT"));
                 self.answer(command.verb, &command.id, why, by);
             }
             Verb::Retry => self.answer(command.verb, &command.id, "the rollout is under way: there is nothing to retry".to_owned(), by),

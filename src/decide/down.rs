@@ -8,9 +8,9 @@ use super::{
 use crate::api::names::reason;
 use crate::api::{Actor, Outcome, Phase, Verdict, Version};
 use crate::command::{Command, Verb};
-use crate::observe::{Holder, Look};
 use crate::plan::{Share, Step};
 use crate::route::{Claim, Latch, RouteFault, Wanted};
+use crate::seen::{Holder, Look};
 use crate::state::{Down, Stance};
 use crate::words::time;
 
@@ -120,13 +120,13 @@ impl Pass<'_> {
     }
 
     /// There is nothing of ours to write to: the decision itself must not be lost, so status is where it stands.
-    fn unwritten(&mut self, down: Down, why: &'static str, what: &str, mend: &str) -> Stance {
+    fn unwritten(&mut self, down: Down, why: &'static str, what: &str, fix: &str) -> Stance {
         let message = format!("{}; {what}", down.message);
         let Some(canary) = self.state.run.as_ref().map(|run| run.canary.clone()) else { return self.stalled(Phase::Idle, why, message) };
         self.handle(&down);
         self.state.epoch += 1;
         self.refuse(&latch(&canary, &down, self.state.epoch));
-        let next = format!("{mend}; {} is refused until its pods change or `{}`", version(&canary), self.command_line("retry"));
+        let next = format!("{fix}; {} is refused until its pods change or `{}`", version(&canary), self.command_line("retry"));
         self.record(down.outcome, &down.reason, message.clone(), next, down.by.clone());
         self.end(down.outcome, &down.reason, message.clone());
         self.stalled(phase_of(down.outcome), why, message)

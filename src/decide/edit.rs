@@ -4,9 +4,9 @@ use super::{Pass, words::version};
 use crate::api::names::reason;
 use crate::api::{Actor, Outcome, Phase};
 use crate::judge::Evidence;
-use crate::observe::Holder;
 use crate::plan::{Change, Edit};
 use crate::route::RouteFault;
+use crate::seen::Holder;
 use crate::state::{Down, Stance};
 
 impl Pass<'_> {
@@ -161,7 +161,7 @@ impl Pass<'_> {
         Some(self.start_again(why, message))
     }
 
-    /// Traffic to stable without a verdict; then the rollout begins anew by itself.
+    /// Traffic to stable without a verdict; then the rollout begins again automatically.
     fn start_again(&mut self, why: &'static str, message: String) -> Stance {
         let subset = self.state.run.as_ref().map(|run| run.canary.subset.clone()).unwrap_or_default();
         if self.seen.route.as_ref().is_ok_and(|view| !view.found(&subset).is_none()) {

@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Act, Pass};
 use crate::api::names::reason;
 use crate::api::{HistoryEntry, Outcome, Phase};
-use crate::observe::Holder;
 use crate::route::release;
+use crate::seen::Holder;
 use crate::state::{Ended, Stance};
 
 impl Pass<'_> {
@@ -90,6 +90,6 @@ impl Pass<'_> {
 
     /// Ready endpoints of a subset.
     pub(super) fn ready(&self, subset: &str) -> u32 {
-        self.seen.subsets.get(subset).map_or(0, crate::observe::Subset::ready)
+        self.seen.subsets.get(subset).map_or(0, crate::seen::Subset::ready)
     }
 }

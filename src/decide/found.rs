@@ -3,8 +3,8 @@
 use super::{Pass, down::verb_of, words::version};
 use crate::api::names::reason;
 use crate::api::{Outcome, RefusedRevision};
-use crate::observe::Holder;
 use crate::route::{Claim, Latch};
+use crate::seen::Holder;
 use crate::state::{Run, Unavailable};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -166,7 +166,7 @@ impl Pass<'_> {
         run.step = Some(intent.step);
         reopen(run, claim, now);
         if intent.restores {
-            run.stopped = stopped; // the step goes on: its deadline does not start anew
+            run.stopped = stopped; // the step goes on: its deadline does not start over
         } else {
             (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
         }

@@ -4,9 +4,9 @@ use super::{Act, Pass, down::phase_of, room::unwritable, words::version};
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Version};
 use crate::istio::name::{Host, meant, same_host};
-use crate::observe::{Holder, Subset};
 use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
+use crate::seen::{Holder, Subset};
 use crate::state::{Run, Stance};
 
 /// So often it is looked again whether another VirtualService is gone, in seconds.
@@ -343,13 +343,13 @@ impl Pass<'_> {
     /// The route has other weights than 100 for stable while nothing is rolled out: told, never written.
     fn drifted(&mut self, view: &View, stable: &Version) -> Stance {
         let words = view.words();
-        let mend = match view.own.first() {
+        let fix = match view.own.first() {
             Some(own) => format!("take http route {} away", own.raw.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()),
             None if view.share(&stable.subset) == 100 && view.sum() == 100 => "take the mirror away".to_owned(),
             None => "set it back, or delete the Rollout".to_owned(),
         };
         let message = format!(
-            "route {} of {} has {words}, but {} is stable: nothing is written while nothing is rolled out; {mend}",
+            "route {} of {} has {words}, but {} is stable: nothing is written while nothing is rolled out; {fix}",
             view.key,
             view.virtual_service,
             version(stable)

@@ -121,7 +121,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Stable is as it was before: the step goes on, and what it proves is proved anew.
+    /// Stable is as it was before: the step goes on, and what it proves is proved again.
     fn incident_over(&mut self, known: &InIncident) -> Option<Stance> {
         let lasted = self.now.duration_since(known.since).as_secs_f64().max(0.0);
         let now = self.now;

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{EvidenceReason, MetricEvidence, Verdict};
-use crate::observe::Look;
+use crate::seen::Look;
 use crate::state::Run;
 use crate::words::time;
 

@@ -8,7 +8,7 @@ use crate::route::View;
 use crate::state::Stance;
 
 impl Pass<'_> {
-    /// Why the canary has too few pods for the step, with the line that mends it.
+    /// Why the canary has too few pods for the step, with the line that fixes it.
     pub(super) fn no_room(&self, step: &Step) -> Option<String> {
         let run = self.state.run.as_ref()?;
         let ready = self.ready(&run.canary.subset);
@@ -41,7 +41,7 @@ impl Pass<'_> {
     }
 }
 
-/// Why a step of these cannot be written on this route, and what would mend it.
+/// Why a step of these cannot be written on this route, and what would fix it.
 pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator<Item = &'s Step>) -> Option<(&'static str, String)> {
     for step in steps {
         if step.split.mirror > 0 && view.has_single_mirror() {

@@ -4,9 +4,9 @@ use super::{Pass, down::actor, words::version};
 use crate::api::names::reason;
 use crate::api::{Actor, Capacity, Outcome};
 use crate::command::{Command, Verb};
-use crate::observe::Holder;
 use crate::plan::Share;
 use crate::route::Latch;
+use crate::seen::Holder;
 use crate::state::{Down, Run, Stance};
 use crate::words::time;
 

@@ -3,7 +3,7 @@
 
 use super::Pass;
 use crate::api::names::reason;
-use crate::observe::Unanswered;
+use crate::seen::Unanswered;
 use crate::state::Stance;
 
 impl Pass<'_> {

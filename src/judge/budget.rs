@@ -4,7 +4,7 @@
 //! may wander by chance at any time up to the end; every window uses up a part, and when nothing is left the canary is worse. All that
 //! must be remembered is one number for each share that is watched: `rho`, the distance to the boundary in standard deviations of what is
 //! still to come. It stands for the probability that chance alone would still use the budget up ("conditional error"), and keeping it while
-//! the rest of the plan is counted anew is what makes changes of the plan harmless (Müller and Schäfer's principle).
+//! the rest of the plan is counted again is what makes changes of the plan harmless (Müller and Schäfer's principle).
 
 use statrs::distribution::{ContinuousCDF, Normal};
 use statrs::function::erf::erfc;

@@ -96,7 +96,7 @@ pub struct Drift {
     spreads: Vec<Spread>,
     /// Limit that rolls back.
     pub rollback: Side,
-    /// The planned-horizon budget of the learnt set and the limit that rolls back. A state without it never starts anew.
+    /// The planned-horizon budget of the learnt set and the limit that rolls back. A state without it never starts over.
     #[serde(default = "spent")]
     pub rho: f64,
     /// Limit that holds.

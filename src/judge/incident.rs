@@ -29,7 +29,7 @@ pub fn limit(before: f64) -> f64 {
     2.0 * before + 0.005
 }
 
-/// One share of stable's against its own past. The evidence starts anew whenever it is below nothing (a CUSUM), because an incident may
+/// One share of stable's against its own past. The evidence starts over whenever it is below nothing (a CUSUM), because an incident may
 /// begin after hours of calm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Own {
@@ -176,7 +176,7 @@ impl Evidence {
         self.watch_stable(metrics, step, window.end);
     }
 
-    /// Stable's newest window against its own past. Once an incident is over, what the step proves is proved anew; the plan goes on.
+    /// Stable's newest window against its own past. Once an incident is over, what the step proves is proved again; the plan goes on.
     pub(super) fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) {
         let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
         let watched: Vec<_> = judged.flat_map(|(state, metric)| watched(state, metric)).collect();

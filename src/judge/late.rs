@@ -52,19 +52,19 @@ impl Slowest {
         };
         let all = self.shown + more;
         if held + more > deadline {
-            let mend = self.mend(all, deadline - (held - self.shown), "deadline", 1.3 * (held + more));
+            let fix = self.fix(all, deadline - (held - self.shown), "deadline", 1.3 * (held + more));
             let limit = say::minutes(deadline);
-            return Some(Late::Deadline(format!("{at} needs about {} more, beyond the deadline of {limit}; {mend}", say::minutes(more))));
+            return Some(Late::Deadline(format!("{at} needs about {} more, beyond the deadline of {limit}; {fix}", say::minutes(more))));
         }
         (all > hold).then(|| {
-            let mend = self.mend(all, hold, "hold", all);
+            let fix = self.fix(all, hold, "hold", all);
             let (all, hold) = (say::minutes(all), say::minutes(hold));
-            Late::Hold(format!("{at} is proved after about {all}, later than the hold of {hold}: the weight waits for the proof; {mend}"))
+            Late::Hold(format!("{at} is proved after about {all}, later than the hold of {hold}: the weight waits for the proof; {fix}"))
         })
     }
 
     /// What would be enough, if the step took `all` minutes at its weight and has `limit`. What a window proves grows with w (1 - w).
-    fn mend(&self, all: f64, limit: f64, name: &str, longer: f64) -> String {
+    fn fix(&self, all: f64, limit: f64, name: &str, longer: f64) -> String {
         let precision = |weight: f64| weight * (1.0 - weight);
         let weights = (1..=10).map(|twentieth| 0.05 * f64::from(twentieth));
         let enough = |weight: &f64| *weight > self.weight && precision(*weight) * limit >= precision(self.weight) * all;
@@ -72,8 +72,8 @@ impl Slowest {
         let weighted = self.share == Share::weight(self.share.weight);
         let weight = weights.filter(|_| weighted && limit > 0.0).find(enough).map(|weight| format!("a weight of {:.0} %", 100.0 * weight));
         let longer = format!("a {name} of {}", time(at_least(60.0 * longer.ceil())));
-        let mends: Vec<String> = weight.into_iter().chain([longer]).collect();
-        format!("{} would be enough", mends.join(" or "))
+        let fixes: Vec<String> = weight.into_iter().chain([longer]).collect();
+        format!("{} would be enough", fixes.join(" or "))
     }
 }
 

@@ -221,7 +221,7 @@ impl MetricState {
         self.layout = Some(layout);
     }
 
-    /// Begins a step: counts and pass side anew; at 100 % freezes what the canary is compared with.
+    /// Begins a step: counts and pass side start over; at 100 % freezes what the canary is compared with.
     pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool) {
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         (self.windows, self.missing) = (0, 0);
@@ -237,7 +237,7 @@ impl MetricState {
         }
     }
 
-    /// An incident is over: what was proved in this step is proved anew, and stable is watched from nothing again.
+    /// An incident is over: what was proved in this step is proved again, and stable is watched from nothing again.
     pub fn after_incident(&mut self, metric: &Metric, step: &StepTerms) {
         if let Some(Processes::Shares(shares)) = &mut self.processes {
             shares.calm();

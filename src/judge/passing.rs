@@ -144,7 +144,7 @@ impl Passing {
             self.planned = SPENT;
         }
         if self.proved && against {
-            // What was won before says nothing of what the canary has become: the bets begin anew, and have all of the error rate.
+            // What was won before says nothing of what the canary has become: the bets start over, and have all of the error rate.
             *self = Self { proves: self.proves, d: self.d, ..Self::idle() };
         } else if !against && (passed || self.value() >= PASS_AT) {
             self.proved = true;
@@ -296,7 +296,7 @@ mod tests {
             }
             assert!(!side.proved(), "{n}: {side:?}");
             (0..60).for_each(|_| side.add(Pair { n_a: n, x_a: P * n, n_b: n, x_b: P * n }, P, 1.1, hold(0)));
-            assert!(side.proved(), "it may be proved anew: {n}: {side:?}");
+            assert!(side.proved(), "it may be proved again: {n}: {side:?}");
         }
     }
 

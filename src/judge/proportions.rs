@@ -50,7 +50,7 @@ pub struct Track {
     pub stable: PlugIn,
     /// Evidence that the canary is worse.
     pub fail: Mixture,
-    /// The planned-horizon budget: distance to its boundary. A state without it never starts anew.
+    /// The planned-horizon budget: distance to its boundary. A state without it never starts over.
     #[serde(default = "spent")]
     pub rho: f64,
     /// Evidence that it is not, in the present step.
@@ -151,7 +151,7 @@ impl Proportions {
         }
     }
 
-    /// Stable is as before: its evidence against its own past begins anew.
+    /// Stable is as before: its evidence against its own past starts over.
     pub fn calm(&mut self) {
         for track in &mut self.tracks {
             track.own = Own::default();
@@ -176,7 +176,7 @@ impl Proportions {
         self.tracks.iter().filter(|track| track.pass.proves).map(|track| track.pass.proved()).reduce(|all, one| all && one)
     }
 
-    /// Begins a step: pass sides anew, margins that follow what the next step risks. `planned` is the number of canary requests that the
+    /// Begins a step: pass sides start over, margins that follow what the next step risks. `planned` is the number of canary requests that the
     /// whole hold is planned to show.
     pub fn begin_step(&mut self, kind: &MetricKind, bounds: &[f64], s0: &[f64], next_weight: f64, hold: Hold, planned: f64) {
         for track in &mut self.tracks {

@@ -239,7 +239,7 @@ mod tests {
         let text = "gpu has no value (at most 38): the query gave 2 series";
         assert_eq!(said(&found), (Verdict::Inconclusive, Some(EvidenceReason::NoValue), text));
         assert!(!found.no_harm);
-        assert_eq!(said(&after(&gpu, &looks)).1, Some(EvidenceReason::Beyond), "it counts anew");
+        assert_eq!(said(&after(&gpu, &looks)).1, Some(EvidenceReason::Beyond), "it counts again");
     }
 
     #[test]

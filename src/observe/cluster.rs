@@ -12,7 +12,7 @@ use kube::{
 use serde_json::Value;
 
 use super::{
-    Holder, Look, Observation, Problem, Subset, kept, mesh,
+    kept, mesh,
     workload::{self, ReadyLog},
 };
 use crate::api::names::{FINALIZER, reason};
@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::istio::name::Host;
 use crate::plan::Plan;
 use crate::route::{self, RouteFault, Serving, View};
+use crate::seen::{Holder, Look, Observation, Problem, Subset};
 use crate::state::{State, is_running};
 
 /// What the watches know.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
-use super::Holder;
 use super::kept::{Labels, Rule};
 use crate::istio::{
     name::{Host, meant},
     rule::speaking,
 };
 use crate::route::View;
+use crate::seen::Holder;
 
 /// A mesh object as one JSON value.
 pub fn value(object: &DynamicObject) -> Value {

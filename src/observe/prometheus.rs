@@ -81,7 +81,7 @@ impl Prometheus {
             line,
             labels: provider.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             scrape_interval,
-            lag: provider.lag.map_or(scrape_interval + Duration::from_secs(5), Into::into),
+            lag: provider.window_lag(),
             turn: Semaphore::new(1),
             users_turn: Semaphore::new(1),
             skew: skew::Skew::default(),

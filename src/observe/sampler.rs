@@ -8,7 +8,7 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use crate::clock::Clock;
 use crate::observe::prometheus::Prometheus;
-use crate::observe::{Brief, Look};
+use crate::seen::{Brief, Look};
 
 mod age;
 mod ask;
@@ -80,7 +80,7 @@ impl Sampler {
         });
     }
 
-    /// Tells where the metrics come from now. Another provider is preflighted anew.
+    /// Tells where the metrics come from now. Another provider is preflighted again.
     pub fn set_source(&self, source: Source) {
         self.source.send_if_modified(|known| {
             let differs = !known.is(&source);

@@ -10,7 +10,7 @@ use kube::Resource;
 
 use super::kept::{Pod, Slice};
 use super::mesh::Declared;
-use super::{Arm, ArmPod, Subset};
+use crate::seen::{Arm, ArmPod, Subset};
 
 /// Labels that hold the revision of a pod, in order of preference.
 const REVISION_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];

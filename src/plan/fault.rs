@@ -14,20 +14,20 @@ pub struct Fault {
     pub message: String,
     /// What would be right; may be empty where the message says it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub mend: String,
+    pub fix: String,
 }
 
 impl Fault {
     /// A fault at a field.
-    pub fn new(path: impl Into<String>, message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), mend: mend.into() }
+    pub fn new(path: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), fix: fix.into() }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.message)?;
-        if self.mend.is_empty() { Ok(()) } else { write!(f, "; {}", self.mend) }
+        if self.fix.is_empty() { Ok(()) } else { write!(f, "; {}", self.fix) }
     }
 }
 

@@ -41,8 +41,8 @@ struct Parser {
 }
 
 impl Parser {
-    fn fault(&mut self, path: &str, message: impl Into<String>, mend: impl Into<String>) {
-        self.faults.push(Fault::new(path, message, mend));
+    fn fault(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
+        self.faults.push(Fault::new(path, message, fix));
     }
 
     fn plan(&mut self, spec: &RolloutSpec) -> Plan {
@@ -87,8 +87,8 @@ impl Parser {
         };
         let plain = Duration::try_from_secs_f64(seconds.abs()).unwrap_or_default();
         if seconds < 0.0 || !range.contains(&plain) {
-            let mend = format!("must be from {} to {}", span(*range.start()), span(*range.end()));
-            self.fault(path, format!("is {value}"), mend);
+            let fix = format!("must be from {} to {}", span(*range.start()), span(*range.end()));
+            self.fault(path, format!("is {value}"), fix);
         }
         Some(plain)
     }
@@ -125,8 +125,8 @@ impl Parser {
             }
             if let Some(metric) = self.metric(&path, spec) {
                 if let Some(first) = metrics.iter().position(|other| other.name == metric.name) {
-                    let mend = "names of metrics must differ; a metric without a name is called by its kind";
-                    self.fault(&format!("{path}.name"), format!("\"{}\" is the name of metrics[{first}] too", metric.name), mend);
+                    let fix = "names of metrics must differ; a metric without a name is called by its kind";
+                    self.fault(&format!("{path}.name"), format!("\"{}\" is the name of metrics[{first}] too", metric.name), fix);
                 }
                 metrics.push(metric);
             }
@@ -223,16 +223,16 @@ impl Parser {
         let ends = value.starts_with(|c: char| c.is_ascii_alphabetic()) && value.ends_with(|c: char| c.is_ascii_alphanumeric());
         let good = ends && value.chars().all(inner);
         if !value.is_empty() && !good {
-            let mend = "letters, digits, '.', '_' and '-'; a letter first, a letter or digit last";
-            self.fault(path, format!("\"{value}\" is not a name"), mend);
+            let fix = "letters, digits, '.', '_' and '-'; a letter first, a letter or digit last";
+            self.fault(path, format!("\"{value}\" is not a name"), fix);
         }
     }
 
     fn prometheus_name(&mut self, path: &str, value: &str, metric: bool) {
         self.text(path, value, 200);
         if !value.is_empty() && !is_plain(value) {
-            let mend = if metric { "the name of a Prometheus metric, without labels" } else { "the name of a Prometheus label" };
-            self.fault(path, format!("\"{value}\" is not a name"), mend);
+            let fix = if metric { "the name of a Prometheus metric, without labels" } else { "the name of a Prometheus label" };
+            self.fault(path, format!("\"{value}\" is not a name"), fix);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The little of PromQL that users write: the selector of a counter, and a query with placeholders. Their text is read and written anew,
+//! The little of PromQL that users write: the selector of a counter, and a query with placeholders. Their text is read and written again,
 //! never pasted; what is put into it is escaped.
 
 use std::fmt::{self, Write};
@@ -46,12 +46,12 @@ pub struct Counter {
 
 /// Why a text is no selector, and what would be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}; {mend}")]
+#[error("{message}; {fix}")]
 pub struct NotASelector {
     /// What is wrong.
     pub message: String,
     /// What would be right.
-    pub mend: String,
+    pub fix: String,
 }
 
 /// Labels that haldane sets itself.
@@ -63,7 +63,7 @@ impl Counter {
     /// # Errors
     /// What cannot be read, and what would be right.
     pub fn read(text: &str) -> Result<Self, NotASelector> {
-        let bad = |message: String, mend: &str| NotASelector { message, mend: mend.to_owned() };
+        let bad = |message: String, fix: &str| NotASelector { message, fix: fix.to_owned() };
         let shape = || bad(format!("{text:?} is no selector"), "write `name`, or `name{label=\"value\"}` with =, !=, =~ or !~");
         let no_name = |name: &str| bad(format!("{name:?} is not a name"), "the name of a Prometheus counter");
         let (metric, rest) = text.split_at(text.find('{').unwrap_or(text.len()));

@@ -6,9 +6,9 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::Rollout;
-use crate::observe::StepKey;
 use crate::observe::sampler::Sampler;
 use crate::observe::workload::ReadyLog;
+use crate::seen::StepKey;
 
 /// Memory of one Rollout.
 #[derive(Default)]

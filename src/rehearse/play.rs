@@ -5,8 +5,8 @@ use crate::api::names::reason;
 use crate::api::{Outcome, Verdict};
 use crate::counts::{History, Sample, Window};
 use crate::judge::{Evidence, Judgement, StepTerms};
-use crate::observe::{Look, StepKey, brief::terms};
 use crate::plan::Plan;
+use crate::seen::{Look, StepKey, brief::terms};
 
 /// Windows after which a rollout that still goes on is given up as held.
 const MOST_WINDOWS: u32 = 200_000;

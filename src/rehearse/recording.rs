@@ -9,8 +9,8 @@ use rand::{Rng, SeedableRng};
 use super::play::{Played, Setup, play};
 use crate::counts::{Counts, History, Sample};
 use crate::judge::most_windows;
-use crate::observe::brief::terms;
 use crate::plan::Plan;
+use crate::seen::brief::terms;
 
 /// Windows that must come before a rollout: with fewer the judge knows no margins.
 const LEAST_BEFORE: usize = 20;

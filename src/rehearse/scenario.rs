@@ -28,7 +28,7 @@ pub struct Noise {
     pub error_burst: f64,
     /// Standard deviation of the log latency of an arm from window to window.
     pub latency_sd: f64,
-    /// Shares of the classes of an arm are drawn anew in each window from a Dirichlet distribution with this times the shares.
+    /// Shares of the classes of an arm are drawn in each window from a Dirichlet distribution with this times the shares.
     pub class_concentration: Option<f64>,
     /// Standard deviation between pods of the log error rate, for good.
     pub pod_error_sd: f64,

@@ -10,9 +10,10 @@ use crate::api::names::reason;
 use crate::api::{Capacity, DecisionRecord, Outcome};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
-use crate::observe::{Arm, ArmPod, Holder, Look, Observation, StepKey, Subset, mesh};
+use crate::observe::mesh;
 use crate::plan::{Plan, Step};
 use crate::route::{Fence, RouteFault, find, patch, release};
+use crate::seen::{Arm, ArmPod, Holder, Look, Observation, StepKey, Subset};
 use crate::state::{CHECKPOINT, State};
 
 /// A rehearsal begins here; nothing depends on the date.

@@ -381,8 +381,8 @@ fn a_match_route_below_the_managed_one_or_to_another_version_gives_the_canary_no
     // Wanted again, it is what it must be.
     for object in [below, elsewhere] {
         let view = find(&object, None).unwrap();
-        let mended = apply(&object, &patched(&view, &with_everything(&view), Fence::Version));
-        assert_eq!(mended["spec"], after["spec"]);
+        let fixed = apply(&object, &patched(&view, &with_everything(&view), Fence::Version));
+        assert_eq!(fixed["spec"], after["spec"]);
     }
 }
 

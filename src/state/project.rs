@@ -7,8 +7,8 @@ use super::{Run, State, is_running};
 use crate::api::names::{condition, reason};
 use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus, Verdict};
 use crate::judge::{Late, Slowest, StepTerms, forecast_plan, late_rest};
-use crate::observe::{Look, Observation, brief::terms};
 use crate::plan::Share;
+use crate::seen::{Look, Observation, brief::terms};
 
 /// Where a rollout stands: what the phase and the conditions are made of.
 #[derive(Clone, Debug, PartialEq)]

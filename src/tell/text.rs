@@ -144,7 +144,7 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Paused, reason::MANUAL_OVERRIDE) => "Paused, canary share lowered by hand",
         (Outcome::Paused, reason::CONTENDED) => "Paused, another applier writes the weights",
         (Outcome::Paused, _) => "Paused",
-        (Outcome::Held, reason::STABLE_UNAVAILABLE) => "Cannot take the traffic back, stable has no ready endpoint",
+        (Outcome::Held, reason::STABLE_UNAVAILABLE) => "Cannot return the traffic: stable has no ready endpoint",
         (Outcome::Held, reason::ROUTE_REFUSED) => "The VirtualService refuses the change",
         (Outcome::Held, reason::METRICS_UNAVAILABLE) => "Holding, metrics are missing",
         (Outcome::Held, reason::DEADLINE) => "Holding past the deadline",

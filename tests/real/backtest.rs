@@ -19,7 +19,6 @@ spec:
     interval: 2s
     metrics:
     - errorRate: {pass: 0.02}
-    - latency: {pass: 1.0}
     - drift: {counter: model_prediction_class_total, class: class, pass: 0.3}
 ";
 

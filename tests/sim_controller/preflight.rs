@@ -1,4 +1,4 @@
-//! What cannot work is told with its reason before anything is written, and starts automatically once it is mended.
+//! What cannot work is told with its reason before anything is written, and starts automatically once it is fixed.
 
 use haldane::api::{Phase, RolloutStatus, names::reason};
 use serde_json::{Value, json};

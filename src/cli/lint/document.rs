@@ -84,7 +84,7 @@ fn parts(text: &str) -> Vec<(usize, String)> {
 /// A number where a text must be is named as it was written: `1.10` is another version than 1.1.
 fn written(fault: &mut Fault, text: &str) {
     let number = fault.message.strip_prefix("is ").and_then(|number| number.parse::<f64>().ok());
-    let (Some(number), true) = (number, fault.mend.starts_with("must be a text")) else { return };
+    let (Some(number), true) = (number, fault.fix.starts_with("must be a text")) else { return };
     let key = fault.path.rsplit(['.', ']']).next().unwrap_or_default().to_owned();
     let values = text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(|line| {
         line.match_indices(key.as_str()).filter_map(|(at, key)| {
@@ -95,7 +95,7 @@ fn written(fault: &mut Fault, text: &str) {
     let same = |value: &&str| value.parse::<f64>().is_ok_and(|there| there == number);
     if let Some(value) = values.filter(same).last() {
         fault.message = format!("is {value}, which YAML reads as a number");
-        fault.mend = format!("must be a text: put it in quotes, {key}: \"{value}\"");
+        fault.fix = format!("must be a text: put it in quotes, {key}: \"{value}\"");
     }
 }
 
@@ -122,8 +122,8 @@ fn kind(object: &Value) -> Kind {
     match (field("apiVersion"), field("kind")) {
         (Some(version), Some(kind)) if version == wanted && kind == ours => Kind::Rollout,
         (Some(version), Some(kind)) if version.starts_with(&format!("{GROUP}/")) => {
-            let mend = format!("must be apiVersion: {wanted}, kind: {ours}");
-            Kind::Unknown(Fault::new("apiVersion", format!("there is no {version} {kind}"), mend))
+            let fix = format!("must be apiVersion: {wanted}, kind: {ours}");
+            Kind::Unknown(Fault::new("apiVersion", format!("there is no {version} {kind}"), fix))
         }
         (Some(_), Some(_)) => Kind::Other,
         (None, _) => Kind::Unknown(Fault::new("apiVersion", "is missing", format!("for a Rollout: {wanted}"))),
@@ -184,7 +184,7 @@ fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) -> 
 fn names(spec: &RolloutSpec, known: &[Fault]) -> Result<(), Faults> {
     let mut faults = Vec::new();
     let mut look = |path: &str, name: &str, most: usize, dots: bool| {
-        let mut fault = |message: String, mend: String| faults.push(Fault::new(path, message, mend));
+        let mut fault = |message: String, fix: String| faults.push(Fault::new(path, message, fix));
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let inner = |c: char| plain(c) || c == '-' || (dots && c == '.');
         if name.contains("{{") || name.contains("${") || name.contains("{%") {
@@ -230,8 +230,8 @@ fn metadata(metadata: &Value, report: &mut Report) {
             let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
             let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
             if name.len() > 63 || !name.chars().all(inner) || !name.starts_with(end) || !name.ends_with(end) {
-                let mend = "at most 63 lower-case letters, digits, '-' and '.'; a letter or digit first and last";
-                report.faults.push(Fault::new("metadata.name", format!("\"{name}\" is not a name"), mend));
+                let fix = "at most 63 lower-case letters, digits, '-' and '.'; a letter or digit first and last";
+                report.faults.push(Fault::new("metadata.name", format!("\"{name}\" is not a name"), fix));
             }
         }
     }
@@ -249,7 +249,7 @@ mod tests {
 
     fn told(traffic: &str, subset: &str) -> Vec<String> {
         let report = check("f.yaml", &manifest(traffic, subset), None).remove(0);
-        report.faults.iter().map(|fault| format!("{}: {}; {}", fault.path, fault.message, fault.mend)).collect()
+        report.faults.iter().map(|fault| format!("{}: {}; {}", fault.path, fault.message, fault.fix)).collect()
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::{
     judge::{Reach, StepTerms, forecast_plan},
-    observe::brief::terms,
     plan::{Plan, span},
+    seen::brief::terms,
 };
 
 /// What can be proved and seen at a rate of requests.

@@ -86,7 +86,7 @@ mod tests {
             reports
                 .iter()
                 .flat_map(|report| &report.faults)
-                .map(|fault| format!("{}: {}; {}", fault.path, fault.message, fault.mend))
+                .map(|fault| format!("{}: {}; {}", fault.path, fault.message, fault.fix))
                 .collect::<String>()
         };
         for (shape, words) in [

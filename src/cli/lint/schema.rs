@@ -22,11 +22,11 @@ pub(super) fn check(path: &str, schema: &Value, value: &mut Value, faults: &mut 
         _ => value.is_number(),
     };
     if !fits {
-        let mend = match wanted {
+        let fix = match wanted {
             "string" if !value.is_null() => "must be a text: put it in quotes".into(),
             _ => format!("must be {}", called(wanted)),
         };
-        faults.push(Fault::new(path, format!("is {}", said(value)), mend));
+        faults.push(Fault::new(path, format!("is {}", said(value)), fix));
         return;
     }
     match value {
@@ -62,11 +62,11 @@ fn object(path: &str, schema: &Value, fields: &mut Map<String, Value>, faults: &
     for name in names {
         let field = join(path, &name);
         let Some(schema) = known.get(&name) else {
-            let mend = match nearest(&name, known.keys()) {
+            let fix = match nearest(&name, known.keys()) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("there are {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", ")),
             };
-            faults.push(Fault::new(field, "is not a field", mend));
+            faults.push(Fault::new(field, "is not a field", fix));
             fields.remove(&name);
             continue;
         };
@@ -122,11 +122,11 @@ fn string(path: &str, schema: &Value, text: &str, faults: &mut Vec<Fault>) {
     if let Some(Value::Array(words)) = schema.get("enum") {
         let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
         if !words.contains(&text) {
-            let mend = match words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+            let fix = match words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
                 Some(word) => format!("write {word}"),
                 None => format!("must be one of {}", words.join(", ")),
             };
-            faults.push(Fault::new(path, format!("is \"{text}\""), mend));
+            faults.push(Fault::new(path, format!("is \"{text}\""), fix));
         }
     }
     let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten();

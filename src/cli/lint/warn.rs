@@ -18,11 +18,10 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
     let metrics = &plan.analysis.metrics;
     let judged = metrics.iter().any(|metric| metric.gate);
     for step in &plan.steps {
-        let mut warn =
-            |message: String, mend: String| match warnings.iter_mut().find(|other| other.message == message && other.mend == mend) {
-                Some(other) => other.path += &format!(", {}", step.name),
-                None => warnings.push(Fault::new(format!("spec.strategy, step {}", step.name), message, mend)),
-            };
+        let mut warn = |message: String, fix: String| match warnings.iter_mut().find(|other| other.message == message && other.fix == fix) {
+            Some(other) => other.path += &format!(", {}", step.name),
+            None => warnings.push(Fault::new(format!("spec.strategy, step {}", step.name), message, fix)),
+        };
         let gates = judged && metrics.iter().any(|metric| step.asks(metric));
         if judged && step.hold < soonest {
             let message =

@@ -158,26 +158,26 @@ fn before(time: Timestamp, by: Duration) -> Timestamp {
     time.saturating_sub(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MIN)
 }
 
-fn usage(message: String, mend: &str) -> Failure {
-    Failure::new(Exit::Usage, message, mend)
+fn usage(message: String, fix: &str) -> Failure {
+    Failure::new(Exit::Usage, message, fix)
 }
 
 fn unread(error: RecordError) -> Failure {
-    let mend = match &error {
+    let fix = match &error {
         RecordError::Query(QueryError::Unauthorized(..)) => "--token-file with a valid token",
         RecordError::Query(_) => "check --prometheus; the same query can be tried in its web page",
         RecordError::Found(_) => "-n NAMESPACE, --workload NAME, or another --to",
         RecordError::TooLong { .. } => "a later --from, or an earlier --to",
     };
     let exit = if matches!(error, RecordError::TooLong { .. }) { Exit::Usage } else { Exit::Error };
-    Failure::new(exit, error.to_string(), mend)
+    Failure::new(exit, error.to_string(), fix)
 }
 
 fn unsplit(why: &Unsplittable, workload: &str) -> Failure {
-    let mend = match why {
+    let fix = match why {
         Unsplittable::NoPods => "sidecars at the model's pods count by pod; without them use --scenario",
         Unsplittable::OnePod { .. } => "run two pods or more, or use --scenario",
         Unsplittable::TooShort { .. } => "an earlier --from, or shorter holds",
     };
-    Failure::new(Exit::Error, format!("{workload} cannot be split: {why}"), mend)
+    Failure::new(Exit::Error, format!("{workload} cannot be split: {why}"), fix)
 }

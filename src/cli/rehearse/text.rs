@@ -11,9 +11,9 @@ use crate::{
         screen,
     },
     judge::StepTerms,
-    observe::brief::terms,
     plan::{Plan, Step, span},
     rehearse::{Behaviour, Incident, Noise, Played, Recording, Scenario, Setup, Tally, past_windows},
+    seen::brief::terms,
 };
 
 /// What is rehearsed.

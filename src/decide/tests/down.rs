@@ -84,7 +84,7 @@ fn abort_is_looked_at_first_and_dominates() {
 #[test]
 fn an_abort_before_the_first_step_ends_it_too() {
     let mut world = World::new();
-    world.problem = Some(crate::observe::Problem { reason: "MetricsUnavailable", message: String::new(), unavailable: true });
+    world.problem = Some(crate::seen::Problem { reason: "MetricsUnavailable", message: String::new(), unavailable: true });
     world.settle();
     world.say(Verb::Abort, "1");
     world.settle();

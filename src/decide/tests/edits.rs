@@ -7,7 +7,7 @@ use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
 use crate::decide::{Hindered, Leads};
-use crate::observe::Problem;
+use crate::seen::Problem;
 
 #[test]
 fn an_edit_of_the_steps_sends_traffic_to_stable_and_starts_again() {

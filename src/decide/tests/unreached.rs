@@ -6,8 +6,8 @@ use super::world::World;
 use crate::api::names::reason;
 use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
-use crate::observe::{Problem, Unanswered};
 use crate::plan::Share;
+use crate::seen::{Problem, Unanswered};
 
 fn lost(dead: bool) -> Option<Unanswered> {
     let (flags, service) = ("UH".into(), "fraud.ml.svc.cluster.local".into());

@@ -7,8 +7,8 @@ use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
 use crate::counts::{Counts, History};
 use crate::judge::{Evidence, Slowest};
-use crate::observe::{Problem, brief::terms};
 use crate::plan::Plan;
+use crate::seen::{Problem, brief::terms};
 use crate::state::{Stance, project};
 
 #[test]
@@ -235,7 +235,7 @@ fn what_a_person_accepted_of_one_metric_is_not_accepted_of_another() {
     world.crossing = "gpu";
     let stance = world.wait(61).stance;
     assert_eq!((stance.reason, world.share("v2")), ("HoldLimit", 20));
-    assert!(world.said.last().unwrap().contains("gpu is beyond its limit"), "told anew: {:?}", world.said);
+    assert!(world.said.last().unwrap().contains("gpu is beyond its limit"), "reported again: {:?}", world.said);
     world.say(Verb::Promote, "2");
     world.settle();
     assert_eq!(world.share("v2"), 50);

@@ -9,9 +9,10 @@ use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, V
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::judge::{Evidence, Judgement, Slowest, incident::Incident};
-use crate::observe::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, Unanswered, mesh};
+use crate::observe::mesh;
 use crate::plan::{Plan, Share};
 use crate::route::{Fence, RouteFault, View, find, patch, release};
+use crate::seen::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, Unanswered};
 use crate::state::State;
 
 pub(super) struct World {

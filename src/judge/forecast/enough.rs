@@ -77,12 +77,12 @@ impl Whole<'_> {
             step.share.words(),
             limit.name(),
             say::minutes(*minutes),
-            self.mend(&plan, at, slowest, limit)
+            self.fix(&plan, at, slowest, limit)
         ))
     }
 
     /// What would do for a plan whose step `at` is too short, which `slowest` is proved good last in.
-    fn mend(&self, plan: &[Limited], at: usize, slowest: &str, limit: Limit) -> String {
+    fn fix(&self, plan: &[Limited], at: usize, slowest: &str, limit: Limit) -> String {
         let weight = self.weight(plan, at);
         // Behind another step nothing is shown to users unproved.
         let shadow = self.shadow(plan, at, limit).filter(|_| weight.is_none() || at == 0);
@@ -93,9 +93,9 @@ impl Whole<'_> {
         let or = if shadow.is_some() { ", or " } else { " or " };
         let weight = weight.map(|weight| format!("a weight of {weight} % in its place"));
         let longer = longer.map(|minutes| format!("a {} of {}", limit.name(), say::minutes(minutes)));
-        let mends: Vec<String> = [weight, shadow, longer].into_iter().flatten().collect();
-        if !mends.is_empty() {
-            return format!("{} would do", mends.join(or));
+        let fixes: Vec<String> = [weight, shadow, longer].into_iter().flatten().collect();
+        if !fixes.is_empty() {
+            return format!("{} would do", fixes.join(or));
         }
         match self.traffic(plan) {
             Some(rps) => format!("only more traffic, about {} requests a second, would do", say::count(rps)),

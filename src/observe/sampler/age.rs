@@ -8,8 +8,8 @@ use super::ask::{REQUESTS, Who};
 use super::preflight::Found;
 use crate::clock::Clock;
 use crate::counts::{Reading, Series};
-use crate::observe::Brief;
 use crate::observe::prometheus::{Prometheus, QueryError};
+use crate::seen::Brief;
 
 /// So far back the newest sample is looked for when a window holds none.
 const BACK: u64 = 600;

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::preflight::Found;
 use crate::counts::{Family, Pod, Reading, Scope, Side};
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
-use crate::observe::{Arm, Brief};
 use crate::plan::promql::label_name;
 use crate::plan::{DriftSource, MetricKind};
+use crate::seen::{Arm, Brief};
 
 pub(super) const REQUESTS: &str = "istio_requests_total";
 pub(super) const DURATIONS: &str = "istio_request_duration_milliseconds";

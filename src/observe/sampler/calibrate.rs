@@ -11,8 +11,8 @@ use super::preflight::Found;
 use crate::clock::Clock;
 use crate::counts::{Family, History, Reading, Sample, chosen, past};
 use crate::judge::{Past, most_windows, recent_windows};
-use crate::observe::Brief;
 use crate::observe::prometheus::{Prometheus, QueryError};
+use crate::seen::Brief;
 
 /// How far back noise is looked for.
 const BACK: Duration = Duration::from_secs(12 * 3600);

@@ -12,9 +12,9 @@ use crate::api::names::reason;
 use crate::clock::Clock;
 use crate::counts::{Family, Reading, Series, Target, doubled, pod_of};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
-use crate::observe::{Brief, Problem};
 use crate::plan::promql::Counter;
 use crate::plan::{DriftSource, Metric, MetricKind, span};
+use crate::seen::{Brief, Problem};
 
 /// What preflight found.
 #[derive(Clone, Debug, PartialEq, Eq)]

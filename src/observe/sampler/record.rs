@@ -10,8 +10,8 @@ use super::preflight::{Trouble, preflight};
 use crate::counts::{History, Series, chosen, gain, past};
 use crate::judge::Evidence;
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
-use crate::observe::{Arm, ArmPod, Brief, StepKey};
 use crate::plan::{AnalysisPlan, Share};
+use crate::seen::{Arm, ArmPod, Brief, StepKey};
 
 /// Most windows that are read, and most pods, chosen by their hash.
 const MOST_WINDOWS: u32 = 10_000;

@@ -12,8 +12,8 @@ use crate::clock::Clock;
 use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
 use crate::judge::{Evidence, Seen, StepTerms};
 use crate::observe::prometheus::Prometheus;
-use crate::observe::{Arm, Brief, Look, Problem, StepKey};
 use crate::plan::{MetricKind, Share};
+use crate::seen::{Arm, Brief, Look, Problem, StepKey};
 
 mod grid;
 mod job;
@@ -261,7 +261,7 @@ impl Run {
         if newest.duration_since(next).as_millis() / interval.as_millis().max(1) <= i128::from(MOST_BACKLOG) {
             return next;
         }
-        // Too much was missed: the pass side begins anew, from now.
+        // Too much was missed: the pass side starts over, from now.
         self.begin_step();
         self.shares = Shares::default();
         self.tracker.restart(Some(since));

@@ -10,8 +10,8 @@ use super::*;
 use crate::api::names::reason;
 use crate::config::Provider;
 use crate::judge::{Evidence, StepTerms};
-use crate::observe::{Arm, ArmPod, StepKey};
 use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind, Share};
+use crate::seen::{Arm, ArmPod, StepKey};
 
 mod limits;
 mod own;

@@ -8,9 +8,9 @@ use super::ask::names;
 use crate::clock::Clock;
 use crate::judge::Seen;
 use crate::observe::prometheus::{Prometheus, QueryError};
-use crate::observe::{Arm, Brief};
 use crate::plan::MetricKind;
 use crate::plan::promql::{Placeholder, Query};
+use crate::seen::{Arm, Brief};
 
 /// All queries of one look together take at most so long, and half a window: the next window is asked for in time.
 const BUDGET: Duration = Duration::from_secs(10);

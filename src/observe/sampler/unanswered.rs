@@ -14,8 +14,8 @@ use crate::counts::{Charge, Delta, Unanswered as Counted};
 use crate::istio::name::Host;
 use crate::judge::Judgement;
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
-use crate::observe::{Brief, Unanswered};
 use crate::plan::{Metric, MetricKind};
+use crate::seen::{Brief, Unanswered};
 
 /// Who counts a request that reaches nobody.
 const SENDER: &str = "source";

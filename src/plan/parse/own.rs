@@ -48,7 +48,7 @@ impl Parser {
             Ok(counter) => Some(counter),
             Err(_) if text.is_empty() => None,
             Err(error) => {
-                self.fault(path, error.message, error.mend);
+                self.fault(path, error.message, error.fix);
                 None
             }
         }
@@ -56,8 +56,8 @@ impl Parser {
 
     pub(super) fn threshold(&mut self, path: &str, spec: &ThresholdSpec) -> MetricKind {
         self.text(&format!("{path}.query"), &spec.query, 1000);
-        for (message, mend) in Query::read(&spec.query).err().unwrap_or_default() {
-            self.fault(&format!("{path}.query"), message, mend);
+        for (message, fix) in Query::read(&spec.query).err().unwrap_or_default() {
+            self.fault(&format!("{path}.query"), message, fix);
         }
         for (field, limit) in [("min", spec.min), ("max", spec.max)] {
             self.number(&format!("{path}.{field}"), limit, 0.0, -WIDEST..=WIDEST);

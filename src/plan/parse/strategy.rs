@@ -130,8 +130,8 @@ impl Parser {
         let before = Split { weight: 0, mirror, matches: blue_green.preview.clone() };
         let previewed = !before.share().is_none();
         if blue_green.hold.is_some() && !previewed {
-            let mend = "hold is for what comes before the switch: it needs preview or mirror; bake is for what comes after it";
-            self.fault(&format!("{path}.hold"), "has nothing to hold", mend);
+            let fix = "hold is for what comes before the switch: it needs preview or mirror; bake is for what comes after it";
+            self.fault(&format!("{path}.hold"), "has nothing to hold", fix);
         }
         let hold = self.hold(path, "hold", blue_green.hold.as_deref());
         let bake = self.hold(path, "bake", blue_green.bake.as_deref());
@@ -183,8 +183,8 @@ impl Parser {
                 self.fault(&path, "has no traffic", "at least one of weight, match and mirror");
             }
             if split.weight == 100 && split.share() != Split::weight(100).share() {
-                let mend = "at weight 100 every request goes to the canary: leave match and mirror out";
-                self.fault(&path, "has match or mirror beside weight 100", mend);
+                let fix = "at weight 100 every request goes to the canary: leave match and mirror out";
+                self.fault(&path, "has match or mirror beside weight 100", fix);
             }
             let terms = Terms {
                 hold: spec.hold.as_deref(),
@@ -229,8 +229,8 @@ impl Parser {
             let Some(weight) = *weight else {
                 if let Some(before) = before {
                     let above = if before < 100 { format!("give it one above {before}, or ") } else { String::new() };
-                    let mend = format!("{above}put the step before the first weight");
-                    self.fault(&path, format!("is missing, which would take users back from {before} %"), mend);
+                    let fix = format!("{above}put the step before the first weight");
+                    self.fault(&path, format!("is missing, which would take users back from {before} %"), fix);
                 }
                 continue;
             };
@@ -273,8 +273,8 @@ impl Parser {
         let known: Vec<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
         for (i, name) in without.iter().enumerate() {
             if !known.contains(&name.as_str()) {
-                let mend = if known.is_empty() { "there are none".into() } else { format!("there are {}", known.join(", ")) };
-                self.fault(&format!("{path}[{i}]"), format!("\"{name}\" is not a metric of the analysis"), mend);
+                let fix = if known.is_empty() { "there are none".into() } else { format!("there are {}", known.join(", ")) };
+                self.fault(&format!("{path}[{i}]"), format!("\"{name}\" is not a metric of the analysis"), fix);
             }
         }
         sorted(without)
@@ -294,8 +294,8 @@ impl Parser {
         for (i, name) in with.iter().enumerate() {
             let path = format!("{path}[{i}]");
             if !drifts.contains(&name.as_str()) {
-                let mend = if drifts.is_empty() { "there is none".into() } else { format!("there are {}", drifts.join(", ")) };
-                self.fault(&path, format!("\"{name}\" is not a drift metric of the analysis, others gate anyway"), mend);
+                let fix = if drifts.is_empty() { "there is none".into() } else { format!("there are {}", drifts.join(", ")) };
+                self.fault(&path, format!("\"{name}\" is not a drift metric of the analysis, others gate anyway"), fix);
             }
             if without.contains(name) {
                 self.fault(&path, format!("\"{name}\" is in without too"), "in one of the two");
@@ -310,10 +310,10 @@ impl Parser {
             self.fault(&format!("{path}.{field}"), format!("is {percent}"), format!("must be from {least} to 100 (percent)"));
         }
         if percent > 0 && !acknowledged {
-            let mend =
+            let fix =
                 "a mirrored request is a real one for the model, what it writes, bills or sends happens a second time: say true if it may";
             let message = format!("is not true, but {percent} % of the requests are mirrored");
-            self.fault(&format!("{path}.acknowledgeSideEffects"), message, mend);
+            self.fault(&format!("{path}.acknowledgeSideEffects"), message, fix);
         }
         self::percent(percent)
     }
@@ -330,8 +330,8 @@ impl Parser {
             for name in one.headers.keys() {
                 let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
                 if name.is_empty() || !plain {
-                    let mend = "lower case letters, digits and '-', as proxies see it";
-                    self.fault(&format!("{path}.headers"), format!("\"{name}\" is not the name of a header"), mend);
+                    let fix = "lower case letters, digits and '-', as proxies see it";
+                    self.fault(&format!("{path}.headers"), format!("\"{name}\" is not the name of a header"), fix);
                 } else if NO_HEADERS.contains(&name.as_str()) {
                     self.fault(&format!("{path}.headers"), format!("Istio ignores a header called \"{name}\""), "");
                 }

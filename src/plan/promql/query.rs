@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn told(text: &str) -> Vec<String> {
-        Query::read(text).unwrap_err().into_iter().map(|(message, mend)| format!("{message}; {mend}")).collect()
+        Query::read(text).unwrap_err().into_iter().map(|(message, fix)| format!("{message}; {fix}")).collect()
     }
 
     #[test]

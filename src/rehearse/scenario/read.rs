@@ -21,8 +21,8 @@ pub(super) fn scenario(text: &str, rps: Option<&str>, stable: &[String], canary:
         Ok(value) => value.filter(|value| !value.is_null()).unwrap_or(json!({})),
         Err(error) => {
             let place = error.location().map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
-            let mend = "indentation, a tab, a key that is there twice, or a quote that is not closed?";
-            return Err(Faults(vec![Fault::new("(scenario)", format!("cannot be read as YAML{place}"), mend)]));
+            let fix = "indentation, a tab, a key that is there twice, or a quote that is not closed?";
+            return Err(Faults(vec![Fault::new("(scenario)", format!("cannot be read as YAML{place}"), fix)]));
         }
     };
     if file.is_object() {
@@ -45,8 +45,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn fault(&mut self, path: &str, message: impl Into<String>, mend: impl Into<String>) {
-        self.faults.push(Fault::new(path, message, mend));
+    fn fault(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
+        self.faults.push(Fault::new(path, message, fix));
     }
 
     fn scenario(&mut self, file: &Value) -> Scenario {
@@ -229,9 +229,9 @@ impl Reader {
         Some(Incident { from: from?, to: to?, errors, latency, classes: mix, ramp, skew })
     }
 
-    fn needed<'v>(&mut self, path: &str, value: Option<&'v Value>, mend: &str) -> Option<&'v Value> {
+    fn needed<'v>(&mut self, path: &str, value: Option<&'v Value>, fix: &str) -> Option<&'v Value> {
         if value.is_none() {
-            self.fault(path, "is missing", mend);
+            self.fault(path, "is missing", fix);
         }
         value
     }

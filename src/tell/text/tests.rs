@@ -123,7 +123,7 @@ fn aborted() -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::Aborted,
         reason: reason::ABORTED.into(),
-        message: "A person took the traffic back".into(),
+        message: "A person returned the traffic to stable".into(),
         by: Some(Actor {
             name: "oncall@example.com".into(),
             manager: Some("kubectl-annotate".into()),

@@ -283,7 +283,7 @@ fn an_object_restored_from_before_the_way_back_is_cleaned_although_it_has_no_lat
 fn a_subset_that_was_taken_away_is_not_called_lost_pods() {
     let mut world = ab_test("Hold");
     world.reach_share(COHORT);
-    world.subsets.insert("v2".into(), crate::observe::Subset::default());
+    world.subsets.insert("v2".into(), crate::seen::Subset::default());
     let stance = world.settle().stance;
     assert_eq!((stance.reason, world.found("v2")), (reason::CANARY_UNAVAILABLE, Share::NONE));
     assert!(stance.message.starts_with("v2 (bbb) is a subset that no DestinationRule has any more; "), "{}", stance.message);
@@ -294,10 +294,11 @@ fn a_hold_names_what_it_waits_for_and_the_command_that_ends_it() {
     let mut world = shadow();
     world.reach_share(MIRROR);
     let (reason, message) = (reason::METRICS_UNAVAILABLE, "Prometheus did not answer within 10 s".to_owned());
-    world.problem = Some(crate::observe::Problem { reason, message, unavailable: true });
+    world.problem = Some(crate::seen::Problem { reason, message, unavailable: true });
     let abort = "`haldane abort --reason TEXT fraud -n ml`";
     let stance = world.settle().stance;
-    let wanted = format!("did not answer within 10 s: mirror of 100 % stays, it continues automatically; {abort} takes it back");
+    let wanted =
+        format!("did not answer within 10 s: mirror of 100 % stays, it continues automatically; {abort} returns the traffic to stable");
     assert!(stance.message.ends_with(&wanted), "{}", stance.message);
     assert!(world.wait(30).stance.message.contains("within 10 s for 30s: mirror of 100 % stays"));
     world.pods("v2", "bbb", 5, 0);
@@ -396,7 +397,7 @@ fn a_cohort_whose_requests_arrive_nowhere_is_not_offered_to_everybody_at_its_dea
     let mut world = ab_test("Hold");
     world.reach_share(COHORT);
     let message = "no request fitted the match in 600 s".to_owned();
-    world.problem = Some(crate::observe::Problem { reason: reason::NO_CANARY_TRAFFIC, message, unavailable: false });
+    world.problem = Some(crate::seen::Problem { reason: reason::NO_CANARY_TRAFFIC, message, unavailable: false });
     let stance = world.wait(86_000).stance;
     assert_eq!((stance.phase, stance.reason, stance.stalled), (Phase::Holding, reason::NO_CANARY_TRAFFIC, true));
     assert!(!stance.message.contains("promote") && stance.message.contains("haldane abort"), "{}", stance.message);

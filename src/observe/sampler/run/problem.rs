@@ -5,9 +5,9 @@ use super::Run;
 use crate::api::names::reason;
 use crate::counts::{Dropped, ShareFault};
 use crate::judge::StepTerms;
-use crate::observe::Problem;
 use crate::observe::prometheus::{Prometheus, QueryError};
 use crate::plan::{Metric, MetricKind};
+use crate::seen::Problem;
 
 impl Run {
     pub(super) fn unanswered(&self, error: &QueryError) -> Problem {
@@ -33,7 +33,7 @@ impl Run {
     }
 
     pub(super) fn share(&self, fault: &ShareFault) -> Problem {
-        let (reason, mend) = match fault {
+        let (reason, fix) = match fault {
             ShareFault::NoCanaryTraffic { .. } => (reason::NO_CANARY_TRAFFIC, "has the mesh taken up the weight, and is this the canary?"),
             ShareFault::NoCohort { .. } => {
                 (reason::NO_CANARY_TRAFFIC, "does a request fit the match as it is in the route, and does it come through this route?")
@@ -44,7 +44,7 @@ impl Run {
         let looked = self.found.as_ref().map_or_else(String::new, |found| {
             format!(" (reporter {}, {} {:?} and {:?})", found.reporter, found.label, found.stable, found.canary)
         });
-        Problem { reason, message: format!("{fault}{looked}: {mend}"), unavailable: false }
+        Problem { reason, message: format!("{fault}{looked}: {fix}"), unavailable: false }
     }
 
     /// Copies never appear at the sender: no step that mirrors can be judged by metrics of the mesh that only senders give. The model's own
