@@ -39,7 +39,7 @@ async fn what_prometheus_recorded_of_stable_is_split_against_itself_and_left_alo
         world.models(Shape::Sidecars, &[]).await;
         world.kubectl(&["scale", "deployment/fraud-v1", "--replicas=3"]);
         world.ready("fraud-v1").await;
-        let load = world.load(200.0);
+        let load = world.load(150.0);
         tokio::time::sleep(Duration::from_secs(130)).await;
         let (code, out, err) = rehearse(world, 110, 20).await;
         load.stop().await;

@@ -20,7 +20,7 @@ async fn while_prometheus_is_stopped_the_weight_is_held_and_afterwards_it_goes_o
     story("stopped", async |world| {
         world.models(Shape::Gateway, &[]).await;
         let _controller = world.controller();
-        let load = world.load(300.0);
+        let load = world.load(150.0);
         baseline().await;
         let record = world.record().await;
         world.apply(&judged("6s"));

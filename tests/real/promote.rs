@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Requests a second.
-const RATE: f64 = 300.0;
+const RATE: f64 = 150.0;
 /// Time from a weight in the API server to every request: istiod's debounce, and the watches on the way.
 const PROPAGATION: Duration = Duration::from_secs(2);
 

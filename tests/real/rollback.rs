@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Requests a second.
-const RATE: f64 = 300.0;
+const RATE: f64 = 150.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_version_with_ten_percent_errors_is_rolled_back_at_its_first_step() {

@@ -60,10 +60,10 @@ async fn ten_thousand_users_are_answered_by_v1_while_v2_gets_copies_and_passes()
         world.models(Shape::Sidecars, &[]).await;
         let before = bytes(&world.virtual_service().await);
         let _controller = world.controller();
-        let load = world.load(200.0);
+        let load = world.load(150.0);
         baseline().await;
         let record = world.record().await;
-        world.apply(&shadow("55s"));
+        world.apply(&shadow("72s"));
         let rollout = until_ended(world, "Passed").await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let answers = load.stop().await;
@@ -78,7 +78,7 @@ async fn ten_thousand_users_are_answered_by_v1_while_v2_gets_copies_and_passes()
 
         // Copies are counted where they arrive and nowhere else.
         let least = sent(&load, &times, [PROPAGATION, Duration::ZERO]).len() as f64;
-        let most = sent(&load, &times, [Duration::ZERO, PROPAGATION]).len() as f64 + 200.0; // and those of the second before it was seen
+        let most = sent(&load, &times, [Duration::ZERO, PROPAGATION]).len() as f64 + 150.0; // and those of the second before it was seen
         until_value(world, &requests("destination"), "destination_workload_namespace", |n| (0.99 * least..=most).contains(&n)).await;
         until_value(world, &requests("source"), "destination_workload_namespace", |n| n == 0.0).await;
 
@@ -98,7 +98,7 @@ async fn a_version_that_errs_fails_on_copies_and_no_user_saw_it() {
         world.models(Shape::Sidecars, &[("ERRORS", "0.1")]).await;
         let before = bytes(&world.virtual_service().await);
         let _controller = world.controller();
-        let load = world.load(200.0);
+        let load = world.load(150.0);
         baseline().await;
         let record = world.record().await;
         world.apply(&shadow("60s"));
@@ -120,7 +120,7 @@ async fn where_the_gateway_alone_counts_nothing_is_mirrored_and_the_reason_says_
     story("unseen", async |world| {
         world.models(Shape::Gateway, &[]).await;
         let _controller = world.controller();
-        let load = world.load(200.0);
+        let load = world.load(150.0);
         baseline().await;
         let record = world.record().await;
         world.apply(&shadow("10s"));
@@ -146,7 +146,7 @@ async fn copies_of_what_a_client_in_the_mesh_sends_are_judged_at_the_models_side
         world.models(Shape::Mesh, &[]).await;
         let before = bytes(&world.virtual_service().await);
         let _controller = world.controller();
-        let load = world.client_load(200.0);
+        let load = world.client_load(150.0);
         baseline().await;
         let record = world.record().await;
         world.apply(&shadow("20s"));
@@ -243,7 +243,7 @@ async fn copies_then_a_cohort_then_weights_lead_to_the_end_with_one_approval() {
     story("composed", async |world| {
         world.models(Shape::Sidecars, &[]).await;
         let _controller = world.controller();
-        let (load, cohort) = (world.load(160.0), world.load_with(40.0, &[("x-user-group", "beta")]));
+        let (load, cohort) = (world.load(110.0), world.load_with(40.0, &[("x-user-group", "beta")]));
         baseline().await;
         let record = world.record().await;
         let mut rollout = judged("8s");
