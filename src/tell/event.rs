@@ -13,7 +13,6 @@ use super::{
     outbox::{Severity, class},
     text::Text,
 };
-use crate::words::cut;
 use crate::{
     api::{DecisionRecord, Outcome, names, names::reason},
     metrics::Metrics,
@@ -23,8 +22,6 @@ use crate::{
 const QUEUE: usize = 512;
 /// Longest write of one event.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Longest note, in bytes.
-const NOTE_MAX: usize = 1_000;
 
 /// Writes events; cheap to clone.
 #[derive(Clone)]
@@ -63,22 +60,6 @@ impl Events {
             action: format!("{:?}.{}", record.outcome, record.epoch),
             secondary: None,
         };
-        self.send(regarding, event);
-    }
-
-    /// Tells what is not a decision: an edit taken over, a command refused, stable redeployed.
-    pub fn noticed(&self, regarding: ObjectReference, warning: bool, reason: &str, note: &str) {
-        let event = Event {
-            type_: if warning { EventType::Warning } else { EventType::Normal },
-            reason: reason.into(),
-            note: Some(cut(note, NOTE_MAX)),
-            action: reason.into(),
-            secondary: None,
-        };
-        self.send(regarding, event);
-    }
-
-    fn send(&self, regarding: ObjectReference, event: Event) {
         if self.queue.try_send((regarding, event)).is_err() {
             self.metrics.event(false);
         }
@@ -183,7 +164,7 @@ mod tests {
         let written = Written::default();
         let metrics = Metrics::new();
         let events = Events::new(server(&written, StatusCode::FORBIDDEN), "haldane-0", metrics.clone());
-        events.noticed(fraud(), true, reason::STABLE_REDEPLOYED, &"ü".repeat(2_000));
+        events.decided(fraud(), &DecisionRecord { message: "ü".repeat(2_000), ..held(reason::DEADLINE) });
         until("counted", || metrics.encode().contains(r#"haldane_events_total{result="error"} 1"#)).await;
         assert!(written.lock().unwrap()[0]["note"].as_str().unwrap().len() <= 1_000);
     }
