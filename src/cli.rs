@@ -68,7 +68,7 @@ struct Global {
 enum Verb {
     /// Run the controller: it watches Rollouts and moves traffic
     Controller(controller::ControllerArgs),
-    /// See it work without a cluster: a good version promoted, a drifting one taken back
+    /// See it work without a cluster: a good version promoted, a drifting one rolled back
     Demo(demo::DemoArgs),
     /// List Rollouts: phase, step, weight, versions, verdict
     List(list::ListArgs),

@@ -21,7 +21,7 @@ impl Clock {
         Self { origin: Instant::now(), start: None }
     }
 
-    /// A wall clock that shows `start` now and goes on with the runtime's timer.
+    /// A wall clock that shows `start` now and continues with the runtime's timer.
     #[allow(clippy::disallowed_methods)]
     pub fn virtual_from(start: Timestamp) -> Self {
         Self { origin: Instant::now(), start: Some(start) }

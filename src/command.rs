@@ -19,7 +19,7 @@ pub use read::read;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// All traffic to stable, now; the revision is not tried again.
+    /// All traffic to stable, now; the revision is not retried.
     Abort,
     /// Stop advancing.
     Pause,

@@ -45,7 +45,7 @@ mod tests;
 /// What was decided in one pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// The state to come. With an act it is not stored in this pass: the next one finds the act's effect and goes on from there.
+    /// The state to come. With an act it is not stored in this pass: the next one finds the act's effect and continues from there.
     pub state: State,
     /// At most one mutation beside storing the state.
     pub act: Act,

@@ -116,7 +116,7 @@ impl Metrics {
         let ended = Family::default();
         registry.register("rollouts", "Rollouts that have ended, by outcome", ended.clone());
         let rollbacks = Family::default();
-        registry.register("rollbacks", "Rollouts taken back on evidence or by policy, by reason", rollbacks.clone());
+        registry.register("rollbacks", "Rollouts rolled back on evidence or by policy, by reason", rollbacks.clone());
         let exposed = Family::default();
         registry.register("exposed_requests", "Requests that the canary answered in rollouts that have ended, by outcome", exposed.clone());
         let reconcile = Family::new_with_constructor(passes as fn() -> Histogram);

@@ -268,7 +268,7 @@ async fn mutate(
         Err(ActError::Refused(message)) => {
             tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = message, "the VirtualService refuses the write");
             if down && memory.refusal.is_none() {
-                // The decision goes to status now; then the write is tried again every second.
+                // The decision goes to status now; then the write is retried every second.
                 memory.refusal = Some(message);
                 return Ok(true);
             }

@@ -157,7 +157,7 @@ pub struct Intent {
     pub epoch: i64,
     /// After this the evidence is too old: judge again. `None`: not on evidence, fenced by its epoch alone.
     pub expires: Option<Timestamp>,
-    /// Back to the weight of the present step, which goes on.
+    /// Back to the weight of the present step, which continues.
     pub restores: bool,
 }
 

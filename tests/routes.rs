@@ -389,7 +389,7 @@ fn b2_a_second_rollout_for_the_sibling_route_starts_once_the_first_is_promoted()
     let state = turn(&mut world);
     let stance = world.settle().stance;
     assert_eq!(stance.reason, reason::ROUTE_AMBIGUOUS);
-    assert!(stance.message.ends_with("by Rollout scorer: once that is promoted, this one goes on"), "{}", stance.message);
+    assert!(stance.message.ends_with("by Rollout scorer: once that is promoted, this one continues"), "{}", stance.message);
     let first = world.objects.iter().position(|object| object["metadata"]["name"] == "north").unwrap();
     world.objects.remove(first);
     world.state = state;

@@ -225,7 +225,7 @@ pub enum Outcome {
     Restored,
     /// A command was refused.
     CommandRefused,
-    /// A refused revision may be tried again.
+    /// A refused revision may be retried.
     Retried,
     /// An edit of the manifest was taken over, or counts from the next rollout.
     Edited,

@@ -1,5 +1,5 @@
 //! `haldane demo`: the true controller against a simulated cluster, mesh and Prometheus, in one process. A good version is promoted, then
-//! a bad one is taken back, by the strategy that was asked for.
+//! a bad one is rolled back, by the strategy that was asked for.
 
 mod acts;
 mod board;
@@ -98,7 +98,7 @@ pub(super) async fn run(args: &DemoArgs, clock: Clock, output: &Output) -> Resul
     let ended = Ended { promoted: any(Phase::Promoted), rolled_back: any(Phase::RolledBack), acts: played, seconds };
     output.data("Demo", &ended, || summary(&acts, &ended, output))?;
     if args.keep {
-        output.hint("\nthe world goes on until Ctrl-C");
+        output.hint("\nthe world runs until Ctrl-C");
         super::controller::signal().await;
     }
     controller.stop().await;

@@ -132,7 +132,7 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
     let mut notes = Vec::new();
     let mut plan = plan.clone();
     if std::mem::take(&mut plan.paused) {
-        notes.push("spec.paused is true: the rehearsal goes on as if it were false".to_owned());
+        notes.push("spec.paused is true: the rehearsal continues as if it were false".to_owned());
     }
     if let Some(window) = scenario.window.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
         && window != plan.analysis.interval
@@ -156,7 +156,7 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
         }
     }
     if plan.analysis.metrics.is_empty() {
-        notes.push("nothing is measured: the holds alone decide, and no canary is ever taken back".to_owned());
+        notes.push("nothing is measured: the holds alone decide, and no canary is ever rolled back".to_owned());
     }
     notes.extend(unseen(&plan, scenario));
     let interval = plan.analysis.interval.as_secs_f64();

@@ -39,7 +39,7 @@ pub enum Dropped {
         jobs: [String; 2],
     },
     /// A series of which it is not known where it began: only its value is kept.
-    #[error("pod {pod} has a new series in job {job} that did not begin in this window; counting goes on from its value")]
+    #[error("pod {pod} has a new series in job {job} that did not begin in this window; counting continues from its value")]
     NoBaseline {
         /// Name of the pod, or the target's host.
         pod: String,
@@ -47,7 +47,7 @@ pub enum Dropped {
         job: String,
     },
     /// A label was added, taken away or changed on all series of a target: where the new ones began is not known.
-    #[error("the series of pod {pod} in job {job} have other labels than before; counting goes on from their values")]
+    #[error("the series of pod {pod} in job {job} have other labels than before; counting continues from their values")]
     Renamed {
         /// Name of the pod, or the target's host.
         pod: String,
@@ -56,7 +56,7 @@ pub enum Dropped {
     },
     /// A counter fell a little and stayed there.
     #[error(
-        "a counter of pod {pod} in job {job} fell and stayed lower, and its process did not restart; counting goes on from its new value"
+        "a counter of pod {pod} in job {job} fell and stayed lower, and its process did not restart; counting continues from its new value"
     )]
     Fell {
         /// Name of the pod, or the target's host.
@@ -88,8 +88,8 @@ pub enum Dropped {
         /// The most so far, for a window as long.
         usual: u64,
     },
-    /// A pod that goes on serving has lost all series of one metric.
-    #[error("pod {pod} goes on serving, but all its series of one metric in job {job} are missing from the answer")]
+    /// A pod that keeps serving has lost all series of one metric.
+    #[error("pod {pod} keeps serving, but all its series of one metric in job {job} are missing from the answer")]
     Missing {
         /// Name of the pod, or the target's host.
         pod: String,

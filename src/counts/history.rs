@@ -76,7 +76,7 @@ pub fn doubled(reading: &Reading, scope: &Scope, at: Timestamp) -> Option<Double
     Snapshot::of(reading, scope, &pods, at).ok()?.doubled
 }
 
-/// Where a series begins: at zero if it was born while its target was being read, unless it goes on from one that ended then.
+/// Where a series begins: at zero if it was born while its target was being read, unless it continues from one that ended then.
 fn begins(key: &GroupKey, group: &Group, times: &BTreeSet<Timestamp>, snapshot: &Snapshot) -> Option<Meter> {
     let (born, row) = group.rows.first()?;
     let before = times.range(..*born).next_back()?;

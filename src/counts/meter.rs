@@ -54,7 +54,7 @@ impl Kept {
 pub(super) enum Start {
     /// It began within the window.
     Zero,
-    /// It goes on from the value that is known.
+    /// It continues from the value that is known.
     Last,
 }
 
@@ -146,7 +146,7 @@ impl Meter {
         if believable(now, process.pace, self.at, at) { Ok(true) } else { Err(Impossible { before: high, after: now }) }
     }
 
-    /// What the next look goes on from.
+    /// What the next look continues from.
     pub(super) fn kept(&self, bounds: Vec<f64>) -> Kept {
         Kept { at: self.at, high: self.high.clone(), bounds, low: self.low }
     }

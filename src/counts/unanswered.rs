@@ -36,7 +36,7 @@ pub struct Unanswered {
 }
 
 impl Unanswered {
-    /// Takes what was read at `at`. The first look only shows where counting goes on from.
+    /// Takes what was read at `at`. The first look only shows where counting continues from.
     pub fn look(&mut self, all: &[Series], at: Timestamp) {
         let mut found = ByFlags::new();
         for series in all.iter().filter(|series| is_error(&series.labels)) {
@@ -76,7 +76,7 @@ impl Unanswered {
     }
 }
 
-/// What a counter gained, and the value that counting goes on from. A small fall is no restart: a store that joins two replicas gives it, and a
+/// What a counter gained, and the value that counting continues from. A small fall is no restart: a store that joins two replicas gives it, and a
 /// process that began again has not counted nearly as much by the next look.
 fn gained(before: f64, now: f64) -> (f64, f64) {
     match now {
@@ -96,7 +96,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// From the raw series of `from` to `to`, in windows of `interval`. One bad window in ten changes nothing: an attempt that was taken back,
+    /// From the raw series of `from` to `to`, in windows of `interval`. One bad window in ten changes nothing: an attempt that was rolled back,
     /// or a pod that was replaced, does not hide the next one.
     pub fn of(all: &[Series], from: Timestamp, to: Timestamp, interval: Duration) -> Self {
         let length = interval.as_secs_f64().max(0.001);

@@ -122,7 +122,7 @@ impl Pass<'_> {
             let known = [reason::APPROVAL_REQUIRED, reason::MANUAL_OVERRIDE, reason::CONTENDED, reason::GLOBAL_INCIDENT];
             let why = known.into_iter().find(|why| *why == pause.reason);
             let verb = if pause.reason == reason::APPROVAL_REQUIRED { "promote" } else { "resume" };
-            let message = format!("{}; `{}` goes on", pause.message, self.command_line(verb));
+            let message = format!("{}; `{}` continues", pause.message, self.command_line(verb));
             return self.stance(Phase::Paused, why.unwrap_or(reason::MANUAL_PAUSE), message);
         }
         match run.present().cloned() {
@@ -184,7 +184,7 @@ impl Pass<'_> {
         }
         self.intend(run.step.unwrap_or(0), None, true);
         let message = format!("{} goes back to {}, the traffic of its step", version(&run.canary), step.split.words());
-        self.record(Outcome::Restored, reason::AS_PLANNED, message.clone(), "the step goes on".to_owned(), None);
+        self.record(Outcome::Restored, reason::AS_PLANNED, message.clone(), "the step continues".to_owned(), None);
         self.stance(Phase::Progressing, reason::AS_PLANNED, message)
     }
 
@@ -389,7 +389,7 @@ impl Pass<'_> {
             Some((why, problem)) => (why, format!("{over}: {problem}"), format!("`{abort}` returns the traffic to stable")),
             None => {
                 let promote = self.command_line("promote");
-                let message = format!("{over}: {because}; `{promote}` goes on without proof, `{abort}` returns the traffic to stable");
+                let message = format!("{over}: {because}; `{promote}` continues without proof, `{abort}` returns the traffic to stable");
                 (reason::DEADLINE, message, format!("a later Pass still advances; `{promote}` or `{abort}`"))
             }
         };

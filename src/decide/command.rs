@@ -92,7 +92,7 @@ impl Pass<'_> {
         self.record(
             Outcome::Retried,
             reason::AS_PLANNED,
-            format!("{wanted} may be tried again"),
+            format!("{wanted} may be retried"),
             "it starts at the first step".to_owned(),
             Some(by),
         );
@@ -108,7 +108,7 @@ impl Pass<'_> {
             run.pause = Some(Pause { reason: reason::MANUAL_PAUSE.to_owned(), message: message.clone(), since: now, by: Some(by.clone()) });
             run.intent = None;
         }
-        self.record(Outcome::Paused, reason::MANUAL_PAUSE, message, format!("`{}` goes on", self.command_line("resume")), Some(by));
+        self.record(Outcome::Paused, reason::MANUAL_PAUSE, message, format!("`{}` continues", self.command_line("resume")), Some(by));
     }
 
     fn resume(&mut self, command: &Command, by: Actor) {

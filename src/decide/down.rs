@@ -110,7 +110,7 @@ impl Pass<'_> {
         if let Some(refusal) = &self.seen.refusal
             && stored.as_deref() != Some(reason::ROUTE_REFUSED)
         {
-            let message = format!("{}; but the VirtualService refuses the write ({refusal}): tried again every second", down.message);
+            let message = format!("{}; but the VirtualService refuses the write ({refusal}): retried every second", down.message);
             return self.blocked(down, reason::ROUTE_REFUSED, message);
         }
         let epoch = self.state.epoch + 1;

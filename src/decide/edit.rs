@@ -130,7 +130,7 @@ impl Pass<'_> {
         let (outcome, why, next) = match (was_paused, is_paused) {
             (false, true) => (Outcome::Paused, reason::MANUAL_PAUSE, "set `spec.paused: false` to continue"),
             (true, false) => (Outcome::Resumed, reason::AS_PLANNED, "the step continues, and its evidence is kept"),
-            _ => (Outcome::Edited, reason::PLAN_ADOPTED, "the rollout goes on"),
+            _ => (Outcome::Edited, reason::PLAN_ADOPTED, "the rollout continues"),
         };
         self.record(outcome, why, message, next.to_owned(), None);
     }

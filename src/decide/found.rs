@@ -67,7 +67,7 @@ impl Pass<'_> {
         }
         self.refuse(latch);
         let next = format!(
-            "{} shows the evidence; {} {} is not tried again until its pods change or `{}`",
+            "{} shows the evidence; {} {} will not be retried until its pods change or `{}`",
             self.command_line("explain"),
             latch.subset,
             latch.revision,
@@ -126,9 +126,9 @@ impl Pass<'_> {
             _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),
         };
         let next = match reason {
-            reason::CANARY_UNAVAILABLE => "bring its pods back: 60 s after they are ready the step goes on, once".to_owned(),
+            reason::CANARY_UNAVAILABLE => "bring its pods back: 60 s after they are ready the step continues, once".to_owned(),
             reason::GLOBAL_INCIDENT => format!("{} says what it waits for", self.command_line("status")),
-            reason::SHARE_RAISED => "the step goes on".to_owned(),
+            reason::SHARE_RAISED => "the step continues".to_owned(),
             _ => "it restarts automatically".to_owned(),
         };
         self.record(Outcome::Lowered, reason, message.clone(), next, None);
@@ -166,7 +166,7 @@ impl Pass<'_> {
         run.step = Some(intent.step);
         reopen(run, claim, now);
         if intent.restores {
-            run.stopped = stopped; // the step goes on: its deadline does not start over
+            run.stopped = stopped; // the step continues: its deadline does not start over
         } else {
             (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
         }

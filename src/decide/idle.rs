@@ -182,13 +182,8 @@ impl Pass<'_> {
                 .map_or(if refused.reason == reason::ABORTED { Phase::Aborted } else { Phase::RolledBack }, |ended| {
                     phase_of(ended.outcome)
                 });
-            let message = format!(
-                "{} ({}) is refused: {}; `{}` tries it again",
-                subset,
-                refused.revision,
-                refused.message,
-                self.command_line("retry")
-            );
+            let message =
+                format!("{} ({}) is refused: {}; `{}` retries it", subset, refused.revision, refused.message, self.command_line("retry"));
             let others: Vec<_> = view.around(subset).map(|other| other.route.as_str()).collect();
             let message = match others.join(", ") {
                 others if others.is_empty() => message,

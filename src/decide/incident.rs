@@ -1,6 +1,6 @@
 //! An incident that hits both versions (statistics 2f): the weight is frozen, and where the canary may be the cause it goes one step back.
 //!
-//! Evidence that the canary is worse goes on being collected and leads to a rollback as ever: that question comes before this one.
+//! Evidence that the canary is worse continues being collected and leads to a rollback as ever: that question comes before this one.
 
 use super::{Act, Pass, words::bounded};
 use crate::api::names::reason;
@@ -25,7 +25,7 @@ impl Pass<'_> {
                 let known = known.clone();
                 return self.incident_over(&known);
             }
-            // No look since the share was lowered: it goes on.
+            // No look since the share was lowered: it continues.
             (None, Some(known)) => {
                 let (reason, message) = (reason::GLOBAL_INCIDENT, known.message.clone());
                 return self.frozen_by(reason, message);
@@ -116,25 +116,25 @@ impl Pass<'_> {
                 share.words()
             );
             run.pause = Some(Pause { reason: reason::GLOBAL_INCIDENT.to_owned(), message: message.clone(), since: now, by: None });
-            let next = format!("look at what both versions use; `{}` goes on", self.command_line("resume"));
+            let next = format!("look at what both versions use; `{}` continues", self.command_line("resume"));
             self.record(Outcome::Paused, reason::GLOBAL_INCIDENT, message, next, None);
         }
     }
 
-    /// Stable is as it was before: the step goes on, and what it proves is proved again.
+    /// Stable is as it was before: the step continues, and what it proves is proved again.
     fn incident_over(&mut self, known: &InIncident) -> Option<Stance> {
         let lasted = self.now.duration_since(known.since).as_secs_f64().max(0.0);
         let now = self.now;
         if let Some(run) = &mut self.state.run {
             run.incident = None;
             run.frozen += lasted;
-            // A pause goes on from here: what was before is in the time of the incident.
+            // A pause continues from here: what was before is in the time of the incident.
             run.standing = (run.pause.is_some() || run.plan.paused).then_some(now);
             if run.present().is_some_and(|step| step.split.weight >= 100) {
                 return None; // a person went on to where nothing can be compared
             }
         }
-        let message = format!("stable is as it was before for {CLEAN} windows: the rollout goes on after {}", time(lasted));
+        let message = format!("stable is as it was before for {CLEAN} windows: the rollout continues after {}", time(lasted));
         self.record(Outcome::Resumed, reason::GLOBAL_INCIDENT, message, "the step's proof restarts".to_owned(), None);
         None
     }

@@ -23,7 +23,7 @@ impl Pass<'_> {
         let ago = time(self.now.duration_since(promoted.at).as_secs_f64());
         let why = command.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
         self.reopen();
-        let mut message = format!("{} was taken back by {}, {ago} after its promotion: {why}", self.canary_words(), by.name);
+        let mut message = format!("{} was rolled back by {}, {ago} after its promotion: {why}", self.canary_words(), by.name);
         let (ready, had) = (self.ready(&promoted.stable.subset), self.ready(&promoted.canary.subset));
         if ready < had {
             message.push_str(&format!("; {} has {ready} ready pods, {} had {had}", promoted.stable.subset, promoted.canary.subset));

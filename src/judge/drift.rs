@@ -147,7 +147,7 @@ impl Drift {
         }
     }
 
-    /// Only these columns (bounds that the canary has too); evidence about sets goes on.
+    /// Only these columns (bounds that the canary has too); evidence about sets continues.
     pub fn narrow(&mut self, columns: &[usize]) {
         self.x = super::columns::select(&self.x, columns);
         self.learnt = super::columns::select(&self.learnt, columns);

@@ -100,7 +100,7 @@ pub struct PlanForecast {
     /// One for each metric that gates a step with two arms.
     pub reach: Vec<Reach>,
     /// The first step whose deadline is shorter than what a healthy canary needs, or if there is none, whose hold is; with the change that
-    /// would do.
+    /// would be enough.
     pub late: Option<Late>,
 }
 
@@ -363,7 +363,7 @@ mod tests {
     fn a_plan_at_one_request_a_second_is_told_to_be_impossible_with_a_mend() {
         let plan = forecast_plan(&metrics(), &steps(), 30.0, 1.0, &[300.0; 4], &[3600.0; 4], 0.005);
         let Some(Late::Deadline(text)) = plan.late else { panic!("{plan:?}") };
-        assert!(text.contains("1 requests a second") && text.contains("would do"), "{text}");
+        assert!(text.contains("1 requests a second") && text.contains("would be enough"), "{text}");
     }
 
     #[test]

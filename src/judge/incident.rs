@@ -89,7 +89,7 @@ pub(super) fn watched<'a>(state: &'a MetricState, metric: &Metric) -> Vec<Watche
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Watch {
-    /// The one that goes on.
+    /// The one that continues.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub present: Option<Incident>,
     /// The step began by a raise.
@@ -176,7 +176,7 @@ impl Evidence {
         self.watch_stable(metrics, step, window.end);
     }
 
-    /// Stable's newest window against its own past. Once an incident is over, what the step proves is proved again; the plan goes on.
+    /// Stable's newest window against its own past. Once an incident is over, what the step proves is proved again; the plan continues.
     pub(super) fn watch_stable(&mut self, metrics: &[Metric], step: &StepTerms, end: Timestamp) {
         let judged = self.metrics.iter().zip(metrics).filter(|(_, metric)| step.asks(metric));
         let watched: Vec<_> = judged.flat_map(|(state, metric)| watched(state, metric)).collect();

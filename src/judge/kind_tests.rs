@@ -42,7 +42,7 @@ fn what_a_cohort_showed_is_not_held_against_users_drawn_at_random() {
     assert!((judgement.fail_evidence - 1.0).abs() < 1e-6, "{}", judgement.fail_evidence);
     evidence.add(&metrics(), &weighted(0.05), &window(k, usual(19_000), usual(1_000)));
     assert!(evidence.judge(&metrics(), &weighted(0.05)).fail_evidence <= 1.0);
-    // Between weights it goes on.
+    // Between weights it continues.
     evidence.add(&metrics(), &weighted(0.05), &window(k + 1, usual(19_000), sample(1_000, 0.004, 0.05, &CLASSES)));
     let before = evidence.judge(&metrics(), &weighted(0.05)).fail_evidence;
     evidence.begin_step(&metrics(), &weighted(0.5));

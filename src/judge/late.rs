@@ -39,7 +39,7 @@ pub struct Slowest {
     pub rps: f64,
     /// Minutes of windows that this step has shown.
     pub shown: f64,
-    /// Minutes that are still missing, above 0; `None`: no time would do at this weight.
+    /// Minutes that are still missing, above 0; `None`: no time would be enough at this weight.
     pub minutes: Option<f64>,
 }
 
@@ -48,7 +48,7 @@ impl Slowest {
     pub fn late(&self, held: f64, hold: f64, deadline: f64) -> Option<Late> {
         let at = format!("{} at {} of {:.1} requests a second", self.metric, self.share.words(), self.rps);
         let Some(more) = self.minutes else {
-            return Some(Late::Deadline(format!("{at} is never proved good; more traffic, or `without` for this metric, would do")));
+            return Some(Late::Deadline(format!("{at} is never proved good; more traffic, or `without` for this metric, would be enough")));
         };
         let all = self.shown + more;
         if held + more > deadline {

@@ -125,7 +125,7 @@ impl Collector for Rollouts {
         };
         family("guard_limit", "Limit whose crossing fails, in the unit of the effect", &plain(|g| g.limit))?;
         family("guard_fail_evidence", "Fail evidence; 1 is none", &plain(|g| g.fail_evidence))?;
-        family("guard_fail_at", "Fail evidence at which the rollout is taken back", &plain(|g| g.fail_at))
+        family("guard_fail_at", "Fail evidence at which the canary is rolled back", &plain(|g| g.fail_at))
     }
 }
 

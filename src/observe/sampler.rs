@@ -45,7 +45,7 @@ impl Source {
     }
 }
 
-/// Samples the metrics of one run of one rollout until it is dropped. The evidence of the first brief is where it goes on from; a new run
+/// Samples the metrics of one run of one rollout until it is dropped. The evidence of the first brief is where it continues from; a new run
 /// (a start, a retry) gets a new sampler.
 #[derive(Debug)]
 pub struct Sampler {

@@ -15,7 +15,7 @@ use crate::state::{project, same_but_for_time};
 use crate::telemetry;
 use crate::tell::outbox;
 
-/// Numbers that change at every look are stored this often: for people, and as the checkpoint that a restart goes on from.
+/// Numbers that change at every look are stored this often: for people, and as the checkpoint that a restart continues from.
 const REFRESH: Duration = Duration::from_secs(30);
 
 /// Stores the status if it says something new, and tells what was decided. Returns whether it wrote.

@@ -8,7 +8,7 @@ use crate::judge::{Evidence, Judgement, StepTerms};
 use crate::plan::Plan;
 use crate::seen::{Look, StepKey, brief::terms};
 
-/// Windows after which a rollout that still goes on is given up as held.
+/// Windows after which a rollout that still continues is given up as held.
 const MOST_WINDOWS: u32 = 200_000;
 
 /// What a rehearsal needs beside the traffic.
@@ -31,7 +31,7 @@ pub struct Setup {
 pub enum Hands {
     /// Answers approvals at once, and nothing else.
     Approve,
-    /// Also goes on without proof whenever a deadline holds, so that each step takes exactly its hold where that is its deadline.
+    /// Also continues without proof whenever a deadline holds, so that each step takes exactly its hold where that is its deadline.
     PromoteAtDeadline,
 }
 
@@ -40,7 +40,7 @@ pub enum Hands {
 pub enum Ending {
     /// The canary is the new stable, or has passed where it was not to become stable.
     Promoted,
-    /// The traffic was taken back.
+    /// The traffic was returned to stable.
     RolledBack,
     /// It holds at a deadline: a person would be asked.
     Held,

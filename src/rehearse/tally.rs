@@ -16,7 +16,7 @@ pub struct Tally {
     pub runs: usize,
     /// Ended with the canary as the new stable.
     pub promoted: usize,
-    /// Ended with the traffic taken back.
+    /// Ended rolled back or aborted.
     pub rolled_back: usize,
     /// Ended at a deadline with evidence neither way.
     pub held: usize,

@@ -72,7 +72,7 @@ enum Arm {
     Canary,
 }
 
-/// A world: both arms of one rehearsal. A copy goes on as this one would.
+/// A world: both arms of one rehearsal. A copy continues as this one would.
 #[derive(Clone, Debug)]
 pub struct World<'a> {
     scenario: &'a Scenario,

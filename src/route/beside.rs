@@ -95,7 +95,7 @@ impl Beside {
                 "route {route} leads to {host} without a subset, so that its requests reach the pods of {canary} at any weight: set {place}.subset to {stable}"
             ),
             (Some(_), Some((rollout, _))) => {
-                format!("route {route} leads to {canary} too, by Rollout {rollout}: once that is promoted, this one goes on")
+                format!("route {route} leads to {canary} too, by Rollout {rollout}: once that is promoted, this one continues")
             }
             (Some(_), None) => {
                 format!("route {route} leads to {canary} too, and its requests go around the weights: set {place}.subset to {stable}")

@@ -55,7 +55,7 @@ pub struct Written {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latch {
-    /// The revision taken back.
+    /// The revision rolled back.
     pub revision: String,
     /// Its subset.
     pub subset: String,

@@ -51,7 +51,7 @@ pub fn project(
     };
     let (verdict, evidence) = match (look, old) {
         (Some(look), _) => (Some(look.judgement.verdict), look.judgement.metrics.clone()),
-        // A restart goes on with what was said; of a new step nothing is known before its first look.
+        // A restart continues with what was said; of a new step nothing is known before its first look.
         (None, Some(old)) if same_step(old) => (old.verdict, old.evidence.clone()),
         (None, Some(old)) => (Some(Verdict::Inconclusive), old.evidence.clone()),
         (None, None) => (None, Vec::new()),

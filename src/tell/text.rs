@@ -138,7 +138,7 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::Lowered, _) => "Canary share lowered",
         (Outcome::Restored, _) => "Canary share restored",
         (Outcome::CommandRefused, _) => "Command refused",
-        (Outcome::Retried, _) => "May be tried again",
+        (Outcome::Retried, _) => "May be retried",
         (Outcome::Edited, _) => "Manifest edited",
         (Outcome::Paused, reason::APPROVAL_REQUIRED) => "Waiting for approval",
         (Outcome::Paused, reason::MANUAL_OVERRIDE) => "Paused, canary share lowered by hand",
@@ -209,7 +209,7 @@ fn action(record: &DecisionRecord) -> String {
         (Outcome::Passed, _) => format!("{stable} serves everybody, as before"),
         (Outcome::Promoted, _) => format!("{canary} is the new stable"),
         (Outcome::Held, reason::STABLE_UNAVAILABLE) => "no traffic was moved; it moves as soon as a stable endpoint is ready".into(),
-        (Outcome::Held, reason::ROUTE_REFUSED) => "the decision is recorded and the change is tried again".into(),
+        (Outcome::Held, reason::ROUTE_REFUSED) => "the decision is recorded and the change will be retried".into(),
         (Outcome::Held | Outcome::Paused, _) => match &record.traffic {
             Some(traffic) => format!("the canary keeps its {traffic}"),
             None => format!("the canary stays at {} %", record.weight),

@@ -33,7 +33,7 @@ async fn while_prometheus_is_stopped_the_weight_is_held_and_afterwards_it_goes_o
     .await;
 }
 
-/// Stops a part of the stack for 25 s, right after a raise: the weight is held, the reason names the cause, and it goes on with what comes after.
+/// Stops a part of the stack for 25 s, right after a raise: the weight is held, the reason names the cause, and it continues with what comes after.
 pub async fn while_away(world: &World, record: &Recorder, part: &str, cause: &str) {
     let (down, before) = (Instant::now(), climb(record));
     let mut restart =

@@ -65,7 +65,7 @@ async fn rolled_back(world: &World, shape: Shape, plan: Value, fault: (&str, &st
         "{latch}"
     );
 
-    // It is not tried again, and nobody is sent there any more.
+    // It is not retried, and nobody is sent there any more.
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(climb(&record), ["0 %", "5 %", "0 %"]);
     let back = record.changes().last().unwrap().0;

@@ -105,7 +105,7 @@ async fn a_version_that_errs_fails_on_copies_and_no_user_saw_it() {
         let rollout = until_ended(world, "Failed").await;
         let alert = world.until_alert("of the failure", SOON, |alert| alert["labels"]["alertname"] == "RolloutFailed").await;
         tokio::time::sleep(Duration::from_secs(8)).await;
-        assert_eq!(climb(&record), ["0 %", "mirror of 100 %", "0 %"], "and it is not tried again");
+        assert_eq!(climb(&record), ["0 %", "mirror of 100 %", "0 %"], "and it is not retried");
         let answers = load.stop().await;
         assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0));
         assert_eq!(bytes(&world.virtual_service().await), before);

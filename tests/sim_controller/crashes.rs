@@ -69,7 +69,7 @@ async fn reads_may_be_old() {
     assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
 }
 
-/// The controller dies at its n-th write, before or after it is stored; another one goes on.
+/// The controller dies at its n-th write, before or after it is stored; another one continues.
 async fn dies_at(n: u64, after: bool, good: bool) -> bool {
     let mut stage = Stage::with(40 + n, |c| c.history = Duration::from_secs(120)).await;
     let fault = if after { Fault::HangAfter } else { Fault::Hang };

@@ -84,7 +84,7 @@ async fn is_taken_back(seed: u64, behaviour: Behaviour, because: &str) {
     let alerts = stage.alerts();
     assert!(alerts.iter().any(|text| text.contains("Rolled back: ml/fraud v2")), "{alerts:?}");
     stage.seconds(120).await;
-    assert_eq!(stage.weights_of("v2"), [0, 5, 0], "a refused revision is not tried again");
+    assert_eq!(stage.weights_of("v2"), [0, 5, 0], "a refused revision is not retried");
     let hash = stage.world.deploy("v2", better());
     let status = stage.until_phase("v2", Phase::Promoted).await;
     assert_eq!(status.stable.unwrap().revision, hash, "other pods are");

@@ -62,7 +62,7 @@ impl Stage {
         self.replicas.push((name, task));
     }
 
-    /// Kills the newest controller: no pass of it goes on, and nothing that it sends is answered any more.
+    /// Kills the newest controller: no pass of it continues, and nothing that it sends is answered any more.
     pub fn kill(&mut self) {
         let (name, task) = self.replicas.last().unwrap();
         task.abort();

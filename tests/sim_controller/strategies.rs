@@ -125,7 +125,7 @@ async fn a_shadow_fails(seed: u64, behaviour: Behaviour, because: &str) {
     assert_eq!((users_of(&stage, "v2"), without_ours(&stage)), (0, before));
     assert_eq!(status.decision.unwrap().why[0].metric, because);
     stage.seconds(60).await;
-    assert_eq!(stage.shares_of("v2").len(), 3, "and is not tried again");
+    assert_eq!(stage.shares_of("v2").len(), 3, "and is not retried");
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,7 +333,7 @@ async fn a_canary_that_is_deployed_anew_in_a_shadow_is_judged_anew() {
     assert_eq!(stage.shares_of("v2"), ["0 %", "mirror of 100 %", "0 %", "mirror of 100 %", "0 %"]);
 }
 
-/// The controller dies at its n-th write, before or after it is stored; another one goes on.
+/// The controller dies at its n-th write, before or after it is stored; another one continues.
 async fn dies_at(n: u64, after: bool) -> bool {
     let mut stage = Stage::with(140 + n, |config| {
         (config.history, config.rps) = (Duration::from_secs(10), 50.0);

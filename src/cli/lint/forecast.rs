@@ -22,7 +22,7 @@ pub struct Outlook {
     pub steps: Vec<StepOutlook>,
     /// What of each metric is found by the end of the plan.
     pub reach: Vec<Reach>,
-    /// Which step is too short at this traffic, by its deadline or else by its hold, with the change that would do.
+    /// Which step is too short at this traffic, by its deadline or else by its hold, with the change that would be enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late: Option<String>,
 }

@@ -114,7 +114,7 @@ fn plan(plan: &Plan, interval: Duration) -> (Plan, Vec<String>) {
     let mut notes = Vec::new();
     let mut plan = plan.clone();
     if std::mem::take(&mut plan.paused) {
-        notes.push("spec.paused is true: the rehearsal goes on as if it were false".to_owned());
+        notes.push("spec.paused is true: the rehearsal continues as if it were false".to_owned());
     }
     if interval > plan.analysis.interval {
         notes.push(format!("windows are {}: two scrapes, not {} as the manifest says", span(interval), span(plan.analysis.interval)));

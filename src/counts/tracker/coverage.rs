@@ -9,7 +9,7 @@ use crate::counts::meter::total;
 use crate::counts::snapshot::{Read, Snapshot};
 use crate::counts::{Dropped, Family, Pod, Scope, Side, Target};
 
-/// Looks that a family may be missing for, on a pod that goes on serving, before it counts as gone.
+/// Looks that a family may be missing for, on a pod that keeps serving, before it counts as gone.
 const MOST_MISSING: u32 = 2;
 
 /// What is missing now that was there before.

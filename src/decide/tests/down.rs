@@ -65,7 +65,7 @@ fn retry_accepts_a_refused_revision_again() {
     assert_eq!(world.share("v2"), 5);
     world.verdict = Verdict::Fail;
     world.settle();
-    assert_eq!((world.phase(), world.share("v2")), (Phase::RolledBack, 0), "and is taken back again");
+    assert_eq!((world.phase(), world.share("v2")), (Phase::RolledBack, 0), "and is rolled back again");
 }
 
 #[test]

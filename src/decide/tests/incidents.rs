@@ -142,7 +142,7 @@ fn the_second_time_right_after_a_raise_a_person_is_asked() {
     (world.verdict, world.incident) = (Verdict::Pass, None);
     let stance = world.wait(3600).stance;
     assert_eq!((stance.reason, world.share("v2")), ("GlobalIncident", 5));
-    assert!(stance.message.contains("`haldane resume fraud -n ml` goes on"), "{}", stance.message);
+    assert!(stance.message.contains("`haldane resume fraud -n ml` continues"), "{}", stance.message);
     world.say(Verb::Resume, "1");
     world.settle();
     world.wait(61);

@@ -34,7 +34,7 @@ fn flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it()
     assert_eq!(world.phase(), Phase::RolledBack);
     assert_eq!(world.state.stable.as_ref().unwrap().subset, "v1");
     assert_eq!(world.state.handled.get("rollback").map(String::as_str), Some("1"));
-    assert!(last(&world).contains("was taken back by ana, 0s after its promotion: a test"), "{}", last(&world));
+    assert!(last(&world).contains("was rolled back by ana, 0s after its promotion: a test"), "{}", last(&world));
     assert_eq!(world.state.decision.as_ref().unwrap().by.as_ref().unwrap().name, "ana");
     assert_eq!(world.state.history[0].outcome, Outcome::RolledBack);
     assert!(world.finalizer, "the latch is in the route");

@@ -62,7 +62,7 @@ impl Whole<'_> {
         deadline().or_else(|| self.short(hold_seconds, Limit::Hold).map(Late::Hold))
     }
 
-    /// The first step for which its limit is too short, in words, with what would do.
+    /// The first step for which its limit is too short, in words, with what would be enough.
     fn short(&self, limit_seconds: &[f64], limit: Limit) -> Option<String> {
         let plan: Vec<Limited> = self.steps.iter().cloned().zip(limit_seconds.iter().map(|seconds| seconds / 60.0)).collect();
         let found = self.forecast(self.steps);
@@ -81,7 +81,7 @@ impl Whole<'_> {
         ))
     }
 
-    /// What would do for a plan whose step `at` is too short, which `slowest` is proved good last in.
+    /// What would be enough for a plan whose step `at` is too short, which `slowest` is proved good last in.
     fn fix(&self, plan: &[Limited], at: usize, slowest: &str, limit: Limit) -> String {
         let weight = self.weight(plan, at);
         // Behind another step nothing is shown to users unproved.
@@ -95,11 +95,11 @@ impl Whole<'_> {
         let longer = longer.map(|minutes| format!("a {} of {}", limit.name(), say::minutes(minutes)));
         let fixes: Vec<String> = [weight, shadow, longer].into_iter().flatten().collect();
         if !fixes.is_empty() {
-            return format!("{} would do", fixes.join(or));
+            return format!("{} would be enough", fixes.join(or));
         }
         match self.traffic(plan) {
-            Some(rps) => format!("only more traffic, about {} requests a second, would do", say::count(rps)),
-            None => format!("neither time nor traffic would do, only `without` for {slowest}"),
+            Some(rps) => format!("only more traffic, about {} requests a second, would be enough", say::count(rps)),
+            None => format!("neither time nor traffic would be enough, only `without` for {slowest}"),
         }
     }
 

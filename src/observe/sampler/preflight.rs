@@ -64,7 +64,7 @@ type Candidate<'a> = (&'static str, &'a str, &'a str);
 /// Clocks that differ by more than this are not corrected but told: other times, of pods and of people, cannot be trusted either.
 const MOST_SKEW: Duration = Duration::from_secs(300);
 
-/// [`preflight`] of a Prometheus that goes on being asked, from now on in its own time.
+/// [`preflight`] of a Prometheus that continues being asked, from now on in its own time.
 pub(super) async fn live(prometheus: &Prometheus, brief: &Brief, seconds: u64, at: Timestamp, clock: &Clock) -> Result<Found, Trouble> {
     same_time(prometheus, brief, clock).await?;
     preflight(prometheus, brief, seconds, at).await

@@ -342,7 +342,7 @@ impl Parser {
                 self.string_match(&format!("{path}.uri"), uri);
                 for (word, text) in [("exact", &uri.exact), ("prefix", &uri.prefix)] {
                     if let Some(text) = text.as_ref().filter(|text| !text.is_empty() && !text.starts_with('/')) {
-                        self.fault(&format!("{path}.uri.{word}"), format!("is \"{text}\", and no path is so"), "begin with '/'");
+                        self.fault(&format!("{path}.uri.{word}"), format!("is \"{text}\", which is not a path"), "begin with '/'");
                     }
                 }
             }

@@ -149,7 +149,7 @@ fn what_has_nothing_to_do_is_a_fault() {
     assert_eq!(faults(json!({"abTest": {"match": []}}), Value::Null), ["spec.strategy.abTest.match: is empty; 1 to 10 of them"]);
     assert_eq!(
         faults(json!({"abTest": {"match": [{"uri": {"prefix": "beta"}}]}}), Value::Null),
-        ["spec.strategy.abTest.match[0].uri.prefix: is \"beta\", and no path is so; begin with '/'"]
+        ["spec.strategy.abTest.match[0].uri.prefix: is \"beta\", which is not a path; begin with '/'"]
     );
 }
 

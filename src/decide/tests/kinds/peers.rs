@@ -18,7 +18,7 @@
 //! | Flagger, drift check: a mirror that somebody raised is adopted | `escapes` a_mirror_that_somebody_raised_is_lowered_at_once |
 //! | Flagger 1588, 1692: traffic is written, the phase is lost, and it is stuck | `kinds` flagger_1588_1692_a_crash_between_the_write_that_ends_a_shadow_and_its_status_loses_nothing; `undo` a_crash_between_the_write_and_the_status_loses_no_rollback_after_a_promotion |
 //! | Flagger 1898: the way back leads to a version that is not there | `undo` it_is_refused_with_the_reason_when_there_is_nothing_to_go_back_to; in the simulator flagger_1898_the_way_back_is_refused_when_the_version_before_is_gone |
-//! | Flagger 453, 616: a promotion cannot be taken back | `undo` flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it |
+//! | Flagger 453, 616: a promotion cannot be undone | `undo` flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it |
 //! | Flagger 773, 826: a rollback scales to zero at once | here flagger_773_826_nothing_but_the_route_is_written_on_the_way_back |
 //! | Istio 11093, 23496: senders count no copy, so that a mirror looks healthy | `sampler` istio_11093_23496_where_only_senders_count_no_copy_is_judged_by_them |
 

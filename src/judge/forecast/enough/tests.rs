@@ -198,13 +198,15 @@ fn the_traffic_that_would_do_is_told_where_no_time_does() {
         forecast_plan(&[errors()], &steps, 30.0, rps, &[300.0; 4], &[3600.0; 4], rate).late
     };
     let Some(Late::Deadline(text)) = late(0.001, 0.001) else { panic!("it is late") };
-    let rps = text.split("; only more traffic, about ").nth(1).and_then(|rest| rest.strip_suffix(" requests a second, would do"));
+    let rps = text.split("; only more traffic, about ").nth(1).and_then(|rest| rest.strip_suffix(" requests a second, would be enough"));
     let rps: f64 = rps.unwrap_or_else(|| panic!("{text}")).parse().unwrap();
     assert!(!matches!(late(rps, 0.001), Some(Late::Deadline(_))), "{text}");
     assert!(matches!(late(0.7 * rps, 0.001), Some(Late::Deadline(_))), "{text}");
     let Some(Late::Deadline(text)) = late(10.0, 0.96) else { panic!("it is late") };
     assert!(
-        text.ends_with("would never pass for errors, and its deadline is 1h; neither time nor traffic would do, only `without` for errors"),
+        text.ends_with(
+            "would never pass for errors, and its deadline is 1h; neither time nor traffic would be enough, only `without` for errors"
+        ),
         "{text}"
     );
 }
