@@ -14,7 +14,7 @@ use catalogue::*;
 use haldane::judge::forecast_plan;
 use haldane::plan::Plan;
 use haldane::rehearse::{Ending, Hands, Played};
-use haldane::seen::brief::terms;
+use haldane::state::brief::terms;
 use serde_json::json;
 
 const RATES: [f64; 3] = [10.0, 100.0, 1000.0];

@@ -29,7 +29,8 @@ use crate::metrics::Metrics;
 use crate::observe::cluster::{Caches, Known};
 use crate::observe::providers::Providers;
 use crate::observe::sampler::Sampler;
-use crate::seen::{Observation, brief};
+use crate::seen::Observation;
+use crate::state::brief;
 use crate::state::{CheckpointError, State, restore};
 use crate::tell::{Teller, event::Events};
 

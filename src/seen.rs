@@ -1,7 +1,5 @@
 //! What a decision is made of: the route, the pods and the newest look at the metrics, as values. Absence and error are values here.
 
-pub mod brief;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;

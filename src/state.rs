@@ -1,6 +1,7 @@
 //! What a restart must know, and how it goes to and from status. Pure.
 
 mod bound;
+pub mod brief;
 mod project;
 
 use std::collections::BTreeMap;

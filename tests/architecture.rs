@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -74,6 +75,30 @@ fn code(path: &Path) -> String {
     code
 }
 
+/// The modules of the crate that a piece of code names.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(group) = rest.strip_prefix('{') else {
+            found.extend(words(rest).next().map(str::to_owned));
+            continue;
+        };
+        let (mut depth, mut name) = (0, String::new());
+        for c in group.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => found.extend([std::mem::take(&mut name)]),
+                _ if depth == 0 => name.push(c),
+                _ => {}
+            }
+        }
+        found.insert(name);
+    }
+    found.iter().filter_map(|name| words(name.trim()).next()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_alphanumeric() && c != '_')
 }
@@ -110,15 +135,40 @@ fn pure_modules_import_pure_modules_alone() {
         if !PURE.contains(&module.as_str()) || is_test(inside) {
             continue;
         }
-        let code = code(&path).replace("crate::{", "crate::");
-        for used in code.split("crate::").skip(1).filter_map(|rest| words(rest).next()) {
-            if !PURE.contains(&used) && !BESIDE.contains(&(module.as_str(), used)) {
+        for used in imports(&code(&path)) {
+            if !PURE.contains(&used.as_str()) && used != module && !BESIDE.contains(&(module.as_str(), used.as_str())) {
                 faults.push(format!("{} imports {used}", inside.display()));
             }
         }
     }
     faults.dedup();
     assert!(faults.is_empty(), "what a decision is made of is in `seen`:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn no_module_is_imported_by_what_it_imports() {
+    let src = root().join("src");
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in sources(&src) {
+        let inside = path.strip_prefix(&src).unwrap();
+        let module = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
+        if !is_test(inside) {
+            uses.entry(module).or_default().extend(imports(&code(&path)));
+        }
+    }
+    let modules: Vec<&String> = uses.keys().collect();
+    let mut circles = Vec::new();
+    for module in &modules {
+        let (mut next, mut reached) = (vec![*module], BTreeSet::new());
+        while let Some(one) = next.pop() {
+            next.extend(uses.get(one).into_iter().flatten().filter(|used| *used != one && reached.insert((*used).clone())));
+        }
+        circles.extend(reached.contains(*module).then_some(*module));
+    }
+    assert!(
+        uses.get("decide").is_some_and(|used| used.contains("judge")) && circles.is_empty(),
+        "each of these reaches itself: {circles:?}"
+    );
 }
 
 #[test]

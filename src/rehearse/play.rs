@@ -6,7 +6,8 @@ use crate::api::{Outcome, Verdict};
 use crate::counts::{History, Sample, Window};
 use crate::judge::{Evidence, Judgement, StepTerms};
 use crate::plan::Plan;
-use crate::seen::{Look, StepKey, brief::terms};
+use crate::seen::{Look, StepKey};
+use crate::state::brief::terms;
 
 /// Windows after which a rollout that still continues is given up as held.
 const MOST_WINDOWS: u32 = 200_000;

@@ -10,7 +10,7 @@ use super::play::{Played, Setup, play};
 use crate::counts::{Counts, History, Sample};
 use crate::judge::most_windows;
 use crate::plan::Plan;
-use crate::seen::brief::terms;
+use crate::state::brief::terms;
 
 /// Windows that must come before a rollout: with fewer the judge knows no margins.
 const LEAST_BEFORE: usize = 20;

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::brief::terms;
 use super::{Run, State, is_running};
 use crate::api::names::{condition, reason};
 use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus, Verdict};
 use crate::judge::{Late, Slowest, StepTerms, forecast_plan, late_rest};
 use crate::plan::Share;
-use crate::seen::{Look, Observation, brief::terms};
+use crate::seen::{Look, Observation};
 
 /// Where a rollout stands: what the phase and the conditions are made of.
 #[derive(Clone, Debug, PartialEq)]

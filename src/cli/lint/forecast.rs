@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     judge::{Reach, StepTerms, forecast_plan},
     plan::{Plan, span},
-    seen::brief::terms,
+    state::brief::terms,
 };
 
 /// What can be proved and seen at a rate of requests.

@@ -13,7 +13,7 @@ use crate::{
     judge::StepTerms,
     plan::{Plan, Step, span},
     rehearse::{Behaviour, Incident, Noise, Played, Recording, Scenario, Setup, Tally, past_windows},
-    seen::brief::terms,
+    state::brief::terms,
 };
 
 /// What is rehearsed.

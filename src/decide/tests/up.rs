@@ -8,7 +8,8 @@ use crate::command::Verb;
 use crate::counts::{Counts, History};
 use crate::judge::{Evidence, Slowest};
 use crate::plan::Plan;
-use crate::seen::{Problem, brief::terms};
+use crate::seen::Problem;
+use crate::state::brief::terms;
 use crate::state::{Stance, project};
 
 #[test]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Arm, Brief, StepKey, Subset};
+use super::State;
 use crate::api::{Outcome, Version};
 use crate::judge::{Evidence, StepTerms};
 use crate::plan::{AnalysisPlan, Plan, Share, Split};
-use crate::state::State;
+use crate::seen::{Arm, Brief, StepKey, Subset};
 
 /// For so long after a rollout its canary's traffic is watched until it has gone.
 const DRAIN: SignedDuration = SignedDuration::from_mins(10);
