@@ -63,7 +63,8 @@ async fn an_hour_of_the_past_is_there_at_the_start() {
     let series = answer["data"]["result"].as_array().unwrap();
     assert_eq!(series.len(), 6, "three pods, two clients");
     for one in series {
-        assert!((2990..=3001).contains(&one["values"].as_array().unwrap().len()));
+        let samples = one["values"].as_array().unwrap().len();
+        assert!((2900..=3001).contains(&samples), "{samples} of 3,000: a machine that stalls misses some scrapes");
         assert_eq!(one["metric"]["job"], "istio-proxies");
         assert_eq!(one["metric"]["destination_version"], "v1");
         assert!(one["metric"].get("grpc_response_status").is_none());
