@@ -16,15 +16,18 @@ use crate::config::{HeaderValue, HttpAccess};
 
 mod amazon;
 mod google;
+pub(crate) mod said;
 
 /// Words in the name of a header or parameter whose value is a secret.
-const SECRET_NAMES: [&str; 7] = ["auth", "token", "key", "secret", "password", "cookie", "signature"];
+const SECRET_NAMES: [&str; 12] = ["auth", "token", "key", "secret", "pass", "pwd", "cookie", "sig", "credential", "session", "jwt", "sas"];
+/// A value of a header or parameter that is as long is not shown, whatever its name.
+const LONG: usize = 16;
 
 /// Why the settings of an access cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// A file cannot be read.
-    #[error("{field}: {kind}")]
+    #[error("{field} cannot be read: {kind}")]
     File {
         /// The setting.
         field: &'static str,
@@ -110,8 +113,9 @@ impl HttpClient {
     /// # Errors
     /// When a file cannot be read or a token cannot be had.
     pub async fn sign(&self, mut request: RequestBuilder) -> Result<Signed, SendError> {
+        let hidden = |name: &str, value: &str| is_secret(name) || value.len() >= LONG;
         let mut secrets: Vec<String> =
-            self.access.query.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.clone()).collect();
+            self.access.query.iter().filter(|(name, value)| hidden(name, value)).map(|(_, value)| value.clone()).collect();
         if !self.access.query.is_empty() {
             request = request.query(&self.access.query);
         }
@@ -123,12 +127,15 @@ impl HttpClient {
             let mut sent = Sent::from_str(&text).map_err(|_| SendError::SignIn(format!("headers.{name}: not what a header can carry")))?;
             sent.set_sensitive(true);
             request = request.header(name, sent);
-            if is_secret(name) || matches!(value, HeaderValue::File { .. }) {
+            if hidden(name, &text) || matches!(value, HeaderValue::File { .. }) {
                 secrets.push(text);
             }
         }
         if let Some(file) = &self.access.bearer_token_file {
             let token = read("bearerTokenFile", file).await?;
+            if Sent::from_str(&token).is_err() {
+                return Err(SendError::SignIn("bearerTokenFile is more than one line of text: it must hold the token alone".to_owned()));
+            }
             request = request.bearer_auth(&token);
             secrets.push(token);
         }
@@ -153,6 +160,8 @@ impl HttpClient {
         }
         let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         secrets.extend(authorization.and_then(|text| text.split_once(' ')).map(|(_, rest)| rest.to_owned()));
+        let encoded: Vec<String> = secrets.iter().filter_map(|secret| encoded(secret)).collect();
+        secrets.extend(encoded);
         Ok(Signed { request, secrets })
     }
 
@@ -223,9 +232,20 @@ fn pem(field: &'static str, file: &Path) -> Result<Vec<u8>, AccessError> {
     std::fs::read(file).map_err(|error| AccessError::File { field, kind: error.kind() })
 }
 
+/// The text of a file, without the white space around it and the mark that some editors put before it.
 async fn read(field: &str, file: &Path) -> Result<String, SendError> {
     let text = tokio::fs::read_to_string(file).await;
-    text.map(|text| text.trim().to_owned()).map_err(|error| SendError::SignIn(format!("{field} cannot be read: {}", error.kind())))
+    let text = text.map_err(|error| SendError::SignIn(format!("{field} cannot be read: {}", error.kind())))?;
+    match text.trim_start_matches('\u{feff}').trim() {
+        "" => Err(SendError::SignIn(format!("{field} is empty"))),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// How a secret is written in a URL or a form, where that is another text.
+fn encoded(secret: &str) -> Option<String> {
+    let url = Url::parse_with_params("http://h", [("s", secret)]).ok()?;
+    url.query()?.strip_prefix("s=").filter(|encoded| *encoded != secret).map(str::to_owned)
 }
 
 /// Whether what stands under this name is not to be shown.

@@ -145,6 +145,50 @@ async fn partial_results_are_known_by_any_name() {
     assert!(matches!(answers(json(partial)).await.1, QueryError::Warnings(text) if text.starts_with("isPartial")));
     let limited = json(EMPTY).insert_header("M3-Results-Limited", "max_fetch_series_limit_applied");
     assert!(matches!(answers(limited).await.1, QueryError::Warnings(text) if text.ends_with("max_fetch_series_limit_applied")));
+    for status in [203, 206] {
+        let some = ResponseTemplate::new(status).set_body_raw(EMPTY, "application/json");
+        assert!(matches!(answers(some).await.1, QueryError::Warnings(text) if text.starts_with(&format!("HTTP {status} "))));
+    }
+    let stale = json(EMPTY).insert_header("Warning", "110 - \"Response is Stale\"");
+    assert!(matches!(answers(stale).await.1, QueryError::Warnings(text) if text.contains("Response is Stale")));
+}
+
+#[tokio::test]
+async fn what_an_answer_repeats_of_the_request_is_hidden_whatever_its_status_and_its_spelling() {
+    let server = MockServer::start().await;
+    let mut token = tempfile();
+    token.1.write_all("\u{feff}s3cr3t-token\n".as_bytes()).unwrap();
+    let access = HttpAccess {
+        bearer_token_file: Some(token.0.clone()),
+        headers: BTreeMap::from([("X-Session".to_owned(), HeaderValue::Text("abc".into()))]),
+        query: BTreeMap::from([("sig".to_owned(), "a b/c".into()), ("tenant".to_owned(), "a-long-name-of-nobody".into())]),
+        ..HttpAccess::default()
+    };
+    let prometheus = Prometheus::new(&with(&server.uri(), access)).unwrap();
+    let said = r#"s3cr3t-token abc sig=a+b%2Fc a-long-name-of-nobody\u001b[31m\n end"#;
+    let failed = format!(r#"{{"status":"error","errorType":"execution","error":"{said}"}}"#);
+    let warned = format!(r#"{{"status":"success","warnings":["{said}"],"data":{{"resultType":"matrix","result":[]}}}}"#);
+    for body in [failed, warned] {
+        server.reset().await;
+        Mock::given(method("POST")).respond_with(ResponseTemplate::new(200).set_body_raw(body, "application/json")).mount(&server).await;
+        let text = prometheus.matrix("up{}[1s]", at()).await.unwrap_err().to_string();
+        assert!(text.ends_with("[hidden] [hidden] sig=[hidden] [hidden] [31m end"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_file_that_holds_no_token_is_named_and_nothing_is_sent() {
+    let server = MockServer::start().await;
+    let token = tempfile();
+    let access = HttpAccess { bearer_token_file: Some(token.0.clone()), ..HttpAccess::default() };
+    let prometheus = Prometheus::new(&with(&server.uri(), access)).unwrap();
+    for (text, said) in
+        [("\n", "bearerTokenFile is empty"), ("one\ntwo\n", "bearerTokenFile is more than one line of text: it must hold the token alone")]
+    {
+        std::fs::write(&token.0, text).unwrap();
+        assert_eq!(prometheus.matrix("up{}[1s]", at()).await.unwrap_err().to_string(), said);
+    }
+    assert!(server.received_requests().await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -88,6 +88,18 @@ pub enum Dropped {
         /// The most so far, for a window as long.
         usual: u64,
     },
+    /// Requests and durations of the same target that cannot both be right.
+    #[error("pod {pod} counted {requests} requests and the durations of {durations} in job {job}: one of the two is wrong")]
+    Apart {
+        /// Name of the pod, or the target's host.
+        pod: String,
+        /// Scrape job.
+        job: String,
+        /// Requests of this window.
+        requests: u64,
+        /// Durations of this window.
+        durations: u64,
+    },
     /// A pod that keeps serving has lost all series of one metric.
     #[error("pod {pod} keeps serving, but all its series of one metric in job {job} are missing from the answer")]
     Missing {

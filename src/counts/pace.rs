@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::meter::{ALWAYS, FASTER};
+use super::meter::ALWAYS;
 use super::{Delta, Dropped, Family, Side, Target};
 
 /// Windows after which the past says something.
 const ENOUGH: u32 = 3;
-/// A jump is this many times more than what a restart may bring.
-const JUMP: f64 = 5.0;
+/// So many times faster than ever before is a jump, from [`SEVERAL`] events on.
+const JUMP: f64 = 8.0;
+/// Fewer events in a window are believed at any pace.
+const SEVERAL: f64 = 2.0 * ALWAYS;
+/// Requests and their durations are counted at once: so many times more of one than of the other is wrong in one of the two.
+const APART: f64 = 3.0;
 /// What is left of the highest pace after each window, so that an old burst is forgotten in the end.
 const FADES: f64 = 0.99;
 /// Another target that also is so many times faster than before confirms a burst of traffic.
@@ -28,7 +32,7 @@ struct Pace {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Paces {
     of: BTreeMap<Who, Pace>,
-    /// Targets that jumped at the look before: a pace that stays is real.
+    /// Targets that jumped at the look before, or whose counters were apart: what stays is real.
     jumped: BTreeSet<Target>,
 }
 
@@ -52,16 +56,30 @@ impl Paces {
             let sum = sums.entry((target.clone(), delta.family, delta.side)).or_insert((0.0, &delta.pod));
             sum.0 += delta.counts.last().map_or(0.0, |count| *count as f64);
         }
+        let apart = sums.iter().find_map(|(who, (sum, pod))| {
+            let (other, _) = twin(who, &sums)?;
+            let (pod, job) = ((*pod).to_owned(), who.0.job.clone());
+            let (requests, durations) = if who.1 == Family::Requests { (*sum, *other) } else { (*other, *sum) };
+            let wrong = sum - other > ALWAYS && *sum > APART * other && !self.jumped.contains(&who.0);
+            let dropped = Dropped::Apart { pod, job, requests: requests.round() as u64, durations: durations.round() as u64 };
+            wrong.then(|| (who.0.clone(), dropped))
+        });
+        if let Some((target, dropped)) = apart {
+            self.jumped = BTreeSet::from([target]);
+            return Err(dropped);
+        }
         let faster = |who: &Who, sum: f64| self.of(&who.0, who.1, who.2).map(|pace| sum / seconds / pace);
         let jump = sums.iter().find(|(who, (sum, _))| {
-            let alone = *sum > JUMP * ALWAYS * 2.0 && faster(who, *sum).is_some_and(|times| times > JUMP * FASTER);
+            let alone = *sum > SEVERAL && faster(who, *sum).is_some_and(|times| times > JUMP);
             alone && !self.jumped.contains(&who.0) && !confirmed(who, *sum, &sums, faster)
         });
         if let Some((who, (sum, pod))) = jump {
+            let (who, pod, sum) = (who.clone(), (*pod).to_owned(), *sum);
             let usual = self.of(&who.0, who.1, who.2).unwrap_or_default() * seconds;
-            let dropped =
-                Dropped::Jump { pod: (*pod).to_owned(), job: who.0.job.clone(), gained: sum.round() as u64, usual: usual.round() as u64 };
+            let dropped = Dropped::Jump { pod, job: who.0.job.clone(), gained: sum.round() as u64, usual: usual.round() as u64 };
             self.jumped = BTreeSet::from([who.0.clone()]);
+            // The next one as large is believed: a target that comes in bursts is not left out for ever.
+            self.of.entry(who).or_default().most = sum / seconds;
             return Err(dropped);
         }
         self.jumped.clear();
@@ -74,14 +92,19 @@ impl Paces {
     }
 }
 
-/// Requests and their durations are counted at once, and a burst of traffic meets more than one target.
-fn confirmed(who: &Who, sum: f64, sums: &BTreeMap<Who, (f64, &str)>, faster: impl Fn(&Who, f64) -> Option<f64>) -> bool {
+/// The durations of the same requests, or the requests of the same durations, if both are counted.
+fn twin<'s, 'p>(who: &Who, sums: &'s BTreeMap<Who, (f64, &'p str)>) -> Option<&'s (f64, &'p str)> {
     let twin = match who.1 {
-        Family::Requests => Some(Family::Latency),
-        Family::Latency => Some(Family::Requests),
-        _ => None,
+        Family::Requests => Family::Latency,
+        Family::Latency => Family::Requests,
+        _ => return None,
     };
-    let same = twin.and_then(|twin| sums.get(&(who.0.clone(), twin, who.2))).is_some_and(|(other, _)| (0.5..=2.0).contains(&(other / sum)));
+    sums.get(&(who.0.clone(), twin, who.2))
+}
+
+/// A burst of traffic is counted twice over, and meets more than one target.
+fn confirmed(who: &Who, sum: f64, sums: &BTreeMap<Who, (f64, &str)>, faster: impl Fn(&Who, f64) -> Option<f64>) -> bool {
+    let same = twin(who, sums).is_some_and(|(other, _)| (0.5..=2.0).contains(&(other / sum)));
     same || sums
         .iter()
         .any(|(other, (sum, _))| other.0 != who.0 && other.1 == who.1 && faster(other, *sum).is_some_and(|times| times > CONFIRMS))

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Provider;
 use crate::counts::Series;
-use crate::http_access::AccessError;
+use crate::http_access::{AccessError, said as words};
 
 mod answer;
 mod counted;
@@ -19,7 +19,6 @@ mod line;
 mod native;
 mod selector;
 mod skew;
-mod words;
 
 pub use counted::Counted;
 pub use fault::QueryError;
@@ -61,9 +60,32 @@ pub struct Prometheus {
     skew: skew::Skew,
     counted: Option<Counted>,
     /// How old the newest sample was at the newest look.
-    age: Mutex<Option<Duration>>,
+    newest: Mutex<Option<Newest>>,
     /// Bounds of native histograms.
     grids: Mutex<native::Grids>,
+}
+
+/// The newest sample, as it was when it was asked for last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Newest {
+    /// Its time.
+    pub(super) sample: Timestamp,
+    /// When it was first seen to be the newest.
+    pub(super) since: Timestamp,
+    /// When it was asked for last.
+    pub(super) asked: Timestamp,
+}
+
+impl Newest {
+    /// How old it was when it was asked for.
+    pub(super) fn age(&self) -> Duration {
+        Duration::try_from(self.asked.duration_since(self.sample)).unwrap_or_default()
+    }
+
+    /// For how long no newer one has come.
+    pub(super) fn stood(&self) -> Duration {
+        Duration::try_from(self.asked.duration_since(self.since)).unwrap_or_default()
+    }
 }
 
 impl Prometheus {
@@ -86,7 +108,7 @@ impl Prometheus {
             users_turn: Semaphore::new(1),
             skew: skew::Skew::default(),
             counted: None,
-            age: Mutex::default(),
+            newest: Mutex::default(),
             grids: Mutex::default(),
         })
     }
@@ -107,15 +129,18 @@ impl Prometheus {
         self.lag
     }
 
-    /// How old the newest sample was when the newest window was asked for in time; nothing before, or where there was no sample.
-    pub fn newest_age(&self) -> Option<Duration> {
-        *self.age.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The newest sample when the newest window was asked for in time; nothing before, or where there was no sample.
+    pub(super) fn newest(&self) -> Option<Newest> {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps it.
-    pub(super) fn note_age(&self, age: Option<Duration>) {
-        tracing::debug!(age_seconds = age.map(|age| age.as_secs_f64()), lag_seconds = self.lag.as_secs_f64(), "the newest sample's age");
-        *self.age.lock().unwrap_or_else(PoisonError::into_inner) = age;
+    /// Keeps the time of the newest sample, asked for `now`.
+    pub(super) fn note_newest(&self, sample: Option<Timestamp>, now: Timestamp) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = newest.filter(|before| Some(before.sample) == sample).map_or(now, |before| before.since);
+        *newest = sample.map(|sample| Newest { sample, since, asked: now });
+        let age = newest.map(|newest| newest.age().as_secs_f64());
+        tracing::debug!(age_seconds = age, lag_seconds = self.lag.as_secs_f64(), "the newest sample's age");
     }
 
     /// Raw samples of the `seconds` before `at`, with their own times, in our clock's time. The provider's labels are added.
@@ -170,7 +195,8 @@ impl Prometheus {
     pub async fn value(&self, query: &str, at: Timestamp) -> Result<f64, QueryError> {
         let _turn = self.users_turn.acquire().await;
         let body = self.body(query, Some(self.skew.theirs(at)));
-        counted::query(self.counted.as_ref(), async { body.await.and_then(|body| answer::value(&body)) }).await
+        let value = async { answer::value(&body.await?).map_err(|error| self.line.without_secrets(error)) };
+        counted::query(self.counted.as_ref(), value).await
     }
 
     async fn ask(&self, query: &str, at: Timestamp, kind: answer::Kind) -> Result<Vec<Series>, QueryError> {
@@ -179,7 +205,7 @@ impl Prometheus {
         let answer = counted::query(self.counted.as_ref(), async {
             let body = body.await?;
             let mut grids = self.grids.lock().unwrap_or_else(PoisonError::into_inner);
-            answer::read(&body, kind, &mut grids)
+            answer::read(&body, kind, &mut grids).map_err(|error| self.line.without_secrets(error))
         });
         answer.await.map(|series| self.skew.ours(series))
     }

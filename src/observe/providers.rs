@@ -45,7 +45,7 @@ impl Providers {
             }
             Err(error) => {
                 tracing::warn!(provider = name, error = %error, "the Prometheus provider cannot be used");
-                known()
+                Source::Unusable { name: name.to_owned(), why: error.to_string() }
             }
         }
     }

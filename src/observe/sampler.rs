@@ -33,6 +33,13 @@ pub enum Source {
         /// Names in the configuration.
         known: Vec<String>,
     },
+    /// It is there, and its settings cannot be used.
+    Unusable {
+        /// Name in the Rollout.
+        name: String,
+        /// The setting, and what is wrong with it.
+        why: String,
+    },
 }
 
 impl Source {
@@ -40,6 +47,7 @@ impl Source {
         match (self, other) {
             (Self::Found(one), Self::Found(two)) => Arc::ptr_eq(one, two),
             (Self::NotFound { name, known }, Self::NotFound { name: other, known: others }) => name == other && known == others,
+            (Self::Unusable { name, why }, Self::Unusable { name: other, why: now }) => name == other && why == now,
             _ => false,
         }
     }
@@ -128,6 +136,12 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
             Source::Found(prometheus) => prometheus.clone(),
             Source::NotFound { name, known } => {
                 if run.provider_not_found(name, known) {
+                    publish(run.look());
+                }
+                if changed(&mut briefs, &mut sources, None).await { continue } else { return }
+            }
+            Source::Unusable { name, why } => {
+                if run.provider_unusable(name, why) {
                     publish(run.look());
                 }
                 if changed(&mut briefs, &mut sources, None).await { continue } else { return }

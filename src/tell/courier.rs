@@ -14,7 +14,7 @@ use super::{alertmanager, outbox, outbox::Class, text::Text, webhook};
 use crate::{
     api::{DecisionRecord, OutboxEntry},
     config::{HttpAccess, Sink, WebhookFormat},
-    http_access::{HttpClient, SendError},
+    http_access::{HttpClient, SendError, said},
 };
 
 /// Longest delivery, from the connection to the last byte of the answer.
@@ -56,7 +56,7 @@ impl Letter {
     }
 }
 
-/// Why a sink has not got a letter. Never contains its URL or what it answered.
+/// Why a sink has not got a letter. Never contains its URL or a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkFault {
     /// Not within the deadline.
@@ -65,9 +65,9 @@ pub enum SinkFault {
     /// No connection, or it broke.
     #[error("no connection: {0}")]
     Connection(String),
-    /// An HTTP status that is not success.
-    #[error("answered {0}")]
-    Status(u16),
+    /// An HTTP status that is not success, with the sink's own words.
+    #[error("answered {0}{said}", said = words(.1))]
+    Status(u16, Option<String>),
     /// A redirect: the letter would go to an address that nobody configured.
     #[error("answered {0}, a redirect, which is not followed: configure the final address")]
     Redirect(u16),
@@ -89,6 +89,10 @@ pub enum SinkFault {
     /// The configuration has no such sink, or one that is neither of the two kinds.
     #[error("the sink is not in the configuration")]
     Unknown,
+}
+
+fn words(said: &Option<String>) -> String {
+    said.as_ref().map_or_else(String::new, |said| format!(": {said}"))
 }
 
 /// How sinks are reached, and the client that does it.
@@ -127,8 +131,10 @@ impl Courier {
                 (Some(alertmanager), None) => {
                     let url = alertmanager::address(&alertmanager.url).ok_or(SinkFault::Unknown)?;
                     let http = self.client(&alertmanager.access)?;
+                    // An answer may repeat where it was asked.
+                    let hidden = [url.to_string(), alertmanager.url.clone(), url.authority().to_owned()];
                     let request = http.request(Method::POST, url).json(&alertmanager::alerts(letter, now));
-                    alertmanager::accept(&answer(&http, request).await?)
+                    alertmanager::accept(&answer(&http, request, Some(&hidden)).await?)
                 }
                 (None, Some(hook)) => {
                     let http = self.client(&hook.access)?;
@@ -138,7 +144,8 @@ impl Courier {
                         WebhookFormat::Slack => request.json(&webhook::slack(letter)),
                         WebhookFormat::Json => webhook::signed(request, letter, hook.hmac_key_file.as_deref(), now).await?,
                     };
-                    let body = answer(&http, request).await?;
+                    // The address of a webhook is its secret: of what it answers nothing is repeated.
+                    let body = answer(&http, request, None).await?;
                     if hook.format == WebhookFormat::Slack { webhook::accept_slack(&body) } else { Ok(()) }
                 }
                 _ => Err(SinkFault::Unknown),
@@ -148,9 +155,10 @@ impl Courier {
     }
 }
 
-/// The begin of a successful answer's body.
-async fn answer(http: &HttpClient, request: RequestBuilder) -> Result<Vec<u8>, SinkFault> {
+/// The begin of a successful answer's body. With `hidden`, the words of any other one are repeated without that.
+async fn answer(http: &HttpClient, request: RequestBuilder, hidden: Option<&[String]>) -> Result<Vec<u8>, SinkFault> {
     let signed = http.sign(request).await.map_err(unsent)?;
+    let secrets = hidden.map(|hidden| [hidden, &signed.secrets].concat());
     let mut response = http.send_once(signed).await.map_err(unsent)?;
     let status = response.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
@@ -159,9 +167,6 @@ async fn answer(http: &HttpClient, request: RequestBuilder) -> Result<Vec<u8>, S
     if status.is_redirection() {
         return Err(SinkFault::Redirect(status.as_u16()));
     }
-    if !status.is_success() {
-        return Err(SinkFault::Status(status.as_u16()));
-    }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| fault(&e))? {
         let room = ANSWER_MAX.saturating_sub(body.len());
@@ -169,6 +174,9 @@ async fn answer(http: &HttpClient, request: RequestBuilder) -> Result<Vec<u8>, S
         if chunk.len() >= room {
             break;
         }
+    }
+    if !status.is_success() {
+        return Err(SinkFault::Status(status.as_u16(), secrets.and_then(|secrets| said::of(&body, &secrets))));
     }
     Ok(body)
 }

@@ -69,10 +69,10 @@ fn unavailable(rollout: &Value, cause: &str) -> bool {
     condition(rollout, "MetricsAvailable").is_some_and(|c| c["status"] == "False" && c["message"].to_string().contains(cause))
 }
 
-/// Nobody had an error but those that the bad version made itself, and timeouts where the machine stalls.
+/// Nobody had an error but those that the bad version made itself.
 fn no_other_errors(answers: &[Answer]) {
     let own = |a: &Answer| (a.version.as_str(), a.status) == ("v2", 500);
-    let others: Vec<_> = failed(answers).into_iter().filter(|a| !own(a) && a.status != 504).collect();
+    let others: Vec<_> = failed(answers).into_iter().filter(|a| !own(a)).collect();
     assert!(others.is_empty(), "{} of {}: {:?}", others.len(), answers.len(), others.first());
 }
 

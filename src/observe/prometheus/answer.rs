@@ -54,8 +54,8 @@ impl Head {
 }
 
 /// Remarks on the query ("metric might not be a counter") are harmless; a result that was cut is not a result.
-fn tells_of_loss(info: &str) -> bool {
-    const LOSS: [&str; 7] = ["truncat", "partial", "incomplete", "limit", "missing", "shortened", "not all"];
+pub(super) fn tells_of_loss(info: &str) -> bool {
+    const LOSS: [&str; 8] = ["stale", "truncat", "partial", "incomplete", "limit", "missing", "shortened", "not all"];
     let info = info.to_lowercase();
     !info.starts_with("promql info") && LOSS.iter().any(|word| info.contains(word))
 }

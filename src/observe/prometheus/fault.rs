@@ -97,6 +97,18 @@ impl QueryError {
         }
     }
 
+    /// With `repeat` done to every text that is the server's own.
+    #[must_use]
+    pub(super) fn repeated(self, repeat: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::NotSuccess(said) => Self::NotSuccess(repeat(&said)),
+            Self::Warnings(said) => Self::Warnings(repeat(&said)),
+            Self::NotFinite(said) => Self::NotFinite(repeat(&said)),
+            Self::WrongType { wanted, found } => Self::WrongType { wanted, found: repeat(&found) },
+            other => other,
+        }
+    }
+
     /// The same question at the same time would get this again: what is asked next must be another question, or of another time.
     ///
     /// Not so where the answer depends on who asks and where (401, 403, 404, 407, a login page): once that is fixed, the same question is

@@ -1,7 +1,10 @@
 //! The line to a server: where its API is, by which method it is asked, and the bytes that come back.
 
 use std::{
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,7 +12,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use reqwest::{Method, Response, StatusCode, Url, header};
 
-use super::{ProviderError, QueryError, words};
+use super::{ProviderError, QueryError, answer, words};
 use crate::config::HttpAccess;
 use crate::http_access::{self, HttpClient, SendError};
 
@@ -34,6 +37,8 @@ pub(super) struct Line {
     hidden: Vec<String>,
     http: HttpClient,
     method: AtomicU8,
+    /// What the newest request carried that no message may show.
+    secrets: Mutex<Vec<String>>,
 }
 
 impl Line {
@@ -47,7 +52,14 @@ impl Line {
         let mut hidden = vec![endpoint.to_string(), bare.to_string(), url.to_owned(), endpoint.authority().to_owned()];
         let named = endpoint.query_pairs().filter(|(name, _)| http_access::is_secret(name));
         hidden.extend(named.map(|(_, value)| value.into_owned()));
-        Ok(Self { endpoint, hidden, http: HttpClient::new(access, Duration::from_secs(5))?, method: AtomicU8::new(UNKNOWN) })
+        let http = HttpClient::new(access, Duration::from_secs(5))?;
+        Ok(Self { endpoint, hidden, http, method: AtomicU8::new(UNKNOWN), secrets: Mutex::default() })
+    }
+
+    /// The error without what the request carried: a server may repeat it.
+    pub(super) fn without_secrets(&self, error: QueryError) -> QueryError {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        error.repeated(|said| words::repeated(said, &secrets))
     }
 
     /// One query. By POST, since queries are long; by GET where a proxy lets nothing else through, which is remembered.
@@ -92,15 +104,22 @@ impl Line {
         // Longest first: a part of a secret does not keep the rest from being found.
         let mut secrets = [signed.secrets.as_slice(), &self.hidden].concat();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&secrets);
         let response = self.http.send(signed).await.map_err(unsent)?;
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
             let body = bytes(response, MOST_OF_AN_ERROR).await.map(|(body, _)| body).unwrap_or_default();
             return Err(QueryError::of(status, &headers, &body, &secrets));
         }
-        if let Some(limited) = headers.get("m3-results-limited") {
-            let said = words::clip(&String::from_utf8_lossy(limited.as_bytes()));
-            return Err(QueryError::Warnings(format!("M3-Results-Limited: {said}")));
+        let said = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        if let Some(limited) = said("m3-results-limited") {
+            return Err(QueryError::Warnings(words::repeated(&format!("M3-Results-Limited: {limited}"), &secrets)));
+        }
+        if let Some(warning) = said("warning").filter(|warning| answer::tells_of_loss(warning)) {
+            return Err(QueryError::Warnings(words::repeated(&format!("Warning: {warning}"), &secrets)));
+        }
+        if status != StatusCode::OK {
+            return Err(QueryError::Warnings(format!("HTTP {status}, not 200 OK: not all of the answer")));
         }
         if response.content_length().is_some_and(|length| length > MOST_BYTES as u64) {
             return Err(QueryError::TooLarge);
@@ -110,7 +129,7 @@ impl Line {
             return Err(QueryError::TooLarge);
         }
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if status == StatusCode::OK && kind.is_some_and(|value| value.to_ascii_lowercase().contains("html")) {
+        if kind.is_some_and(|value| value.to_ascii_lowercase().contains("html")) {
             return Err(QueryError::NotJson);
         }
         Ok(body)

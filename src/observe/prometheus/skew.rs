@@ -54,7 +54,8 @@ impl Prometheus {
         let (sent, begun) = (clock.now(), clock.elapsed());
         let body = self.body(QUERY, None).await?;
         let way = clock.elapsed().saturating_sub(begun) / 2;
-        let theirs = answer::read(&body, answer::Kind::Vector, &mut super::native::Grids::default())?;
+        let theirs = answer::read(&body, answer::Kind::Vector, &mut super::native::Grids::default());
+        let theirs = theirs.map_err(|error| self.line.without_secrets(error))?;
         let said = theirs.first().and_then(|series| series.samples.first()).map(|(at, _)| at.as_millisecond() as f64);
         let said = said.ok_or_else(|| QueryError::Malformed(format!("empty, for {QUERY}")))?;
         let ours = (sent.as_millisecond() + i64::try_from(way.as_millis()).unwrap_or(i64::MAX / 4)) as f64;

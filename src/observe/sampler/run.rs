@@ -177,6 +177,13 @@ impl Run {
     }
 
     /// True if that is news.
+    pub(super) fn provider_unusable(&mut self, name: &str, why: &str) -> bool {
+        let message = format!("provider {name} cannot be used: {why}");
+        self.problem = Some(Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true });
+        !std::mem::replace(&mut self.told, true)
+    }
+
+    /// True if that is news.
     pub(super) fn nothing_to_measure(&mut self) -> bool {
         self.problem = None;
         !std::mem::replace(&mut self.told, true)

@@ -142,7 +142,10 @@ async fn success_is_what_the_sink_says_it_is() {
     assert_eq!(sent(alertmanager.clone(), ok.clone(), &server).await.0, Ok(()));
     let page = ok.clone().set_body_string("<!doctype html>");
     assert!(matches!(sent(alertmanager.clone(), page, &server).await.0, Err(SinkFault::Answer(_))));
-    assert_eq!(sent(hook.clone(), ResponseTemplate::new(404), &server).await.0, Err(SinkFault::Status(404)));
+    assert_eq!(sent(hook.clone(), ResponseTemplate::new(404), &server).await.0, Err(SinkFault::Status(404, None)));
+    let refusal = ResponseTemplate::new(401).set_body_string(format!("no tenant for {}/api/v2/alerts", server.uri()));
+    let fault = sent(alertmanager, refusal, &server).await.0.unwrap_err();
+    assert_eq!(fault.to_string(), "answered 401: no tenant for [hidden]", "its own words, without its address");
     let huge = ok.set_body_bytes(vec![b'x'; 8 << 20]);
     assert!(matches!(sent(hook, huge, &server).await.0, Err(SinkFault::Answer(_))), "and only its begin is read");
 }

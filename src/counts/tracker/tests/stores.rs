@@ -294,6 +294,42 @@ fn a_gain_that_a_target_cannot_have_had_drops_the_window_once() {
 }
 
 #[test]
+fn errors_that_the_durations_of_the_same_target_contradict_are_not_counted() {
+    let mut tracker = tracker();
+    let outcomes: Vec<Outcome> = (0..4_i64)
+        .map(|look| {
+            let (at, n) = (10 * look, 300.0 * look as f64);
+            let bump = if look >= 2 { 800.0 } else { 0.0 };
+            let counters = [("v1", "200", n), ("v2", "200", n), ("v2", "500", 7.0 + bump)];
+            let series = counters.map(|(version, code, value)| requests(version, code, &[(at - 1, 1_000.0 + value)]));
+            let durations = ["v1", "v2"].map(|version| bucket(version, "200", "+Inf", at, 1_000.0 + n));
+            let mut all = reading(series.to_vec(), both_up(at));
+            all.families.push((Family::Latency, durations.to_vec()));
+            tracker.look(&all, &scope(), t(at))
+        })
+        .collect();
+    assert!(matches!(outcomes[2], Outcome::Dropped(Dropped::Apart { requests: 1_100, durations: 300, .. })), "{:?}", outcomes[2]);
+    assert_eq!([events(&outcomes[1])[1], events(&outcomes[3])[1]], [(300, 0), (300, 0)], "800 errors that nobody waited for");
+}
+
+#[test]
+fn a_burst_of_errors_far_above_the_pace_is_counted_the_second_time() {
+    let bursts = |version: &str, at: i64| {
+        let mut all = steady(1_000.0, 0.0, at);
+        if version == "v2" {
+            for (second, value) in &mut all[1].1 {
+                *value += 900.0 * [45, 75].iter().filter(|burst| *second > **burst).count() as f64;
+            }
+        }
+        all
+    };
+    let outcomes = looks(9, bursts);
+    let dropped: Vec<_> = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Dropped(_))).collect();
+    assert!(matches!(dropped.as_slice(), [Outcome::Dropped(Dropped::Jump { gained: 1_000, usual: 100, .. })]), "{dropped:?}");
+    assert_eq!(sums(&outcomes)[1].1, 900, "one burst may be the store's, two are the canary's");
+}
+
+#[test]
 fn a_burst_of_traffic_that_meets_both_arms_is_counted() {
     let burst = |_: &str, at: i64| {
         let mut all = steady(1_000.0, 0.0, at);

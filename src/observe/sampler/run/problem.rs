@@ -18,8 +18,8 @@ impl Run {
     /// Where windows are dropped and the store is late, the setting that ends it.
     pub(super) fn name_lag(&mut self, prometheus: &Prometheus) {
         let Some(problem) = self.problem.as_mut().filter(|_| self.drops > 0) else { return };
-        let age = prometheus.newest_age();
-        if let Some(advice) = age.and_then(|age| advice(age, prometheus.lag(), prometheus.scrape_interval())) {
+        let newest = prometheus.newest();
+        if let Some(advice) = newest.and_then(|newest| advice(&newest, prometheus.lag(), prometheus.scrape_interval())) {
             problem
                 .message
                 .push_str(&format!("; {advice} (provider {} of the controller's configuration)", self.brief.analysis.prometheus));
@@ -76,6 +76,7 @@ pub(super) fn said(dropped: &Dropped, drops: u32) -> Problem {
         | Dropped::Renamed { .. }
         | Dropped::Fell { .. }
         | Dropped::Unbelievable { .. }
+        | Dropped::Apart { .. }
         | Dropped::Jump { .. } => (reason::NOT_ENOUGH_DATA, false),
         _ if drops < 2 => (reason::NOT_ENOUGH_DATA, false),
         _ => (reason::METRICS_UNAVAILABLE, true),

@@ -16,8 +16,13 @@ pub(crate) fn of(body: &[u8], secrets: &[String]) -> Option<String> {
         Err(_) if text.starts_with('<') => html(text),
         Err(_) => text.to_owned(),
     };
-    let found = clip(&hide(&line(&found), secrets));
+    let found = repeated(&found, secrets);
     (!found.is_empty()).then_some(found)
+}
+
+/// What a server said, as it can be repeated: one line, short, and without these secrets.
+pub(crate) fn repeated(said: &str, secrets: &[String]) -> String {
+    clip(&hide(&line(said), secrets))
 }
 
 /// One line, without what a terminal would obey.
