@@ -196,6 +196,9 @@ async fn warnings_wrong_types_and_numbers_that_are_none_are_errors() {
     let json = |body: &str| ResponseTemplate::new(200).set_body_raw(body, "application/json");
     let warned = r#"{"status":"success","warnings":["store 2 unreachable"],"data":{"resultType":"matrix","result":[]}}"#;
     assert_eq!(answers(json(warned)).await.1, QueryError::Warnings("store 2 unreachable".into()));
+    let both = r#"{"status":"success","errorType":"execution","error":"x","data":{"resultType":"matrix","result":[]}}"#;
+    assert_eq!(answers(json(both)).await.1, QueryError::NotSuccess("execution: x".into()));
+    assert_eq!(answers(json("")).await.1.to_string(), "the answer cannot be used: it is empty");
     let vector = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
     assert_eq!(answers(json(vector)).await.1, QueryError::WrongType { wanted: "matrix", found: "vector".into() });
     let string = r#"{"status":"success","data":{"resultType":"string","result":[1,"a"]}}"#;
@@ -232,7 +235,7 @@ async fn a_value_is_one_finite_number_and_everything_else_is_told_apart() {
     assert_eq!(value(warned).await, Err(QueryError::Warnings("partial".into())));
     let error = r#"{"status":"error","errorType":"execution","error":"many-to-many"}"#;
     assert_eq!(value(error).await, Err(QueryError::NotSuccess("execution: many-to-many".into())));
-    assert_eq!(value(&scalar("one")).await, Err(QueryError::Malformed("a value that is no number".into())));
+    assert_eq!(value(&scalar("one")).await, Err(QueryError::Malformed("a value is not a number".into())));
     assert_eq!(value("<html>").await, Err(QueryError::NotJson));
 }
 

@@ -36,14 +36,16 @@ pub fn percents(written: &[Option<u64>]) -> Option<Vec<u8>> {
     let part = |weight: u128| u8::try_from((weight * 100 / sum).max(u128::from(weight > 0))).unwrap_or(100);
     let mut percents: Vec<u8> = weights.iter().map(|weight| part(*weight)).collect();
     let total = |percents: &[u8]| percents.iter().map(|percent| u32::from(*percent)).sum::<u32>();
-    // What rounding left over goes to whoever lost most by it, what it gave too much comes from whoever has most.
+    // What rounding left over goes to whoever lost most by it, what it gave too much comes from whoever has most: of several, from the one
+    // with the smallest weight, so that a larger weight never gets less.
     while total(&percents) < 100 {
         let lost = |(weight, percent): (&u128, &u8)| (weight * 100).saturating_sub(u128::from(*percent) * sum);
         let most = weights.iter().zip(&percents).map(lost).enumerate().rev().max_by_key(|(_, lost)| *lost).map(|(index, _)| index);
         *percents.get_mut(most?)? += 1;
     }
     while total(&percents) > 100 {
-        *percents.iter_mut().max()? -= 1;
+        let (percent, _) = percents.iter_mut().zip(&weights).max_by_key(|(percent, weight)| (**percent, std::cmp::Reverse(**weight)))?;
+        *percent -= 1;
     }
     Some(percents)
 }
@@ -126,6 +128,8 @@ mod tests {
         assert_eq!(percents(&[Some(9999), Some(1)]), Some(vec![99, 1]), "a share above nothing is not nothing");
         assert_eq!(percents(&[Some(1), Some(1), Some(1)]), Some(vec![34, 33, 33]));
         assert_eq!(percents(&[Some(2), Some(1)]), Some(vec![67, 33]));
+        let close = [Some(1), Some(1_919_467_465), Some(1), Some(1_919_467_466), Some(1)];
+        assert_eq!(percents(&close), Some(vec![1, 48, 1, 49, 1]), "the larger weight gets no less");
     }
 
     #[test]

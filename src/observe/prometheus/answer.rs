@@ -102,7 +102,7 @@ pub(crate) fn value(body: &[u8]) -> Result<f64, QueryError> {
     let unnamed = || QueryError::NotFinite("the answer".into());
     if result_type(body)? == "scalar" {
         let (_, text) = serde_json::from_slice::<ScalarBody>(body).map_err(malformed)?.data.result;
-        let value: f64 = text.parse().map_err(|_| QueryError::Malformed("a value that is no number".into()))?;
+        let value: f64 = text.parse().map_err(|_| QueryError::Malformed("a value is not a number".into()))?;
         return if value.is_finite() { Ok(value) } else { Err(unnamed()) };
     }
     let mut found = rows(body, Kind::Vector).map_err(|error| match error {
@@ -146,10 +146,10 @@ fn native(row: Row, samples: Vec<(f64, Native)>) -> Result<native::Row, QueryErr
     let name = labels.remove("__name__").unwrap_or_default();
     let mut timed = Vec::with_capacity(samples.len());
     for (at, histogram) in samples {
-        timed.push((timestamp(at).ok_or_else(|| QueryError::Malformed("a time out of range".into()))?, histogram));
+        timed.push((timestamp(at).ok_or_else(|| QueryError::Malformed("a time is out of range".into()))?, histogram));
     }
     if timed.windows(2).any(|pair| matches!(pair, [(before, _), (after, _)] if before > after)) {
-        return Err(QueryError::Malformed("samples out of order".into()));
+        return Err(QueryError::Malformed("samples are out of order".into()));
     }
     native::Row::read(name, labels, timed)
 }
@@ -169,14 +169,14 @@ fn result_type(body: &[u8]) -> Result<String, QueryError> {
     }
     // Two passes: the first builds nothing, so that a wrong type of 16 MiB costs nothing.
     let head: Head = serde_json::from_slice(body).map_err(malformed)?;
-    if head.status.as_deref() != Some("success") {
+    if head.status.as_deref() != Some("success") || head.error_type.is_some() {
         return Err(QueryError::NotSuccess(said(head.error_type.as_deref(), head.error.as_deref())));
     }
     let kind = head.data.as_ref().and_then(|data| data.result_type.clone());
     if let Some(told) = head.incomplete() {
         return Err(QueryError::Warnings(told));
     }
-    kind.ok_or_else(|| QueryError::Malformed("no resultType".into()))
+    kind.ok_or_else(|| QueryError::Malformed("it has no resultType".into()))
 }
 
 /// NaN and stale markers are absent samples, as they are to Prometheus; a series of nothing else is no series.
@@ -188,13 +188,13 @@ fn series(row: Row, kind: Kind) -> Result<Option<Series>, QueryError> {
         Kind::Matrix => row.values,
         Kind::Vector => row.value.map(|value| vec![value]),
     };
-    let raw = raw.ok_or_else(|| QueryError::Malformed("a series without samples".into()))?;
+    let raw = raw.ok_or_else(|| QueryError::Malformed("a series has no samples".into()))?;
     let mut labels = row.metric;
     let name = labels.remove("__name__").unwrap_or_default();
     let mut samples: Vec<(Timestamp, f64)> = Vec::with_capacity(raw.len());
     for (at, value) in raw {
-        let at = timestamp(at).ok_or_else(|| QueryError::Malformed("a time out of range".into()))?;
-        let value: f64 = value.parse().map_err(|_| QueryError::Malformed("a value that is no number".into()))?;
+        let at = timestamp(at).ok_or_else(|| QueryError::Malformed("a time is out of range".into()))?;
+        let value: f64 = value.parse().map_err(|_| QueryError::Malformed("a value is not a number".into()))?;
         if value.is_nan() {
             continue;
         }
@@ -202,7 +202,7 @@ fn series(row: Row, kind: Kind) -> Result<Option<Series>, QueryError> {
             return Err(QueryError::NotFinite(clip(&name)));
         }
         if samples.last().is_some_and(|(before, _)| *before > at) {
-            return Err(QueryError::Malformed("samples out of order".into()));
+            return Err(QueryError::Malformed("samples are out of order".into()));
         }
         samples.push((at, value));
     }
@@ -222,16 +222,17 @@ fn timestamp(seconds: f64) -> Option<Timestamp> {
 fn malformed(error: serde_json::Error) -> QueryError {
     // Only where and what kind: the text of serde_json quotes the body.
     let kind = match error.classify() {
-        serde_json::error::Category::Eof => "cut off",
-        serde_json::error::Category::Syntax => "not JSON",
-        serde_json::error::Category::Data => "not of the shape of a query's answer",
-        serde_json::error::Category::Io => "unreadable",
+        serde_json::error::Category::Eof if error.column() == 0 && error.line() <= 1 => return QueryError::Malformed("it is empty".into()),
+        serde_json::error::Category::Eof => "it is cut off",
+        serde_json::error::Category::Syntax => "it is not JSON",
+        serde_json::error::Category::Data => "it has not the shape of a query's answer",
+        serde_json::error::Category::Io => "it is unreadable",
     };
     QueryError::Malformed(format!("{kind} at line {} column {}", error.line(), error.column()))
 }
 
 fn said(error_type: Option<&str>, error: Option<&str>) -> String {
-    let mut text = error_type.unwrap_or("no errorType").to_owned();
+    let mut text = error_type.unwrap_or("an error without errorType").to_owned();
     if let Some(error) = error {
         text.push_str(": ");
         text.push_str(error);

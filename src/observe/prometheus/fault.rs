@@ -72,7 +72,7 @@ pub enum QueryError {
     #[error("the query gave {0} series, one is expected: put max(), min(), sum() or avg() around it")]
     Several(usize),
     /// Not the answer of a query.
-    #[error("the answer is {0}")]
+    #[error("the answer cannot be used: {0}")]
     Malformed(String),
     /// A name in the query that Prometheus would not take.
     #[error(transparent)]

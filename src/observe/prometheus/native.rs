@@ -109,7 +109,7 @@ impl Row {
         samples: impl IntoIterator<Item = (Timestamp, Native)>,
     ) -> Result<Self, QueryError> {
         let number =
-            |text: &str| text.parse::<f64>().map_err(|_| QueryError::Malformed("a histogram with a value that is no number".into()));
+            |text: &str| text.parse::<f64>().map_err(|_| QueryError::Malformed("a histogram has a value that is not a number".into()));
         let mut read = Vec::new();
         for (at, native) in samples {
             let count = number(&native.count)?;

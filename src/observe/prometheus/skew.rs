@@ -57,7 +57,7 @@ impl Prometheus {
         let theirs = answer::read(&body, answer::Kind::Vector, &mut super::native::Grids::default());
         let theirs = theirs.map_err(|error| self.line.without_secrets(error))?;
         let said = theirs.first().and_then(|series| series.samples.first()).map(|(at, _)| at.as_millisecond() as f64);
-        let said = said.ok_or_else(|| QueryError::Malformed(format!("empty, for {QUERY}")))?;
+        let said = said.ok_or_else(|| QueryError::Malformed(format!("it has no series, for {QUERY}")))?;
         let ours = (sent.as_millisecond() + i64::try_from(way.as_millis()).unwrap_or(i64::MAX / 4)) as f64;
         let ahead = said - ours;
         // What lies within the way there and back, and small steps of a clock that is being set, would only make windows uneven.
