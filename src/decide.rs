@@ -114,7 +114,7 @@ pub struct Rule {
 pub enum Leads {
     /// Less traffic for the canary.
     Down,
-    /// None of both: it waits. While something is in the way, that is what is shown.
+    /// Neither: it waits. While something is in the way, that is what is shown.
     Nowhere,
     /// More traffic for the canary, in the end.
     Up,

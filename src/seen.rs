@@ -99,7 +99,7 @@ impl Subset {
     }
 }
 
-/// What a sampler is told: whom to watch, since when, and the evidence to go on from.
+/// What a sampler works from: whom to watch, since when, and the evidence so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Brief {
     /// Namespace of the Rollout, and of both arms.

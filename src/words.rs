@@ -160,7 +160,7 @@ mod tests {
             let seconds = f64::from(tenths) / 10.0;
             let least = at_least(seconds);
             assert!(least >= seconds, "{seconds}");
-            assert_eq!(time(least), span(Duration::from_secs_f64(least)), "{seconds}: it is told exactly");
+            assert_eq!(time(least), span(Duration::from_secs_f64(least)), "{seconds}: nothing is rounded away");
         }
     }
 

@@ -75,6 +75,14 @@ fn code(path: &Path) -> String {
     code
 }
 
+/// What is compiled into the program: each file's module, its path below `src`, and its code.
+fn production() -> Vec<(String, PathBuf, String)> {
+    let src = root().join("src");
+    let files = sources(&src).into_iter().map(|path| (path.strip_prefix(&src).unwrap().to_path_buf(), path));
+    let module = |inside: &Path| inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
+    files.filter(|(inside, _)| !is_test(inside)).map(|(inside, path)| (module(&inside), inside, code(&path))).collect()
+}
+
 /// The modules of the crate that a piece of code names.
 fn imports(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -105,15 +113,8 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn pure_modules_have_no_io_no_clock_no_environment_and_no_log() {
-    let src = root().join("src");
     let mut faults = Vec::new();
-    for path in sources(&src) {
-        let inside = path.strip_prefix(&src).unwrap();
-        let module = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
-        if !PURE.contains(&module.as_str()) || is_test(inside) {
-            continue;
-        }
-        let code = code(&path);
+    for (_, inside, code) in production().into_iter().filter(|(module, ..)| PURE.contains(&module.as_str())) {
         for word in words(&code).filter(|word| IMPURE.contains(word)) {
             faults.push(format!("{}: {word}", inside.display()));
         }
@@ -127,15 +128,9 @@ fn pure_modules_have_no_io_no_clock_no_environment_and_no_log() {
 
 #[test]
 fn pure_modules_import_pure_modules_alone() {
-    let src = root().join("src");
     let mut faults = Vec::new();
-    for path in sources(&src) {
-        let inside = path.strip_prefix(&src).unwrap();
-        let module = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
-        if !PURE.contains(&module.as_str()) || is_test(inside) {
-            continue;
-        }
-        for used in imports(&code(&path)) {
+    for (module, inside, code) in production().into_iter().filter(|(module, ..)| PURE.contains(&module.as_str())) {
+        for used in imports(&code) {
             if !PURE.contains(&used.as_str()) && used != module && !BESIDE.contains(&(module.as_str(), used.as_str())) {
                 faults.push(format!("{} imports {used}", inside.display()));
             }
@@ -147,14 +142,9 @@ fn pure_modules_import_pure_modules_alone() {
 
 #[test]
 fn no_module_is_imported_by_what_it_imports() {
-    let src = root().join("src");
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for path in sources(&src) {
-        let inside = path.strip_prefix(&src).unwrap();
-        let module = inside.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
-        if !is_test(inside) {
-            uses.entry(module).or_default().extend(imports(&code(&path)));
-        }
+    for (module, _, code) in production() {
+        uses.entry(module).or_default().extend(imports(&code));
     }
     let modules: Vec<&String> = uses.keys().collect();
     let mut circles = Vec::new();

@@ -16,7 +16,7 @@ const APART: f64 = 3.0;
 /// What is left of the highest pace after each window, so that an old burst is forgotten in the end.
 const FADES: f64 = 0.99;
 /// Another target that also is so many times faster than before confirms a burst of traffic.
-const CONFIRMS: f64 = 10.0;
+const CONFIRMS: f64 = JUMP / 2.0;
 
 /// Whose pace it is. A gateway counts both arms.
 type Who = (Target, Family, Side);
@@ -32,8 +32,10 @@ struct Pace {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Paces {
     of: BTreeMap<Who, Pace>,
-    /// Targets that jumped at the look before, or whose counters were apart: what stays is real.
+    /// Targets that jumped at the look before: a pace that stays is real.
     jumped: BTreeSet<Target>,
+    /// Targets whose requests and durations were apart at the look before: those that stay so are counted as they are.
+    apart: BTreeSet<Target>,
 }
 
 impl Paces {
@@ -56,16 +58,18 @@ impl Paces {
             let sum = sums.entry((target.clone(), delta.family, delta.side)).or_insert((0.0, &delta.pod));
             sum.0 += delta.counts.last().map_or(0.0, |count| *count as f64);
         }
-        let apart = sums.iter().find_map(|(who, (sum, pod))| {
+        let apart = sums.iter().filter_map(|(who, (sum, pod))| {
             let (other, _) = twin(who, &sums)?;
             let (pod, job) = ((*pod).to_owned(), who.0.job.clone());
             let (requests, durations) = if who.1 == Family::Requests { (*sum, *other) } else { (*other, *sum) };
-            let wrong = sum - other > ALWAYS && *sum > APART * other && !self.jumped.contains(&who.0);
+            let wrong = sum - other > ALWAYS && *sum > APART * other;
             let dropped = Dropped::Apart { pod, job, requests: requests.round() as u64, durations: durations.round() as u64 };
             wrong.then(|| (who.0.clone(), dropped))
         });
-        if let Some((target, dropped)) = apart {
-            self.jumped = BTreeSet::from([target]);
+        let apart: BTreeMap<Target, Dropped> = apart.collect();
+        let began = apart.iter().find(|(target, _)| !self.apart.contains(*target)).map(|(_, dropped)| dropped.clone());
+        self.apart = apart.into_keys().collect();
+        if let Some(dropped) = began {
             return Err(dropped);
         }
         let faster = |who: &Who, sum: f64| self.of(&who.0, who.1, who.2).map(|pace| sum / seconds / pace);

@@ -1,6 +1,6 @@
 //! An incident that hits both versions (statistics 2f): the weight is frozen, and where the canary may be the cause it goes one step back.
 //!
-//! Evidence that the canary is worse continues being collected and leads to a rollback as ever: that question comes before this one.
+//! Evidence that the canary is worse is still collected and leads to a rollback: that question comes before this one.
 
 use super::{Act, Pass, words::bounded};
 use crate::api::names::reason;

@@ -1,4 +1,4 @@
-//! What a sampler is told, from the state and the pods. Pure.
+//! What a sampler works from, made of the state and the pods. Pure.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ fn opens_to(plan: &Plan, index: usize) -> f64 {
     later.into_iter().find(|weight| *weight > 0).map_or(1.0, share)
 }
 
-/// What the sampler of this Rollout is told; `None`: nothing to measure.
+/// What the sampler of this Rollout works from; `None`: nothing to measure.
 pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str, name: &str, now: Timestamp) -> Option<Brief> {
     let arm = |version: &Version| {
         let arm = subsets.get(&version.subset).map(|subset| subset.arm.clone()).unwrap_or_default();

@@ -17,7 +17,7 @@ use super::{
 
 /// Requests a second.
 const RATE: f64 = 150.0;
-/// A replica that does not scrape for so long is left for the other one.
+/// When a replica has not scraped for this long, Thanos switches to the other one.
 const GAP: Duration = Duration::from_millis(3_500);
 
 /// A store beside Prometheus, stopped when it goes.

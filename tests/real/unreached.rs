@@ -32,7 +32,7 @@ async fn a_canary_whose_subset_no_proxy_knows_is_rolled_back_on_what_the_gateway
         let decision = &ended["status"]["decision"];
         assert_eq!(decision["reason"], "NoWorkloadAnswered", "{}", pretty(decision));
         assert!(decision["message"].as_str().unwrap().contains("response_flags NC"), "{}", pretty(decision));
-        // A scrape, a baseline, a window and the lag, twice over on a busy machine: a quarter of the requests for so long.
+        // Until it is rolled back a quarter of the requests fail: a scrape, a baseline, a window and the lag, doubled for a busy machine.
         let lost = failed(&answers).len();
         assert!(lost > 0 && (lost as f64) < RATE * 0.25 * 24.0, "{lost} users got an error");
         assert_eq!(world.weight().await, 0);

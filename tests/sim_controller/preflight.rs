@@ -1,4 +1,4 @@
-//! What cannot work is told with its reason before anything is written, and starts automatically once it is fixed.
+//! What cannot work is reported with its reason before anything is written, and starts automatically once it is fixed.
 
 use haldane::api::{Phase, RolloutStatus, names::reason};
 use serde_json::{Value, json};

@@ -313,6 +313,31 @@ fn errors_that_the_durations_of_the_same_target_contradict_are_not_counted() {
 }
 
 #[test]
+fn durations_that_are_always_fewer_than_the_requests_drop_one_window() {
+    let mut tracker = tracker();
+    let looks = (0..5_i64).map(|look| {
+        let (at, n) = (10 * look, 300.0 * look as f64);
+        let mut all = reading(["v1", "v2"].map(|version| requests(version, "200", &[(at - 1, 1_000.0 + n)])).to_vec(), both_up(at));
+        let durations = [("v1", n), ("v2", n / 10.0)].map(|(version, n)| bucket(version, "200", "+Inf", at, 1_000.0 + n));
+        all.families.push((Family::Latency, durations.to_vec()));
+        tracker.look(&all, &scope(), t(at))
+    });
+    let outcomes: Vec<Outcome> = looks.collect();
+    assert!(matches!(outcomes[1], Outcome::Dropped(Dropped::Apart { requests: 300, durations: 30, .. })), "{:?}", outcomes[1]);
+    assert_eq!(counted(&outcomes), 3, "{outcomes:?}");
+}
+
+#[test]
+fn a_burst_that_is_nine_times_the_pace_of_both_arms_is_counted() {
+    let burst = |_: &str, at: i64| {
+        let mut all = steady(1_000.0, 0.0, at);
+        all[0].1.iter_mut().filter(|(second, _)| *second > 61).for_each(|(_, value)| *value += 800.0);
+        all
+    };
+    assert_eq!(counted(&looks(9, burst)), 9);
+}
+
+#[test]
 fn a_burst_of_errors_far_above_the_pace_is_counted_the_second_time() {
     let bursts = |version: &str, at: i64| {
         let mut all = steady(1_000.0, 0.0, at);
