@@ -11,7 +11,7 @@ use kube::{Api, Client, core::DynamicObject, discovery::ApiResource};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::api::Rollout;
+use crate::api::{Rollout, RouteRef};
 
 pub use rollout::{add_finalizer, drop_finalizer, store_status};
 pub use route::{lower, raise, read, release};
@@ -26,14 +26,20 @@ pub(crate) const WRITE: Duration = Duration::from_secs(10);
 pub struct Desk {
     /// Rollouts of the namespace.
     pub rollouts: Api<Rollout>,
-    /// VirtualServices of the namespace.
-    pub routes: Api<DynamicObject>,
+    /// Objects of the namespace that hold routes, of the kind that this Rollout names; none if the cluster has no such kind.
+    pub routes: Option<Api<DynamicObject>>,
 }
 
 impl Desk {
-    /// For the objects of one namespace.
-    pub fn new(client: Client, namespace: &str, virtual_service: &ApiResource) -> Self {
-        Self { rollouts: Api::namespaced(client.clone(), namespace), routes: Api::namespaced_with(client, namespace, virtual_service) }
+    /// For the objects of one namespace; `routes` is the kind that holds the routes.
+    pub fn new(client: Client, namespace: &str, routes: Option<&ApiResource>) -> Self {
+        let rollouts = Api::namespaced(client.clone(), namespace);
+        Self { rollouts, routes: routes.map(|kind| Api::namespaced_with(client, namespace, kind)) }
+    }
+
+    /// The objects that hold routes.
+    fn routes(&self, object: &RouteRef) -> Result<&Api<DynamicObject>, ActError> {
+        self.routes.as_ref().ok_or_else(|| ActError::Gone(object.to_string()))
     }
 }
 

@@ -7,15 +7,17 @@ pub mod names;
 mod spec;
 mod status;
 mod strategy;
+mod version;
 
 pub use spec::{
-    Analysis, Capacity, Destination, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RatioSpec, Rollout, RolloutSpec, ThresholdAction,
-    ThresholdSpec, Traffic,
+    Analysis, Capacity, DestinationSpec, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RatioSpec, Rollout, RolloutSpec,
+    ThresholdAction, ThresholdSpec, Traffic,
 };
 pub use status::{
     Actor, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, Noise,
-    OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict, Version,
+    OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict,
 };
 pub use strategy::{
     AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,
 };
+pub use version::{Destination, RouteKind, RouteRef, Version};

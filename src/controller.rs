@@ -1,18 +1,18 @@
 //! Puts the parts together: watches, passes, election, server, and an orderly end.
 
 mod asks;
+mod kinds;
 mod watches;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt, future};
 use kube::{
-    Client, Resource, ResourceExt,
-    core::{GroupVersionKind, discovery::ApiResource},
+    Resource, ResourceExt,
     runtime::{
         Controller, WatchStreamExt,
         controller::Config as ControllerConfig,
-        reflector::{self, ObjectRef, Store, store::Writer},
+        reflector::{self, ObjectRef, store::Writer},
         watcher,
     },
 };
@@ -25,7 +25,7 @@ use crate::config::{ConfigError, ConfigHandle};
 use crate::lease::{Election, LeaderHandle, Terms};
 use crate::link::{Connect, Limits, Link};
 use crate::metrics::Metrics;
-use crate::observe::cluster::Caches;
+use crate::observe::cluster::{Caches, RouteCaches};
 use crate::observe::kept;
 use crate::observe::providers::Providers;
 use crate::reconcile::{Context, Memories, reconcile, retry};
@@ -33,6 +33,7 @@ use crate::server;
 use crate::tell::{Courier, Teller, event::Events};
 
 use asks::Asks;
+use kinds::Kinds;
 use watches::{Changes, Watches};
 
 /// Passes at the same time, of different Rollouts.
@@ -64,9 +65,6 @@ pub enum ControllerError {
     /// The API server.
     #[error("the Kubernetes API: {0}")]
     Kube(#[from] kube::Error),
-    /// Neither v1 nor v1beta1.
-    #[error("this cluster has no VirtualService (networking.istio.io/v1 or v1beta1): install Istio's CRDs first")]
-    NoIstio,
     /// The custom resource is not installed.
     #[error("this cluster has no rollouts.haldane.dev: kubectl apply -k deploy/crd")]
     NoCrd,
@@ -89,8 +87,6 @@ pub async fn run(
     let link = Link::new(connect.into(), clock, Limits::default())?;
     let client = link.client();
     let metrics = Metrics::new();
-    let virtual_service = mesh_kind(&client, "VirtualService").await?;
-    let destination_rule = mesh_kind(&client, "DestinationRule").await?;
     match client.list_api_group_resources("haldane.dev/v1alpha1").await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => return Err(ControllerError::NoCrd),
@@ -113,13 +109,14 @@ pub async fn run(
 
     let busy = watch::Sender::new(false);
     let watches = Watches::new(&link, options.namespaces.clone(), busy.subscribe());
+    let more = Watches::new(&link, options.namespaces.clone(), busy.subscribe());
     let (rollouts, rollout_writer) = reflector::store::<Rollout>();
-    let (virtual_services, vs_writer) = store_of::<kept::Route>(&virtual_service);
-    let (destination_rules, dr_writer) = store_of::<kept::Rule>(&destination_rule);
     let (slices, slice_writer) = reflector::store::<kept::Slice>();
     let (pods, pod_writer) = reflector::store::<kept::Pod>();
-    let caches =
-        Caches { rollouts: rollouts.clone(), virtual_services, destination_rules, slices, pods, virtual_service: virtual_service.clone() };
+    let asks = Asks { rollouts: rollouts.clone(), slices: slices.clone(), wake: wake.clone() };
+    let routes = RouteCaches::default();
+    let (mut kinds, destination_rules) = Kinds::new(client.clone(), options.namespaces.clone(), more, routes.clone(), asks.clone());
+    let caches = Caches { rollouts: rollouts.clone(), routes, destination_rules, slices, pods };
 
     let context = Arc::new(Context {
         client,
@@ -136,10 +133,7 @@ pub async fn run(
     });
 
     // Caches beside the Rollouts: each change asks for a pass of the Rollouts that it may concern.
-    let asks = Asks { rollouts: rollouts.clone(), slices: caches.slices.clone(), wake: wake.clone() };
-    let side = future::join4(
-        keep(watches.found(&virtual_service), vs_writer, asks.clone(), |asks, route: &kept::Route| asks.route(&place(route))),
-        keep(watches.found(&destination_rule), dr_writer, asks.clone(), |asks, rule: &kept::Rule| asks.host(&place(rule).0, &rule.host)),
+    let side = future::join(
         keep(watches.fixed(|_| {}), slice_writer, asks.clone(), |asks, slice: &kept::Slice| asks.host(&place(slice).0, &slice.service)),
         keep(watches.fixed(|_| {}), pod_writer, asks.clone(), |asks, pod: &kept::Pod| asks.pod(&place(pod))),
     );
@@ -149,10 +143,10 @@ pub async fn run(
         let caches = caches.clone();
         async move {
             // Not the Rollouts: they are read by the controller itself, which starts after these.
-            let _ = caches.virtual_services.wait_until_ready().await;
-            let _ = caches.destination_rules.wait_until_ready().await;
+            kinds.first().await?;
             let _ = caches.slices.wait_until_ready().await;
             let _ = caches.pods.wait_until_ready().await;
+            Ok::<_, kube::Error>(kinds)
         }
     };
     let health = server::Health::new(clock, link.watched());
@@ -199,15 +193,17 @@ pub async fn run(
         .reconcile_on(tokio_stream(woken))
         .graceful_shutdown_on(wait(stopped.clone()));
     let passes = async {
-        ready.await;
+        let kinds = ready.await?;
         health.ready();
         tracing::info!("caches are ready");
+        let _looking = tokio::spawn(kinds.rest());
         controller.run(reconcile, retry, context.clone()).for_each(|_| future::ready(())).await;
+        Ok::<_, ControllerError>(())
     };
     tokio::pin!(passes);
     tokio::select! {
         () = stop => {}
-        () = &mut passes => {}
+        ended = &mut passes => ended?,
     }
     tracing::info!("stopping: passes under way end, then the lease is given back");
     let _ = stopping.send(true);
@@ -229,29 +225,6 @@ fn tokio_stream(receiver: mpsc::UnboundedReceiver<ObjectRef<Rollout>>) -> impl S
     futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
 }
 
-/// networking.istio.io/v1, else v1beta1.
-async fn mesh_kind(client: &Client, kind: &str) -> Result<ApiResource, ControllerError> {
-    for version in ["v1", "v1beta1"] {
-        let known = client.list_api_group_resources(&format!("networking.istio.io/{version}")).await;
-        match known {
-            Ok(list) => {
-                if let Some(resource) = list.resources.iter().find(|resource| resource.kind == kind) {
-                    let gvk = GroupVersionKind::gvk("networking.istio.io", version, kind);
-                    return Ok(ApiResource::from_gvk_with_plural(&gvk, &resource.name));
-                }
-            }
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ControllerError::NoIstio)
-}
-
-fn store_of<K: Resource<DynamicType = ApiResource> + Clone + 'static>(resource: &ApiResource) -> (Store<K>, Writer<K>) {
-    let writer = Writer::new(resource.clone());
-    (writer.as_reader(), writer)
-}
-
 /// Who wrote which field of status is never asked, and is long.
 fn trim(rollout: &mut Rollout) {
     rollout.managed_fields_mut().retain(|entry| entry.subresource.is_none());
@@ -263,7 +236,7 @@ fn place(object: &impl ResourceExt) -> (String, String) {
 }
 
 /// Keeps a cache, and asks for passes.
-async fn keep<K>(events: Changes<K>, writer: Writer<K>, asks: Asks, changed: fn(&Asks, &K))
+async fn keep<K>(events: Changes<K>, writer: Writer<K>, asks: Asks, changed: impl Fn(&Asks, &K))
 where
     K: Resource + Clone + Send + Sync + 'static,
     K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,

@@ -68,7 +68,7 @@ pub enum Act {
     Lower(Wanted),
     /// Take us out of the route; stable gets everything.
     Release {
-        /// Stable's subset.
+        /// Name of stable's version.
         stable: String,
         /// Canary's, if something is rolled out: its copies go.
         canary: Option<String>,
@@ -250,7 +250,7 @@ impl<'a> Pass<'a> {
 
     fn stance(&self, phase: Phase, reason: &'static str, message: impl Into<String>) -> Stance {
         let traffic = match &self.seen.route {
-            Ok(view) => (true, reason::AS_PLANNED, format!("VirtualService {}: {}", view.virtual_service, view.words())),
+            Ok(view) => (true, reason::AS_PLANNED, format!("{}: {}", view.object, view.words())),
             Err(fault) => (false, fault.reason(), fault.to_string()),
         };
         Stance { phase, reason, message: message.into(), stalled: false, traffic }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Capacity, OnInconclusive, ThresholdAction};
+use crate::api::{Capacity, Destination, OnInconclusive, RouteRef, ThresholdAction};
 use promql::Counter;
 
 pub use crate::words::span;
@@ -28,14 +28,16 @@ pub use split::{Share, Split};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// Name of the VirtualService, same namespace.
-    pub virtual_service: String,
-    /// Name of the http route, if the spec names one.
+    /// The object that holds the route, same namespace.
+    #[serde(flatten)]
+    pub object: RouteRef,
+    /// Name of the route in it, if the spec names one.
     pub route: Option<String>,
     /// How many ready canary endpoints a weight needs.
     pub capacity: Capacity,
-    /// Subset wanted.
-    pub subset: String,
+    /// The version wanted.
+    #[serde(flatten)]
+    pub canary: Destination,
     /// At least one. Those with a weight are the last ones, their weights strictly increasing to 100; where none has a weight, users stay
     /// with stable.
     pub steps: Vec<Step>,

@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::act::{self, ActError, Desk};
-use crate::api::Rollout;
+use crate::api::{Rollout, RouteRef};
 use crate::clock::Clock;
 use crate::config::ConfigHandle;
 use crate::decide::{Act, Decision, decide};
@@ -173,11 +173,13 @@ fn said(panic: &(dyn Any + Send)) -> String {
 async fn pass(cached: &Rollout, context: &Context, memory: &mut Memory) -> Result<(bool, Option<f64>), ReconcileError> {
     let rollout = memory.newest(cached);
     let state = restore(rollout.status.as_ref())?;
-    let desk = Desk::new(context.client.clone(), &rollout.namespace().unwrap_or_default(), &context.caches.virtual_service);
+    let kind = object_of(&rollout, &state).kind();
+    let routes = context.caches.routes.get(kind).map(|routes| routes.resource);
+    let desk = Desk::new(context.client.clone(), &rollout.namespace().unwrap_or_default(), routes.as_ref());
     let mut seen = look_around(context, memory, &rollout, &state, false);
     let mut decision = decide(&state, &seen, context.clock.now());
     if decision.act == Act::Reread {
-        reread(&desk, memory, &seen, &rollout).await?;
+        memory.route = Some(act::read(&desk, &object_of(&rollout, &state)).await?);
         seen = look_around(context, memory, &rollout, &state, true);
         decision = decide(&state, &seen, context.clock.now());
     }
@@ -194,9 +196,9 @@ async fn pass(cached: &Rollout, context: &Context, memory: &mut Memory) -> Resul
 
 fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &State, fresh: bool) -> Observation {
     let namespace = rollout.namespace().unwrap_or_default();
-    let name = state.run.as_ref().map_or(&rollout.spec.traffic.virtual_service, |run| &run.plan.virtual_service).clone();
-    let cached = context.caches.route(&namespace, &name);
-    let own = memory.newest_route(cached.as_ref(), &name);
+    let object = object_of(rollout, state);
+    let cached = context.caches.route(&namespace, &object);
+    let own = memory.newest_route(cached.as_ref(), &object);
     let passes = memory.count(state.run.as_ref().map(|run| run.key()));
     let known = Known {
         route: own.as_ref(),
@@ -210,11 +212,9 @@ fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state:
     context.caches.observe(rollout, state, known, context.clock.now())
 }
 
-/// Reads the route from the API server; it is used until the watch shows a newer one.
-async fn reread(desk: &Desk, memory: &mut Memory, seen: &Observation, rollout: &Rollout) -> Result<(), ActError> {
-    let name = seen.route.as_ref().map_or(rollout.spec.traffic.virtual_service.clone(), |view| view.virtual_service.clone());
-    memory.route = Some(act::read(desk, &name).await?);
-    Ok(())
+/// The object that holds the route: that of the plan under way, else the one that the spec names.
+fn object_of(rollout: &Rollout, state: &State) -> RouteRef {
+    state.run.as_ref().map_or_else(|| rollout.spec.traffic.object(), |run| run.plan.object.clone())
 }
 
 /// The one mutation of this pass.
@@ -283,7 +283,7 @@ async fn mutate(
         }
         Err(ActError::Stale(what)) => {
             memory.doubt();
-            reread(desk, memory, seen, rollout).await?;
+            memory.route = Some(act::read(desk, &view.object).await?);
             Err(ActError::Stale(what).into())
         }
         Err(error) => Err(error.into()),

@@ -6,15 +6,18 @@
 
 mod beside;
 mod claim;
+mod fault;
 mod find;
 mod hosts;
 mod mirror;
 mod own;
 mod patch;
+mod versions;
 
 pub use beside::Beside;
 pub use claim::{Claim, Latch, Original, Written};
-pub use find::{Entry, OwnRoute, RouteFault, View, find};
+pub use fault::RouteFault;
+pub use find::{Entry, OwnRoute, Sought, View, find};
 pub use hosts::Serving;
 pub use own::{MatchConflict, Own};
 pub use patch::{Fence, Wanted, patch, release};
@@ -26,5 +29,7 @@ fn at<'v>(value: &'v serde_json::Value, pointer: &str) -> &'v serde_json::Value 
 
 #[cfg(test)]
 mod frame_tests;
+#[cfg(test)]
+mod services_tests;
 #[cfg(test)]
 mod tests;

@@ -146,8 +146,8 @@ pub struct Arm {
     pub workload: String,
     /// Value of the pods' label `version`, if they have one.
     pub version: Option<String>,
-    /// The subset that they are.
-    pub subset: String,
+    /// The subset or the Service that they are.
+    pub name: String,
     /// Their revision, as it was when the rollout began.
     pub revision: String,
     /// Pods by name, sorted.

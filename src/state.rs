@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::api::{Actor, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, Version};
+use crate::api::{
+    Actor, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, RouteKind, RouteRef, Version,
+};
 use crate::judge::Evidence;
 use crate::plan::{Plan, Share, Step};
 use crate::seen::StepKey;
@@ -359,6 +361,7 @@ pub fn is_running(status: &RolloutStatus) -> bool {
 }
 
 /// Name of the VirtualService of the rollout under way, as status says.
-pub fn running_route(status: &RolloutStatus) -> Option<&str> {
-    status.checkpoint.as_ref()?.pointer("/run/plan/virtualService")?.as_str()
+pub fn running_route(status: &RolloutStatus) -> Option<RouteRef> {
+    let plan = status.checkpoint.as_ref()?.pointer("/run/plan")?;
+    RouteKind::ALL.into_iter().find_map(|kind| Some(RouteRef::new(kind, plan.get(kind.field())?.as_str()?)))
 }

@@ -7,12 +7,12 @@
 use std::{fs, path::Path};
 
 use haldane::{
-    api::{Phase, Rollout, names::reason},
+    api::{Phase, Rollout, RouteKind, names::reason},
     command::{Command, Verb},
     config::Config,
     decide::{Act, Decision, decide},
     observe::{
-        cluster::{Caches, Known},
+        cluster::{Caches, Known, RouteCaches, Routes},
         kept,
         workload::ReadyLog,
     },
@@ -113,14 +113,16 @@ impl World {
             "endpoints": versions.iter().map(endpoint).collect::<Vec<_>>(), "ports": ports,
         });
         let rule = resource("DestinationRule", "destinationrules");
+        let routes = RouteCaches::default();
         let virtual_service = resource("VirtualService", "virtualservices");
+        let objects = store(virtual_service.clone(), self.of("VirtualService"));
+        routes.add(RouteKind::VirtualService, Routes { resource: virtual_service, store: objects });
         let caches = Caches {
             rollouts: store((), self.of("Rollout")),
-            virtual_services: store(virtual_service.clone(), self.of("VirtualService")),
+            routes,
             destination_rules: store(rule, self.of("DestinationRule")),
             slices: store::<kept::Slice>((), vec![slice]),
             pods: store::<kept::Pod>((), versions.iter().map(pod).collect()),
-            virtual_service,
         };
         let rollout: Rollout = serde_json::from_value(self.rollout()).unwrap();
         let (mut ready, config) = (ReadyLog::default(), Config::default());
@@ -313,7 +315,8 @@ fn a5_a_route_below_one_that_takes_every_request_at_the_only_port_is_unreachable
     let (why, message) = world.refused();
     assert_eq!(why, reason::ROUTE_UNREACHABLE);
     assert!(
-        message.contains("http[0] of grpc-cart-1 stands above route get") && message.contains("at 80, the only port of cartservice"),
+        message.contains("http[0] of VirtualService grpc-cart-1 stands above route get")
+            && message.contains("at 80, the only port of cartservice"),
         "{message}"
     );
     // With a second port requests may come to it.

@@ -60,6 +60,8 @@ fn the_controller_has_these_rights_and_no_others() {
         ("haldane.dev/rollouts", &["get", "list", "watch", "patch"]),
         ("haldane.dev/rollouts/status", &["patch"]),
         ("networking.istio.io/virtualservices", &["get", "list", "watch", "patch"]),
+        ("gateway.networking.k8s.io/httproutes", &["get", "list", "watch", "patch"]),
+        ("gateway.networking.k8s.io/grpcroutes", &["get", "list", "watch", "patch"]),
         ("networking.istio.io/destinationrules", LOOK),
         ("/pods", LOOK),
         ("discovery.k8s.io/endpointslices", LOOK),

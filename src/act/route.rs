@@ -1,4 +1,4 @@
-//! Writes to the VirtualService. Up needs fresh reads and loses against anything newer; down survives foreign edits.
+//! Writes to the object that holds the route. Up needs fresh reads and loses against anything newer; down survives foreign edits.
 
 use kube::{
     api::{Patch, PatchParams},
@@ -7,17 +7,18 @@ use kube::{
 use serde_json::Value;
 
 use super::{ActError, Desk, READ, WRITE, version_of, within};
-use crate::api::Rollout;
 use crate::api::names::MANAGER;
+use crate::api::{Rollout, RouteRef};
 use crate::observe::mesh;
 use crate::route::{self, Fence, View, Wanted};
 
-/// The VirtualService as it is now.
+/// The object as it is now.
 ///
 /// # Errors
 /// `Gone` when it does not exist.
-pub async fn read(desk: &Desk, name: &str) -> Result<Value, ActError> {
-    let object = within(READ, "the VirtualService", desk.routes.get(name)).await?;
+pub async fn read(desk: &Desk, object: &RouteRef) -> Result<Value, ActError> {
+    let routes = desk.routes(object)?;
+    let object = within(READ, &object.to_string(), routes.get(object.name())).await?;
     Ok(mesh::value(&object))
 }
 
@@ -35,15 +36,15 @@ pub async fn raise(desk: &Desk, rollout: &Rollout, fresh: bool, view: &View, wan
             return Err(ActError::Stale("the Rollout".to_owned()));
         }
     }
-    let object = read(desk, &view.virtual_service).await?;
+    let object = read(desk, &view.object).await?;
     let now = find(&object, view)?;
     if !now.same_split(view) || now.claim != view.claim {
-        return Err(ActError::Stale("the VirtualService".to_owned()));
+        return Err(ActError::Stale(view.object.to_string()));
     }
     match write(desk, view, patch(&now, wanted, Fence::Version)?).await {
         // 422 is a failed test as well as a refusal: only a look tells.
         Err(ActError::Refused(message)) => {
-            let after = read(desk, &view.virtual_service).await?;
+            let after = read(desk, &view.object).await?;
             if version_of(&after) == now.resource_version { Err(ActError::Refused(message)) } else { Err(ActError::Stale(message)) }
         }
         other => other,
@@ -57,7 +58,7 @@ pub async fn raise(desk: &Desk, rollout: &Rollout, fresh: bool, view: &View, wan
 pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, ActError> {
     match write(desk, view, patch(view, wanted, Fence::Identity)?).await {
         Err(ActError::Refused(message)) => {
-            let object = read(desk, &view.virtual_service).await?;
+            let object = read(desk, &view.object).await?;
             let now = find(&object, view)?;
             if now.claim.as_ref().is_some_and(|claim| claim.uid == wanted.claim.uid && claim.epoch >= wanted.claim.epoch) {
                 return Err(ActError::Stale("a newer write is there".to_owned()));
@@ -81,7 +82,7 @@ pub async fn lower(desk: &Desk, view: &View, wanted: &Wanted) -> Result<Value, A
 pub async fn release(desk: &Desk, view: &View, stable: &str, canary: Option<&str>) -> Result<Value, ActError> {
     match write(desk, view, route::release(view, stable, canary)).await {
         Err(ActError::Refused(message)) => {
-            let now = find(&read(desk, &view.virtual_service).await?, view)?;
+            let now = find(&read(desk, &view.object).await?, view)?;
             if now.resource_version == view.resource_version {
                 return Err(ActError::Refused(message));
             }
@@ -103,6 +104,6 @@ fn find(object: &Value, view: &View) -> Result<View, ActError> {
 async fn write(desk: &Desk, view: &View, patch: json_patch::Patch) -> Result<Value, ActError> {
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Json::<DynamicObject>(patch);
-    let request = desk.routes.patch(&view.virtual_service, &params, &patch);
-    Ok(mesh::value(&within(WRITE, "the VirtualService", request).await?))
+    let request = desk.routes(&view.object)?.patch(view.object.name(), &params, &patch);
+    Ok(mesh::value(&within(WRITE, &view.object.to_string(), request).await?))
 }

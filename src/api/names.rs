@@ -35,6 +35,10 @@ pub mod reason {
     pub const CONFLICT: &str = "Conflict";
     /// The VirtualService is not there.
     pub const VIRTUAL_SERVICE_NOT_FOUND: &str = "VirtualServiceNotFound";
+    /// The HTTPRoute is not there.
+    pub const HTTP_ROUTE_NOT_FOUND: &str = "HTTPRouteNotFound";
+    /// The GRPCRoute is not there.
+    pub const GRPC_ROUTE_NOT_FOUND: &str = "GRPCRouteNotFound";
     /// No http route fits.
     pub const ROUTE_NOT_FOUND: &str = "RouteNotFound";
     /// More than one http route fits and the spec names none.
@@ -43,6 +47,8 @@ pub mod reason {
     pub const ROUTE_DELEGATED: &str = "RouteDelegated";
     /// Another controller owns the VirtualService.
     pub const OWNED_BY_OTHER: &str = "OwnedByAnotherController";
+    /// No Service of this name has endpoints, ready or not.
+    pub const SERVICE_NOT_FOUND: &str = "ServiceNotFound";
     /// The subset is in no DestinationRule.
     pub const SUBSET_NOT_FOUND: &str = "SubsetNotFound";
     /// The subsets of both arms select the same pods.

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Strategy;
+use super::{Destination, RouteKind, RouteRef, Strategy};
 
 mod own;
 
@@ -63,14 +63,14 @@ const DRIFT_NAMES: &str = "(has(self.analysis) && has(self.analysis.metrics) ? s
     namespaced,
     status = "crate::api::RolloutStatus",
     derive = "PartialEq",
-    doc = "Steps an Istio VirtualService from the stable to the canary version while comparing the two on the same minutes of traffic; returns the traffic to stable when the canary is worse.",
+    doc = "Steps a VirtualService, HTTPRoute or GRPCRoute from the stable to the canary version while comparing the two on the same minutes of traffic; returns the traffic to stable when the canary is worse.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step.name"),
     printcolumn(name = "Weight", type_ = "integer", json_path = ".status.step.weight"),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
-    printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.subset"),
-    printcolumn(name = "Canary", type_ = "string", json_path = ".status.canary.subset"),
+    printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.name"),
+    printcolumn(name = "Canary", type_ = "string", json_path = ".status.canary.name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -78,11 +78,12 @@ const DRIFT_NAMES: &str = "(has(self.analysis) && has(self.analysis.metrics) ? s
 #[x_kube(validation = Rule::new(format!("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.without) || s.without.all(w, w in {METRIC_NAMES}))")).message("strategy.steps: without names a metric that is not in analysis.metrics"))]
 #[x_kube(validation = Rule::new(format!("(has(self.strategy.abTest) && has(self.strategy.abTest.with) ? self.strategy.abTest.with : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.with) ? self.strategy.blueGreen.with : []).all(w, w in {DRIFT_NAMES})")).message("strategy: with names a metric that is no drift of analysis.metrics"))]
 #[x_kube(validation = Rule::new(format!("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.with) || s.with.all(w, w in {DRIFT_NAMES}))")).message("strategy.steps: with names a metric that is no drift of analysis.metrics"))]
+#[x_kube(validation = Rule::new("has(self.traffic.virtualService) || has(self.canary.service)").message("canary: an HTTPRoute or GRPCRoute leads to Services: set service, not subset"))]
 pub struct RolloutSpec {
     /// The route whose weights are stepped.
     pub traffic: Traffic,
     /// The version wanted. Changing it, or the pods behind it, starts a rollout.
-    pub canary: Destination,
+    pub canary: DestinationSpec,
     /// How to get there: exactly one of `canary`, `shadow`, `abTest`, `blueGreen` and `steps`.
     pub strategy: Strategy,
     /// How the canary is compared with stable. Default: error rate and latency from the Prometheus provider `default`.
@@ -103,14 +104,24 @@ pub struct RolloutSpec {
     pub paused: bool,
 }
 
-/// The route whose weights are stepped.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The route whose weights are stepped: exactly one of `virtualService`, `httpRoute` and `grpcRoute`, in the namespace of the Rollout.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.virtualService), has(self.httpRoute), has(self.grpcRoute)].filter(x, x).size() == 1").message("exactly one of virtualService, httpRoute and grpcRoute"))]
 pub struct Traffic {
-    /// Name of the VirtualService, in the namespace of the Rollout.
+    /// Name of the VirtualService.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub virtual_service: String,
-    /// Name of the http route. May be left out when exactly one route fits.
+    pub virtual_service: Option<String>,
+    /// Name of the HTTPRoute (`gateway.networking.k8s.io/v1`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub http_route: Option<String>,
+    /// Name of the GRPCRoute (`gateway.networking.k8s.io/v1`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub grpc_route: Option<String>,
+    /// Name of the http route of the VirtualService, or of the rule. May be left out when exactly one fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub route: Option<String>,
@@ -118,6 +129,23 @@ pub struct Traffic {
     /// `Any`: one (an autoscaler brings the rest).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
+}
+
+impl Traffic {
+    /// The objects that are named, of which there must be exactly one.
+    pub fn objects(&self) -> impl Iterator<Item = RouteRef> {
+        let named = [
+            (RouteKind::VirtualService, &self.virtual_service),
+            (RouteKind::HttpRoute, &self.http_route),
+            (RouteKind::GrpcRoute, &self.grpc_route),
+        ];
+        named.into_iter().filter_map(|(kind, name)| Some(RouteRef::new(kind, name.as_ref()?)))
+    }
+
+    /// The object that holds the route. A VirtualService without a name where none is named, which nothing is called.
+    pub fn object(&self) -> RouteRef {
+        self.objects().next().unwrap_or_else(|| RouteRef::VirtualService(String::new()))
+    }
 }
 
 /// How many ready canary endpoints a weight needs.
@@ -130,13 +158,38 @@ pub enum Capacity {
     Any,
 }
 
-/// A version of the model, as the route names it.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A version of the model, as the route names it: exactly one of `subset` and `service`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Destination {
-    /// A subset of the DestinationRule of the route's host.
+#[x_kube(validation = Rule::new("has(self.subset) != has(self.service)").message("exactly one of subset and service"))]
+pub struct DestinationSpec {
+    /// A subset of the DestinationRule of the VirtualService's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
-    pub subset: String,
+    pub subset: Option<String>,
+    /// A Service of this namespace that selects the pods of this version alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub service: Option<String>,
+}
+
+impl DestinationSpec {
+    /// What is named; the subset without a name where nothing is, which no version has.
+    pub fn destination(&self) -> Destination {
+        match (&self.subset, &self.service) {
+            (None, Some(service)) => Destination::Service(service.clone()),
+            (subset, _) => Destination::Subset(subset.clone().unwrap_or_default()),
+        }
+    }
+}
+
+impl From<Destination> for DestinationSpec {
+    fn from(destination: Destination) -> Self {
+        match destination {
+            Destination::Subset(name) => Self { subset: Some(name), service: None },
+            Destination::Service(name) => Self { subset: None, service: Some(name) },
+        }
+    }
 }
 
 /// How the canary is compared with stable.

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 mod evidence;
 
+use super::Version;
+
 pub use evidence::{ArmValue, Distances, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Quantile};
 
 /// What the controller says of a Rollout.
@@ -113,18 +115,6 @@ pub enum Verdict {
     Inconclusive,
     /// Evidence that the canary is worse by more than the margin.
     Fail,
-}
-
-/// A destination and the pods behind it.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Version {
-    /// Host as written in the route.
-    pub host: String,
-    /// Subset of the DestinationRule.
-    pub subset: String,
-    /// The pods' pod-template-hash or controller-revision-hash.
-    pub revision: String,
 }
 
 /// The step whose weight the mesh object carries.
@@ -282,8 +272,12 @@ pub struct Exposure {
 pub struct RefusedRevision {
     /// The pods' hash.
     pub revision: String,
-    /// Its subset.
-    pub subset: String,
+    /// Its subset, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// Its Service, where each version has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// A reason constant.
     pub reason: String,
     /// In words.
@@ -292,6 +286,13 @@ pub struct RefusedRevision {
     pub at: Time,
     /// Epoch of the latch.
     pub epoch: i64,
+}
+
+impl RefusedRevision {
+    /// Name of its subset or Service.
+    pub fn name(&self) -> &str {
+        self.subset.as_deref().or(self.service.as_deref()).unwrap_or_default()
+    }
 }
 
 /// A past rollout.

@@ -119,7 +119,7 @@ async fn play(story: Story, acts: &[Act], world: &World, controller: &Controller
         match &act.begin {
             Begin::Deploy(behaviour) => {
                 world.deploy(canary, behaviour.clone());
-                rollout.spec.canary.subset = canary.to_owned();
+                rollout.spec.canary = rollout.spec.canary.destination().other(canary).into();
                 world.apply(&rollout).await.map_err(refused)?;
             }
             Begin::Command(verb, reason) => order(world, *verb, None, reason).await?,
@@ -195,8 +195,8 @@ fn asked(status: &RolloutStatus) -> Option<String> {
 }
 
 /// Whether the status speaks of this version.
-fn is_about(status: &RolloutStatus, subset: &str) -> bool {
-    status.decision.as_ref().and_then(|d| d.canary.as_ref()).is_some_and(|c| c.subset == subset)
+fn is_about(status: &RolloutStatus, version: &str) -> bool {
+    status.decision.as_ref().and_then(|d| d.canary.as_ref()).is_some_and(|c| c.name == version)
 }
 
 fn has_ended(status: &RolloutStatus) -> bool {

@@ -11,7 +11,7 @@ use super::{
     output::Output,
     screen::{self, row},
 };
-use crate::api::{DecisionRecord, MetricEvidence, RolloutStatus};
+use crate::api::{DecisionRecord, Destination, MetricEvidence, RolloutStatus, Version};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
@@ -49,7 +49,7 @@ fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
     text += &row("when", &format!("{} ({} ago), epoch {}", decision.at.0, screen::age(decision.at.0, now), decision.epoch));
     for (label, version) in [("canary", &decision.canary), ("stable", &decision.stable)] {
         if let Some(version) = version {
-            text += &row(label, &format!("{} subset {}, revision {}", version.host, version.subset, version.revision));
+            text += &row(label, &format!("{}, revision {}", called(version), version.revision));
         }
     }
     for metric in &decision.why {
@@ -106,10 +106,18 @@ fn refused(status: &RolloutStatus, now: Timestamp) -> String {
     let mut text = String::new();
     for refused in &status.refused {
         let at = screen::age(refused.at.0, now);
-        let words = format!("{} revision {} ({}, {at} ago): {}", refused.subset, refused.revision, refused.reason, refused.message);
+        let words = format!("{} revision {} ({}, {at} ago): {}", refused.name(), refused.revision, refused.reason, refused.message);
         text += &row("refused", &words);
     }
     text
+}
+
+/// `fraud subset v2`, or `Service fraud-v2`.
+fn called(version: &Version) -> String {
+    match version.destination() {
+        Destination::Subset(subset) => format!("{} subset {subset}", version.host),
+        service @ Destination::Service(_) => service.to_string(),
+    }
 }
 
 #[cfg(test)]

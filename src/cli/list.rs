@@ -58,8 +58,8 @@ fn table(rollouts: &[Rollout], namespaces: bool, now: Timestamp, output: &Output
             screen::phase(status),
             step.map_or_else(dash, |step| step.name.clone()),
             step.map_or_else(dash, |step| step.traffic.clone().unwrap_or_else(|| step.weight.to_string())),
-            status.stable.as_ref().map_or_else(dash, |stable| stable.subset.clone()),
-            status.canary.as_ref().map_or_else(|| rollout.spec.canary.subset.clone(), |canary| canary.subset.clone()),
+            status.stable.as_ref().map_or_else(dash, |stable| stable.name.clone()),
+            status.canary.as_ref().map_or_else(|| rollout.spec.canary.destination().name().to_owned(), |canary| canary.name.clone()),
             status.verdict.map_or_else(dash, |verdict| format!("{verdict:?}")),
             status.decision.as_ref().map_or_else(dash, |decision| screen::age(decision.at.0, now)),
         ];

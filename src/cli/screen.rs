@@ -86,10 +86,10 @@ pub(super) fn status(rollout: &Rollout, now: Timestamp, output: &Output) -> Stri
     let status = rollout.status.as_ref().unwrap_or(&empty);
     // Where nothing is rolled out, status still speaks of the last one.
     let canary = status.canary.as_ref().filter(|_| !matches!(status.phase, Some(Phase::Waiting | Phase::Idle)));
-    let canary = canary.map_or(&rollout.spec.canary.subset, |canary| &canary.subset);
+    let canary = canary.map_or_else(|| rollout.spec.canary.destination().name().to_owned(), |canary| canary.name.clone());
     let versions = match &status.stable {
-        Some(stable) if &stable.subset != canary => format!("{} -> {canary}", stable.subset),
-        Some(stable) => stable.subset.clone(),
+        Some(stable) if stable.name != canary => format!("{} -> {canary}", stable.name),
+        Some(stable) => stable.name.clone(),
         None => format!("-> {canary}"),
     };
     let word = output.paint(tone(status.phase), &phase(status));

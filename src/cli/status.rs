@@ -115,7 +115,7 @@ fn superseded(before: Option<&Rollout>, now: &Rollout) -> Option<Ended> {
     let words = if before.uid() != now.uid() {
         "it was deleted and created again".to_owned()
     } else if before.spec.canary != now.spec.canary {
-        format!("superseded: {} is wanted now, not {}", now.spec.canary.subset, before.spec.canary.subset)
+        format!("superseded: {} is wanted now, not {}", now.spec.canary.destination().name(), before.spec.canary.destination().name())
     } else {
         return None;
     };

@@ -7,7 +7,7 @@ use kube::{
 };
 use tokio::sync::mpsc;
 
-use crate::api::{Rollout, Version};
+use crate::api::{Rollout, RouteKind, RouteRef, Version};
 use crate::istio::name::{Host, meant};
 use crate::observe::kept;
 use crate::state::{is_running, running_route};
@@ -30,15 +30,16 @@ impl Asks {
         self.those(|_| true);
     }
 
-    /// Those that lead or led traffic through a VirtualService.
-    pub(super) fn route(&self, (namespace, name): &(String, String)) {
+    /// Those that lead or led traffic through an object.
+    pub(super) fn route(&self, kind: RouteKind, (namespace, name): &(String, String)) {
+        let object = RouteRef::new(kind, name);
         self.those(|rollout| {
-            let running = rollout.status.as_ref().and_then(running_route);
-            here(rollout, namespace) && (rollout.spec.traffic.virtual_service == *name || running == Some(name))
+            let running = || rollout.status.as_ref().and_then(running_route);
+            here(rollout, namespace) && (rollout.spec.traffic.objects().any(|named| named == object) || running() == Some(object.clone()))
         });
     }
 
-    /// Those whose route leads to a host; where that is not known yet, too. A name that is no Service may be a wildcard, or the fault that a
+    /// Those whose route leads to a host; where that is not known yet, or where each version has a Service, too. A name that is no Service may be a wildcard, or the fault that a
     /// Rollout waits for.
     pub(super) fn host(&self, namespace: &str, host: &str) {
         let wanted = Host::of(host, namespace);
@@ -48,7 +49,7 @@ impl Asks {
         }
         self.those(|rollout| {
             let stable = rollout.status.as_ref().and_then(|status| status.stable.as_ref());
-            let of = |stable: &Version| service.is_none() || Host::of(&stable.host, namespace) == wanted;
+            let of = |stable: &Version| service.is_none() || stable.subset.is_none() || Host::of(&stable.host, namespace) == wanted;
             here(rollout, namespace) && stable.is_none_or(of)
         });
     }

@@ -87,7 +87,7 @@ impl Pass<'_> {
     /// Why this step's traffic cannot be written on the route as it is now.
     fn in_the_way(&self, step: &Step) -> Option<(&'static str, String)> {
         let run = self.state.run.as_ref()?;
-        let (why, mut message) = unwritable(self.seen.route.as_ref().ok()?, &run.canary.subset, [step])?;
+        let (why, mut message) = unwritable(self.seen.route.as_ref().ok()?, &run.canary.name, [step])?;
         if run.exposed.is_some() {
             message.push_str(&format!("; or `{}` ends it", self.command_line("abort --reason TEXT")));
         }
@@ -135,7 +135,7 @@ impl Pass<'_> {
     fn first_step(&mut self, run: &Run) -> Stance {
         let Some(step) = run.plan.steps.first().cloned() else { return self.stance(Phase::Waiting, reason::INVALID, "no steps") };
         if let Ok(view) = &self.seen.route
-            && (view.share(&run.stable.subset) != 100 || !view.found(&run.canary.subset).is_none())
+            && (view.share(&run.stable.name) != 100 || !view.found(&run.canary.name).is_none())
         {
             let message = format!("the route has {}, but stable must have 100 % before a rollout starts", view.words());
             return self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message);
@@ -280,7 +280,7 @@ impl Pass<'_> {
 
     fn promote_now(&mut self, run: &Run, why: String, by: Option<Actor>) -> Stance {
         let message = format!("{} is stable now: {why}", version(&run.canary));
-        let needed = self.still_needed(&run.stable.subset);
+        let needed = self.still_needed(&run.stable.name);
         let next = match until(self.now, run.plan.rollback_window) {
             Some(until) => format!(
                 "keep {} running until {until}; until then `{}` returns to it immediately; {}",
@@ -449,7 +449,7 @@ impl Pass<'_> {
             "{} for at least {}; {what}; {} must keep all of its pods",
             step.share().words(),
             time(step.hold.as_secs_f64()),
-            run.stable.subset
+            run.stable.name
         )
     }
 }

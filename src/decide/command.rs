@@ -70,10 +70,10 @@ impl Pass<'_> {
     }
 
     fn retry(&mut self, command: &Command, by: Actor) {
-        let wanted = self.seen.plan.as_ref().map(|plan| plan.subset.clone()).unwrap_or_default();
+        let wanted = self.seen.plan.as_ref().map(|plan| plan.canary.name().to_owned()).unwrap_or_default();
         let hashes = self.seen.subsets.get(&wanted).map(|subset| subset.revisions.clone()).unwrap_or_default();
         let refused: Vec<_> = self.state.refused.iter().filter(|refused| hashes.contains(&refused.revision)).cloned().collect();
-        let passed = self.state.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Passed && ended.canary.subset == wanted);
+        let passed = self.state.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Passed && ended.canary.name == wanted);
         if refused.is_empty() && !passed {
             return self.answer(Verb::Retry, &command.id, format!("no revision behind {wanted} is refused"), by);
         }

@@ -6,7 +6,7 @@ use super::{
     words::{bounded, version},
 };
 use crate::api::names::reason;
-use crate::api::{Actor, Outcome, Phase, Verdict, Version};
+use crate::api::{Actor, Destination, Outcome, Phase, Verdict, Version};
 use crate::command::{Command, Verb};
 use crate::plan::{Share, Step};
 use crate::route::{Claim, Latch, RouteFault, Wanted};
@@ -80,7 +80,7 @@ impl Pass<'_> {
     /// One write: stable 100 and the latch. Only while stable is not there, or the write is refused, the decision goes to status first.
     pub(super) fn down(&mut self, down: Down) -> Stance {
         let Some(run) = &self.state.run else { return self.stance(Phase::Idle, reason::AS_PLANNED, "nothing is rolled out") };
-        let (stable, canary) = (run.stable.subset.clone(), run.canary.clone());
+        let (stable, canary) = (run.stable.name.clone(), run.canary.clone());
         let stored = run.down.as_ref().map(|stored| stored.blocked.clone());
         if let Holder::Other(other) = &self.seen.holder {
             let what = format!("the route is Rollout {other}'s, so nothing is written");
@@ -97,12 +97,12 @@ impl Pass<'_> {
                 return self.blocked(down, reason::ROUTE_REFUSED, message);
             }
         };
-        let found = view.found(&canary.subset);
-        if found.reaches_users() && self.ready(&stable) == 0 && self.ready(&canary.subset) > 0 && !down.force {
+        let found = view.found(&canary.name);
+        if found.reaches_users() && self.ready(&stable) == 0 && self.ready(&canary.name) > 0 && !down.force {
             let message = format!(
                 "{}; but {stable} has no ready endpoint and {} has, so traffic is not moved yet: it moves in the moment a pod of {stable} is ready ({} moves it now)",
                 down.message,
-                canary.subset,
+                canary.name,
                 self.command_line("abort --reason TEXT --force")
             );
             return self.blocked(down, reason::STABLE_UNAVAILABLE, message);
@@ -167,7 +167,7 @@ impl Pass<'_> {
     /// The canary has no ready endpoint: weight 0 at once, no verdict needed. It comes back once.
     pub(super) fn canary_lost(&mut self) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
-        let subset = run.canary.subset.clone();
+        let subset = run.canary.name.clone();
         let ready = self.ready(&subset);
         let found = self.seen.route.as_ref().ok()?.found(&subset);
         if ready == 0 && !found.is_none() {
@@ -200,7 +200,11 @@ impl Pass<'_> {
                 self.wake_in(left);
                 let what = if steady.is_some() { "its share comes back after" } else { "it counts as failed after" };
                 let declared = self.seen.subsets.get(&subset).is_some_and(|subset| subset.declared);
-                let lost = if declared { "lost its pods" } else { "is a subset that no DestinationRule has any more" };
+                let lost = match (declared, self.state.run.as_ref().is_some_and(|run| run.canary.subset.is_some())) {
+                    (true, _) => "lost its pods",
+                    (false, true) => "is a subset that no DestinationRule has any more",
+                    (false, false) => "is a Service that does not exist any more",
+                };
                 let mut message = format!("{} {lost}; {what} {} more", self.canary_words(), time(left));
                 if steady.is_none() {
                     message.push_str(&format!("; bring them back, or `{}`", self.command_line("abort --reason TEXT")));
@@ -212,8 +216,8 @@ impl Pass<'_> {
 
     /// Canary's weight to 0 without a decision; the reason rides on the write.
     pub(super) fn lower(&mut self, reason: &'static str, message: String) -> Stance {
-        let stable = self.state.run.as_ref().map(|run| run.stable.subset.clone()).unwrap_or_default();
-        let canary = self.state.run.as_ref().map(|run| run.canary.subset.clone()).unwrap_or_default();
+        let stable = self.state.run.as_ref().map(|run| run.stable.name.clone()).unwrap_or_default();
+        let canary = self.state.run.as_ref().map(|run| run.canary.name.clone()).unwrap_or_default();
         let reaches = self.seen.route.as_ref().is_ok_and(|view| view.found(&canary).reaches_users());
         if reaches && self.ready(&stable) == 0 && self.ready(&canary) > 0 {
             self.wake_in(1.0);
@@ -233,17 +237,18 @@ impl Pass<'_> {
         let found = self.seen.route.as_ref().ok().and_then(|view| view.claim.clone());
         let run = self.state.run.as_ref();
         let canary = run.map(|run| run.canary.clone());
-        let (subset, revision) = canary.map(|canary| (canary.subset, canary.revision)).unwrap_or_default();
+        let (name, revision) = canary.as_ref().map(|canary| (canary.name.clone(), canary.revision.clone())).unwrap_or_default();
+        let destination = canary.map_or_else(|| Destination::Subset(String::new()), |canary| canary.destination());
         let kept = found.as_ref().and_then(|claim| claim.latch.clone()).filter(|_| share.is_none());
         Wanted {
-            stable: run.map(|run| run.stable.subset.clone()).unwrap_or_default(),
-            canary: subset.clone(),
+            stable: run.map(|run| run.stable.name.clone()).unwrap_or_default(),
+            canary: name,
             matches: step.map(|step| step.split.matches.clone()).unwrap_or_default(),
             claim: Claim {
                 rollout: self.seen.name.clone(),
                 uid: self.seen.uid.clone(),
                 epoch,
-                subset,
+                canary: destination,
                 revision,
                 step: step.map(|step| step.name.clone()),
                 share,
@@ -270,7 +275,7 @@ impl Pass<'_> {
 fn latch(canary: &Version, down: &Down, epoch: i64) -> Latch {
     Latch {
         revision: canary.revision.clone(),
-        subset: canary.subset.clone(),
+        canary: canary.destination(),
         epoch,
         outcome: down.outcome,
         reason: down.reason.clone(),

@@ -19,8 +19,8 @@ impl Pass<'_> {
         }
         let fault = self.seen.route.as_ref().err()?;
         let message = match fault {
-            RouteFault::NotFound(name) => format!(
-                "VirtualService {name} is gone in the middle of the rollout: without it the mesh sends requests to every pod of the host; restore it, or `{}`",
+            RouteFault::NotFound(object) => format!(
+                "{object} is gone in the middle of the rollout: without it requests go wherever the mesh sends them, to pods of any version; restore it, or `{}`",
                 self.command_line("abort --reason TEXT")
             ),
             other => {
@@ -45,8 +45,9 @@ impl Pass<'_> {
         if view.renamed {
             let now = view.name.as_deref().unwrap_or("a route without a name");
             let message = format!(
-                "http route {0} was renamed to {now}: nothing advances; name it {0} again, or set spec.traffic.route (that starts again), or `{abort}`",
+                "{1} {0} was renamed to {now}: nothing advances; name it {0} again, or set spec.traffic.route (that starts again), or `{abort}`",
                 view.key,
+                view.object.kind().rule(),
             );
             return Some((reason::ROUTE_NOT_FOUND, message));
         }
@@ -56,14 +57,14 @@ impl Pass<'_> {
             return Some((reason::ROUTE_UNREACHABLE, message));
         }
         if let Some(run) = self.state.run.as_ref().filter(|_| exposed) {
-            let (canary, stable) = (&run.canary.subset, &run.stable.subset);
+            let (canary, stable) = (&run.canary.name, &run.stable.name);
             let around: Vec<_> = view.around(canary).map(|other| other.words(&view.host, canary, stable)).collect();
             if !around.is_empty() {
                 let message = format!(
                     "{} gets requests beside route {} of {}: {}; nothing advances, and no rollback ends it; or `{abort}`",
                     version(&run.canary),
                     view.key,
-                    view.virtual_service,
+                    view.object,
                     around.join("; "),
                 );
                 return Some((reason::ROUTE_AMBIGUOUS, message));
@@ -71,8 +72,11 @@ impl Pass<'_> {
         }
         let rivals = view.rivals.as_ref()?;
         let message = format!(
-            "http routes of {} that fit beside {}: {rivals}; nothing advances; take them away, or name {} in spec.traffic.route (that starts again), or `{abort}`",
-            view.virtual_service, view.key, view.key,
+            "{}s of {} that fit beside {}: {rivals}; nothing advances; take them away, or name {} in spec.traffic.route (that starts again), or `{abort}`",
+            view.object.kind().rule(),
+            view.object,
+            view.key,
+            view.key,
         );
         Some((reason::ROUTE_AMBIGUOUS, message))
     }
@@ -89,9 +93,10 @@ impl Pass<'_> {
                 return None;
             }
         };
-        if plan.subset == run.stable.subset && plan.same_route(&run.plan) {
+        if plan.canary == run.stable.destination() && plan.same_route(&run.plan) {
             let by = Actor { name: "an edit of the manifest".to_owned(), manager: None, reason: None };
-            let message = format!("spec.canary was set back to {}, which is stable: {} is aborted", plan.subset, self.canary_words());
+            let message =
+                format!("spec.canary was set back to {}, which is stable: {} is aborted", plan.canary.name(), self.canary_words());
             return Some(self.down(Down {
                 outcome: Outcome::Aborted,
                 reason: reason::SPEC_REVERTED.to_owned(),
@@ -147,7 +152,7 @@ impl Pass<'_> {
     /// Several revisions behind the canary, or another one: weight 0, then from the first step once it has settled.
     pub(super) fn canary_changed(&mut self) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
-        let subset = self.seen.subsets.get(&run.canary.subset)?;
+        let subset = self.seen.subsets.get(&run.canary.name)?;
         if subset.revisions.is_empty() || subset.revision() == Some(run.canary.revision.as_str()) {
             return None;
         }
@@ -155,7 +160,7 @@ impl Pass<'_> {
             Some(revision) => (reason::CANARY_CHANGED, format!("{} is now {revision}", version(&run.canary))),
             None => {
                 let found: Vec<_> = subset.revisions.iter().cloned().collect();
-                (reason::SETTLING, format!("{} has pods of several revisions: {}", run.canary.subset, found.join(", ")))
+                (reason::SETTLING, format!("{} has pods of several revisions: {}", run.canary.name, found.join(", ")))
             }
         };
         Some(self.start_again(why, message))
@@ -163,7 +168,7 @@ impl Pass<'_> {
 
     /// Traffic to stable without a verdict; then the rollout begins again automatically.
     fn start_again(&mut self, why: &'static str, message: String) -> Stance {
-        let subset = self.state.run.as_ref().map(|run| run.canary.subset.clone()).unwrap_or_default();
+        let subset = self.state.run.as_ref().map(|run| run.canary.name.clone()).unwrap_or_default();
         if self.seen.route.as_ref().is_ok_and(|view| !view.found(&subset).is_none()) {
             return self.lower(why, format!("{message}: traffic goes to stable, then the rollout starts again"));
         }
@@ -177,12 +182,12 @@ impl Pass<'_> {
     /// Stable's pods change in the middle: hold, drop the windows, begin with a new baseline.
     pub(super) fn stable_changed(&mut self) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
-        let subset = self.seen.subsets.get(&run.stable.subset)?;
+        let subset = self.seen.subsets.get(&run.stable.name)?;
         if subset.revisions.is_empty() || subset.revision() == Some(run.stable.revision.as_str()) {
             return None;
         }
         let Some(revision) = subset.revision() else {
-            let message = format!("{} has pods of several revisions: the rollout holds until it has settled", run.stable.subset);
+            let message = format!("{} has pods of several revisions: the rollout holds until it has settled", run.stable.name);
             return Some(self.stance(Phase::Holding, reason::SETTLING, message));
         };
         let message = format!("{} is now {revision}: evidence restarts against it", version(&run.stable));

@@ -64,14 +64,14 @@ impl Pass<'_> {
             }
         };
         let stable = match (&self.state.run, &self.state.stable) {
-            (Some(run), _) => run.stable.subset.clone(),
-            (None, Some(stable)) => stable.subset.clone(),
+            (Some(run), _) => run.stable.name.clone(),
+            (None, Some(stable)) => stable.name.clone(),
             (None, None) => {
                 self.act = Act::DropFinalizer;
                 return self.stance(Phase::Idle, reason::AS_PLANNED, "being deleted");
             }
         };
-        let canary = self.state.run.as_ref().map(|run| run.canary.subset.clone());
+        let canary = self.state.run.as_ref().map(|run| run.canary.name.clone());
         if let Some(canary) = canary.as_ref().filter(|canary| view.found(canary).reaches_users())
             && self.ready(&stable) == 0
             && self.ready(canary) > 0

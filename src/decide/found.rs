@@ -2,7 +2,7 @@
 
 use super::{Pass, down::verb_of, words::version};
 use crate::api::names::reason;
-use crate::api::{Outcome, RefusedRevision};
+use crate::api::{DestinationSpec, Outcome, RefusedRevision};
 use crate::route::{Claim, Latch};
 use crate::seen::Holder;
 use crate::state::{Run, Unavailable};
@@ -41,7 +41,7 @@ impl Pass<'_> {
                 self.lowered(reason, &claim);
             }
         }
-        let found = view.found(&claim.subset);
+        let found = view.found(claim.canary.name());
         let arrived = self.state.run.as_ref().and_then(|run| run.intent.as_ref()).is_some_and(|intent| intent.epoch == claim.epoch);
         if arrived && found == claim.share {
             self.raised(&claim);
@@ -69,7 +69,7 @@ impl Pass<'_> {
         let next = format!(
             "{} shows the evidence; {} {} will not be retried until its pods change or `{}`",
             self.command_line("explain"),
-            latch.subset,
+            latch.canary.name(),
             latch.revision,
             self.command_line("retry")
         );
@@ -79,11 +79,13 @@ impl Pass<'_> {
 
     pub(super) fn refuse(&mut self, latch: &Latch) {
         self.state.refused.retain(|refused| refused.revision != latch.revision);
+        let canary = DestinationSpec::from(latch.canary.clone());
         self.state.refused.insert(
             0,
             RefusedRevision {
                 revision: latch.revision.clone(),
-                subset: latch.subset.clone(),
+                subset: canary.subset,
+                service: canary.service,
                 reason: latch.reason.clone(),
                 message: latch.message.clone(),
                 at: Time(self.now),

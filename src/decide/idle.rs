@@ -2,8 +2,8 @@
 
 use super::{Act, Pass, down::phase_of, room::unwritable, words::version};
 use crate::api::names::reason;
-use crate::api::{Outcome, Phase, Version};
-use crate::istio::name::{Host, meant, same_host};
+use crate::api::{Destination, Outcome, Phase, Version};
+use crate::istio::name::{Host, meant};
 use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
 use crate::seen::{Holder, Subset};
@@ -48,21 +48,16 @@ impl Pass<'_> {
             Err(stance) => return *stance,
         };
         let passed = self.state.ended.as_ref().filter(|ended| ended.outcome == Outcome::Passed);
-        let back = passed.is_some_and(|ended| !view.found(&ended.canary.subset).is_none());
-        if view.share(&stable.subset) != 100 || view.sum() != 100 || !view.own.is_empty() || back {
+        let back = passed.is_some_and(|ended| !view.found(&ended.canary.name).is_none());
+        if view.share(&stable.name) != 100 || view.sum() != 100 || !view.own.is_empty() || back {
             return self.drifted(view, &stable);
         }
         self.state.drift_told = None;
-        if plan.subset == stable.subset {
-            return match self
-                .state
-                .ended
-                .as_ref()
-                .filter(|ended| ended.outcome == Outcome::Promoted && ended.canary.subset == stable.subset)
-            {
+        if plan.canary.name() == stable.name {
+            return match self.state.ended.as_ref().filter(|ended| ended.outcome == Outcome::Promoted && ended.canary.name == stable.name) {
                 Some(ended) => {
                     let mut message = ended.message.clone();
-                    let before = ended.stable.subset.clone();
+                    let before = ended.stable.name.clone();
                     for more in [self.needed_until(), self.still_needed(&before)].into_iter().flatten() {
                         message = format!("{message}; {more}");
                     }
@@ -89,7 +84,7 @@ impl Pass<'_> {
 
     /// The route leads to no Service of this namespace.
     fn elsewhere(&self, view: &View) -> String {
-        let leads = format!("route {} of {} leads to {}", view.key, view.virtual_service, view.host);
+        let leads = format!("route {} of {} leads to {}", view.key, view.object, view.host);
         let namespace = &self.seen.namespace;
         match meant(&view.host, namespace) {
             Some(service) => format!(
@@ -106,26 +101,27 @@ impl Pass<'_> {
 
     /// Stable is what serves: what status says, or, the first time, the one subset that has everything.
     fn settle_stable(&mut self, view: &View) -> Result<Version, Box<Stance>> {
-        let known = self.state.stable.clone().filter(|stable| same_host(&stable.host, &view.host, &self.seen.namespace));
-        let subset = match (&known, view.sole()) {
-            (Some(known), _) => known.subset.clone(),
+        let known = self.state.stable.clone().filter(|stable| view.knows(stable));
+        let name = match (&known, view.sole()) {
+            (Some(known), _) => known.name.clone(),
             (None, Some(sole)) => sole.to_owned(),
             (None, None) => {
                 let message = format!(
-                    "route {} of {} has {}: one subset must have 100 % before a rollout starts, and haldane does not guess which is stable",
+                    "route {} of {} has {}: one {} must have 100 % before a rollout starts, and haldane does not guess which is stable",
                     view.key,
-                    view.virtual_service,
-                    view.words()
+                    view.object,
+                    view.words(),
+                    view.kind_of_version()
                 );
                 return Err(Box::new(self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message)));
             }
         };
-        let seen = self.seen.subsets.get(&subset);
+        let seen = self.seen.subsets.get(&name);
         if seen.is_none_or(|seen| !seen.declared) {
-            let message = format!("subset {subset} of host {} is in no DestinationRule of this namespace{}", view.host, why_not(seen));
-            return Err(Box::new(self.stalled(Phase::Waiting, reason::SUBSET_NOT_FOUND, message)));
+            let (why, message) = undeclared(view, &name, seen);
+            return Err(Box::new(self.stalled(Phase::Waiting, why, message)));
         }
-        if let Some(message) = self.overlap(&subset) {
+        if let Some(message) = self.overlap(view, &name) {
             return Err(Box::new(self.stalled(Phase::Waiting, reason::ARMS_OVERLAP, message)));
         }
         let found = seen.and_then(Subset::revision);
@@ -134,20 +130,21 @@ impl Pass<'_> {
                 let stable = Version { revision: found.to_owned(), ..known.clone() };
                 self.state.stable = Some(stable.clone());
                 let message = format!(
-                    "{} is now {found}: it reached all users at once; to have it compared first, deploy it under another subset",
-                    version(&known)
+                    "{} is now {found}: it reached all users at once; to have it compared first, deploy it under another {}",
+                    version(&known),
+                    view.kind_of_version()
                 );
                 self.record(Outcome::Held, reason::STABLE_REDEPLOYED, message, "nothing is rolled out".to_owned(), None);
                 Ok(stable)
             }
             (Some(known), _) => Ok(known),
             (None, Some(found)) => {
-                let stable = Version { host: view.host.clone(), subset, revision: found.to_owned() };
+                let stable = view.version(&name, found);
                 self.state.stable = Some(stable.clone());
                 Ok(stable)
             }
             (None, None) => {
-                let message = format!("stable is {subset}, but its pods have no single revision yet");
+                let message = format!("stable is {name}, but its pods have no single revision yet");
                 Err(Box::new(self.stance(Phase::Waiting, reason::SETTLING, message)))
             }
         }
@@ -155,23 +152,23 @@ impl Pass<'_> {
 
     /// What is wanted has passed already, and nothing of it is new: neither the pods, nor the plan.
     fn passed_before(&self, plan: &Plan) -> Option<String> {
-        let ended = self.state.ended.as_ref().filter(|ended| ended.outcome == Outcome::Passed && ended.canary.subset == plan.subset)?;
+        let ended =
+            self.state.ended.as_ref().filter(|ended| ended.outcome == Outcome::Passed && ended.canary.name == plan.canary.name())?;
         let same_plan = ended.plan.as_ref().is_some_and(|old| old.edit(plan, 0).restart.is_empty());
-        let seen = self.seen.subsets.get(&plan.subset);
+        let seen = self.seen.subsets.get(plan.canary.name());
         let same_pods = seen.is_none_or(|seen| seen.revisions.is_empty() || seen.revision() == Some(ended.canary.revision.as_str()));
         (same_plan && same_pods).then(|| ended.message.clone())
     }
 
     /// The canary's version, if nothing stands in the way of a start.
     fn startable(&mut self, plan: &Plan, view: &View, stable: &Version) -> Result<Version, Box<Stance>> {
-        let subset = &plan.subset;
+        let name = plan.canary.name();
         let no = |stance: Stance| Err(Box::new(stance));
-        let found = self.seen.subsets.get(subset);
+        let found = self.seen.subsets.get(name);
         let Some(seen) = found.filter(|seen| seen.declared) else {
-            let why = why_not(found);
-            let message =
-                format!("spec.canary.subset is {subset}, but no DestinationRule of this namespace has it for host {}{why}", view.host);
-            return no(self.stalled(Phase::Waiting, reason::SUBSET_NOT_FOUND, message));
+            let (why, message) = undeclared(view, name, found);
+            let message = format!("spec.canary.{} is {name}, but {message}", plan.canary.field());
+            return no(self.stalled(Phase::Waiting, why, message));
         };
         if let Some(refused) = seen.revisions.iter().find_map(|revision| self.state.refusal(revision)).cloned() {
             let phase = self
@@ -183,22 +180,22 @@ impl Pass<'_> {
                     phase_of(ended.outcome)
                 });
             let message =
-                format!("{} ({}) is refused: {}; `{}` retries it", subset, refused.revision, refused.message, self.command_line("retry"));
-            let others: Vec<_> = view.around(subset).map(|other| other.route.as_str()).collect();
+                format!("{} ({}) is refused: {}; `{}` retries it", name, refused.revision, refused.message, self.command_line("retry"));
+            let others: Vec<_> = view.around(name).map(|other| other.route.as_str()).collect();
             let message = match others.join(", ") {
                 others if others.is_empty() => message,
-                others => format!("{message}; but {others} of {} still lead to {subset}: take them away", view.virtual_service),
+                others => format!("{message}; but {others} of {} still lead to {name}: take them away", view.object),
             };
             return no(self.stalled(phase, reason::REFUSED, message));
         }
-        let around: Vec<_> = view.around(subset).map(|other| other.words(&view.host, subset, &stable.subset)).collect();
+        let around: Vec<_> = view.around(name).map(|other| other.words(&view.host, name, &stable.name)).collect();
         if !around.is_empty() {
-            let message = format!("VirtualService {}: {}", view.virtual_service, around.join("; "));
+            let message = format!("{}: {}", view.object, around.join("; "));
             return no(self.stalled(Phase::Waiting, reason::ROUTE_AMBIGUOUS, message));
         }
         if let Some(rival) = self.seen.rivals.first() {
             let message =
-                format!("{rival}, so that weights of {} may have no effect: put the routes of both into one of them", view.virtual_service);
+                format!("{rival}, so that weights of {} may have no effect: put the routes of both into one of them", view.object);
             self.wake_in(RIVALS);
             return no(self.stalled(Phase::Waiting, reason::HOST_SHARED, message));
         }
@@ -206,31 +203,31 @@ impl Pass<'_> {
             let message = format!("{above}, so that no weight has an effect: give it a match of its own, or put it below");
             return no(self.stalled(Phase::Waiting, reason::ROUTE_UNREACHABLE, message));
         }
-        if !view.found(subset).is_none() {
+        if !view.found(name).is_none() {
             let message = format!(
-                "route {} of {} already sends traffic to {subset} ({}): remove it, haldane adds mirrors when a step needs them",
+                "route {} of {} already sends traffic to {name} ({}): remove it, haldane adds mirrors when a step needs them",
                 view.key,
-                view.virtual_service,
+                view.object,
                 view.words()
             );
             return no(self.stalled(Phase::Waiting, reason::MIRROR_CONFLICT, message));
         }
-        if let Some((why, message)) = unwritable(view, subset, &plan.steps) {
+        if let Some((why, message)) = unwritable(view, name, &plan.steps) {
             return no(self.stalled(Phase::Waiting, why, message));
         }
         match seen.revision() {
             Some(_) if seen.ready() == 0 => {
-                let message = format!("{subset} has {} pods, none is ready", seen.arm.pods.len());
+                let message = format!("{name} has {} pods, none is ready", seen.arm.pods.len());
                 no(self.stance(Phase::Waiting, reason::NO_CANARY_ENDPOINT, message))
             }
-            Some(revision) => Ok(Version { host: view.host.clone(), subset: subset.clone(), revision: revision.to_owned() }),
+            Some(revision) => Ok(view.version(name, revision)),
             None if seen.revisions.is_empty() => {
-                let message = format!("{subset} has no pods: deploy the version, it starts automatically");
+                let message = format!("{name} has no pods: deploy the version, it starts automatically");
                 no(self.stance(Phase::Waiting, reason::NO_CANARY_ENDPOINT, message))
             }
             None => {
                 let found: Vec<_> = seen.revisions.iter().cloned().collect();
-                no(self.stance(Phase::Waiting, reason::SETTLING, format!("{subset} has pods of several revisions: {}", found.join(", "))))
+                no(self.stance(Phase::Waiting, reason::SETTLING, format!("{name} has pods of several revisions: {}", found.join(", "))))
             }
         }
     }
@@ -243,13 +240,13 @@ impl Pass<'_> {
             (None, Some((port, above))) if self.seen.one_port => (above, format!(" at {port}, the only port of {}", view.host)),
             _ => return None,
         };
-        let stands = format!("of {} stands above route {} and takes every request", view.virtual_service, view.key);
+        let stands = format!("of {} stands above route {} and takes every request", view.object, view.key);
         Some(format!("http route {above} {stands} that it could get{port}"))
     }
 
-    /// What the two subsets have in common, with the fix.
-    fn overlap(&self, stable: &str) -> Option<String> {
-        let canary = self.seen.plan.as_ref().ok().map(|plan| plan.subset.as_str()).filter(|canary| *canary != stable)?;
+    /// What the two versions have in common, with the fix.
+    fn overlap(&self, view: &View, stable: &str) -> Option<String> {
+        let canary = self.seen.plan.as_ref().ok().map(|plan| plan.canary.name()).filter(|canary| *canary != stable)?;
         let (theirs, ours) = (self.seen.subsets.get(stable)?, self.seen.subsets.get(canary).filter(|canary| canary.declared)?);
         let labels = |subset: &Subset| {
             let list: Vec<_> = subset.labels.iter().map(|(name, value)| format!("{name}: {value}")).collect();
@@ -267,15 +264,19 @@ impl Pass<'_> {
             ));
         }
         let pod = ours.arm.pods.iter().find(|pod| theirs.arm.pods.iter().any(|other| other.name == pod.name))?;
-        Some(format!("pod {} belongs to {stable} and to {canary}: make the labels of the subsets disjoint", pod.name))
+        let selectors = match view.kind_of_version() {
+            "Service" => "selectors of the Services",
+            _ => "labels of the subsets",
+        };
+        Some(format!("pod {} belongs to {stable} and to {canary}: make the {selectors} disjoint", pod.name))
     }
 
     /// Who still needs a version that has lost its last share of this route.
-    pub(super) fn still_needed(&self, subset: &str) -> Option<String> {
+    pub(super) fn still_needed(&self, version: &str) -> Option<String> {
         let view = self.seen.route.as_ref().ok()?;
-        let elsewhere = self.seen.elsewhere.iter().filter(|(_, there)| there == subset).map(|(who, _)| who.clone());
-        let all: Vec<String> = view.needed_by(subset).into_iter().chain(elsewhere).collect();
-        (!all.is_empty()).then(|| format!("{subset} is still needed by {}: keep its pods", all.join(", ")))
+        let elsewhere = self.seen.elsewhere.iter().filter(|(_, there)| there == version).map(|(who, _)| who.clone());
+        let all: Vec<String> = view.needed_by(version).into_iter().chain(elsewhere).collect();
+        (!all.is_empty()).then(|| format!("{version} is still needed by {}: keep its pods", all.join(", ")))
     }
 
     fn begin(&mut self, plan: Plan, stable: Version, canary: Version) -> Stance {
@@ -283,7 +284,7 @@ impl Pass<'_> {
             return self.stance(Phase::Waiting, reason::AS_PLANNED, format!("{} is next", version(&canary)));
         }
         self.state.epoch += 1;
-        let stable_pods = self.ready(&stable.subset);
+        let stable_pods = self.ready(&stable.name);
         self.state.run = Some(Run { stable_pods, ..Run::new(plan, stable, canary, self.now, self.state.epoch) });
         self.wake_in(0.05);
         // What it waits for, or its first step, is in the same write of status.
@@ -300,24 +301,25 @@ impl Pass<'_> {
         let claim = view.claim.as_ref()?;
         let latch = claim.latch.as_ref().filter(|latch| self.state.in_force(&latch.revision, latch.epoch));
         // An object from before the way back has our claim, but no latch yet.
-        let refused = || self.state.refusal(&claim.revision).filter(|refused| refused.subset == claim.subset);
-        let (subset, revision, why, phase) = match latch {
-            Some(latch) => (latch.subset.clone(), latch.revision.clone(), latch.message.clone(), phase_of(latch.outcome)),
+        let refused = || self.state.refusal(&claim.revision).filter(|refused| refused.name() == claim.canary.name());
+        let (canary, revision, why, phase) = match latch {
+            Some(latch) => (latch.canary.clone(), latch.revision.clone(), latch.message.clone(), phase_of(latch.outcome)),
             None => {
                 let refused = refused()?;
                 let ended = self.state.ended.as_ref().filter(|ended| ended.canary.revision == refused.revision);
                 let phase = ended.map_or(Phase::RolledBack, |ended| phase_of(ended.outcome));
-                (refused.subset.clone(), refused.revision.clone(), refused.message.clone(), phase)
+                (claim.canary.clone(), refused.revision.clone(), refused.message.clone(), phase)
             }
         };
         let stable = self.state.stable.as_ref()?;
-        let behind = self.seen.subsets.get(&subset).map(|subset| &subset.revisions)?;
-        let found = view.found(&subset);
-        if found.is_none() || stable.subset == subset || !(behind.is_empty() || behind.contains(&revision)) {
+        let name = canary.name();
+        let behind = self.seen.subsets.get(name).map(|seen| &seen.revisions)?;
+        let found = view.found(name);
+        if found.is_none() || stable.name == name || !(behind.is_empty() || behind.contains(&revision)) {
             return None;
         }
-        let message = format!("somebody gave {} to {subset}, which is refused ({why}): it goes back to {}", found.words(), stable.subset);
-        if found.reaches_users() && self.ready(&stable.subset) == 0 && self.ready(&subset) > 0 {
+        let message = format!("somebody gave {} to {name}, which is refused ({why}): it goes back to {}", found.words(), stable.name);
+        if found.reaches_users() && self.ready(&stable.name) == 0 && self.ready(name) > 0 {
             self.wake_in(1.0);
             return Some(self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message));
         }
@@ -326,11 +328,11 @@ impl Pass<'_> {
             share: Share::NONE,
             step: None,
             lowered: Some(reason::SHARE_RAISED.to_owned()),
-            subset: subset.clone(),
+            canary: canary.clone(),
             revision,
             ..claim.clone()
         };
-        self.act = Act::Lower(Wanted { stable: stable.subset.clone(), canary: subset, matches: Vec::new(), claim });
+        self.act = Act::Lower(Wanted { stable: stable.name.clone(), canary: name.to_owned(), matches: Vec::new(), claim });
         self.wake_in(0.05);
         Some(self.stalled(phase, reason::SHARE_RAISED, message))
     }
@@ -340,13 +342,13 @@ impl Pass<'_> {
         let words = view.words();
         let fix = match view.own.first() {
             Some(own) => format!("take http route {} away", own.raw.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()),
-            None if view.share(&stable.subset) == 100 && view.sum() == 100 => "take the mirror away".to_owned(),
+            None if view.share(&stable.name) == 100 && view.sum() == 100 => "take the mirror away".to_owned(),
             None => "set it back, or delete the Rollout".to_owned(),
         };
         let message = format!(
             "route {} of {} has {words}, but {} is stable: nothing is written while nothing is rolled out; {fix}",
             view.key,
-            view.virtual_service,
+            view.object,
             version(stable)
         );
         if self.state.drift_told.as_ref() != Some(&words) {
@@ -371,7 +373,7 @@ impl Pass<'_> {
             ended.drained = true;
         }
         let waited = self.now.duration_since(ended.at).as_secs_f64();
-        let (drained, subset) = (ended.drained, ended.canary.subset.clone());
+        let (drained, subset) = (ended.drained, ended.canary.name.clone());
         let mut stance = stance;
         if stance.traffic.0 && drained {
             stance.traffic.1 = reason::DRAINED;
@@ -384,7 +386,17 @@ impl Pass<'_> {
     }
 }
 
-/// Why the rule that has a subset does not count.
-fn why_not(subset: Option<&Subset>) -> String {
-    subset.map(|subset| subset.undeclared.as_str()).filter(|why| !why.is_empty()).map_or_else(String::new, |why| format!(": {why}"))
+/// No proxy knows a version: the reason and the words.
+fn undeclared(view: &View, name: &str, seen: Option<&Subset>) -> (&'static str, String) {
+    let why = seen.map(|seen| seen.undeclared.as_str()).filter(|why| !why.is_empty());
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    match view.canary.other(name) {
+        Destination::Subset(name) => {
+            (reason::SUBSET_NOT_FOUND, format!("no DestinationRule of this namespace has subset {name} for host {}{why}", view.host))
+        }
+        Destination::Service(name) => (
+            reason::SERVICE_NOT_FOUND,
+            format!("no EndpointSlice of this namespace is for a Service {name}: create the Service, with a selector"),
+        ),
+    }
 }

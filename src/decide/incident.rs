@@ -89,7 +89,7 @@ impl Pass<'_> {
         let view = self.seen.route.as_ref().ok()?;
         let whole = run.present().is_some_and(|step| step.share() == run.share);
         // A person's lower share, or a write that is under way, is not raised by this.
-        if share == run.share || !(whole || run.share.covers(share)) || view.found(&run.canary.subset) != run.share {
+        if share == run.share || !(whole || run.share.covers(share)) || view.found(&run.canary.name) != run.share {
             return None;
         }
         let message = format!(

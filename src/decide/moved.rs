@@ -118,9 +118,9 @@ impl Pass<'_> {
 
 /// What the canary gets, and how the route of the present step's match stands. One that somebody made narrower does not count as there.
 fn found(run: &Run, view: &View) -> (Share, Option<OwnRoute>) {
-    let mut found = view.found(&run.canary.subset);
+    let mut found = view.found(&run.canary.name);
     let matches = run.present().map(|step| step.split.matches.as_slice()).filter(|matches| !matches.is_empty() && found.matched);
-    let own = matches.and_then(|matches| view.own_route(&run.canary.subset, matches).ok());
+    let own = matches.and_then(|matches| view.own_route(&run.canary.name, matches).ok());
     if own == Some(OwnRoute::Narrower) {
         found.matched = false;
     }

@@ -11,7 +11,7 @@ impl Pass<'_> {
     /// Why the canary has too few pods for the step, with the line that fixes it.
     pub(super) fn no_room(&self, step: &Step) -> Option<String> {
         let run = self.state.run.as_ref()?;
-        let ready = self.ready(&run.canary.subset);
+        let ready = self.ready(&run.canary.name);
         let need = match run.plan.capacity {
             Capacity::Any => 1,
             Capacity::Proportional => (step.load() * run.stable_pods).div_ceil(200).max(1),
@@ -19,8 +19,8 @@ impl Pass<'_> {
         if ready >= need {
             return None;
         }
-        let scale = self.scale_line(&run.canary.subset, need);
-        Some(format!("{} needs {need} ready pods of {}, {ready} are: {scale}", step.share().words(), run.canary.subset))
+        let scale = self.scale_line(&run.canary.name, need);
+        Some(format!("{} needs {need} ready pods of {}, {ready} are: {scale}", step.share().words(), run.canary.name))
     }
 
     /// The canary has too few pods for the step: told once.
@@ -48,13 +48,13 @@ pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator
             let message = format!(
                 "step {} mirrors, but route {} of {} has `mirror`, and Istio takes either `mirror` or `mirrors` in a route: write it as an \
                  entry of `mirrors` (destination, percentage), which does the same",
-                step.name, view.key, view.virtual_service
+                step.name, view.key, view.object
             );
             return Some((reason::MIRROR_CONFLICT, message));
         }
         let joined = if step.split.matches.is_empty() { None } else { view.own_route(canary, &step.split.matches).err() };
         if let Some(conflict) = joined {
-            let message = format!("step {} on route {} of {}: {conflict}", step.name, view.key, view.virtual_service);
+            let message = format!("step {} on route {} of {}: {conflict}", step.name, view.key, view.object);
             return Some((reason::MATCH_CONFLICT, message));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Pass, down::actor, words::version};
 use crate::api::names::reason;
-use crate::api::{Actor, Capacity, Outcome};
+use crate::api::{Actor, Capacity, Destination, Outcome};
 use crate::command::{Command, Verb};
 use crate::plan::Share;
 use crate::route::Latch;
@@ -24,9 +24,9 @@ impl Pass<'_> {
         let why = command.reason.clone().unwrap_or_else(|| "no reason given".to_owned());
         self.reopen();
         let mut message = format!("{} was rolled back by {}, {ago} after its promotion: {why}", self.canary_words(), by.name);
-        let (ready, had) = (self.ready(&promoted.stable.subset), self.ready(&promoted.canary.subset));
+        let (ready, had) = (self.ready(&promoted.stable.name), self.ready(&promoted.canary.name));
         if ready < had {
-            message.push_str(&format!("; {} has {ready} ready pods, {} had {had}", promoted.stable.subset, promoted.canary.subset));
+            message.push_str(&format!("; {} has {ready} ready pods, {} had {had}", promoted.stable.name, promoted.canary.name));
         }
         let Command { id, .. } = command;
         Some(self.down(Down {
@@ -46,7 +46,7 @@ impl Pass<'_> {
             return Err("there is no promotion to take back".to_owned());
         };
         let before = &promoted.stable;
-        let instead = format!("to have it again, set spec.canary.subset to {}", before.subset);
+        let instead = format!("to have it again, set spec.canary.{} to {}", before.destination().field(), before.name);
         let window = match (&self.seen.plan, &promoted.plan) {
             (Ok(plan), _) | (Err(_), Some(plan)) => plan.rollback_window,
             (Err(faults), None) => return Err(format!("the manifest is not valid: {faults}")),
@@ -61,12 +61,17 @@ impl Pass<'_> {
             (Ok(view), Holder::Other(other)) => return Err(format!("Rollout {other} has claimed route {}", view.key)),
             _ => {}
         }
-        let subset = self.seen.subsets.get(&before.subset).filter(|subset| subset.declared);
-        let Some(subset) = subset else { return Err(format!("no DestinationRule has subset {} any more", before.subset)) };
+        let subset = self.seen.subsets.get(&before.name).filter(|subset| subset.declared);
+        let Some(subset) = subset else {
+            return Err(match before.destination() {
+                Destination::Subset(name) => format!("no DestinationRule has subset {name} any more"),
+                Destination::Service(name) => format!("there is no Service {name} any more"),
+            });
+        };
         let capacity = self.seen.plan.as_ref().map_or(Capacity::Proportional, |plan| plan.capacity);
         let need = match capacity {
             Capacity::Any => 1,
-            Capacity::Proportional => self.ready(&promoted.canary.subset).div_ceil(2).max(1),
+            Capacity::Proportional => self.ready(&promoted.canary.name).div_ceil(2).max(1),
         };
         match subset.revision() {
             Some(revision) if revision == before.revision => {}
@@ -78,7 +83,7 @@ impl Pass<'_> {
         }
         let ready = subset.ready();
         if ready < need {
-            let scale = self.scale_line(&before.subset, need);
+            let scale = self.scale_line(&before.name, need);
             return Err(format!("{} has {ready} ready pods, {need} are needed to serve everybody: {scale}, then retry", version(before)));
         }
         Ok(())
@@ -86,7 +91,8 @@ impl Pass<'_> {
 
     /// A latch on what was promoted: a rollback after the promotion was written, and its status was not stored.
     pub(super) fn undone_by(&self, latch: &Latch) -> bool {
-        let serves = self.state.stable.as_ref().is_some_and(|stable| stable.revision == latch.revision && stable.subset == latch.subset);
+        let serves =
+            self.state.stable.as_ref().is_some_and(|stable| stable.revision == latch.revision && stable.name == latch.canary.name());
         self.state.run.is_none() && self.state.promoted.is_some() && serves
     }
 
@@ -97,7 +103,7 @@ impl Pass<'_> {
         let canary = self.state.stable.clone().unwrap_or(promoted.canary);
         let step = plan.steps.len().checked_sub(1);
         self.state.run = Some(Run {
-            stable_pods: self.ready(&promoted.stable.subset),
+            stable_pods: self.ready(&promoted.stable.name),
             step,
             share: Share::weight(100),
             read_back: self.state.epoch,
@@ -111,7 +117,7 @@ impl Pass<'_> {
         let window = self.seen.plan.as_ref().ok().or(promoted.plan.as_ref())?.rollback_window;
         let until = promoted.at.checked_add(jiff::SignedDuration::try_from(window).ok()?).ok()?;
         let left = until.duration_since(self.now).as_secs_f64();
-        let before = promoted.stable.subset.clone();
+        let before = promoted.stable.name.clone();
         if left <= 0.0 {
             return None;
         }

@@ -13,7 +13,7 @@ impl Pass<'_> {
         let look = self.look()?;
         if let Some(lost) = look.unanswered.as_ref().filter(|lost| lost.dead && share.reaches_users()) {
             let message = format!(
-                "{} at {} answers no request: {}, while stable answered {}; do the proxies know its subset, and does it have endpoints there?",
+                "{} at {} answers no request: {}, while stable answered {}; do the proxies know it, and does it have endpoints there?",
                 self.canary_words(),
                 share.words(),
                 lost_words(lost),

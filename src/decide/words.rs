@@ -75,7 +75,7 @@ impl Pass<'_> {
 
 /// `v2 (7d4b9c)`.
 pub(super) fn version(version: &Version) -> String {
-    format!("{} ({})", version.subset, version.revision)
+    format!("{} ({})", version.name, version.revision)
 }
 
 /// Text of bounded length, for annotations and status.

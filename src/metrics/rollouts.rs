@@ -47,14 +47,14 @@ const ROLES: [&str; 2] = ["stable", "canary"];
 
 impl Rollouts {
     pub(super) fn set(&self, namespace: &str, name: &str, status: &RolloutStatus) {
-        let subset = |v: &Option<crate::api::Version>| v.as_ref().map(|v| v.subset.clone()).unwrap_or_default();
+        let named = |v: &Option<crate::api::Version>| v.as_ref().map(|v| v.name.clone()).unwrap_or_default();
         let revision = |v: &Option<crate::api::Version>| v.as_ref().map(|v| v.revision.clone()).unwrap_or_default();
         let told = Told {
             info: [
                 ("phase", status.phase.map(|p| format!("{p:?}")).unwrap_or_default()),
-                ("stable", subset(&status.stable)),
+                ("stable", named(&status.stable)),
                 ("stable_revision", revision(&status.stable)),
-                ("canary", subset(&status.canary)),
+                ("canary", named(&status.canary)),
                 ("canary_revision", revision(&status.canary)),
             ],
             weight: status.step.as_ref().map(|s| i64::from(s.weight)).unwrap_or_default(),

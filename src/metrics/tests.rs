@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::api::{ArmValue, MetricEvidence, Phase, StepStatus, Verdict, Version};
+use crate::api::{ArmValue, Destination, MetricEvidence, Phase, StepStatus, Verdict, Version};
 use crate::link::Key;
 
 fn status() -> RolloutStatus {
-    let version = |subset: &str| Some(Version { host: "fraud".into(), subset: subset.into(), revision: format!("{subset}-hash") });
+    let version = |subset: &str| Some(Version::new("fraud", &Destination::Subset(subset.into()), format!("{subset}-hash")));
     RolloutStatus {
         phase: Some(Phase::Progressing),
         stable: version("v1"),

@@ -1,6 +1,9 @@
 //! Caches of the cluster, and the Observation made of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,16 +15,17 @@ use kube::{
 use serde_json::Value;
 
 use super::{
-    kept, mesh,
+    kept,
+    mesh::{self, Declared},
     workload::{self, ReadyLog},
 };
 use crate::api::names::{FINALIZER, reason};
-use crate::api::{Rollout, RolloutSpec};
+use crate::api::{Destination, Rollout, RolloutSpec, RouteKind, RouteRef};
 use crate::command;
 use crate::config::Config;
 use crate::istio::name::Host;
 use crate::plan::Plan;
-use crate::route::{self, RouteFault, Serving, View};
+use crate::route::{self, RouteFault, Serving, Sought, View};
 use crate::seen::{Holder, Look, Observation, Problem, Subset};
 use crate::state::{State, is_running};
 
@@ -30,16 +34,39 @@ use crate::state::{State, is_running};
 pub struct Caches {
     /// Rollouts.
     pub rollouts: Store<Rollout>,
-    /// VirtualServices.
-    pub virtual_services: Store<kept::Route>,
+    /// Objects that hold routes.
+    pub routes: RouteCaches,
     /// DestinationRules.
     pub destination_rules: Store<kept::Rule>,
     /// EndpointSlices.
     pub slices: Store<kept::Slice>,
     /// Pods, metadata only.
     pub pods: Store<kept::Pod>,
-    /// Kind and version of VirtualService here.
-    pub virtual_service: ApiResource,
+}
+
+/// Objects that hold routes, of each kind that the cluster has. A kind may come later.
+#[derive(Clone, Default)]
+pub struct RouteCaches(Arc<RwLock<BTreeMap<RouteKind, Routes>>>);
+
+impl RouteCaches {
+    /// Those of a kind; none while the cluster does not have it, or has not answered with all of them.
+    pub fn get(&self, kind: RouteKind) -> Option<Routes> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
+    }
+
+    /// A kind is there.
+    pub fn add(&self, kind: RouteKind, routes: Routes) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind, routes);
+    }
+}
+
+/// Objects of one kind that hold routes.
+#[derive(Clone)]
+pub struct Routes {
+    /// Group, version and plural of the kind here.
+    pub resource: ApiResource,
+    /// The objects.
+    pub store: Store<kept::Route>,
 }
 
 /// What one process knows beside the caches.
@@ -67,14 +94,19 @@ impl Caches {
         let uid = rollout.uid().unwrap_or_default();
         let plan = Plan::parse(&rollout.spec).map_err(|faults| faults.to_string());
         let running = state.run.as_ref().map(|run| &run.plan);
-        let (name, wanted) = match running {
-            Some(plan) => (plan.virtual_service.clone(), plan.route.clone()),
-            None => (rollout.spec.traffic.virtual_service.clone(), rollout.spec.traffic.route.clone()),
+        let (name, wanted, canary) = match running {
+            Some(plan) => (plan.object.clone(), plan.route.clone(), plan.canary.clone()),
+            None => {
+                let RolloutSpec { traffic, canary, .. } = &rollout.spec;
+                (traffic.object(), traffic.route.clone(), canary.destination())
+            }
         };
+        let kind = name.kind();
         let object = known.route.cloned().or_else(|| self.route(&namespace, &name));
         let mut route = match &object {
+            None if self.routes.get(name.kind()).is_none() => Err(RouteFault::NoKind(name)),
             None => Err(RouteFault::NotFound(name)),
-            Some(object) => route::find(object, wanted.as_deref()),
+            Some(object) => route::find(object, Sought { kind, route: wanted.as_deref(), canary: &canary }),
         };
         if let Ok(view) = &mut route {
             for other in &mut view.beside {
@@ -86,12 +118,10 @@ impl Caches {
             Ok(view) if view.renamed && running.is_none() && rollout.metadata.deletion_timestamp.is_none() => {
                 Err(RouteFault::NoRoute(renamed(&view)))
             }
-            Ok(View { virtual_service, rivals: Some(rivals), key, .. })
-                if running.is_none() && rollout.metadata.deletion_timestamp.is_none() =>
-            {
+            Ok(View { object, rivals: Some(rivals), key, .. }) if running.is_none() && rollout.metadata.deletion_timestamp.is_none() => {
                 let names = format!("{key}, {rivals}");
                 let fix = "name one in spec.traffic.route".to_owned();
-                Err(RouteFault::Ambiguous { virtual_service, count: names.split(", ").count(), names, fix })
+                Err(RouteFault::Ambiguous { object, count: names.split(", ").count(), names, fix })
             }
             other => other,
         };
@@ -100,14 +130,14 @@ impl Caches {
         // While a version may lose the last of this route, it matters who else leads to it.
         let ends = state.run.as_ref().is_none_or(|run| run.share.weight == 100);
         let elsewhere = match (&object, &route) {
-            (Some(object), Ok(view)) if ends => self.elsewhere(object, Host::of(&view.host, &namespace)),
+            (Some(object), Ok(view)) if ends => self.elsewhere(object, view),
             _ => Vec::new(),
         };
         let one_port = route.as_ref().is_ok_and(|view| view.above_at.is_some() && self.ports(&namespace, &view.host) == 1);
         let subsets = match &route {
-            Ok(view) => self.subsets(&namespace, &view.host, &names, known.ready, now),
-            Err(_) => match state.run.as_ref().map(|run| run.stable.host.clone()) {
-                Some(host) => self.subsets(&namespace, &host, &names, known.ready, now),
+            Ok(view) => self.versions(&namespace, &view.host, &canary, &names, known.ready, now),
+            Err(_) => match &state.run {
+                Some(run) => self.versions(&namespace, &run.stable.host, &canary, &names, known.ready, now),
                 None => BTreeMap::new(),
             },
         };
@@ -142,26 +172,32 @@ impl Caches {
         }
     }
 
-    /// The cached VirtualService.
-    pub fn route(&self, namespace: &str, name: &str) -> Option<Value> {
-        let key = ObjectRef::new_with(name, self.virtual_service.clone()).within(namespace);
-        self.virtual_services.get(&key).map(|object| object.value())
+    /// The cached object that holds a route.
+    pub fn route(&self, namespace: &str, object: &RouteRef) -> Option<Value> {
+        let routes = self.routes.get(object.kind())?;
+        let key = ObjectRef::new_with(object.name(), routes.resource.clone()).within(namespace);
+        routes.store.get(&key).map(|object| object.value())
+    }
+
+    /// The cached VirtualServices.
+    fn virtual_services(&self, wanted: impl Fn(&kept::Route) -> bool) -> Vec<Arc<kept::Route>> {
+        self.routes.get(RouteKind::VirtualService).map(|routes| routes.store.state_filter(wanted)).unwrap_or_default()
     }
 
     /// Other VirtualServices for one of this one's hosts, in words.
     fn rivals(&self, object: &Value) -> Vec<String> {
         let ours = Serving::of(object);
-        let others = self.virtual_services.state_filter(|other| ours.rival(&other.serving).is_some());
+        let others = self.virtual_services(|other| ours.rival(&other.serving).is_some());
         let mut rivals: Vec<String> = others.iter().filter_map(|other| ours.rival(&other.serving)).collect();
         rivals.sort();
         rivals
     }
 
-    /// Other VirtualServices that lead to a subset of this host.
-    fn elsewhere(&self, object: &Value, host: Host<'_>) -> Vec<(String, String)> {
+    /// Other VirtualServices that lead to a version of this route.
+    fn elsewhere(&self, object: &Value, view: &View) -> Vec<(String, String)> {
         let ours = Serving::of(object);
-        let others = self.virtual_services.state_filter(|other| ours.leads_too(&other.serving, host).next().is_some());
-        let mut found: Vec<_> = others.iter().flat_map(|other| ours.leads_too(&other.serving, host).collect::<Vec<_>>()).collect();
+        let others = self.virtual_services(|other| ours.leads_too(&other.serving, view).next().is_some());
+        let mut found: Vec<_> = others.iter().flat_map(|other| ours.leads_too(&other.serving, view).collect::<Vec<_>>()).collect();
         found.sort();
         found
     }
@@ -173,28 +209,45 @@ impl Caches {
         slices.iter().flat_map(|slice| slice.ports.iter()).collect::<BTreeSet<_>>().len()
     }
 
-    fn subsets(
+    /// The versions with these names, and the pods behind them: of subsets those of the host's Service that have its labels, of a version's
+    /// own Service all.
+    fn versions(
         &self,
         namespace: &str,
         host: &str,
+        kind: &Destination,
         names: &BTreeSet<String>,
         ready: &mut ReadyLog,
         now: Timestamp,
     ) -> BTreeMap<String, Subset> {
-        let Some(service) = Host::of(host, namespace).service_in(namespace) else { return BTreeMap::new() };
         let here = |meta: &ObjectMeta| meta.namespace.as_deref() == Some(namespace);
-        let rules = self.destination_rules.state_filter(|rule| here(rule.meta()));
-        let slices = self.slices.state_filter(|slice| here(slice.meta()) && *slice.service == *service);
-        let endpoints = workload::endpoints(&slices);
-        ready.keep(|pod| endpoints.contains_key(pod));
+        let of = |service: &str| self.slices.state_filter(|slice| here(slice.meta()) && *slice.service == *service);
         let find = |name: &str| self.pods.get(&ObjectRef::new(name).within(namespace));
-        names
-            .iter()
-            .map(|name| {
-                let declared = mesh::declared(&rules, namespace, host, name);
-                (name.clone(), workload::subset(&declared, &endpoints, find, ready, now))
-            })
-            .collect()
+        match kind {
+            Destination::Subset(_) => {
+                let Some(service) = Host::of(host, namespace).service_in(namespace) else { return BTreeMap::new() };
+                let rules = self.destination_rules.state_filter(|rule| here(rule.meta()));
+                let endpoints = workload::endpoints(&of(service));
+                ready.keep(|pod| endpoints.contains_key(pod));
+                let subset = |name: &String| {
+                    let declared = mesh::declared(&rules, namespace, host, name);
+                    (name.clone(), workload::subset(&declared, &endpoints, find, ready, now))
+                };
+                names.iter().map(subset).collect()
+            }
+            Destination::Service(_) => {
+                let slices: Vec<_> = names.iter().map(|name| (name, of(name))).collect();
+                let endpoints: Vec<_> =
+                    slices.iter().map(|(name, slices)| (name, slices.is_empty(), workload::endpoints(slices))).collect();
+                ready.keep(|pod| endpoints.iter().any(|(.., endpoints)| endpoints.contains_key(pod)));
+                let all = kept::Labels::default();
+                let service = |(name, none, endpoints): &(&&String, bool, BTreeMap<String, bool>)| {
+                    let declared = if *none { Declared::Not(String::new()) } else { Declared::As(&all) };
+                    ((**name).clone(), workload::subset(&declared, endpoints, find, ready, now))
+                };
+                endpoints.iter().map(service).collect()
+            }
+        }
     }
 
     /// Whether a Rollout exists and is in the middle of something.
@@ -213,19 +266,21 @@ impl Caches {
 fn renamed(view: &View) -> String {
     let now = view.name.as_deref().unwrap_or("a route without a name");
     format!(
-        "VirtualService {} has no http route named {}: its destinations are in {now} now; set spec.traffic.route",
-        view.virtual_service, view.key
+        "{} has no {} named {}: its destinations are in {now} now; set spec.traffic.route",
+        view.object,
+        view.object.kind().rule(),
+        view.key
     )
 }
 
 fn interesting(state: &State, spec: &RolloutSpec, view: Option<&View>) -> BTreeSet<String> {
-    let mut names = BTreeSet::from([spec.canary.subset.clone()]);
+    let mut names = BTreeSet::from([spec.canary.destination().name().to_owned()]);
     let versions = state.run.iter().flat_map(|run| [&run.stable, &run.canary]);
     let ended = state.ended.iter().flat_map(|ended| [&ended.stable, &ended.canary]);
-    names.extend(versions.chain(ended).chain(state.stable.iter()).map(|version| version.subset.clone()));
+    names.extend(versions.chain(ended).chain(state.stable.iter()).map(|version| version.name.clone()));
     if let Some(view) = view {
-        names.extend(view.entries.iter().map(|entry| entry.subset.clone()));
-        names.extend(view.claim.iter().filter_map(|claim| claim.latch.as_ref()).map(|latch| latch.subset.clone()));
+        names.extend(view.entries.iter().map(|entry| entry.name.clone()));
+        names.extend(view.claim.iter().filter_map(|claim| claim.latch.as_ref()).map(|latch| latch.canary.name().to_owned()));
     }
     names
 }

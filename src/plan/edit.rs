@@ -37,7 +37,7 @@ pub struct Edit {
 impl Plan {
     /// Whether both speak of the same http route. `capacity` is not part of it.
     pub fn same_route(&self, other: &Self) -> bool {
-        self.virtual_service == other.virtual_service && self.route == other.route
+        self.object == other.object && self.route == other.route
     }
 
     /// What replacing this plan by `new` does while `step` (from 0) is the present step.
@@ -85,9 +85,18 @@ impl Plan {
     /// Changes that make it another plan.
     fn shape(&self, new: &Self) -> Vec<Change> {
         let mut list = List::default();
-        list.add("traffic.virtualService", &self.virtual_service, &new.virtual_service, String::clone);
+        let object = |object: &crate::api::RouteRef| object.name().to_owned();
+        if self.object.kind() == new.object.kind() {
+            list.add(&format!("traffic.{}", self.object.kind().field()), &self.object, &new.object, object);
+        } else {
+            list.add("traffic", &self.object, &new.object, ToString::to_string);
+        }
         list.add("traffic.route", &self.route, &new.route, |route| route.clone().unwrap_or_else(|| "(the one that fits)".into()));
-        list.add("canary.subset", &self.subset, &new.subset, String::clone);
+        if self.canary.field() == new.canary.field() {
+            list.add(&format!("canary.{}", self.canary.field()), &self.canary, &new.canary, |canary| canary.name().to_owned());
+        } else {
+            list.add("canary", &self.canary, &new.canary, ToString::to_string);
+        }
         if !self.same_steps(new) {
             list.add("strategy", &self.steps, &new.steps, |steps| {
                 let step = |(i, step): (usize, &super::Step)| match step.name.parse::<usize>() {

@@ -8,7 +8,7 @@ mod strategy;
 
 use super::promql::is_plain;
 use super::{AnalysisPlan, DriftSource, Fault, Faults, Metric, MetricKind, Plan, read_span, span};
-use crate::api::{Analysis, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec};
+use crate::api::{Analysis, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec, RouteKind};
 
 /// Length of one window where none is given.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -46,11 +46,20 @@ impl Parser {
     }
 
     fn plan(&mut self, spec: &RolloutSpec) -> Plan {
-        self.text("spec.traffic.virtualService", &spec.traffic.virtual_service, 253);
+        let mut objects = spec.traffic.objects();
+        for object in spec.traffic.objects() {
+            self.text(&format!("spec.traffic.{}", object.kind().field()), object.name(), 253);
+        }
+        if (objects.next().is_none(), objects.next().is_some()) != (false, false) {
+            let fix = "set exactly one of virtualService, httpRoute and grpcRoute";
+            let named: Vec<_> = spec.traffic.objects().map(|object| object.to_string()).collect();
+            let message = if named.is_empty() { "names no route".to_owned() } else { format!("names {}", named.join(" and ")) };
+            self.fault("spec.traffic", message, fix);
+        }
         if let Some(route) = &spec.traffic.route {
             self.text("spec.traffic.route", route, 253);
         }
-        self.text("spec.canary.subset", &spec.canary.subset, 63);
+        self.version(spec);
         let default = Analysis::default();
         let analysis = spec.analysis.as_ref().unwrap_or(&default);
         let mut later = Parser { faults: Vec::new() };
@@ -67,15 +76,29 @@ impl Parser {
         }
         let window = self.duration("spec.rollbackWindow", spec.rollback_window.as_deref(), Duration::ZERO..=HOUR * 168);
         Plan {
-            virtual_service: spec.traffic.virtual_service.clone(),
+            object: spec.traffic.object(),
             route: spec.traffic.route.clone(),
             capacity: spec.traffic.capacity.unwrap_or_default(),
-            subset: spec.canary.subset.clone(),
+            canary: spec.canary.destination(),
             steps,
             analysis,
             alerts: spec.alerts.clone(),
             rollback_window: window.unwrap_or(ROLLBACK_WINDOW),
             paused: spec.paused,
+        }
+    }
+
+    fn version(&mut self, spec: &RolloutSpec) {
+        match (&spec.canary.subset, &spec.canary.service) {
+            (Some(subset), None) => self.text("spec.canary.subset", subset, 63),
+            (None, Some(service)) => self.text("spec.canary.service", service, 63),
+            (Some(_), Some(_)) => self.fault("spec.canary", "names a subset and a Service", "set exactly one of subset and service"),
+            (None, None) => self.fault("spec.canary", "names no version", "set exactly one of subset and service"),
+        }
+        let object = spec.traffic.object();
+        if object.kind() != RouteKind::VirtualService && spec.canary.subset.is_some() {
+            let fix = "set spec.canary.service to the Service of this version";
+            self.fault("spec.canary.subset", format!("is a subset, but {object} leads to Services"), fix);
         }
     }
 

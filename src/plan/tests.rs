@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{OnInconclusive, RolloutSpec, ThresholdAction};
+use crate::api::{Destination, OnInconclusive, RolloutSpec, ThresholdAction};
 
 mod traffic;
 
@@ -239,7 +239,7 @@ fn told(changes: &[Change]) -> Vec<String> {
 fn another_canary_route_or_list_of_steps_starts_again() {
     let old = plan(json!({"canary": {}}), Value::Null);
     let mut new = old.clone();
-    new.subset = "v3".into();
+    new.canary = Destination::Subset("v3".into());
     new.route = Some("primary".into());
     new.steps = plan(json!({"steps": [{"name": "few", "weight": 10}, {"weight": 100}]}), Value::Null).steps;
     new.paused = true;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::api::Rollout;
+use crate::api::{Rollout, RouteRef};
 use crate::observe::sampler::Sampler;
 use crate::observe::workload::ReadyLog;
 use crate::seen::StepKey;
@@ -17,7 +17,7 @@ pub(super) struct Memory {
     pub(super) rollout: Option<Box<Rollout>>,
     /// Its resourceVersion, and when that write was sent, on the monotonic clock.
     answered: Option<(String, Duration)>,
-    /// The VirtualService as answered or read, until the watch shows a newer one.
+    /// The object that holds the route as answered or read, until the watch shows a newer one.
     pub(super) route: Option<Value>,
     /// What refused the newest downward write.
     pub(super) refusal: Option<String>,
@@ -62,10 +62,12 @@ impl Memory {
         own.map_or_else(|| cached.clone(), |own| *own)
     }
 
-    /// Our own VirtualService, if it is newer than the cache's and of the same name.
-    pub(super) fn newest_route(&mut self, cached: Option<&Value>, name: &str) -> Option<Value> {
+    /// The object that holds the route as we know it, if that is newer than the cache's.
+    pub(super) fn newest_route(&mut self, cached: Option<&Value>, object: &RouteRef) -> Option<Value> {
         let version = |object: &Value| number(object.pointer("/metadata/resourceVersion").and_then(Value::as_str));
-        let own = self.route.take().filter(|own| own.pointer("/metadata/name").is_some_and(|own| own == name));
+        let is = |own: &Value, pointer: &str, wanted: &str| own.pointer(pointer).is_some_and(|there| there == wanted);
+        let same = |own: &Value| is(own, "/metadata/name", object.name()) && is(own, "/kind", object.kind().kind());
+        let own = self.route.take().filter(same);
         let newer = own.filter(|own| cached.is_some_and(|cached| version(own) > version(cached)));
         self.route.clone_from(&newer);
         newer

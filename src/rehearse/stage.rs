@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::play::Hands;
 use crate::api::names::reason;
-use crate::api::{Capacity, DecisionRecord, Outcome};
+use crate::api::{Capacity, DecisionRecord, Destination, Outcome, RouteRef};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::observe::mesh;
 use crate::plan::{Plan, Step};
-use crate::route::{Fence, RouteFault, find, patch, release};
+use crate::route::{Fence, RouteFault, Sought, find, patch, release};
 use crate::seen::{Arm, ArmPod, Holder, Look, Observation, StepKey, Subset};
 use crate::state::{CHECKPOINT, State};
 
@@ -51,38 +51,41 @@ pub(super) struct Settled {
 impl Stage {
     /// Stable with so many pods serves everybody; the canary has all the room that the plan asks for.
     pub(super) fn new(plan: Plan, stable_pods: u32, hands: Hands) -> Self {
-        let stable = if plan.subset == "stable" { "present" } else { "stable" };
+        // Which object the weights are in, and how it names the versions, is nothing to what is judged.
+        let (canary, host) = (plan.canary.name().to_owned(), plan.object.name().to_owned());
+        let plan = Plan { object: RouteRef::VirtualService(host.clone()), canary: Destination::Subset(canary.clone()), ..plan };
+        let stable = if canary == "stable" { "present" } else { "stable" };
         let room = |step: &Step| (step.load() * stable_pods).div_ceil(200);
         let most = plan.steps.iter().map(room).max().unwrap_or(1).max(1);
         let canary_pods = if plan.capacity == Capacity::Any { 1 } else { most };
         let at = Timestamp::new(BEGIN, 0).unwrap_or(Timestamp::UNIX_EPOCH);
         let route = json!({
-            "metadata": {"name": plan.virtual_service, "resourceVersion": "1"},
+            "metadata": {"name": host, "resourceVersion": "1"},
             "spec": {"http": [{
                 "name": plan.route.as_deref().unwrap_or("primary"),
-                "route": [{"destination": {"host": plan.virtual_service, "subset": stable}, "weight": 100}],
+                "route": [{"destination": {"host": host, "subset": stable}, "weight": 100}],
             }]},
         });
         let subset = |name: &str, pods: u32| {
             let pod = |index: u32| ArmPod { name: format!("{name}-{index}"), created: before(at), ready_since: Some(before(at)) };
             let revision = format!("{name}-1");
             let arm = Arm {
-                host: plan.virtual_service.clone(),
+                host: host.clone(),
                 workload: name.to_owned(),
                 version: Some(name.to_owned()),
-                subset: name.to_owned(),
+                name: name.to_owned(),
                 revision: revision.clone(),
                 pods: (0..pods).map(pod).collect(),
             };
             (name.to_owned(), Subset { declared: true, revisions: BTreeSet::from([revision]), arm, ..Subset::default() })
         };
-        let subsets = BTreeMap::from([subset(stable, stable_pods.max(1)), subset(&plan.subset, canary_pods)]);
+        let subsets = BTreeMap::from([subset(stable, stable_pods.max(1)), subset(&canary, canary_pods)]);
         let wanted = plan.route.clone();
         let mut stage = Self {
             state: State { version: CHECKPOINT, ..State::default() },
             seen: Observation {
                 namespace: String::new(),
-                name: plan.virtual_service.clone(),
+                name: host.clone(),
                 uid: UID.to_owned(),
                 generation: 1,
                 deleting: false,
@@ -90,7 +93,7 @@ impl Stage {
                 // What `spec.paused` would do is known: nothing.
                 plan: Ok(Plan { paused: false, ..plan }),
                 commands: Vec::new(),
-                route: Err(RouteFault::NotFound(String::new())),
+                route: Err(RouteFault::NotFound(RouteRef::VirtualService(host.clone()))),
                 holder: Holder::Nobody,
                 rivals: Vec::new(),
                 elsewhere: Vec::new(),
@@ -199,7 +202,7 @@ impl Stage {
     }
 
     fn read_route(&mut self) {
-        let view = find(&self.route, self.wanted.as_deref());
+        let view = find(&self.route, Sought::subsets(self.wanted.as_deref()));
         self.seen.holder = view.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, UID, |_, _| false));
         self.seen.route = view;
         self.seen.fresh = false;

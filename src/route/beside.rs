@@ -2,43 +2,49 @@
 
 use serde_json::Value;
 
-use super::{claim::Claims, find::View, own};
-use crate::istio::{name::same_host, reach, split};
+use super::{find::View, own};
+use crate::api::Destination;
+use crate::istio::{reach, split};
 
-/// Another route of the same object that leads to the host, by a weight or by copies.
+/// Another route of the same object that leads to a version, by a weight or by copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beside {
     /// Its name, or its place if it has none: `http[0]`.
     pub route: String,
-    /// The destination in it: `spec.http[0].route[1].destination`.
+    /// What in it names the version: `spec.http[0].route[1].destination.subset`.
     pub place: String,
-    /// The subset; without one every pod of the host is meant, of whatever version.
-    pub subset: Option<String>,
-    /// The Rollout that has given this subset all of that route, by its claim: name and uid.
+    /// The version; without one every pod of the host is meant, of whatever version.
+    pub version: Option<String>,
+    /// The Rollout that has given this version all of that route, by its claim: name and uid.
     pub given_by: Option<(String, String)>,
-    /// That Rollout is not under way any more: the subset was promoted there.
+    /// That Rollout is not under way any more: the version was promoted there.
     pub promoted: bool,
 }
 
 /// All of them, but for the managed route itself, those that no request reaches, and our own.
-pub(super) fn beside(spec: &Value, namespace: &str, host: &str, claims: &Claims, managed: &dyn Fn(usize) -> bool) -> Vec<Beside> {
+pub(super) fn beside(view: &View, spec: &Value) -> Vec<Beside> {
+    let (namespace, subsets) = (view.namespace.as_str(), matches!(view.canary, Destination::Subset(_)));
+    let field = if subsets { "subset" } else { "host" };
+    let ours = |version: &str| version == view.canary.name() || view.entries.iter().any(|entry| entry.name == version);
     let mut found: Vec<Beside> = Vec::new();
     for kind in ["http", "tcp", "tls"] {
         for (index, route) in spec[kind].as_array().into_iter().flatten().enumerate() {
-            let http = kind == "http";
-            if http && (managed(index) || own::is_own(route) || reach::above(spec, namespace, index, None, own::is_own).is_some()) {
+            let managed = index == view.index;
+            if kind == "http" && (managed || own::is_own(route) || reach::above(spec, namespace, index, None, own::is_own).is_some()) {
                 continue;
             }
             let name = route["name"].as_str();
             let mut add = |place: String, to: &str, subset: Option<&str>, whole: bool| {
-                if !same_host(to, host, namespace) || found.iter().any(|known| known.place == place) {
+                let (version, place) = (view.named(namespace, to, subset), format!("{place}.{field}"));
+                let leads = if subsets { view.is_host(namespace, to) } else { version.is_some_and(ours) };
+                if !leads || found.iter().any(|known| known.place == place) {
                     return;
                 }
-                let claim = name.and_then(|name| claims.get(name)).filter(|claim| whole && Some(claim.subset.as_str()) == subset);
+                let claim = name.and_then(|name| view.claims.get(name)).filter(|claim| whole && Some(claim.canary.name()) == version);
                 found.push(Beside {
                     route: name.map_or_else(|| format!("{kind}[{index}]"), str::to_owned),
                     place,
-                    subset: subset.map(str::to_owned),
+                    version: version.map(str::to_owned),
                     given_by: claim.filter(|claim| claim.share.weight == 100).map(|claim| (claim.rollout, claim.uid)),
                     promoted: false,
                 });
@@ -64,20 +70,20 @@ pub(super) fn beside(spec: &Value, namespace: &str, host: &str, claims: &Claims,
 }
 
 impl View {
-    /// Other routes by which requests reach the pods of a subset: they go around the weights. Those of a route that another Rollout has given
+    /// Other routes by which requests reach the pods of a version: they go around the weights. Those of a route that another Rollout has given
     /// to it for good do not count.
-    pub fn around(&self, subset: &str) -> impl Iterator<Item = &Beside> {
-        self.beside.iter().filter(move |other| match &other.subset {
+    pub fn around(&self, version: &str) -> impl Iterator<Item = &Beside> {
+        self.beside.iter().filter(move |other| match &other.version {
             None => true,
-            Some(there) => there == subset && !other.promoted,
+            Some(there) => there == version && !other.promoted,
         })
     }
 
-    /// Names of other routes that lead to a subset: they need it, whatever this route does.
-    pub fn needed_by(&self, subset: &str) -> Vec<String> {
+    /// Names of other routes that lead to a version: they need it, whatever this route does.
+    pub fn needed_by(&self, version: &str) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        for other in self.beside.iter().filter(|other| other.subset.as_deref() == Some(subset)) {
-            let name = format!("http route {} of VirtualService {}", other.route, self.virtual_service);
+        for other in self.beside.iter().filter(|other| other.version.as_deref() == Some(version)) {
+            let name = format!("{} {} of {}", self.object.kind().rule(), other.route, self.object);
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -90,15 +96,15 @@ impl Beside {
     /// In words, with what to write where.
     pub fn words(&self, host: &str, canary: &str, stable: &str) -> String {
         let Self { route, place, .. } = self;
-        match (&self.subset, &self.given_by) {
+        match (&self.version, &self.given_by) {
             (None, _) => format!(
-                "route {route} leads to {host} without a subset, so that its requests reach the pods of {canary} at any weight: set {place}.subset to {stable}"
+                "route {route} leads to {host} without a subset, so that its requests reach the pods of {canary} at any weight: set {place} to {stable}"
             ),
             (Some(_), Some((rollout, _))) => {
                 format!("route {route} leads to {canary} too, by Rollout {rollout}: once that is promoted, this one continues")
             }
             (Some(_), None) => {
-                format!("route {route} leads to {canary} too, and its requests go around the weights: set {place}.subset to {stable}")
+                format!("route {route} leads to {canary} too, and its requests go around the weights: set {place} to {stable}")
             }
         }
     }

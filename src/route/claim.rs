@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Actor, Outcome};
+use crate::api::{Actor, Destination, Outcome};
 use crate::plan::Share;
 
 /// What we say of a route, in the same patch as its weights.
@@ -17,8 +17,9 @@ pub struct Claim {
     pub uid: String,
     /// Epoch of the write.
     pub epoch: i64,
-    /// Canary's subset at the write.
-    pub subset: String,
+    /// The canary at the write.
+    #[serde(flatten)]
+    pub canary: Destination,
     /// Canary's revision at the write.
     pub revision: String,
     /// Name of the step; absent when nothing is stepped.
@@ -57,8 +58,9 @@ pub struct Written {
 pub struct Latch {
     /// The revision rolled back.
     pub revision: String,
-    /// Its subset.
-    pub subset: String,
+    /// How the route named it.
+    #[serde(flatten)]
+    pub canary: Destination,
     /// Epoch of the decision.
     pub epoch: i64,
     /// RolledBack, Failed or Aborted.
@@ -79,10 +81,10 @@ pub struct Latch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Original {
-    /// Subsets whose destination entries are ours.
+    /// Versions whose destination entries are ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<String>,
-    /// Weights, as written, of the other entries that we changed, by subset; null where there was none.
+    /// Weights, as written, of the other entries that we changed, by version; null where there was none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, Option<u64>>,
     /// The route had no `mirrors`.
@@ -115,7 +117,7 @@ impl Claims {
 
     /// A claim whose route nobody finds any more, on entries like these, becomes this route's: the route was renamed, or got a name.
     pub fn follow(&mut self, key: &str, present: impl Fn(&str) -> bool, serves: impl Fn(&str) -> bool) {
-        let lost = |old: &&String| !present(old) && self.get(old).is_some_and(|claim| serves(&claim.subset));
+        let lost = |old: &&String| !present(old) && self.get(old).is_some_and(|claim| serves(claim.canary.name()));
         let mut lost = self.entries.keys().filter(lost);
         if let (false, Some(old), None) = (self.entries.contains_key(key), lost.next().cloned(), lost.next())
             && let Some(claim) = self.entries.remove(&old)

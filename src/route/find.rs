@@ -1,20 +1,17 @@
 //! The split as found.
 
 use serde_json::Value;
-use thiserror::Error;
 
 use super::{
     at,
     beside::{self, Beside},
     claim::{Claim, Claims},
+    fault::RouteFault,
     own::{self, MatchConflict, Own},
 };
-use crate::api::{
-    Match,
-    names::{MANAGED, reason},
-};
+use crate::api::{Destination, Match, RouteKind, RouteRef, Version, names::MANAGED};
 use crate::istio::{
-    name::{MESH, same_host},
+    name::{Host, MESH, same_host},
     reach, split,
 };
 use crate::plan::Share;
@@ -22,10 +19,12 @@ use crate::plan::Share;
 /// The managed route as found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
-    /// Name of the VirtualService.
-    pub virtual_service: String,
-    /// Its namespace.
+    /// The object that holds it.
+    pub object: RouteRef,
+    /// The namespace of the object.
     pub(super) namespace: String,
+    /// The version that it was looked for with: all destinations are of its kind.
+    pub canary: Destination,
     /// Its resourceVersion.
     pub resource_version: String,
     /// Index in `spec.http`.
@@ -38,7 +37,7 @@ pub struct View {
     pub renamed: bool,
     /// Other routes that fit as well, by name: this one was found by the claim on it.
     pub rivals: Option<String>,
-    /// Host of every destination, as the first one writes it.
+    /// Host of the first destination, as written. With subsets it is that of every destination.
     pub host: String,
     /// Port of the destinations, as written.
     pub port: Option<Value>,
@@ -71,88 +70,43 @@ pub struct View {
 pub struct Entry {
     /// Its host as written.
     pub host: String,
-    /// Its subset.
-    pub subset: String,
+    /// The version that it leads to: its subset, or its Service.
+    pub name: String,
     /// What it gets in percent, as Istio reads the weights.
     pub weight: u8,
     /// Its weight as written.
     pub written: Option<u64>,
 }
 
-/// Why the route cannot be managed.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum RouteFault {
-    /// No such object.
-    #[error("VirtualService {0} does not exist in this namespace")]
-    NotFound(String),
-    /// No http route fits.
-    #[error("{0}")]
-    NoRoute(String),
-    /// Several fit.
-    #[error("{count} http routes of VirtualService {virtual_service} fit ({names}): {fix}")]
-    Ambiguous {
-        /// The object.
-        virtual_service: String,
-        /// How many.
-        count: usize,
-        /// Their names.
-        names: String,
-        /// How to go on.
-        fix: String,
-    },
-    /// The route leaves it to another VirtualService where its requests go.
-    #[error(
-        "http route {route} of VirtualService {virtual_service} leaves it to VirtualService {delegate} where its requests go: that one has \
-         the weights, name it in spec.traffic.virtualService of a Rollout of its namespace"
-    )]
-    Delegated {
-        /// The object.
-        virtual_service: String,
-        /// The route.
-        route: String,
-        /// The object with the weights, with its namespace if it names one.
-        delegate: String,
-    },
-    /// Another controller writes this object.
-    #[error(
-        "VirtualService {virtual_service} is owned by {owner}: that controller would undo every weight; give haldane a VirtualService of its own"
-    )]
-    Owned {
-        /// The object.
-        virtual_service: String,
-        /// Kind and name of the owner.
-        owner: String,
-    },
-}
-
-impl RouteFault {
-    /// The reason constant.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NotFound(_) => reason::VIRTUAL_SERVICE_NOT_FOUND,
-            Self::NoRoute(_) => reason::ROUTE_NOT_FOUND,
-            Self::Ambiguous { .. } => reason::ROUTE_AMBIGUOUS,
-            Self::Delegated { .. } => reason::ROUTE_DELEGATED,
-            Self::Owned { .. } => reason::OWNED_BY_OTHER,
-        }
-    }
-}
-
 impl View {
     /// What finds this route again.
-    pub fn wanted(&self) -> Option<&str> {
-        (self.name.is_some() || self.renamed).then_some(self.key.as_str())
+    pub fn wanted(&self) -> Sought<'_> {
+        let route = (self.name.is_some() || self.renamed).then_some(self.key.as_str());
+        Sought { kind: self.object.kind(), route, canary: &self.canary }
     }
 
-    /// Share of a subset in percent; 0 if it has no entry.
-    pub fn share(&self, subset: &str) -> u8 {
-        self.entries.iter().filter(|entry| entry.subset == subset).fold(0, |sum, entry| sum.saturating_add(entry.weight))
+    /// Share of a version in percent; 0 if it has no entry.
+    pub fn share(&self, version: &str) -> u8 {
+        self.entries.iter().filter(|entry| entry.name == version).fold(0, |sum, entry| sum.saturating_add(entry.weight))
     }
 
-    /// All that a subset gets of this route: its weight, copies, and our own route if it stands where requests reach it.
-    pub fn found(&self, subset: &str) -> Share {
-        let leads = |own: &Own| own.index < self.index && own.leads_to(subset);
-        Share { weight: self.share(subset), mirror: self.mirrored(subset), matched: self.own.iter().any(leads) }
+    /// All that a version gets of this route: its weight, copies, and our own route if it stands where requests reach it.
+    pub fn found(&self, version: &str) -> Share {
+        let matched = self.own.iter().any(|own| self.is_reached(own) && self.leads_to(own, version));
+        Share { weight: self.share(version), mirror: self.mirrored(version), matched }
+    }
+
+    /// A version behind this route.
+    pub fn version(&self, name: &str, revision: impl Into<String>) -> Version {
+        Version::new(self.host_of(name), &self.canary.other(name), revision)
+    }
+
+    /// Whether it leads to a version, or may lead there: with subsets that is so for every one of the host.
+    pub fn knows(&self, version: &Version) -> bool {
+        match version.destination() {
+            Destination::Subset(_) => self.canary.field() == "subset" && same_host(&version.host, &self.host, &self.namespace),
+            Destination::Service(name) => self.entries.iter().any(|entry| entry.name == name),
+        }
     }
 
     /// How our own route stands towards what it must be for these matches.
@@ -161,7 +115,7 @@ impl View {
     /// When the matches cannot be joined with the route's own.
     pub fn own_route(&self, canary: &str, matches: &[Match]) -> Result<OwnRoute, MatchConflict> {
         let wanted = own::wanted(self, &self.own_name(), canary, matches)?;
-        let Some(own) = self.own.iter().find(|own| own.index < self.index && own.leads_to(canary)) else { return Ok(OwnRoute::Absent) };
+        let Some(own) = self.own.iter().find(|own| self.is_reached(own) && self.leads_to(own, canary)) else { return Ok(OwnRoute::Absent) };
         if own.raw == wanted && self.own.len() == 1 {
             return Ok(OwnRoute::AsWanted);
         }
@@ -187,9 +141,9 @@ impl View {
         self.index == other.index && self.entries == other.entries && self.own == other.own && list(self) == list(other)
     }
 
-    /// The one subset that has everything, if one has.
+    /// The one version that has everything, if one has.
     pub fn sole(&self) -> Option<&str> {
-        self.entries.iter().find(|entry| entry.weight == 100).map(|entry| entry.subset.as_str()).filter(|_| self.sum() == 100)
+        self.entries.iter().find(|entry| entry.weight == 100).map(|entry| entry.name.as_str()).filter(|_| self.sum() == 100)
     }
 
     /// Sum of the weights.
@@ -199,11 +153,11 @@ impl View {
 
     /// The split in words: `v1 95 %, v2 5 %, match to v2, mirror of 10 % to v2`.
     pub fn words(&self) -> String {
-        let weights = self.entries.iter().map(|entry| format!("{} {} %", entry.subset, entry.weight));
+        let weights = self.entries.iter().map(|entry| format!("{} {} %", entry.name, entry.weight));
         let mut parts: Vec<String> = weights.collect();
-        let destinations = self.own.iter().flat_map(|own| at(&own.raw, "/route").as_array().into_iter().flatten());
-        parts.extend(destinations.filter_map(|entry| at(entry, "/destination/subset").as_str()).map(|subset| format!("match to {subset}")));
-        parts.extend(self.mirrors().map(|(subset, percent)| format!("mirror of {percent} % to {subset}")));
+        let matched = self.own.iter().flat_map(|own| self.destinations_of(&own.raw));
+        parts.extend(matched.map(|(version, _)| format!("match to {version}")));
+        parts.extend(self.mirrors().map(|(version, percent)| format!("mirror of {percent} % to {version}")));
         parts.join(", ")
     }
 }
@@ -223,21 +177,45 @@ pub enum OwnRoute {
     Changed,
 }
 
-/// Finds the route that a Rollout manages. A route fits when all of its destinations have one host and a subset each.
+/// What a Rollout looks for in an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought<'a> {
+    /// The kind of the object.
+    pub kind: RouteKind,
+    /// Name of the route, if it names one.
+    pub route: Option<&'a str>,
+    /// Its canary: destinations of this kind can be stepped.
+    pub canary: &'a Destination,
+}
+
+/// Every subset: with subsets the canary need not be named to find its route.
+static SUBSET: Destination = Destination::Subset(String::new());
+
+impl<'a> Sought<'a> {
+    /// A route of a VirtualService whose destinations are subsets.
+    pub fn subsets(route: Option<&'a str>) -> Self {
+        Self { kind: RouteKind::VirtualService, route, canary: &SUBSET }
+    }
+}
+
+/// Finds the route that a Rollout manages. A route of a VirtualService fits when all of its destinations have one host and a subset each; or,
+/// where each version has a Service, when each destination is another Service of the namespace.
 ///
 /// # Errors
 /// When none or several fit, or another controller owns the object.
-pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, RouteFault> {
+pub fn find(virtual_service: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
+    let Sought { route: wanted, canary, .. } = sought;
     let metadata = &virtual_service["metadata"];
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
+    let object = RouteRef::VirtualService(name.clone());
     let namespace = metadata["namespace"].as_str().unwrap_or_default();
     if let Some(owner) = metadata["ownerReferences"].as_array().into_iter().flatten().find(|owner| owner["controller"] == true) {
         let owner = format!("{} {}", owner["kind"].as_str().unwrap_or("?"), owner["name"].as_str().unwrap_or("?"));
-        return Err(RouteFault::Owned { virtual_service: name, owner });
+        return Err(RouteFault::Owned { object, owner });
     }
     let routes = virtual_service.pointer("/spec/http").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let theirs = || routes.iter().enumerate().filter(|(_, route)| !own::is_own(route));
-    let fitting: Vec<(usize, Fitting)> = theirs().filter_map(|(index, route)| Some((index, fit(route, namespace)?))).collect();
+    let fitting: Vec<(usize, Fitting)> = theirs().filter_map(|(index, route)| Some((index, fit(route, namespace, canary)?))).collect();
     let annotations = metadata["annotations"].as_object();
     let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
     let mut claims = Claims::parse(annotation.as_deref());
@@ -247,7 +225,7 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         Some(wanted) => {
             let named = routes.iter().filter(|route| route["name"] == wanted).count();
             let claimed = claims.get(wanted).filter(|_| named == 0);
-            let ours = |fitting: &Fitting| claimed.as_ref().is_some_and(|claim| fitting.serves(&claim.subset));
+            let ours = |fitting: &Fitting| claimed.as_ref().is_some_and(|claim| fitting.serves(claim.canary.name()));
             renamed = fitting.iter().filter(|(_, fitting)| ours(fitting)).count() == 1;
             let chosen: Vec<_> = fitting
                 .into_iter()
@@ -259,7 +237,8 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
             }
             if named > 0 && chosen.is_empty() {
                 return Err(RouteFault::NoRoute(format!(
-                    "http route {wanted} of VirtualService {name} cannot be stepped: every destination needs the same host and a subset of its own"
+                    "http route {wanted} of VirtualService {name} cannot be stepped: every destination needs {}",
+                    needs(canary)
                 )));
             }
             if chosen.is_empty() {
@@ -276,20 +255,21 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
                 rivals = Some(names_of(&others));
                 ours
             } else {
-                ours.into_iter().chain(others).collect()
+                leading_to(canary, ours.into_iter().chain(others).collect())
             }
         }
     };
     let count = chosen.len();
     if count > 1 {
-        return Err(RouteFault::Ambiguous { virtual_service: name, count, names: names_of(&chosen), fix: one_of(&chosen) });
+        return Err(RouteFault::Ambiguous { object, count, names: names_of(&chosen), fix: one_of(&chosen) });
     }
     let Some((index, fitting)) = chosen.into_iter().next() else {
         if let Some(route) = routes.iter().find(|route| !route["delegate"].is_null()) {
             return Err(delegated_by(&name, route));
         }
         return Err(RouteFault::NoRoute(format!(
-            "no http route of VirtualService {name} can be stepped: a route needs destinations with one host and a subset each"
+            "no http route of VirtualService {name} can be stepped: every destination of a route needs {}",
+            needs(canary)
         )));
     };
     let key = match wanted.filter(|_| renamed) {
@@ -306,16 +286,17 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
     };
     let above = reach::above(spec, namespace, index, None, own::is_own);
     let above_at = fitting.port_above(spec, namespace, index, above.is_some());
-    let beside = beside::beside(spec, namespace, &fitting.host, &claims, &|at| at == index);
-    Ok(View {
+    let mut view = View {
+        object,
         namespace: namespace.to_owned(),
+        canary: canary.clone(),
         resource_version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
         index,
         raw: routes.get(index).cloned().unwrap_or_default(),
         own: own.map(|(index, raw)| Own { index, raw: raw.clone() }).collect(),
         above: above.map(called),
         above_at: above_at.map(|(port, indices)| (port, called(indices))),
-        beside,
+        beside: Vec::new(),
         claim,
         key,
         name: fitting.name,
@@ -327,9 +308,24 @@ pub fn find(virtual_service: &Value, wanted: Option<&str>) -> Result<View, Route
         claims,
         annotation,
         has_annotations: annotations.is_some(),
-        appliers: appliers(metadata),
-        virtual_service: name,
-    })
+        appliers: appliers(metadata, "f:http"),
+    };
+    view.beside = beside::beside(&view, spec);
+    Ok(view)
+}
+
+/// What each destination must be.
+fn needs(canary: &Destination) -> &'static str {
+    match canary {
+        Destination::Subset(_) => "the same host and a subset of its own",
+        Destination::Service(_) => "a Service of this namespace of its own and no subset",
+    }
+}
+
+/// Where several routes fit that lead to Services, those that lead to the canary's are meant.
+fn leading_to(canary: &Destination, routes: Vec<(usize, Fitting)>) -> Vec<(usize, Fitting)> {
+    let leads = |(_, fitting): &(usize, Fitting)| matches!(canary, Destination::Service(name) if fitting.serves(name));
+    if routes.iter().any(leads) { routes.into_iter().filter(leads).collect() } else { routes }
 }
 
 /// The names of routes; where one has none or shares it, its place too.
@@ -380,8 +376,8 @@ impl Fitting {
         self.name.clone().unwrap_or_else(|| format!("host/{}", self.host))
     }
 
-    fn serves(&self, subset: &str) -> bool {
-        self.entries.iter().any(|entry| entry.subset == subset)
+    fn serves(&self, version: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == version)
     }
 
     /// The port, and the routes that leave nothing for this one, if the Service has that port alone. Only in the mesh are the ports of the
@@ -396,8 +392,8 @@ impl Fitting {
     }
 }
 
-/// The destinations of a route, if all are subsets of one host and Istio takes their weights.
-fn fit(route: &Value, namespace: &str) -> Option<Fitting> {
+/// The destinations of a route, if each is another version of the kind wanted and Istio takes their weights.
+fn fit(route: &Value, namespace: &str, canary: &Destination) -> Option<Fitting> {
     let destinations = route["route"].as_array()?;
     let written = split::written(route);
     // All zero is refused by Istio; where it got in nevertheless, the way down must find the route.
@@ -407,12 +403,15 @@ fn fit(route: &Value, namespace: &str) -> Option<Fitting> {
     let mut entries: Vec<Entry> = Vec::with_capacity(destinations.len());
     for (entry, (written, weight)) in destinations.iter().zip(written.into_iter().zip(percents)) {
         let (host, subset) = split::named(&entry["destination"])?;
-        let subset = subset?;
-        if !same_host(first, host, namespace) || entries.iter().any(|known| known.subset == subset) {
+        let name = match canary {
+            Destination::Subset(_) => subset.filter(|_| same_host(first, host, namespace))?,
+            Destination::Service(_) => Host::of(host, namespace).service_in(namespace).filter(|_| subset.is_none())?,
+        };
+        if entries.iter().any(|known| known.name == name) {
             return None;
         }
         port = port.or_else(|| entry["destination"].get("port").cloned());
-        entries.push(Entry { host: host.to_owned(), subset: subset.to_owned(), weight, written });
+        entries.push(Entry { host: host.to_owned(), name: name.to_owned(), weight, written });
     }
     Some(Fitting { name: route["name"].as_str().map(str::to_owned), host: first.to_owned(), port, entries })
 }
@@ -421,20 +420,20 @@ fn fit(route: &Value, namespace: &str) -> Option<Fitting> {
 const APPLIERS: [&str; 6] = ["argocd", "flux", "kustomize-controller", "helm", "fleet", "config-sync"];
 
 impl View {
-    /// The newest manager of `spec.http` that is known to apply what git says again and again, so that it would undo a weight.
+    /// The newest manager of the routes that is known to apply what git says again and again, so that it would undo a weight.
     pub fn gitops(&self) -> Option<&str> {
         let newest = self.appliers.last()?;
         APPLIERS.iter().any(|known| newest.contains(known)).then_some(newest.as_str())
     }
 }
 
-/// Managers that own `spec.http` or something below, ours left out, oldest first.
-fn appliers(metadata: &Value) -> Vec<String> {
+/// Managers that own the list of routes (`f:http`) or something below, ours left out, oldest first.
+pub(super) fn appliers(metadata: &Value, list: &str) -> Vec<String> {
     let mut found: Vec<(String, String)> = metadata["managedFields"]
         .as_array()
         .into_iter()
         .flatten()
-        .filter(|entry| entry.pointer("/fieldsV1/f:spec/f:http").is_some())
+        .filter(|entry| entry.pointer(&format!("/fieldsV1/f:spec/{list}")).is_some())
         .filter_map(|entry| {
             let manager = entry["manager"].as_str()?;
             (manager != crate::api::names::MANAGER).then(|| (entry["time"].as_str().unwrap_or_default().to_owned(), manager.to_owned()))

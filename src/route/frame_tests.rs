@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{tests::claim, *};
 use crate::{
-    api::{Match, names::MANAGED},
+    api::{Destination, Match, names::MANAGED},
     plan::Share,
 };
 
@@ -22,9 +22,9 @@ fn matches(pick: usize) -> Vec<Match> {
     serde_json::from_value(all[pick % all.len()].clone()).unwrap()
 }
 
-fn wanted(view: &View, share: Share, pick: usize) -> Wanted {
+fn wanted(view: &View, canary: &Destination, share: Share, pick: usize) -> Wanted {
     let original = view.claim.as_ref().map(|claim| claim.original.clone()).unwrap_or_default();
-    let claim = Claim { share, original, ..claim(0) };
+    let claim = Claim { share, original, canary: canary.clone(), ..claim(0) };
     Wanted { stable: "v1".into(), canary: CANARY.into(), matches: if share.matched { matches(pick) } else { Vec::new() }, claim }
 }
 
@@ -52,13 +52,16 @@ fn without_ours(object: &Value, before: &Value, managed: &str) -> Value {
     routes.retain(|route| !route["name"].as_str().unwrap_or_default().starts_with("haldane.dev/"));
     for (index, route) in routes.iter_mut().enumerate() {
         let old = &before["spec"]["http"][index];
-        let host = |entry: &Value| entry["destination"]["host"].as_str().is_some_and(|host| host.split('.').next() == Some("fraud"));
-        let stable = |entry: &Value| host(entry) && entry["destination"]["subset"] == "v1";
+        let is = |entry: &Value, version: &str| {
+            let host = entry["destination"]["host"].as_str().and_then(|host| host.split('.').next());
+            (host == Some("fraud") && entry["destination"]["subset"] == version) || host == Some(version)
+        };
+        let stable = |entry: &Value| is(entry, "v1");
         let unnamed = managed.is_empty() && route["route"].as_array().is_some_and(|list| list.iter().any(stable));
         if route["name"] != managed && !unnamed {
             continue;
         }
-        let canary = |entry: &Value| host(entry) && entry["destination"]["subset"] == CANARY;
+        let canary = |entry: &Value| is(entry, CANARY);
         let had = old["route"].as_array().unwrap().iter().any(canary);
         let entries = route["route"].as_array_mut().unwrap();
         entries.retain(|entry| had || !canary(entry));
@@ -75,21 +78,39 @@ fn without_ours(object: &Value, before: &Value, managed: &str) -> Value {
     stored(object)
 }
 
+/// The same with a Service for each version: `fraud` with subset `v1` becomes the Service `v1`.
+fn with_services(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let version = fields.get("host").zip(fields.get("subset")).and_then(|(host, subset)| Some((host.as_str()?, subset.as_str()?)));
+            let mut fields: serde_json::Map<_, _> = fields.iter().map(|(name, value)| (name.clone(), with_services(value))).collect();
+            if let Some((host, subset)) = version.filter(|(host, _)| host.split('.').next() == Some("fraud")) {
+                fields.remove("subset");
+                fields.insert("host".into(), host.replacen("fraud", subset, 1).into());
+            }
+            Value::Object(fields)
+        }
+        Value::Array(list) => list.iter().map(with_services).collect(),
+        other => other.clone(),
+    }
+}
+
 /// Goes through the shares one after the other, down to nothing, and is taken out. Whether all of them could be written.
-fn there_and_back(before: &Value, managed: &str, shares: &[(Share, usize)]) -> Result<bool, TestCaseError> {
+fn there_and_back(before: &Value, managed: &str, canary: &Destination, shares: &[(Share, usize)]) -> Result<bool, TestCaseError> {
     let name = Some(managed).filter(|name| !name.is_empty());
+    let sought = Sought { canary, ..Sought::subsets(name) };
     let mut now = before.clone();
     let mut all = true;
     for (share, pick) in shares.iter().copied().chain([(Share::NONE, 0)]) {
-        let view = find(&now, name).unwrap();
-        let wanted = wanted(&view, share, pick);
+        let view = find(&now, sought).unwrap();
+        let wanted = wanted(&view, canary, share, pick);
         let Ok(ops) = patch(&view, &wanted, if share.is_none() { Fence::Identity } else { Fence::Version }) else {
             prop_assert!(share.matched, "only a match can be in the way");
             all = false;
             continue;
         };
         now = apply(&now, &ops);
-        let view = find(&now, name).unwrap();
+        let view = find(&now, sought).unwrap();
         prop_assert_eq!(view.found(CANARY), share);
         prop_assert_eq!(view.sum(), 100);
         prop_assert_eq!(view.claim.as_ref().unwrap().share, share);
@@ -100,7 +121,7 @@ fn there_and_back(before: &Value, managed: &str, shares: &[(Share, usize)]) -> R
         let again = patch(&view, &Wanted { claim: view.claim.clone().unwrap(), ..wanted }, Fence::Version).unwrap();
         prop_assert!(again.0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_))), "written twice: {:?}", again);
     }
-    let view = find(&now, name).unwrap();
+    let view = find(&now, sought).unwrap();
     let after = stored(apply(&now, &release(&view, "v1", Some(CANARY))));
     prop_assert_eq!(&after, &stored(before.clone()), "there and back");
     Ok(all)
@@ -265,7 +286,13 @@ proptest! {
     #[test]
     fn there_and_back_is_the_identity_and_nothing_else_changes((object, managed) in virtual_service(), shares in proptest::collection::vec(share(), 1..5)) {
         // A claim of another route may stand in the annotation: it is somebody else's, and stays.
-        there_and_back(&object, &managed, &shares)?;
+        there_and_back(&object, &managed, &Destination::Subset(CANARY.into()), &shares)?;
+        let (object, service) = (with_services(&object), Destination::Service(CANARY.into()));
+        // A route without a name is found because it alone leads to the canary, or to Services at all.
+        let clear = find(&object, Sought { canary: &service, ..Sought::subsets(Some(managed.as_str()).filter(|name| !name.is_empty())) });
+        if clear.is_ok_and(|view| view.entries.iter().any(|entry| entry.name == "v1")) {
+            there_and_back(&object, &managed, &service, &shares)?;
+        }
     }
 }
 
@@ -353,11 +380,15 @@ fn the_shapes_of_the_public_samples_come_back_as_they_were() {
                 for matched in [false, true] {
                     for pick in 0..4 {
                         let share = Share { weight, mirror, matched };
-                        written += usize::from(there_and_back(&object, managed, &[(share, pick), (Share::weight(100), 0)]).unwrap());
+                        let shares = [(share, pick), (Share::weight(100), 0)];
+                        let subset = Destination::Subset(CANARY.into());
+                        written += usize::from(there_and_back(&object, managed, &subset, &shares).unwrap());
+                        let service = Destination::Service(CANARY.into());
+                        written += usize::from(there_and_back(&with_services(&object), managed, &service, &shares).unwrap());
                     }
                 }
             }
         }
     }
-    assert!(written > 400, "{written}");
+    assert!(written > 800, "{written}");
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::at;
+use super::{at, find::View};
 use crate::istio::{
     name::{Host, MESH, exported},
     reach, split,
@@ -24,7 +24,7 @@ pub struct Serving {
     export_to: Vec<String>,
     takes_all: bool,
     /// Host, as written, and subset of what gets a share.
-    leads: Vec<(String, String)>,
+    leads: Vec<(String, Option<String>)>,
 }
 
 impl Serving {
@@ -34,10 +34,10 @@ impl Serving {
         let (namespace, spec) = (text("namespace"), &virtual_service["spec"]);
         let list = |field: &str| spec[field].as_array().into_iter().flatten().filter_map(Value::as_str);
         let routes = ["http", "tcp", "tls"].into_iter().flat_map(|kind| spec[kind].as_array().into_iter().flatten());
-        let mut leads: Vec<(String, String)> = Vec::new();
+        let mut leads: Vec<(String, Option<String>)> = Vec::new();
         for to in routes.flat_map(split::destinations).filter(|to| to.weight > 0) {
-            let pair = (to.host.to_owned(), to.subset.unwrap_or_default().to_owned());
-            if !pair.1.is_empty() && !leads.contains(&pair) {
+            let pair = (to.host.to_owned(), to.subset.map(str::to_owned));
+            if !leads.contains(&pair) {
                 leads.push(pair);
             }
         }
@@ -85,10 +85,11 @@ impl Serving {
         ))
     }
 
-    /// The subsets of a host to which the other one leads, with its name in words.
-    pub fn leads_too<'s>(&'s self, other: &'s Self, host: Host<'s>) -> impl Iterator<Item = (String, String)> {
-        let here = other.leads.iter().filter(move |(there, _)| self.is_other(other) && Host::of(there, &other.namespace) == host);
-        here.map(|(_, subset)| (format!("VirtualService {}", self.call(other)), subset.clone()))
+    /// The versions of a route to which the other one leads, with its name in words.
+    pub fn leads_too<'s>(&'s self, other: &'s Self, view: &'s View) -> impl Iterator<Item = (String, String)> {
+        let here = other.leads.iter().filter(|_| self.is_other(other));
+        let versions = here.filter_map(|(host, subset)| view.named(&other.namespace, host, subset.as_deref()));
+        versions.map(|version| (format!("VirtualService {}", self.call(other)), version.to_owned()))
     }
 }
 
@@ -97,6 +98,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::{Destination, RouteKind};
+    use crate::route::{Sought, find};
 
     fn all() -> Value {
         json!([{"route": [{"destination": {"host": "fraud", "subset": "v1"}}]}])
@@ -155,8 +158,11 @@ mod tests {
     fn who_leads_to_a_subset_too_is_named() {
         let two = json!([{"route": [{"destination": {"host": "fraud.ml.svc.cluster.local", "subset": "v1"}, "weight": 7}, {"destination": {"host": "fraud.ml.svc.cluster.local", "subset": "v2"}}]}]);
         let (ours, other) = (serving("ml", "fraud", json!({"http": all()})), serving("shop", "front", json!({"http": two})));
-        let found: Vec<_> = ours.leads_too(&other, Host::of("fraud", "ml")).collect();
+        let object = json!({"metadata": {"namespace": "ml", "name": "fraud"}, "spec": {"http": all()}});
+        let view =
+            find(&object, Sought { kind: RouteKind::VirtualService, route: None, canary: &Destination::Subset("v2".into()) }).unwrap();
+        let found: Vec<_> = ours.leads_too(&other, &view).collect();
         assert_eq!(found, [("VirtualService shop/front".to_owned(), "v1".to_owned())]);
-        assert_eq!(ours.leads_too(&ours, Host::of("fraud", "ml")).count(), 0);
+        assert_eq!(ours.leads_too(&ours, &view).count(), 0);
     }
 }

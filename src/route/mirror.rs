@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{at, find::View};
-use crate::istio::{name::same_host, split};
+use crate::istio::split;
 
 /// Fields of a route with one mirror, in place of `mirrors`. Istio refuses a route that has both.
 pub(super) const SINGLE: [&str; 4] = ["mirror", "mirrorPercentage", "mirrorPercent", "mirror_percent"];
@@ -19,34 +19,30 @@ fn whole(percent: f64) -> u8 {
 }
 
 impl View {
-    /// Percent of the requests that the route copies to a subset, by whatever field. Each entry makes copies of its own, so that several
+    /// Percent of the requests that the route copies to a version, by whatever field. Each entry makes copies of its own, so that several
     /// may come to more than 100.
-    pub(super) fn mirrored(&self, subset: &str) -> u8 {
-        let listed = self.mirrors_of(subset).map(|(_, percent)| percent);
-        listed.chain(self.single_mirror(subset)).fold(0, u8::saturating_add)
+    pub(super) fn mirrored(&self, version: &str) -> u8 {
+        let listed = self.mirrors_of(version).map(|(_, percent)| percent);
+        listed.chain(self.single_mirror(version)).fold(0, u8::saturating_add)
     }
 
-    /// Entries of `mirrors` that lead to a subset: index and percent.
-    pub(super) fn mirrors_of(&self, subset: &str) -> impl Iterator<Item = (usize, u8)> {
+    /// Entries of `mirrors` that lead to a version: index and percent.
+    pub(super) fn mirrors_of(&self, version: &str) -> impl Iterator<Item = (usize, u8)> {
         let entries = at(&self.raw, "/mirrors").as_array().into_iter().flatten().enumerate();
-        entries.filter(move |(_, entry)| self.is_of(&entry["destination"], subset)).map(|(index, entry)| (index, percent(entry)))
+        entries.filter(move |(_, entry)| self.is_of(&entry["destination"], version)).map(|(index, entry)| (index, percent(entry)))
     }
 
-    /// Every copy for a subset of the route's host, by whatever field: subset and percent.
+    /// Every copy for a version, by whatever field: version and percent.
     pub(super) fn mirrors(&self) -> impl Iterator<Item = (&str, u8)> {
         let listed = at(&self.raw, "/mirrors").as_array().into_iter().flatten().map(|entry| (&entry["destination"], percent(entry)));
-        let listed = listed.filter_map(|(destination, percent)| Some((self.subset_of(destination)?, percent)));
-        let single = self.subset_of(at(&self.raw, "/mirror"));
-        listed.chain(single.and_then(|subset| Some((subset, self.single_mirror(subset)?))))
+        let listed = listed.filter_map(|(destination, percent)| Some((self.version_of(destination)?, percent)));
+        let single = self.version_of(at(&self.raw, "/mirror"));
+        listed.chain(single.and_then(|version| Some((version, self.single_mirror(version)?))))
     }
 
-    fn subset_of<'v>(&self, destination: &'v Value) -> Option<&'v str> {
-        destination["subset"].as_str().filter(|subset| self.is_of(destination, subset))
-    }
-
-    /// Percent of the route's `mirror`, if that leads to the subset.
-    pub(super) fn single_mirror(&self, subset: &str) -> Option<u8> {
-        split::copy(&self.raw).filter(|(to, _)| self.is_of(to, subset)).map(|(_, percent)| whole(percent))
+    /// Percent of the route's `mirror`, if that leads to the version.
+    pub(super) fn single_mirror(&self, version: &str) -> Option<u8> {
+        split::copy(&self.raw).filter(|(to, _)| self.is_of(to, version)).map(|(_, percent)| whole(percent))
     }
 
     /// Whether the route has `mirror`, beside which Istio takes no `mirrors`.
@@ -55,28 +51,9 @@ impl View {
     }
 
     /// Our entry.
-    pub(super) fn mirror(&self, subset: &str, percent: u8) -> Value {
+    pub(super) fn mirror(&self, version: &str, percent: u8) -> Value {
         // Always with the number: without one Istio copies everything.
-        json!({ "destination": self.destination(subset), "percentage": { "value": f64::from(percent) } })
-    }
-
-    /// A destination of the route's host, with its port.
-    pub(super) fn destination(&self, subset: &str) -> Value {
-        let mut destination = json!({ "host": self.host, "subset": subset });
-        if let (Some(port), Some(object)) = (&self.port, destination.as_object_mut()) {
-            object.insert("port".to_owned(), port.clone());
-        }
-        destination
-    }
-
-    /// Whether a destination is this subset of the route's host.
-    pub(super) fn is_of(&self, destination: &Value, subset: &str) -> bool {
-        destination["subset"] == subset && destination["host"].as_str().is_some_and(|host| self.is_host(host))
-    }
-
-    /// Whether a host is the route's, written in full or short.
-    pub(super) fn is_host(&self, host: &str) -> bool {
-        same_host(host, &self.host, &self.namespace)
+        json!({ "destination": self.destination(version), "percentage": { "value": f64::from(percent) } })
     }
 }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{at, find::View};
 use crate::api::{Match, names::GROUP};
-use crate::istio::{request, split};
+use crate::istio::request;
 
 /// Our route as found.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,11 +30,6 @@ pub struct MatchConflict {
 }
 
 impl Own {
-    /// Whether anything goes from it to a subset.
-    pub fn leads_to(&self, subset: &str) -> bool {
-        split::destinations(&self.raw).iter().any(|to| to.subset == Some(subset) && to.weight > 0)
-    }
-
     /// What it was when it was written, in 16 hex digits (FNV-1a of its JSON, whose keys are sorted).
     pub fn print(&self) -> String {
         print(&self.raw)
@@ -65,7 +60,7 @@ pub(super) fn wanted(view: &View, name: &str, canary: &str, matches: &[Match]) -
     let mut route = view.raw.as_object().cloned().unwrap_or_default();
     route.insert("name".to_owned(), json!(name));
     route.insert("match".to_owned(), Value::Array(join(&view.raw, matches)?));
-    let entry = at(&view.raw, "/route").as_array().into_iter().flatten().find(|entry| at(entry, "/destination/subset") == canary);
+    let entry = at(&view.raw, "/route").as_array().into_iter().flatten().find(|entry| view.is_of(at(entry, "/destination"), canary));
     let mut entry = entry.cloned().unwrap_or_else(|| json!({ "destination": view.destination(canary) }));
     if let Some(entry) = entry.as_object_mut() {
         entry.insert("weight".to_owned(), json!(100));

@@ -12,7 +12,7 @@ use super::{
     find::{Entry, View},
     own::{self, MatchConflict},
 };
-use crate::api::{Match, names::MANAGED};
+use crate::api::{Destination, Match, names::MANAGED};
 use crate::istio::split::percents;
 
 /// The split wanted, with the claim that says so.
@@ -52,30 +52,30 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
     let mut ops = tests(view, fence);
     let mut made = 0;
     let mut added: Vec<String> =
-        claim.original.added.iter().filter(|subset| view.entries.iter().any(|e| e.subset == **subset)).cloned().collect();
+        claim.original.added.iter().filter(|version| view.entries.iter().any(|e| e.name == **version)).cloned().collect();
     // Entries of ours that serve nobody any more; from the end, so that indices stay.
     let mut kept: Vec<&Entry> = view.entries.iter().collect();
     for (index, entry) in view.entries.iter().enumerate().rev() {
-        if entry.weight == 0 && entry.subset != wanted.stable && entry.subset != wanted.canary && added.contains(&entry.subset) {
+        if entry.weight == 0 && entry.name != wanted.stable && entry.name != wanted.canary && added.contains(&entry.name) {
             ops.push(remove(pointer(view, &["route", &index.to_string()])));
             kept.remove(index);
-            added.retain(|subset| *subset != entry.subset);
+            added.retain(|version| *version != entry.name);
         }
     }
-    for (subset, share) in [(&wanted.canary, weight), (&wanted.stable, 100 - weight)] {
-        if !kept.iter().any(|entry| entry.subset == *subset) && (share > 0 || *subset == wanted.canary && weight > 0) {
-            ops.push(add(pointer(view, &["route", "-"]), json!({ "destination": view.destination(subset), "weight": share })));
-            added.push(subset.clone());
+    for (version, share) in [(&wanted.canary, weight), (&wanted.stable, 100 - weight)] {
+        if !kept.iter().any(|entry| entry.name == *version) && share > 0 {
+            ops.push(add(pointer(view, &["route", "-"]), view.entry(version, share)));
+            added.push(version.clone());
             made += 1;
         }
     }
     let share = |entry: &Entry| match () {
-        () if entry.subset == wanted.canary => weight,
-        () if entry.subset == wanted.stable => 100 - weight,
+        () if entry.name == wanted.canary => weight,
+        () if entry.name == wanted.stable => 100 - weight,
         () => 0,
     };
     // What is remembered is how it was under the stable version of now.
-    let promoted = view.claim.as_ref().is_some_and(|claim| claim.subset == wanted.stable);
+    let promoted = view.claim.as_ref().is_some_and(|claim| claim.canary.name() == wanted.stable);
     if promoted {
         claim.original.weights.clear();
     }
@@ -83,13 +83,13 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
     if made > 0 || kept.iter().any(|entry| entry.weight != share(entry)) {
         for (index, entry) in kept.iter().enumerate().filter(|(_, entry)| entry.written.unwrap_or(0) != u64::from(share(entry))) {
             ops.push(add(pointer(view, &["route", &index.to_string(), "weight"]), json!(share(entry))));
-            if !added.contains(&entry.subset) {
-                claim.original.weights.entry(entry.subset.clone()).or_insert(entry.written);
+            if !added.contains(&entry.name) {
+                claim.original.weights.entry(entry.name.clone()).or_insert(entry.written);
             }
         }
     }
     claim.original.added = added;
-    let before = view.claim.as_ref().map(|claim| claim.subset.as_str()).filter(|subset| *subset != wanted.canary);
+    let before = view.claim.as_ref().map(|claim| claim.canary.name()).filter(|version| *version != wanted.canary);
     claim.original.mirrorless =
         mirrors(view, [Some(wanted.canary.as_str()), before], claim.share.mirror, claim.original.mirrorless, &mut ops);
     own_route(view, own.as_ref(), &mut ops);
@@ -98,21 +98,25 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
     Ok(Patch(ops))
 }
 
-/// Brings the entries of `mirrors` that lead to the first subset to one of so many percent, and takes those to the second away. Gives
+/// Brings the entries of `mirrors` that lead to the first version to one of so many percent, and takes those to the second away. Gives
 /// whether the field is ours.
 fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, ops: &mut Vec<PatchOperation>) -> bool {
     let [canary, before] = of;
-    let mut found: Vec<(usize, u8)> = canary.into_iter().flat_map(|subset| view.mirrors_of(subset)).collect();
+    let mut found: Vec<(usize, u8)> = canary.into_iter().flat_map(|version| view.mirrors_of(version)).collect();
     let kept = (percent > 0).then(|| found.first().copied()).flatten();
     if kept.is_some() {
         found.remove(0);
     }
-    found.extend(before.into_iter().flat_map(|subset| view.mirrors_of(subset)));
+    found.extend(before.into_iter().flat_map(|version| view.mirrors_of(version)));
     found.sort_unstable();
     let list = at(&view.raw, "/mirrors").as_array();
+    let field = match view.canary {
+        Destination::Subset(_) => "subset",
+        Destination::Service(_) => "host",
+    };
     let identity = |index: usize| {
-        let subset = list.and_then(|list| list.get(index)).map(|entry| at(entry, "/destination/subset").clone()).unwrap_or_default();
-        test(pointer(view, &["mirrors", &index.to_string(), "destination", "subset"]), subset)
+        let there = list.and_then(|list| list.get(index)).map(|entry| at(entry, &format!("/destination/{field}")).clone()).unwrap_or_default();
+        test(pointer(view, &["mirrors", &index.to_string(), "destination", field]), there)
     };
     if let Some((index, there)) = kept
         && there != percent
@@ -125,18 +129,18 @@ fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, op
         ops.push(identity(*index));
         ops.push(remove(pointer(view, &["mirrors", &index.to_string()])));
     }
-    if of.into_iter().flatten().any(|subset| view.single_mirror(subset).is_some()) {
+    if of.into_iter().flatten().any(|version| view.single_mirror(version).is_some()) {
         for field in super::mirror::SINGLE.iter().filter(|field| view.raw.get(**field).is_some()) {
             ops.push(remove(pointer(view, &[*field])));
         }
     }
     match (canary.filter(|_| percent > 0 && kept.is_none()), list) {
-        (Some(subset), None) => {
-            ops.push(add(pointer(view, &["mirrors"]), json!([view.mirror(subset, percent)])));
+        (Some(version), None) => {
+            ops.push(add(pointer(view, &["mirrors"]), json!([view.mirror(version, percent)])));
             true
         }
-        (Some(subset), Some(_)) => {
-            ops.push(add(pointer(view, &["mirrors", "-"]), view.mirror(subset, percent)));
+        (Some(version), Some(_)) => {
+            ops.push(add(pointer(view, &["mirrors", "-"]), view.mirror(version, percent)));
             mirrorless
         }
         (None, Some(_)) if left == 0 && mirrorless => {
@@ -175,16 +179,16 @@ fn own_route(view: &View, wanted: Option<&Value>, ops: &mut Vec<PatchOperation>)
 pub fn release(view: &View, stable: &str, canary: Option<&str>) -> Patch {
     let original = view.claim.as_ref().map(|claim| claim.original.clone()).unwrap_or_default();
     let mut ops = tests(view, Fence::Identity);
-    let ours = |entry: &Entry| entry.subset != stable && original.added.contains(&entry.subset);
+    let ours = |entry: &Entry| entry.name != stable && original.added.contains(&entry.name);
     for (index, _) in view.entries.iter().enumerate().rev().filter(|(_, entry)| ours(entry)) {
         ops.push(remove(pointer(view, &["route", &index.to_string()])));
     }
     let kept: Vec<&Entry> = view.entries.iter().filter(|entry| !ours(entry)).collect();
-    let before: Vec<Option<u64>> = kept.iter().map(|entry| original.weights.get(&entry.subset).copied().unwrap_or(entry.written)).collect();
+    let before: Vec<Option<u64>> = kept.iter().map(|entry| original.weights.get(&entry.name).copied().unwrap_or(entry.written)).collect();
     let percents = percents(&before).unwrap_or_default();
-    let restores = kept.iter().zip(&percents).any(|(entry, percent)| entry.subset == stable && *percent == 100);
+    let restores = kept.iter().zip(&percents).any(|(entry, percent)| entry.name == stable && *percent == 100);
     for (index, (entry, before)) in kept.iter().zip(before).enumerate() {
-        let plain = Some(if entry.subset == stable { 100 } else { 0 });
+        let plain = Some(if entry.name == stable { 100 } else { 0 });
         let wanted = if restores { before } else { plain };
         let place = pointer(view, &["route", &index.to_string(), "weight"]);
         match wanted {
@@ -193,7 +197,7 @@ pub fn release(view: &View, stable: &str, canary: Option<&str>) -> Patch {
             None => ops.push(remove(place)),
         }
     }
-    let claimed = view.claim.as_ref().map(|claim| claim.subset.as_str());
+    let claimed = view.claim.as_ref().map(|claim| claim.canary.name());
     mirrors(view, [canary, claimed.filter(|claimed| Some(*claimed) != canary)], 0, original.mirrorless, &mut ops);
     own_route(view, None, &mut ops);
     ops.extend(annotate(view, None));
@@ -209,8 +213,9 @@ fn tests(view: &View, fence: Fence) -> Vec<PatchOperation> {
         ops.push(test(pointer(view, &["name"]), json!(name)));
     }
     for (index, entry) in view.entries.iter().enumerate() {
-        ops.push(test(pointer(view, &["route", &index.to_string(), "destination", "subset"]), json!(entry.subset)));
-        ops.push(test(pointer(view, &["route", &index.to_string(), "destination", "host"]), json!(entry.host)));
+        for (field, value) in view.identity(entry) {
+            ops.push(test(pointer(view, &["route", &index.to_string(), "destination", field]), value));
+        }
     }
     if let (Fence::Identity, Some(text)) = (fence, &view.annotation) {
         ops.push(test(annotation(), json!(text)));

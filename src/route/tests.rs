@@ -1,9 +1,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::Destination;
 use crate::plan::Share;
 
-fn object(route: Value) -> Value {
+pub(super) fn object(route: Value) -> Value {
     json!({
         "metadata": {"name": "fraud", "resourceVersion": "7", "annotations": {"team": "risk"}},
         "spec": {"hosts": ["fraud"], "http": [
@@ -22,7 +23,7 @@ pub(super) fn claim(weight: u8) -> Claim {
         rollout: "fraud".into(),
         uid: "u".into(),
         epoch: 3,
-        subset: "v2".into(),
+        canary: Destination::Subset("v2".into()),
         revision: "abc".into(),
         step: Some("1".into()),
         share: Share::weight(weight),
@@ -40,11 +41,11 @@ fn wanted(view: &View, weight: u8) -> Wanted {
 }
 
 /// Without a match nothing can be in the way.
-fn patched(view: &View, wanted: &Wanted, fence: Fence) -> json_patch::Patch {
+pub(super) fn patched(view: &View, wanted: &Wanted, fence: Fence) -> json_patch::Patch {
     patch(view, wanted, fence).unwrap()
 }
 
-fn apply(object: &Value, patch: &json_patch::Patch) -> Value {
+pub(super) fn apply(object: &Value, patch: &json_patch::Patch) -> Value {
     let mut object = object.clone();
     json_patch::patch(&mut object, patch).unwrap();
     object
@@ -53,7 +54,7 @@ fn apply(object: &Value, patch: &json_patch::Patch) -> Value {
 #[test]
 fn a_canary_entry_is_added_beside_stable_with_the_same_host_and_port_and_nothing_else_changes() {
     let before = single();
-    let view = find(&before, None).unwrap();
+    let view = find(&before, Sought::subsets(None)).unwrap();
     let after = apply(&before, &patched(&view, &wanted(&view, 5), Fence::Version));
     let mut expected = before.clone();
     expected["spec"]["http"][1]["route"] = json!([
@@ -63,7 +64,7 @@ fn a_canary_entry_is_added_beside_stable_with_the_same_host_and_port_and_nothing
     let annotation = after["metadata"]["annotations"][crate::api::names::MANAGED].clone();
     expected["metadata"]["annotations"][crate::api::names::MANAGED] = annotation;
     assert_eq!(after, expected);
-    let view = find(&after, None).unwrap();
+    let view = find(&after, Sought::subsets(None)).unwrap();
     assert_eq!((view.share("v1"), view.share("v2"), view.sum()), (95, 5, 100));
     let claim = view.claim.unwrap();
     assert_eq!(claim.original, Original { added: vec!["v2".into()], weights: [("v1".to_owned(), None)].into(), mirrorless: false });
@@ -72,9 +73,9 @@ fn a_canary_entry_is_added_beside_stable_with_the_same_host_and_port_and_nothing
 #[test]
 fn release_puts_the_original_shape_back() {
     let before = single();
-    let view = find(&before, None).unwrap();
+    let view = find(&before, Sought::subsets(None)).unwrap();
     let during = apply(&before, &patched(&view, &wanted(&view, 50), Fence::Version));
-    let after = apply(&during, &release(&find(&during, None).unwrap(), "v1", Some("v2")));
+    let after = apply(&during, &release(&find(&during, Sought::subsets(None)).unwrap(), "v1", Some("v2")));
     assert_eq!(after, before);
 }
 
@@ -84,11 +85,11 @@ fn release_takes_the_latch_too_and_keeps_the_users_own_entries() {
         {"destination": {"host": "fraud", "subset": "v1"}, "weight": 100},
         {"destination": {"host": "fraud", "subset": "v2"}, "weight": 0},
     ]));
-    let view = find(&before, None).unwrap();
+    let view = find(&before, Sought::subsets(None)).unwrap();
     let mut wanted = wanted(&view, 0);
     wanted.claim.latch = Some(Latch {
         revision: "abc".into(),
-        subset: "v2".into(),
+        canary: Destination::Subset("v2".into()),
         epoch: 3,
         outcome: crate::api::Outcome::RolledBack,
         reason: "AnalysisFailed".into(),
@@ -97,22 +98,22 @@ fn release_takes_the_latch_too_and_keeps_the_users_own_entries() {
         command: None,
     });
     let latched = apply(&before, &patched(&view, &wanted, Fence::Identity));
-    let released = apply(&latched, &release(&find(&latched, None).unwrap(), "v1", None));
+    let released = apply(&latched, &release(&find(&latched, Sought::subsets(None)).unwrap(), "v1", None));
     assert_eq!(released, before);
 }
 
 #[test]
 fn a_downward_patch_survives_foreign_edits_elsewhere_but_not_of_our_annotation() {
     let before = single();
-    let view = find(&before, None).unwrap();
+    let view = find(&before, Sought::subsets(None)).unwrap();
     let during = apply(&before, &patched(&view, &wanted(&view, 20), Fence::Version));
-    let view = find(&during, None).unwrap();
+    let view = find(&during, Sought::subsets(None)).unwrap();
     let down = patched(&view, &wanted(&view, 0), Fence::Identity);
     let mut foreign = during.clone();
     foreign["metadata"]["resourceVersion"] = json!("99");
     foreign["spec"]["http"][1]["timeout"] = json!("9s");
     let after = apply(&foreign, &down);
-    assert_eq!(find(&after, None).unwrap().share("v1"), 100);
+    assert_eq!(find(&after, Sought::subsets(None)).unwrap().share("v1"), 100);
     assert_eq!(after["spec"]["http"][1]["timeout"], "9s");
     let mut promoted = during;
     promoted["metadata"]["annotations"][crate::api::names::MANAGED] = json!("{}");
@@ -122,7 +123,7 @@ fn a_downward_patch_survives_foreign_edits_elsewhere_but_not_of_our_annotation()
 #[test]
 fn an_upward_patch_loses_against_any_newer_version() {
     let mut object = single();
-    let view = find(&object, None).unwrap();
+    let view = find(&object, Sought::subsets(None)).unwrap();
     let up = patched(&view, &wanted(&view, 5), Fence::Version);
     object["metadata"]["resourceVersion"] = json!("8");
     assert!(json_patch::patch(&mut object, &up).is_err());
@@ -138,25 +139,25 @@ fn entries_of_ours_that_serve_nobody_go_when_the_next_version_comes() {
     let mut old = claim(100);
     old.original.added = vec!["v2".into(), "v3".into()];
     object["metadata"]["annotations"][crate::api::names::MANAGED] = json!(json!({ "primary": old }).to_string());
-    let view = find(&object, None).unwrap();
+    let view = find(&object, Sought::subsets(None)).unwrap();
     let mut next = wanted(&view, 5);
     (next.stable, next.canary) = ("v3".into(), "v4".into());
     let after = apply(&object, &patched(&view, &next, Fence::Version));
-    let view = find(&after, None).unwrap();
+    let view = find(&after, Sought::subsets(None)).unwrap();
     assert_eq!(view.words(), "v1 0 %, v3 95 %, v4 5 %");
     assert_eq!(view.claim.unwrap().original.added, ["v3", "v4"]);
 }
 
 #[test]
 fn a_route_is_found_by_name_or_because_it_is_the_only_one() {
-    assert_eq!(find(&single(), None).unwrap().index, 1);
-    assert_eq!(find(&single(), Some("primary")).unwrap().index, 1);
-    let fault = find(&single(), Some("other")).unwrap_err();
+    assert_eq!(find(&single(), Sought::subsets(None)).unwrap().index, 1);
+    assert_eq!(find(&single(), Sought::subsets(Some("primary"))).unwrap().index, 1);
+    let fault = find(&single(), Sought::subsets(Some("other"))).unwrap_err();
     assert_eq!(fault.to_string(), "VirtualService fraud has no http route named other: it has health, primary");
     let mut two = single();
     let copy = two["spec"]["http"][1].clone();
     two["spec"]["http"].as_array_mut().unwrap().push(copy);
-    let fault = find(&two, None).unwrap_err();
+    let fault = find(&two, Sought::subsets(None)).unwrap_err();
     assert_eq!(fault.reason(), "RouteAmbiguous");
     assert_eq!(
         fault.to_string(),
@@ -164,24 +165,24 @@ fn a_route_is_found_by_name_or_because_it_is_the_only_one() {
          (for example spec.http[1].name: stepped), and set spec.traffic.route to it"
     );
     two["spec"]["http"][2]["name"] = json!("second");
-    let told = find(&two, None).unwrap_err().to_string();
+    let told = find(&two, Sought::subsets(None)).unwrap_err().to_string();
     assert_eq!(told, "2 http routes of VirtualService fraud fit (primary, second): name one in spec.traffic.route");
 }
 
 #[test]
 fn a_route_renamed_under_us_is_found_by_our_claim() {
     let before = single();
-    let view = find(&before, None).unwrap();
+    let view = find(&before, Sought::subsets(None)).unwrap();
     let mut during = apply(&before, &patched(&view, &wanted(&view, 20), Fence::Version));
     during["spec"]["http"][1]["name"] = json!("main");
     // The spec names it: known again, and told.
-    let view = find(&during, Some("primary")).unwrap();
+    let view = find(&during, Sought::subsets(Some("primary"))).unwrap();
     assert_eq!((view.key.as_str(), view.name.as_deref(), view.renamed), ("primary", Some("main"), true));
     assert_eq!(view.claim.as_ref().unwrap().share.weight, 20);
     let down = apply(&during, &patched(&view, &wanted(&view, 0), Fence::Identity));
-    assert_eq!(find(&down, Some("primary")).unwrap().share("v2"), 0);
+    assert_eq!(find(&down, Sought::subsets(Some("primary"))).unwrap().share("v2"), 0);
     // The spec names none: the claim goes with the route, and the next write says so.
-    let view = find(&during, None).unwrap();
+    let view = find(&during, Sought::subsets(None)).unwrap();
     assert_eq!((view.key.as_str(), view.renamed, view.claim.as_ref().unwrap().share.weight), ("main", false, 20));
     let down = apply(&during, &patched(&view, &wanted(&view, 0), Fence::Identity));
     let text = down["metadata"]["annotations"][crate::api::names::MANAGED].as_str().unwrap();
@@ -194,19 +195,19 @@ fn a_claim_is_not_taken_from_a_route_that_is_still_there() {
     let mut second = object["spec"]["http"][1].clone();
     second["name"] = json!("second");
     object["spec"]["http"].as_array_mut().unwrap().push(second);
-    let view = find(&object, Some("primary")).unwrap();
+    let view = find(&object, Sought::subsets(Some("primary"))).unwrap();
     let during = apply(&object, &patched(&view, &wanted(&view, 20), Fence::Version));
-    assert_eq!(find(&during, Some("second")).unwrap().claim, None);
+    assert_eq!(find(&during, Sought::subsets(Some("second"))).unwrap().claim, None);
     let mut without = during;
     without["spec"]["http"][1]["name"] = json!("third");
-    assert_eq!(find(&without, Some("second")).unwrap().claim, None, "its entries are not what the claim speaks of");
+    assert_eq!(find(&without, Sought::subsets(Some("second"))).unwrap().claim, None, "its entries are not what the claim speaks of");
 }
 
 #[test]
 fn an_object_of_another_controller_is_refused() {
     let mut object = single();
     object["metadata"]["ownerReferences"] = json!([{"kind": "Route", "name": "fraud", "controller": true}]);
-    assert_eq!(find(&object, None).unwrap_err().reason(), "OwnedByAnotherController");
+    assert_eq!(find(&object, Sought::subsets(None)).unwrap_err().reason(), "OwnedByAnotherController");
 }
 
 fn around(view: &View) -> Vec<&str> {
@@ -217,7 +218,7 @@ fn around(view: &View) -> Vec<&str> {
 fn other_routes_to_the_same_subsets_are_found() {
     let mut object = single();
     object["spec"]["http"][0]["route"] = json!([{"destination": {"host": "fraud", "subset": "v2"}}]);
-    let view = find(&object, Some("primary")).unwrap();
+    let view = find(&object, Sought::subsets(Some("primary"))).unwrap();
     assert_eq!(around(&view), ["health"]);
     let told = view.around("v2").next().unwrap().words("fraud", "v2", "v1");
     assert_eq!(
@@ -226,7 +227,7 @@ fn other_routes_to_the_same_subsets_are_found() {
     );
     // Without a subset every pod of the host is meant, the canary's too.
     object["spec"]["http"][0]["route"] = json!([{"destination": {"host": "fraud"}}]);
-    let view = find(&object, Some("primary")).unwrap();
+    let view = find(&object, Sought::subsets(Some("primary"))).unwrap();
     let told = view.around("v2").next().unwrap().words("fraud", "v2", "v1");
     let wanted = "route health leads to fraud without a subset, so that its requests reach the pods of v2 at any weight: set \
                   spec.http[0].route[0].destination.subset to v1";
@@ -237,10 +238,10 @@ fn other_routes_to_the_same_subsets_are_found() {
 #[test]
 fn a_patch_to_what_is_there_is_empty_but_for_its_tests() {
     let before = single();
-    let view = find(&before, None).unwrap();
+    let view = find(&before, Sought::subsets(None)).unwrap();
     let first = wanted(&view, 5);
     let during = apply(&before, &patched(&view, &first, Fence::Version));
-    let view = find(&during, None).unwrap();
+    let view = find(&during, Sought::subsets(None)).unwrap();
     let again = patched(&view, &wanted(&view, 5), Fence::Version);
     assert!(again.0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_))), "{again:?}");
 }
@@ -249,7 +250,7 @@ fn a_patch_to_what_is_there_is_empty_but_for_its_tests() {
 fn everything() -> (Value, Value) {
     let mut before = object(json!([{"destination": {"host": "fraud", "subset": "v1", "port": {"number": 80}}}]));
     before["spec"]["http"][1]["mirrors"] = json!([{"destination": {"host": "audit"}, "percentage": {"value": 50.0}}]);
-    let view = find(&before, None).unwrap();
+    let view = find(&before, Sought::subsets(None)).unwrap();
     let after = apply(&before, &patched(&view, &with_everything(&view), Fence::Version));
     (before, after)
 }
@@ -278,7 +279,7 @@ fn weight_mirror_and_match_go_in_one_patch_beside_the_users_own_mirror() {
     assert_eq!((http[0]["name"].as_str(), &http[1]), (Some("health"), &own));
     assert_eq!(http[2]["mirrors"], json!([audit, {"destination": canary, "percentage": {"value": 10.0}}]));
     assert_eq!(http[2]["route"][1], json!({"destination": canary, "weight": 5}));
-    let view = find(&after, None).unwrap();
+    let view = find(&after, Sought::subsets(None)).unwrap();
     assert_eq!((view.index, view.found("v2")), (2, Share { weight: 5, mirror: 10, matched: true }));
     assert_eq!(view.words(), "v1 95 %, v2 5 %, match to v2, mirror of 10 % to v2");
     assert!(view.claim.as_ref().unwrap().own.is_some());
@@ -287,8 +288,8 @@ fn weight_mirror_and_match_go_in_one_patch_beside_the_users_own_mirror() {
 #[test]
 fn argo_1838_2526_2769_zero_means_zero_for_header_and_mirror_routes_too() {
     let (before, after) = everything();
-    let lowered = apply(&after, &down(&find(&after, None).unwrap()));
-    let view = find(&lowered, None).unwrap();
+    let lowered = apply(&after, &down(&find(&after, Sought::subsets(None)).unwrap()));
+    let view = find(&lowered, Sought::subsets(None)).unwrap();
     assert_eq!((view.found("v2"), view.own.len(), view.index), (Share::NONE, 0, 1));
     assert_eq!(lowered["spec"]["http"][1]["mirrors"], before["spec"]["http"][1]["mirrors"]);
 }
@@ -323,8 +324,8 @@ fn zero_means_zero_whatever_somebody_made_of_what_was_ours() {
     for (index, change) in cases.iter().enumerate() {
         let mut object = after.clone();
         change(&mut object);
-        let lowered = apply(&object, &down(&find(&object, None).unwrap()));
-        let view = find(&lowered, None).unwrap();
+        let lowered = apply(&object, &down(&find(&object, Sought::subsets(None)).unwrap()));
+        let view = find(&lowered, Sought::subsets(None)).unwrap();
         assert_eq!((view.found("v2"), view.own.len()), (Share::NONE, 0), "case {index}");
         assert_eq!(lowered.to_string().matches("haldane.dev/").count(), 1, "case {index}: the annotation alone");
         assert!(!lowered["spec"].to_string().contains("mirrorPercentage"), "case {index}");
@@ -336,12 +337,12 @@ fn copies_of_several_mirrors_add_up() {
     let (_, mut object) = everything();
     let list = object["spec"]["http"][2]["mirrors"].as_array_mut().unwrap();
     list.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "percentage": {"value": 80.0}}));
-    let view = find(&object, None).unwrap();
+    let view = find(&object, Sought::subsets(None)).unwrap();
     assert_eq!(view.found("v2").mirror, 90, "each entry makes copies of its own");
     assert_eq!(view.words(), "v1 95 %, v2 5 %, match to v2, mirror of 10 % to v2, mirror of 80 % to v2");
     let list = object["spec"]["http"][2]["mirrors"].as_array_mut().unwrap();
     list.extend([json!({"destination": {"host": "fraud", "subset": "v2"}}), json!({"destination": {"host": "fraud", "subset": "v2"}})]);
-    assert_eq!(find(&object, None).unwrap().found("v2").mirror, 255, "no number wraps around");
+    assert_eq!(find(&object, Sought::subsets(None)).unwrap().found("v2").mirror, 255, "no number wraps around");
 }
 
 #[test]
@@ -353,18 +354,18 @@ fn a_short_host_is_the_same_service() {
     list.push(json!({"destination": {"host": "fraud", "subset": "v2"}, "percentage": {"value": 5.0}}));
     let routes = object["spec"]["http"].as_array_mut().unwrap();
     routes.insert(0, json!({"name": "vip", "match": [{"port": 1}], "route": [{"destination": {"host": "fraud", "subset": "v2"}}]}));
-    let view = find(&object, None).unwrap();
+    let view = find(&object, Sought::subsets(None)).unwrap();
     assert_eq!(view.found("v2").mirror, 15);
     assert_eq!(around(&view), ["vip"]);
     let lowered = apply(&object, &down(&view));
-    assert_eq!(find(&lowered, None).unwrap().found("v2"), Share::NONE);
+    assert_eq!(find(&lowered, Sought::subsets(None)).unwrap().found("v2"), Share::NONE);
 }
 
 #[test]
 fn a_mirror_in_the_other_field_is_named() {
     let mut object = object(json!([{"destination": {"host": "fraud", "subset": "v1"}}]));
     object["spec"]["http"][1]["mirror"] = json!({"host": "fraud", "subset": "v2"});
-    assert_eq!(find(&object, None).unwrap().words(), "v1 100 %, mirror of 100 % to v2");
+    assert_eq!(find(&object, Sought::subsets(None)).unwrap().words(), "v1 100 %, mirror of 100 % to v2");
 }
 
 #[test]
@@ -374,13 +375,13 @@ fn a_match_route_below_the_managed_one_or_to_another_version_gives_the_canary_no
     let routes = below["spec"]["http"].as_array_mut().unwrap();
     let own = routes.remove(1);
     routes.push(own);
-    assert!(!find(&below, None).unwrap().found("v2").matched);
+    assert!(!find(&below, Sought::subsets(None)).unwrap().found("v2").matched);
     let mut elsewhere = after.clone();
     elsewhere["spec"]["http"][1]["route"][0]["destination"]["subset"] = json!("v1");
-    assert!(!find(&elsewhere, None).unwrap().found("v2").matched);
+    assert!(!find(&elsewhere, Sought::subsets(None)).unwrap().found("v2").matched);
     // Wanted again, it is what it must be.
     for object in [below, elsewhere] {
-        let view = find(&object, None).unwrap();
+        let view = find(&object, Sought::subsets(None)).unwrap();
         let fixed = apply(&object, &patched(&view, &with_everything(&view), Fence::Version));
         assert_eq!(fixed["spec"], after["spec"]);
     }
@@ -389,13 +390,13 @@ fn a_match_route_below_the_managed_one_or_to_another_version_gives_the_canary_no
 #[test]
 fn our_route_follows_the_one_that_it_is_a_copy_of() {
     let (_, mut object) = everything();
-    let matches = with_everything(&find(&object, None).unwrap()).matches;
-    let state = |object: &Value| find(object, None).unwrap().own_route("v2", &matches).unwrap();
+    let matches = with_everything(&find(&object, Sought::subsets(None)).unwrap()).matches;
+    let state = |object: &Value| find(object, Sought::subsets(None)).unwrap().own_route("v2", &matches).unwrap();
     assert_eq!(state(&object), OwnRoute::AsWanted);
     object["spec"]["http"][2]["timeout"] = json!("9s");
     object["spec"]["http"][2]["match"] = json!([{"uri": {"prefix": "/api"}}, {"uri": {"prefix": "/web"}}]);
     assert_eq!(state(&object), OwnRoute::Old, "the copy is old, nobody touched it");
-    let view = find(&object, None).unwrap();
+    let view = find(&object, Sought::subsets(None)).unwrap();
     let after = apply(&object, &patched(&view, &with_everything(&view), Fence::Identity));
     let own = &after["spec"]["http"][1];
     assert_eq!((own["timeout"].as_str(), own["match"].as_array().unwrap().len()), (Some("9s"), 2));
@@ -413,7 +414,7 @@ fn our_route_follows_the_one_that_it_is_a_copy_of() {
 fn a_match_that_the_route_asks_for_in_another_way_is_not_written() {
     let mut object = single();
     object["spec"]["http"][1]["match"] = json!([{"uri": {"prefix": "/"}}, {"headers": {"x-user-group": {"prefix": "staff"}}}]);
-    let view = find(&object, None).unwrap();
+    let view = find(&object, Sought::subsets(None)).unwrap();
     let conflict = patch(&view, &with_everything(&view), Fence::Version).unwrap_err();
     assert_eq!(
         conflict.to_string(),
@@ -426,35 +427,39 @@ fn a_match_that_the_route_asks_for_in_another_way_is_not_written() {
 #[test]
 fn a_downward_patch_loses_no_foreign_edit_and_takes_no_foreign_route() {
     let (_, during) = everything();
-    let down = down(&find(&during, None).unwrap());
+    let down = down(&find(&during, Sought::subsets(None)).unwrap());
     // Somebody put a route above: every index is another. The patch must not hit what stands there now.
     let mut moved = during.clone();
     moved["spec"]["http"].as_array_mut().unwrap().insert(0, json!({"name": "new", "match": [{"port": 1}], "redirect": {"uri": "/"}}));
     let mut copy = moved.clone();
     assert!(json_patch::patch(&mut copy, &down).is_err(), "a new look is needed");
-    let after = apply(&moved, &self::down(&find(&moved, None).unwrap()));
+    let after = apply(&moved, &self::down(&find(&moved, Sought::subsets(None)).unwrap()));
     assert_eq!(after["spec"]["http"][0]["name"], "new");
-    assert_eq!(find(&after, None).unwrap().found("v2"), Share::NONE);
+    assert_eq!(find(&after, Sought::subsets(None)).unwrap().found("v2"), Share::NONE);
 }
 
 #[test]
 fn a_mirror_is_always_written_with_its_number() {
     let before = single();
-    let view = find(&before, None).unwrap();
+    let view = find(&before, Sought::subsets(None)).unwrap();
     let mut wanted = wanted(&view, 0);
     wanted.claim.share = Share { mirror: 100, ..Share::NONE };
     let after = apply(&before, &patched(&view, &wanted, Fence::Version));
     assert_eq!(after["spec"]["http"][1]["mirrors"][0]["percentage"]["value"], 100.0, "what has none copies everything, today");
-    let back = apply(&after, &release(&find(&after, None).unwrap(), "v1", Some("v2")));
+    let back = apply(&after, &release(&find(&after, Sought::subsets(None)).unwrap(), "v1", Some("v2")));
     assert_eq!(back, before);
 }
 
 #[test]
 fn our_own_route_is_nobody_s_managed_route() {
     let (_, after) = everything();
-    assert_eq!(find(&after, None).unwrap().name.as_deref(), Some("primary"), "it has one host and a subset, but it is ours");
-    assert!(around(&find(&after, None).unwrap()).is_empty());
-    assert_eq!(find(&after, Some("haldane.dev/primary")).unwrap_err().reason(), "RouteNotFound");
+    assert_eq!(
+        find(&after, Sought::subsets(None)).unwrap().name.as_deref(),
+        Some("primary"),
+        "it has one host and a subset, but it is ours"
+    );
+    assert!(around(&find(&after, Sought::subsets(None)).unwrap()).is_empty());
+    assert_eq!(find(&after, Sought::subsets(Some("haldane.dev/primary"))).unwrap_err().reason(), "RouteNotFound");
 }
 
 #[test]
@@ -462,7 +467,7 @@ fn a_route_below_one_that_takes_every_request_is_told() {
     let above = |route: Value| {
         let mut object = single();
         object["spec"]["http"][0] = route;
-        find(&object, Some("primary")).unwrap().above
+        find(&object, Sought::subsets(Some("primary"))).unwrap().above
     };
     let to = json!([{"destination": {"host": "other"}}]);
     assert_eq!(above(json!({"name": "first", "route": to})), Some("first".into()));
@@ -485,7 +490,7 @@ fn a_route_that_delegates_is_told_with_where_its_weights_are() {
     let mut object = single();
     object["spec"]["http"] = json!([{"name": "primary", "delegate": {"name": "fraud-routes", "namespace": "risk"}}]);
     for wanted in [None, Some("primary")] {
-        let fault = find(&object, wanted).unwrap_err();
+        let fault = find(&object, Sought::subsets(wanted)).unwrap_err();
         assert_eq!(fault.reason(), "RouteDelegated");
         assert!(fault.to_string().contains("leaves it to VirtualService risk/fraud-routes"), "{fault}");
     }

@@ -59,8 +59,8 @@ fn opens_to(plan: &Plan, index: usize) -> f64 {
 /// What the sampler of this Rollout works from; `None`: nothing to measure.
 pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str, name: &str, now: Timestamp) -> Option<Brief> {
     let arm = |version: &Version| {
-        let arm = subsets.get(&version.subset).map(|subset| subset.arm.clone()).unwrap_or_default();
-        Arm { host: version.host.clone(), subset: version.subset.clone(), revision: version.revision.clone(), ..arm }
+        let arm = subsets.get(&version.name).map(|subset| subset.arm.clone()).unwrap_or_default();
+        Arm { host: version.host.clone(), name: version.name.clone(), revision: version.revision.clone(), ..arm }
     };
     if let Some(run) = &state.run {
         let evidence = run.evidence.clone();

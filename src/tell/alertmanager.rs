@@ -44,7 +44,7 @@ pub(super) fn alerts(letter: &Letter, now: Timestamp) -> Value {
     ]);
     if let Some(canary) = &record.canary {
         labels.insert("revision", canary.revision.clone());
-        labels.insert("subset", canary.subset.clone());
+        labels.insert(canary.destination().field(), canary.name.clone());
     }
     json!([{
         "labels": labels,

@@ -225,7 +225,7 @@ fn by(actor: &Actor) -> String {
 }
 
 fn version(version: &Version) -> String {
-    if version.revision.is_empty() { version.subset.clone() } else { format!("{} ({})", version.subset, version.revision) }
+    if version.revision.is_empty() { version.name.clone() } else { format!("{} ({})", version.name, version.revision) }
 }
 
 /// Nothing that a user wrote can begin a line of its own or hide behind control characters.

@@ -88,7 +88,7 @@ impl Recorder {
     pub fn shares(&self) -> Vec<Shared> {
         let mut shares: Vec<Shared> = Vec::new();
         for seen in self.seen() {
-            let view = haldane::route::find(&seen.object, Some("primary")).unwrap();
+            let view = haldane::route::find(&seen.object, haldane::route::Sought::subsets(Some("primary"))).unwrap();
             let words = view.found("v2").words();
             if shares.last().is_none_or(|before| before.words != words) {
                 shares.push(Shared { at: seen.at, words, lowered: view.claim.and_then(|claim| claim.lowered) });

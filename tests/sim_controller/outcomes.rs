@@ -16,7 +16,7 @@ async fn a_healthy_version_goes_up_step_by_step_and_is_promoted() {
     stage.apply("v2").await;
     let status = stage.until_phase("v2", Phase::Promoted).await;
     assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
-    assert_eq!(status.stable.unwrap().subset, "v2");
+    assert_eq!(status.stable.unwrap().name, "v2");
     let served = stage.world.served();
     assert!(!served.contains_key(""), "no request found nobody");
     stage.seconds(5).await;

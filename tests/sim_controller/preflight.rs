@@ -48,7 +48,7 @@ async fn a_route_below_one_that_takes_every_request_starts_nothing() {
         route["spec"]["http"].as_array_mut().unwrap().insert(0, catch_all);
     })
     .await;
-    assert!(message.contains("http route first of fraud stands above route primary"), "{message}");
+    assert!(message.contains("http route first of VirtualService fraud stands above route primary"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]

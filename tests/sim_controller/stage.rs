@@ -8,7 +8,7 @@ use haldane::{
     config::ConfigHandle,
     controller::{self, Options},
     plan::Share,
-    route::find,
+    route::{Sought, find},
     sim::{
         NAMESPACE, World, WorldConfig,
         faults::{Fault, Rule},
@@ -92,7 +92,7 @@ impl Stage {
     }
 
     pub async fn until_phase(&self, subset: &str, phase: Phase) -> RolloutStatus {
-        let about = |s: &RolloutStatus| s.decision.as_ref().and_then(|d| d.canary.as_ref()).is_some_and(|c| c.subset == subset);
+        let about = |s: &RolloutStatus| s.decision.as_ref().and_then(|d| d.canary.as_ref()).is_some_and(|c| c.name == subset);
         self.until(&format!("{phase:?}"), |s| s.phase == Some(phase) && about(s)).await
     }
 
@@ -114,7 +114,7 @@ impl Stage {
         let changes = self.world.objects().store().read(|t| t.since(self.begin)).unwrap();
         let mut seen = vec![Share::NONE];
         for change in changes.iter().filter(|c| c.key.table == "virtualservices") {
-            let share = find(&change.after, None).unwrap().found(subset);
+            let share = find(&change.after, Sought::subsets(None)).unwrap().found(subset);
             if seen.last() != Some(&share) {
                 seen.push(share);
             }

@@ -214,7 +214,7 @@ async fn blue_green_previews_switches_at_once_and_can_be_taken_back() {
     stage.seconds(1).await;
     assert_eq!(stage.weights_of("v2"), [0, 100, 0], "from the command to the route within a second");
     let status = stage.until_phase("v2", Phase::RolledBack).await;
-    assert_eq!(status.stable.unwrap().subset, "v1");
+    assert_eq!(status.stable.unwrap().name, "v1");
     assert_eq!(status.refused[0].reason, reason::AFTER_PROMOTION);
     stage.seconds(120).await;
     assert_eq!(stage.weights_of("v2"), [0, 100, 0], "it is refused");

@@ -24,7 +24,7 @@ async fn a_cohort_that_has_passed_becomes_everybody_where_the_spec_says_promote(
     let stage = stage(201, better(), &ab_test("v2", "Promote")).await;
     let status = stage.until_phase("v2", Phase::Promoted).await;
     assert_eq!(stage.shares_of("v2"), ["0 %", "match", "100 %"]);
-    assert_eq!(status.stable.unwrap().subset, "v2");
+    assert_eq!(status.stable.unwrap().name, "v2");
     assert_eq!(stage.world.virtual_service()["spec"]["http"].as_array().unwrap().len(), 1, "the route of the match is gone");
     assert!(!stage.alerts().iter().any(|text| text.contains("Waiting for approval")), "nobody was asked");
 }
@@ -35,7 +35,7 @@ async fn a_cohort_that_has_passed_goes_back_where_the_spec_says_revert_and_the_r
     let before = without_ours(&stage);
     let status = stage.until_phase("v2", Phase::Passed).await;
     assert_eq!(stage.shares_of("v2"), ["0 %", "match", "0 %"]);
-    assert_eq!((without_ours(&stage), status.stable.unwrap().subset.as_str()), (before, "v1"));
+    assert_eq!((without_ours(&stage), status.stable.unwrap().name.as_str()), (before, "v1"));
     let message = status.decision.unwrap().message;
     assert!(message.contains("cohorts differ"), "{message}");
 }

@@ -3,7 +3,7 @@
 
 use haldane::{
     api::{Phase, Rollout},
-    route::find,
+    route::{Sought, find},
     sim::WorldConfig,
 };
 use serde_json::Value;
@@ -25,7 +25,7 @@ fn in_the_middle() -> Vec<Middle> {
 
 /// Of the revision that is gone nothing is left: no copy, no user, no route, no word in our annotation.
 async fn nothing_reaches(stage: &Stage, subset: &str, step: &str) {
-    let found = find(&stage.world.virtual_service(), None).unwrap();
+    let found = find(&stage.world.virtual_service(), Sought::subsets(None)).unwrap();
     assert!(found.found(subset).is_none(), "{step}: {}", found.words());
     stage.seconds(2).await;
     let then = (users_of(stage, subset), copies_to(stage, subset));
@@ -39,7 +39,7 @@ async fn a_third_version_in_the_middle_of_a_preview_leaves_nothing_of_the_second
     stage.until("preview", at("preview")).await;
     stage.world.deploy("v3", better());
     stage.world.apply(&blue_green("v3")).await.unwrap();
-    stage.until("the third is previewed", |s| at("preview")(s) && s.canary.as_ref().is_some_and(|c| c.subset == "v3")).await;
+    stage.until("the third is previewed", |s| at("preview")(s) && s.canary.as_ref().is_some_and(|c| c.name == "v3")).await;
     nothing_reaches(&stage, "v2", "preview").await;
     stage.until_phase("v3", Phase::Promoted).await;
     assert_eq!((stage.shares_of("v2"), stage.shares_of("v3")), (vec!["0 %".into(), "match".into(), "0 %".into()], owned(&SWITCHED)));
@@ -65,7 +65,7 @@ async fn a_subset_that_is_pointed_at_other_pods_in_the_middle_begins_anew_at_the
         stage.world.objects().put(rule).unwrap();
         let status = stage.until_phase("v2", Phase::Promoted).await;
         let stable = status.stable.unwrap();
-        assert_eq!((stable.subset.as_str(), &stable.revision), ("v2", &other), "{step}");
+        assert_eq!((stable.name.as_str(), &stable.revision), ("v2", &other), "{step}");
         assert_ne!(first, other, "{step}");
         let shares = stage.shares_of("v2");
         assert_eq!(shares[shares.len() - whole.len()..], owned(&whole), "{step}: from the first step on, {shares:?}");
@@ -99,7 +99,7 @@ async fn a_controller_that_is_killed_as_another_build_comes_leaves_nothing_of_th
         stage.world.apply(&manifest("v3")).await.unwrap();
         stage.seconds(5).await;
         stage.control(false);
-        stage.until("the third is at its first step", |s| s.step.is_some() && s.canary.as_ref().is_some_and(|c| c.subset == "v3")).await;
+        stage.until("the third is at its first step", |s| s.step.is_some() && s.canary.as_ref().is_some_and(|c| c.name == "v3")).await;
         nothing_reaches(&stage, "v2", step).await;
         stage.until_phase("v3", Phase::Promoted).await;
         assert_eq!(stage.shares_of("v3"), whole, "{step}");

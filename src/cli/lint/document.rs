@@ -205,8 +205,14 @@ fn names(spec: &RolloutSpec, known: &[Fault]) -> Result<(), Faults> {
             );
         }
     };
-    look("spec.traffic.virtualService", &spec.traffic.virtual_service, 253, true);
-    look("spec.canary.subset", &spec.canary.subset, 63, false);
+    for object in spec.traffic.objects() {
+        look(&format!("spec.traffic.{}", object.kind().field()), object.name(), 253, true);
+    }
+    for (field, name) in [("subset", &spec.canary.subset), ("service", &spec.canary.service)] {
+        if let Some(name) = name {
+            look(&format!("spec.canary.{field}"), name, 63, false);
+        }
+    }
     if let Some(route) = spec.traffic.route.as_deref().filter(|route| route.contains("{{")) {
         look("spec.traffic.route", route, 253, true);
     }

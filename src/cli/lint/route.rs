@@ -6,19 +6,21 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    api::{Destination, RouteKind},
     istio::{name::Host, rule::speaking},
     observe::{
         kept::Rule,
         mesh::{Declared, declared},
     },
     plan::{Fault, Plan},
-    route::{View, find},
+    route::{Sought, View, find},
 };
 
 /// What stands in the way of a start, as far as the file says.
 pub(super) fn faults(objects: &[Value], namespace: Option<&str>, plan: &Plan) -> Vec<Fault> {
     let here = |kind: &'static str| of_kind(objects, kind, namespace);
-    let Some(object) = here("VirtualService").find(|object| text(object, "/metadata/name") == Some(&plan.virtual_service)) else {
+    let kind = plan.object.kind();
+    let Some(object) = here(kind.kind()).find(|object| text(object, "/metadata/name") == Some(plan.object.name())) else {
         return Vec::new();
     };
     let named = |object: &Value| {
@@ -29,7 +31,7 @@ pub(super) fn faults(objects: &[Value], namespace: Option<&str>, plan: &Plan) ->
         object
     };
     let namespace = namespace.unwrap_or("default");
-    let view = match find(&named(object), plan.route.as_deref()) {
+    let view = match find(&named(object), Sought { kind, route: plan.route.as_deref(), canary: &plan.canary }) {
         Ok(view) => view,
         Err(fault) => return vec![Fault::new("spec.traffic", fault.to_string(), "")],
     };
@@ -37,11 +39,15 @@ pub(super) fn faults(objects: &[Value], namespace: Option<&str>, plan: &Plan) ->
     subset(&view, &rules, namespace, plan).into_iter().chain(route(&view, plan)).collect()
 }
 
-/// Istio's objects of a kind in a namespace.
+/// Objects of a kind of Istio's or of the Gateway API in a namespace.
 fn of_kind<'o>(objects: &'o [Value], kind: &'o str, namespace: Option<&'o str>) -> impl Iterator<Item = &'o Value> {
-    let istio = |object: &&Value| text(object, "/apiVersion").is_some_and(|version| version.starts_with("networking.istio.io/"));
+    let groups = RouteKind::ALL.map(RouteKind::group);
+    let known = move |object: &&Value| {
+        let group = text(object, "/apiVersion").and_then(|version| version.split_once('/')).map(|(group, _)| group);
+        group.is_some_and(|group| groups.contains(&group))
+    };
     let here = move |object: &&Value| text(object, "/kind") == Some(kind) && text(object, "/metadata/namespace") == namespace;
-    objects.iter().filter(istio).filter(here)
+    objects.iter().filter(known).filter(here)
 }
 
 fn text<'o>(object: &'o Value, pointer: &str) -> Option<&'o str> {
@@ -50,22 +56,25 @@ fn text<'o>(object: &'o Value, pointer: &str) -> Option<&'o str> {
 
 /// Whether the proxies have the canary's subset; nothing if the rule is in another file.
 fn subset(view: &View, rules: &[Arc<Rule>], namespace: &str, plan: &Plan) -> Option<Fault> {
-    let Declared::Not(why) = declared(rules, namespace, &view.host, &plan.subset) else { return None };
+    let Destination::Subset(subset) = &plan.canary else { return None };
+    let Declared::Not(why) = declared(rules, namespace, &view.host, subset) else { return None };
     let spoken_for = !speaking(rules, Host::of(&view.host, namespace), |rule| rule.about()).is_empty();
-    let message = format!("no DestinationRule of this file has {} for host {}", plan.subset, view.host);
+    let message = format!("no DestinationRule of this file has {subset} for host {}", view.host);
     (spoken_for || !why.is_empty()).then(|| Fault::new("spec.canary.subset", message, why))
 }
 
 fn route(view: &View, plan: &Plan) -> Vec<Fault> {
-    let stable = view.sole().filter(|stable| *stable != plan.subset).unwrap_or("stable's");
+    let canary = plan.canary.name();
+    let stable = view.sole().filter(|stable| *stable != canary).unwrap_or("stable's");
     let mut faults: Vec<Fault> =
-        view.around(&plan.subset).map(|other| Fault::new("spec.traffic", other.words(&view.host, &plan.subset, stable), "")).collect();
+        view.around(canary).map(|other| Fault::new("spec.traffic", other.words(&view.host, canary, stable), "")).collect();
     if let Some(above) = &view.above {
-        let message = format!("http route {above} of {} takes every request that route {} could get", view.virtual_service, view.key);
+        let message =
+            format!("{} {above} of {} takes every request that route {} could get", view.object.kind().rule(), view.object, view.key);
         faults.push(Fault::new("spec.traffic.route", message, "give it a match of its own, or put it below"));
     }
     for step in plan.steps.iter().filter(|step| !step.split.matches.is_empty()) {
-        if let Err(conflict) = view.own_route(&plan.subset, &step.split.matches) {
+        if let Err(conflict) = view.own_route(canary, &step.split.matches) {
             faults.push(Fault::new(format!("spec.strategy, step {}", step.name), conflict.to_string(), ""));
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn summary(plan: &Plan) -> String {
     let called = |metric: &Metric| if metric.gate { metric.name.clone() } else { format!("{} (shown only)", metric.name) };
     let metrics = plan.analysis.metrics.iter().map(called).collect::<Vec<_>>().join(", ");
     let metrics = if metrics.is_empty() { "no metrics".into() } else { metrics };
-    format!("{} to {}: {steps}; {} at least; {metrics}", plan.virtual_service, plan.subset, span(soonest))
+    format!("{} to {}: {steps}; {} at least; {metrics}", plan.object.name(), plan.canary.name(), span(soonest))
 }
 
 fn word(step: &Step) -> String {

@@ -65,7 +65,7 @@ pub(super) async fn run(
     let (plan, mut notes) = plan(&manifest.plan, interval(&prometheus, &manifest.plan.analysis));
     let wanted = Wanted {
         namespace: namespace.or(manifest.namespace.as_deref()).unwrap_or("default"),
-        service: &plan.virtual_service,
+        service: plan.object.name(),
         workload: asked.workload.as_deref(),
         analysis: &plan.analysis,
         from,

@@ -100,11 +100,12 @@ impl Goal {
 
 /// How it ended, if it did.
 fn ended(rollout: &Rollout, status: &RolloutStatus, phase: Phase) -> Option<(Exit, String)> {
-    let wanted = &rollout.spec.canary.subset;
+    let wanted = rollout.spec.canary.destination();
+    let wanted = wanted.name();
     let ended = match phase {
         Phase::Promoted => (Exit::Reached, format!("promoted: {wanted} is stable now")),
         Phase::Passed => (Exit::Reached, "passed".into()),
-        Phase::Idle if status.stable.as_ref().is_some_and(|stable| &stable.subset == wanted) => {
+        Phase::Idle if status.stable.as_ref().is_some_and(|stable| stable.name == wanted) => {
             (Exit::Reached, format!("{wanted} is stable, nothing is being rolled out"))
         }
         Phase::RolledBack => (Exit::RolledBack, "rolled back by analysis".into()),
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn idle_is_promoted_once_the_version_wanted_is_stable() {
         let mut idle = rollout("Idle", None, 2);
-        idle.spec.canary.subset = "v1".into();
+        idle.spec.canary.subset = Some("v1".into());
         assert!(matches!(Goal::Promoted.standing(&idle), Standing::Ended(Exit::Reached, _)));
     }
 

@@ -6,7 +6,7 @@ use super::world::World;
 use crate::api::{Outcome, Phase, Verdict};
 use crate::command::Verb;
 use crate::decide::Act;
-use crate::route::find;
+use crate::route::{Sought, find};
 
 #[test]
 fn a_fail_takes_the_traffic_back_in_one_write_with_the_latch_on_it() {
@@ -17,7 +17,7 @@ fn a_fail_takes_the_traffic_back_in_one_write_with_the_latch_on_it() {
     let decision = world.pass();
     assert!(matches!(decision.act, Act::Lower(_)));
     assert_eq!((world.share("v1"), world.share("v2"), world.writes), (100, 0, before + 1));
-    let latch = find(&world.route, None).unwrap().claim.unwrap().latch.unwrap();
+    let latch = find(&world.route, Sought::subsets(None)).unwrap().claim.unwrap().latch.unwrap();
     assert_eq!((latch.revision.as_str(), latch.outcome, latch.reason.as_str()), ("bbb", Outcome::RolledBack, "AnalysisFailed"));
     assert_eq!(world.phase(), Phase::RolledBack);
     assert_eq!(world.state.refused[0].revision, "bbb");
@@ -50,7 +50,11 @@ fn a_refused_revision_is_not_tried_again_until_its_pods_change() {
     world.pods("v2", "ccc", 5, 5);
     world.settle();
     assert_eq!(world.share("v2"), 5, "other pods are another revision");
-    assert_eq!(find(&world.route, None).unwrap().claim.unwrap().latch, None, "the first raise of another revision takes the latch away");
+    assert_eq!(
+        find(&world.route, Sought::subsets(None)).unwrap().claim.unwrap().latch,
+        None,
+        "the first raise of another revision takes the latch away"
+    );
 }
 
 #[test]
@@ -221,10 +225,10 @@ fn zero_means_zero_and_weights_always_sum_to_100() {
     for weight in [5, 20, 50, 100] {
         let mut world = World::new();
         world.reach(weight);
-        assert_eq!(find(&world.route, None).unwrap().sum(), 100);
+        assert_eq!(find(&world.route, Sought::subsets(None)).unwrap().sum(), 100);
         world.say(Verb::Abort, "1");
         world.settle();
-        let view = find(&world.route, None).unwrap();
+        let view = find(&world.route, Sought::subsets(None)).unwrap();
         assert_eq!((view.sum(), view.share("v2")), (100, 0));
     }
 }

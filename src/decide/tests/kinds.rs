@@ -10,7 +10,7 @@ use crate::api::{Outcome, Phase, Verdict, names::reason};
 use crate::command::Verb;
 use crate::decide::Act;
 use crate::plan::Share;
-use crate::route::find;
+use crate::route::{Sought, find};
 
 const MIRROR: Share = Share { weight: 0, mirror: 100, matched: false };
 const COHORT: Share = Share { weight: 0, mirror: 0, matched: true };
@@ -80,7 +80,7 @@ fn a_shadow_moves_no_user_and_ends_as_passed_with_its_mirror_gone() {
     assert!(world.finalizer, "the claim is still in the route");
     assert!(world.said.iter().any(|said| said.contains("has passed (mirrored, no user saw it)")), "{:?}", world.said);
     assert_eq!(world.state.history[0].outcome, Outcome::Passed);
-    assert_eq!(world.state.stable.as_ref().unwrap().subset, "v1");
+    assert_eq!(world.state.stable.as_ref().unwrap().name, "v1");
     assert!(world.state.refused.is_empty());
 }
 
@@ -109,7 +109,7 @@ fn a_shadow_that_is_worse_ends_as_failed_and_is_not_tried_again() {
     world.verdict = Verdict::Fail;
     let decision = world.pass();
     assert!(matches!(decision.act, Act::Lower(_)));
-    let latch = find(&world.route, None).unwrap().claim.unwrap().latch.unwrap();
+    let latch = find(&world.route, Sought::subsets(None)).unwrap().claim.unwrap().latch.unwrap();
     assert_eq!((latch.outcome, latch.reason.as_str()), (Outcome::Failed, reason::ANALYSIS_FAILED));
     assert!(latch.message.contains("(mirrored, no user saw it)"), "{}", latch.message);
     world.verdict = Verdict::Pass;
@@ -254,7 +254,7 @@ fn argo_1216_blue_green_goes_from_0_to_100_in_one_write_of_the_route_and_bakes()
     assert_eq!(world.shares, [Share::NONE, COHORT, Share::weight(100)]);
     assert_eq!(world.weights, [0, 100]);
     assert_eq!(world.writes, 2, "the preview and the switch");
-    assert_eq!(find(&world.route, None).unwrap().own.len(), 0, "the preview's route is gone in the write of the switch");
+    assert_eq!(find(&world.route, Sought::subsets(None)).unwrap().own.len(), 0, "the preview's route is gone in the write of the switch");
     assert_eq!(world.phase(), Phase::Progressing, "the bake");
     world.wait(61);
     assert_eq!(world.phase(), Phase::Promoted);
@@ -353,7 +353,7 @@ fn what_cannot_work_on_this_route_is_told_before_anything_is_written() {
     let joined = stalled(ab_test("Hold"), |http| http[0]["match"] = json!([{"headers": {"x-user-group": {"exact": "gold"}}}]));
     assert_eq!(joined.0, reason::MATCH_CONFLICT);
     assert!(
-        joined.1.starts_with("step cohort on route primary of fraud: match[0] of the route asks for header x-user-group"),
+        joined.1.starts_with("step cohort on route primary of VirtualService fraud: match[0] of the route asks for header x-user-group"),
         "{}",
         joined.1
     );
@@ -363,7 +363,7 @@ fn what_cannot_work_on_this_route_is_told_before_anything_is_written() {
         http.as_array_mut().unwrap().insert(0, json!({"name": "first", "route": [{"destination": {"host": "other"}}]}));
     });
     assert_eq!(below.0, reason::ROUTE_UNREACHABLE);
-    assert!(below.1.contains("http route first of fraud stands above route primary"), "{}", below.1);
+    assert!(below.1.contains("http route first of VirtualService fraud stands above route primary"), "{}", below.1);
     let elsewhere = stalled(shadow(), |http| http[0]["route"][0]["destination"]["host"] = json!("fraud.prod.svc.cluster.local"));
     assert_eq!(elsewhere.0, reason::HOST_ELSEWHERE);
     assert!(elsewhere.1.contains("leads to fraud.prod.svc.cluster.local, which is no Service of namespace ml"), "{}", elsewhere.1);

@@ -6,7 +6,7 @@ use super::world::World;
 use crate::api::{Outcome, Phase, Verdict, names::reason};
 use crate::command::Verb;
 use crate::decide::Act;
-use crate::route::find;
+use crate::route::{Sought, find};
 
 /// v2 has been promoted, v1 still has its pods.
 fn promoted() -> World {
@@ -29,10 +29,10 @@ fn flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it()
     let decision = world.pass();
     assert!(matches!(decision.act, Act::Lower(_)), "no write before it");
     assert_eq!((world.share("v1"), world.share("v2"), world.writes), (100, 0, writes + 1));
-    let latch = find(&world.route, None).unwrap().claim.unwrap().latch.unwrap();
+    let latch = find(&world.route, Sought::subsets(None)).unwrap().claim.unwrap().latch.unwrap();
     assert_eq!((latch.revision.as_str(), latch.outcome, latch.reason.as_str()), ("bbb", Outcome::RolledBack, reason::AFTER_PROMOTION));
     assert_eq!(world.phase(), Phase::RolledBack);
-    assert_eq!(world.state.stable.as_ref().unwrap().subset, "v1");
+    assert_eq!(world.state.stable.as_ref().unwrap().name, "v1");
     assert_eq!(world.state.handled.get("rollback").map(String::as_str), Some("1"));
     assert!(last(&world).contains("was rolled back by ana, 0s after its promotion: a test"), "{}", last(&world));
     assert_eq!(world.state.decision.as_ref().unwrap().by.as_ref().unwrap().name, "ana");
@@ -62,7 +62,7 @@ fn a_crash_between_the_write_and_the_status_loses_no_rollback_after_a_promotion(
     world.commands.clear();
     world.settle();
     assert_eq!((world.phase(), world.share("v1")), (Phase::RolledBack, 100));
-    assert_eq!(world.state.stable.as_ref().unwrap().subset, "v1");
+    assert_eq!(world.state.stable.as_ref().unwrap().name, "v1");
     assert_eq!(world.state.refused[0].revision, "bbb");
 }
 

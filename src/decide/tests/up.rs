@@ -20,7 +20,7 @@ fn a_healthy_canary_goes_5_20_50_100_and_is_promoted() {
     world.wait(61);
     assert_eq!(world.weights, [0, 5, 20, 50, 100]);
     assert_eq!(world.phase(), Phase::Promoted);
-    assert_eq!(world.state.stable.as_ref().unwrap().subset, "v2");
+    assert_eq!(world.state.stable.as_ref().unwrap().name, "v2");
     assert_eq!(world.writes, 4, "one write to the route for each step, none for the promotion");
     assert!(!world.finalizer, "the finalizer goes with the promotion");
     assert_eq!(world.route["spec"]["http"][0]["timeout"], "3s");

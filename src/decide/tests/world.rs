@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, Verdict};
+use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, RouteRef, Verdict};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::judge::{Evidence, Judgement, Slowest, incident::Incident};
 use crate::observe::mesh;
 use crate::plan::{Plan, Share};
-use crate::route::{Fence, RouteFault, View, find, patch, release};
+use crate::route::{Fence, RouteFault, Sought, View, find, patch, release};
 use crate::seen::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, Unanswered};
 use crate::state::State;
 
@@ -260,9 +260,9 @@ impl World {
     /// The route, as the spec names it.
     fn find(&self) -> Result<View, RouteFault> {
         if self.gone {
-            return Err(RouteFault::NotFound("fraud".into()));
+            return Err(RouteFault::NotFound(RouteRef::VirtualService("fraud".into())));
         }
-        find(&self.route, self.spec["traffic"]["route"].as_str())
+        find(&self.route, Sought::subsets(self.spec["traffic"]["route"].as_str()))
     }
 
     pub(super) fn share(&self, subset: &str) -> u8 {

@@ -1,10 +1,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
-use crate::api::ArmValue;
+use crate::api::{ArmValue, Destination};
 
 fn of(subset: &str, revision: &str) -> Option<Version> {
-    Some(Version { host: "fraud".into(), subset: subset.into(), revision: revision.into() })
+    Some(Version::new("fraud", &Destination::Subset(subset.into()), revision))
 }
 
 fn metric(name: &str, verdict: Verdict, message: &str) -> MetricEvidence {

@@ -338,7 +338,7 @@ fn another_route_to_the_canary_in_the_middle_holds_and_is_named() {
     world.say(Verb::Abort, "1");
     let stance = world.settle().stance;
     assert_eq!((stance.phase, world.found("v2")), (Phase::Aborted, Share::NONE));
-    assert!(stance.message.contains("mine of fraud still lead to v2"), "{}", stance.message);
+    assert!(stance.message.contains("mine of VirtualService fraud still lead to v2"), "{}", stance.message);
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn a_route_above_that_takes_every_request_in_the_middle_holds_and_is_named() {
         world.verdict = Verdict::Pass;
         let stance = world.wait(301).stance;
         assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Holding, reason::ROUTE_UNREACHABLE, share), "{kind}");
-        let words = "http route all of fraud stands above route primary and takes every request";
+        let words = "http route all of VirtualService fraud stands above route primary and takes every request";
         assert!(stance.message.starts_with(words) && stance.message.contains("haldane abort"), "{}", stance.message);
     }
 }

@@ -1,0 +1,72 @@
+//! Why a route cannot be managed.
+
+use thiserror::Error;
+
+use crate::api::{RouteKind, RouteRef, names::reason};
+
+/// Why the route cannot be managed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum RouteFault {
+    /// No such object.
+    #[error("{0} does not exist in this namespace")]
+    NotFound(RouteRef),
+    /// The cluster has no such kind of object, or does not let us read it.
+    #[error(
+        "{0} cannot be read: this cluster has no {kind} ({group}), or the controller may not list it; install its CustomResourceDefinition \
+         and apply the controller's ClusterRole: both are looked for every minute", kind = .0.kind().kind(), group = .0.kind().group()
+    )]
+    NoKind(RouteRef),
+    /// No http route fits.
+    #[error("{0}")]
+    NoRoute(String),
+    /// Several fit.
+    #[error("{count} {rule}s of {object} fit ({names}): {fix}", rule = .object.kind().rule())]
+    Ambiguous {
+        /// The object.
+        object: RouteRef,
+        /// How many.
+        count: usize,
+        /// Their names.
+        names: String,
+        /// How to go on.
+        fix: String,
+    },
+    /// The route leaves it to another VirtualService where its requests go.
+    #[error(
+        "http route {route} of VirtualService {virtual_service} leaves it to VirtualService {delegate} where its requests go: that one has \
+         the weights, name it in spec.traffic.virtualService of a Rollout of its namespace"
+    )]
+    Delegated {
+        /// The object.
+        virtual_service: String,
+        /// The route.
+        route: String,
+        /// The object with the weights, with its namespace if it names one.
+        delegate: String,
+    },
+    /// Another controller writes this object.
+    #[error("{object} is owned by {owner}: that controller would undo every weight; give haldane a {kind} of its own", kind = .object.kind().kind())]
+    Owned {
+        /// The object.
+        object: RouteRef,
+        /// Kind and name of the owner.
+        owner: String,
+    },
+}
+
+impl RouteFault {
+    /// The reason constant.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound(object) | Self::NoKind(object) => match object.kind() {
+                RouteKind::VirtualService => reason::VIRTUAL_SERVICE_NOT_FOUND,
+                RouteKind::HttpRoute => reason::HTTP_ROUTE_NOT_FOUND,
+                RouteKind::GrpcRoute => reason::GRPC_ROUTE_NOT_FOUND,
+            },
+            Self::NoRoute(_) => reason::ROUTE_NOT_FOUND,
+            Self::Ambiguous { .. } => reason::ROUTE_AMBIGUOUS,
+            Self::Delegated { .. } => reason::ROUTE_DELEGATED,
+            Self::Owned { .. } => reason::OWNED_BY_OTHER,
+        }
+    }
+}
