@@ -4,11 +4,13 @@
 //! controller says.
 
 pub mod names;
+mod reason;
 mod spec;
 mod status;
 mod strategy;
 mod version;
 
+pub use reason::{AnyReason, Reason};
 pub use spec::{
     Analysis, Capacity, DestinationSpec, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RatioSpec, Rollout, RolloutSpec,
     ThresholdAction, ThresholdSpec, Traffic,

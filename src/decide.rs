@@ -32,8 +32,7 @@ mod words;
 
 use jiff::Timestamp;
 
-use crate::api::names::reason;
-use crate::api::{DecisionRecord, Outcome, Phase};
+use crate::api::{DecisionRecord, Outcome, Phase, Reason};
 use crate::command::Command;
 use crate::route::Wanted;
 use crate::seen::Observation;
@@ -166,7 +165,7 @@ struct Pass<'a> {
     abort: Option<Command>,
     promote: Option<Command>,
     rollback: Option<Command>,
-    traffic: Option<(bool, &'static str, String)>,
+    traffic: Option<(bool, Reason, String)>,
     /// What is in the way of everything that leads up: an invalid manifest, a route in doubt.
     hindrance: Option<Stance>,
 }
@@ -218,7 +217,7 @@ impl<'a> Pass<'a> {
             let waits = rule.leads == Leads::Nowhere && self.act == Act::Nothing;
             return self.hindrance.take().filter(|_| waits).unwrap_or(answer);
         }
-        self.hindrance.take().unwrap_or_else(|| self.stance(Phase::Holding, reason::AS_PLANNED, "nothing is decided"))
+        self.hindrance.take().unwrap_or_else(|| self.stance(Phase::Holding, Reason::AsPlanned, "nothing is decided"))
     }
 
     /// What a rule decides, if that returns the traffic to stable; else nothing of it has happened.
@@ -248,15 +247,15 @@ impl<'a> Pass<'a> {
         self.wake = Some(self.wake.map_or(seconds, |wake| wake.min(seconds)));
     }
 
-    fn stance(&self, phase: Phase, reason: &'static str, message: impl Into<String>) -> Stance {
+    fn stance(&self, phase: Phase, reason: Reason, message: impl Into<String>) -> Stance {
         let traffic = match &self.seen.route {
-            Ok(view) => (true, reason::AS_PLANNED, format!("{}: {}", view.object, view.words())),
+            Ok(view) => (true, Reason::AsPlanned, format!("{}: {}", view.object, view.words())),
             Err(fault) => (false, fault.reason(), fault.to_string()),
         };
         Stance { phase, reason, message: message.into(), stalled: false, traffic }
     }
 
-    fn stalled(&self, phase: Phase, reason: &'static str, message: impl Into<String>) -> Stance {
+    fn stalled(&self, phase: Phase, reason: Reason, message: impl Into<String>) -> Stance {
         Stance { stalled: true, ..self.stance(phase, reason, message) }
     }
 }

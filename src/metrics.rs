@@ -22,7 +22,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::api::{Outcome, RolloutStatus};
+use crate::api::{AnyReason, Outcome, RolloutStatus};
 use crate::link::Age;
 use rollouts::Rollouts;
 
@@ -185,12 +185,12 @@ impl Metrics {
     }
 
     /// A rollout has ended: once for each end, with the requests that the canary answered.
-    pub fn ended(&self, outcome: Outcome, reason: &str, exposed: i64) {
+    pub fn ended(&self, outcome: Outcome, reason: &AnyReason, exposed: i64) {
         let labels = OutcomeLabels { outcome: format!("{outcome:?}") };
         self.inner.ended.get_or_create(&labels).inc();
         self.inner.exposed.get_or_create(&labels).inc_by(u64::try_from(exposed).unwrap_or_default());
         if outcome == Outcome::RolledBack {
-            self.inner.rollbacks.get_or_create(&ReasonLabels { reason: reason.into() }).inc();
+            self.inner.rollbacks.get_or_create(&ReasonLabels { reason: reason.to_string() }).inc();
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::api::Reason;
 use crate::command::{Command, RefusedCommand};
 use crate::judge::{Evidence, Judgement, StepTerms};
 use crate::plan::{AnalysisPlan, Plan, Share};
@@ -206,8 +207,8 @@ pub struct Unanswered {
 /// Why there is nothing to decide on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// A reason constant of [`crate::api::names::reason`].
-    pub reason: &'static str,
+    /// Which.
+    pub reason: Reason,
     /// In words, with numbers and the fix.
     pub message: String,
     /// Whether metrics are unavailable (`MetricsAvailable=False`) or there, but not to be trusted (share, bypass).

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::api::{
-    Actor, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, RouteKind, RouteRef, Version,
+    Actor, AnyReason, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, RouteKind, RouteRef, Version,
 };
 use crate::judge::Evidence;
 use crate::plan::{Plan, Share, Step};
@@ -170,8 +170,8 @@ pub struct Intent {
 pub struct Down {
     /// RolledBack, Failed or Aborted.
     pub outcome: Outcome,
-    /// A reason constant.
-    pub reason: String,
+    /// Why.
+    pub reason: AnyReason,
     /// In words.
     pub message: String,
     /// Who, for a command.
@@ -181,15 +181,33 @@ pub struct Down {
     /// Go even if stable has no ready endpoint.
     pub force: bool,
     /// Why it is not written: StableUnavailable or RouteRefused.
-    pub blocked: String,
+    #[serde(with = "text_or_empty")]
+    pub blocked: Option<AnyReason>,
+}
+
+/// No reason is an empty text in the checkpoint.
+mod text_or_empty {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::api::AnyReason;
+
+    #[expect(clippy::ref_option, reason = "serde asks for a reference")]
+    pub(super) fn serialize<S: Serializer>(reason: &Option<AnyReason>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(reason.as_ref().map_or("", AnyReason::as_str))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AnyReason>, D::Error> {
+        let word = String::deserialize(from)?;
+        Ok((!word.is_empty()).then(|| word.into()))
+    }
 }
 
 /// Why it does not advance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pause {
-    /// A reason constant: ManualPause, ApprovalRequired, ManualOverride, Contended.
-    pub reason: String,
+    /// Why: ManualPause, ApprovalRequired, ManualOverride, Contended.
+    pub reason: AnyReason,
     /// In words.
     pub message: String,
     /// Since when.
@@ -212,8 +230,8 @@ pub struct Unavailable {
 pub struct Ended {
     /// Promoted, Passed, Failed, RolledBack, Aborted, or Lowered (nothing was decided).
     pub outcome: Outcome,
-    /// A reason constant.
-    pub reason: String,
+    /// Why.
+    pub reason: AnyReason,
     /// In words.
     pub message: String,
     /// When.

@@ -7,7 +7,7 @@
 use std::{fs, path::Path};
 
 use haldane::{
-    api::{Phase, Rollout, RouteKind, names::reason},
+    api::{Phase, Reason, Rollout, RouteKind},
     command::{Command, Verb},
     config::Config,
     decide::{Act, Decision, decide},
@@ -212,7 +212,7 @@ impl World {
     }
 
     /// It waits, and an hour later too, without any write; the reason and the message.
-    fn refused(&mut self) -> (&'static str, String) {
+    fn refused(&mut self) -> (Reason, String) {
         let stance = self.settle().stance;
         let later = self.wait(60).stance;
         assert_eq!((stance.phase, later.phase, self.writes), (Phase::Waiting, Phase::Waiting, 0), "{} {}", later.reason, later.message);
@@ -256,7 +256,7 @@ fn a1_a_subset_that_no_proxy_has_is_not_found_before_any_write_and_the_rule_is_n
     for (shape, host) in [("cut-host", "scorer.vs30"), ("cut-host-svc", "scorer.vs50.svc")] {
         let mut world = World::new(shape);
         let (why, message) = world.refused();
-        assert_eq!(why, reason::SUBSET_NOT_FOUND, "{message}");
+        assert_eq!(why, Reason::SubsetNotFound, "{message}");
         let fix = format!(
             "DestinationRule scorer-next has it for host {host}, and Istio takes a name with a dot as it is, so that no proxy has the subset: set its spec.host to scorer"
         );
@@ -275,7 +275,7 @@ fn a1_a_route_to_a_host_that_no_service_has_is_told_with_its_fix() {
         entry["destination"]["host"] = json!("scorer.vs30");
     }
     let (why, message) = world.refused();
-    assert_eq!(why, reason::HOST_ELSEWHERE);
+    assert_eq!(why, Reason::HostElsewhere);
     assert!(message.ends_with("set destination.host to scorer, or to scorer.vs30.svc.cluster.local"), "{message}");
 }
 
@@ -283,7 +283,7 @@ fn a1_a_route_to_a_host_that_no_service_has_is_told_with_its_fix() {
 fn a2_a_route_without_a_subset_reaches_the_canary_at_any_weight() {
     let mut world = World::new("no-subset");
     let (why, message) = world.refused();
-    assert_eq!(why, reason::ROUTE_AMBIGUOUS);
+    assert_eq!(why, Reason::RouteAmbiguous);
     assert!(message.ends_with("reach the pods of v2 at any weight: set spec.http[0].route[0].destination.subset to v1"), "{message}");
     // Then both can be stepped, and one must be named.
     world.http()[0]["route"][0]["destination"]["subset"] = json!("v1");
@@ -296,7 +296,7 @@ fn a2_a_route_without_a_subset_reaches_the_canary_at_any_weight() {
 fn a3_a_lone_destination_with_weight_0_leads_everybody_to_the_canary() {
     let mut world = World::new("beside-everything");
     let (why, message) = world.refused();
-    assert_eq!(why, reason::ROUTE_AMBIGUOUS);
+    assert_eq!(why, Reason::RouteAmbiguous);
     assert!(message.contains("route api leads to v2 too"), "{message}");
     assert!(message.ends_with("set spec.http[0].route[0].destination.subset to v1"), "{message}");
 }
@@ -305,7 +305,7 @@ fn a3_a_lone_destination_with_weight_0_leads_everybody_to_the_canary() {
 fn a4_an_older_virtual_service_for_the_same_gateway_in_another_spelling_is_a_rival() {
     let mut world = World::new("older-host");
     let (why, message) = world.refused();
-    assert_eq!(why, reason::HOST_SHARED);
+    assert_eq!(why, Reason::HostShared);
     assert!(message.contains("at gateway istio-system/gw too") && message.contains("legacy, the older one"), "{message}");
 }
 
@@ -313,7 +313,7 @@ fn a4_an_older_virtual_service_for_the_same_gateway_in_another_spelling_is_a_riv
 fn a5_a_route_below_one_that_takes_every_request_at_the_only_port_is_unreachable() {
     let mut world = World::new("only-port");
     let (why, message) = world.refused();
-    assert_eq!(why, reason::ROUTE_UNREACHABLE);
+    assert_eq!(why, Reason::RouteUnreachable);
     assert!(
         message.contains("http[0] of VirtualService grpc-cart-1 stands above route get")
             && message.contains("at 80, the only port of cartservice"),
@@ -327,10 +327,10 @@ fn a5_a_route_below_one_that_takes_every_request_at_the_only_port_is_unreachable
 #[test]
 fn a6_a_match_that_nobody_can_fit_is_a_conflict() {
     let (why, message) = World::new("left-out-header").refused();
-    assert_eq!(why, reason::MATCH_CONFLICT);
+    assert_eq!(why, Reason::MatchConflict);
     assert!(message.contains("header x-group (which it leaves out by withoutHeaders)"), "{message}");
     let (why, message) = World::new("header-case").refused();
-    assert_eq!(why, reason::MATCH_CONFLICT);
+    assert_eq!(why, Reason::MatchConflict);
     assert!(message.contains("asks for header X-Group"), "{message}");
 }
 
@@ -391,7 +391,7 @@ fn b2_a_second_rollout_for_the_sibling_route_starts_once_the_first_is_promoted()
     };
     let state = turn(&mut world);
     let stance = world.settle().stance;
-    assert_eq!(stance.reason, reason::ROUTE_AMBIGUOUS);
+    assert_eq!(stance.reason, Reason::RouteAmbiguous);
     assert!(stance.message.ends_with("by Rollout scorer: once that is promoted, this one continues"), "{}", stance.message);
     let first = world.objects.iter().position(|object| object["metadata"]["name"] == "north").unwrap();
     world.objects.remove(first);
@@ -412,7 +412,7 @@ fn c1_subsets_that_select_the_same_pods_overlap() {
         ("wider-labels", "subsets v1 {app: scorer} and v2 {app: scorer, version: v2}"),
     ] {
         let (why, message) = World::new(shape).refused();
-        assert_eq!(why, reason::ARMS_OVERLAP, "{message}");
+        assert_eq!(why, Reason::ArmsOverlap, "{message}");
         assert!(message.starts_with(pair), "{message}");
     }
 }
@@ -452,7 +452,7 @@ fn c6_of_routes_that_no_name_tells_apart_it_is_said_how_to_go_on() {
     for (shape, names) in [("nameless", "http[0] without a name, http[1] without a name"), ("one-name", "twice (http[0]), twice (http[1])")]
     {
         let (why, message) = World::new(shape).refused();
-        assert_eq!(why, reason::ROUTE_AMBIGUOUS);
+        assert_eq!(why, Reason::RouteAmbiguous);
         assert!(message.contains(names) && message.contains("a name of its own (for example spec.http[0].name: stepped)"), "{message}");
     }
 }

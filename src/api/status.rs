@@ -7,6 +7,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::AnyReason;
+
 mod evidence;
 
 use super::Version;
@@ -151,7 +153,7 @@ pub struct DecisionRecord {
     /// What was decided.
     pub outcome: Outcome,
     /// One of the reason constants.
-    pub reason: String,
+    pub reason: AnyReason,
     /// The decision in one sentence with its numbers.
     pub message: String,
     /// When.
@@ -279,7 +281,7 @@ pub struct RefusedRevision {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// A reason constant.
-    pub reason: String,
+    pub reason: AnyReason,
     /// In words.
     pub message: String,
     /// When.
@@ -306,7 +308,7 @@ pub struct HistoryEntry {
     /// How it ended.
     pub outcome: Outcome,
     /// A reason constant.
-    pub reason: String,
+    pub reason: AnyReason,
     /// In words.
     pub message: String,
     /// When it began.

@@ -15,7 +15,7 @@ use super::{
     status::duration,
 };
 use crate::{
-    api::{Phase, RejectedCommand, Rollout, RolloutStatus, names::reason},
+    api::{Phase, Reason, RejectedCommand, Rollout, RolloutStatus},
     command::{Request, Verb, annotation},
     plan::Plan,
 };
@@ -142,7 +142,7 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
         Verb::Resume if rollout.spec.paused => {
             return conflict("spec.paused is true: a command does not end that".into(), "set spec.paused to false in the manifest".into());
         }
-        Verb::Resume if paused.is_some_and(|decision| decision.reason == reason::APPROVAL_REQUIRED) => {
+        Verb::Resume if paused.is_some_and(|decision| decision.reason == Reason::ApprovalRequired) => {
             let coming = steps(rollout, status).1.map_or_else(String::new, |coming| format!(" --step {coming}"));
             return conflict("it waits for an approval: resume does not give it".into(), format!("haldane promote {name}{coming}"));
         }
@@ -157,7 +157,7 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
     }
     let Some(wanted) = ask.step else { return Ok(()) };
     let (present, coming) = steps(rollout, status);
-    let asked = paused.is_some_and(|decision| decision.reason == reason::APPROVAL_REQUIRED);
+    let asked = paused.is_some_and(|decision| decision.reason == Reason::ApprovalRequired);
     if let Some(coming) = coming.as_deref().filter(|coming| asked && *coming != wanted) {
         // Perhaps the answer to an older question: somebody else may have given it.
         return conflict(

@@ -21,7 +21,7 @@ use super::{
     screen,
 };
 use crate::{
-    api::{Phase, Rollout, RolloutStatus, names::reason},
+    api::{Phase, Reason, Rollout, RolloutStatus},
     clock::Clock,
     command::{Request, Verb, annotation},
     config::ConfigHandle,
@@ -187,7 +187,7 @@ async fn follow(act: &Act, epoch: i64, world: &World, board: &mut Board<'_>, con
 
 /// The step that waits for a person, once for each question.
 fn asked(status: &RolloutStatus) -> Option<String> {
-    let asked = status.decision.as_ref().filter(|decision| decision.reason == reason::APPROVAL_REQUIRED)?;
+    let asked = status.decision.as_ref().filter(|decision| decision.reason == Reason::ApprovalRequired)?;
     let answered = status.handled.get(Verb::Promote.name()).is_some_and(|id| *id == format!("{}-{}", Verb::Promote, status.epoch));
     let command = asked.next.split("--step ").nth(1)?;
     let step = command.split(['`', ' ']).next()?;

@@ -7,10 +7,7 @@ use kube::ResourceExt;
 
 use super::output::{Output, Tone};
 use crate::{
-    api::{
-        DecisionRecord, EvidenceReason, MetricEvidence, Outcome, Phase, Rollout, RolloutStatus, Verdict,
-        names::{condition, reason},
-    },
+    api::{DecisionRecord, EvidenceReason, MetricEvidence, Outcome, Phase, Reason, Rollout, RolloutStatus, Verdict, names::condition},
     plan::{Plan, span},
 };
 
@@ -182,7 +179,7 @@ fn conditions(status: &RolloutStatus) -> String {
     let mut said: Vec<&str> = status.decision.iter().map(|decision| decision.message.as_str()).collect();
     let mut text = String::new();
     // Ready, Reconciling, Stalled and Paused carry one text: where it stands. A hold that only takes its time is told by the bar.
-    if let Some(standing) = find(condition::READY, "False").filter(|standing| standing.reason != reason::HOLD_TIME) {
+    if let Some(standing) = find(condition::READY, "False").filter(|standing| Reason::find(&standing.reason) != Some(Reason::HoldTime)) {
         let kinds: Vec<&str> = [condition::STALLED, condition::PAUSED].into_iter().filter(|kind| find(kind, "True").is_some()).collect();
         let what = if kinds.is_empty() { standing.reason.clone() } else { format!("{} ({})", kinds.join(", "), standing.reason) };
         if !said.contains(&standing.message.as_str()) {

@@ -9,8 +9,7 @@ use super::{
     room::unwritable,
     words::version,
 };
-use crate::api::names::reason;
-use crate::api::{Actor, OnInconclusive, Outcome, Phase};
+use crate::api::{Actor, OnInconclusive, Outcome, Phase, Reason};
 use crate::plan::{Share, Step};
 use crate::seen::Look;
 use crate::state::{Intent, Pause, Run, Stance};
@@ -81,11 +80,11 @@ impl Pass<'_> {
         } else {
             self.act = Act::Raise(self.wanted(step.share(), Some(&step), intent.epoch, None));
         }
-        Some(self.stance(Phase::Progressing, reason::AS_PLANNED, message))
+        Some(self.stance(Phase::Progressing, Reason::AsPlanned, message))
     }
 
     /// Why this step's traffic cannot be written on the route as it is now.
-    fn in_the_way(&self, step: &Step) -> Option<(&'static str, String)> {
+    fn in_the_way(&self, step: &Step) -> Option<(Reason, String)> {
         let run = self.state.run.as_ref()?;
         let (why, mut message) = unwritable(self.seen.route.as_ref().ok()?, &run.canary.name, [step])?;
         if run.exposed.is_some() {
@@ -105,25 +104,25 @@ impl Pass<'_> {
             // Somebody took it away: without it a deleted Rollout leaves what is ours in the route.
             self.act = Act::AddFinalizer;
             self.wake_in(0.05);
-            return self.stance(Phase::Progressing, reason::AS_PLANNED, "the finalizer is put back");
+            return self.stance(Phase::Progressing, Reason::AsPlanned, "the finalizer is put back");
         }
         if let Some(command) = self.promote.take() {
             return self.promoted_by(run, &command);
         }
         if run.plan.paused {
             let message = "spec.paused is true: nothing advances until an edit of the manifest sets it to false";
-            return self.stance(Phase::Paused, reason::MANUAL_PAUSE, message);
+            return self.stance(Phase::Paused, Reason::ManualPause, message);
         }
-        let asked = run.pause.as_ref().is_some_and(|pause| pause.reason == reason::APPROVAL_REQUIRED);
+        let asked = run.pause.as_ref().is_some_and(|pause| pause.reason == Reason::ApprovalRequired);
         if asked && run.coming().is_none_or(|(_, step)| !step.approval) {
             // An edit took the question away.
             self.unpause();
         } else if let Some(pause) = &run.pause {
-            let known = [reason::APPROVAL_REQUIRED, reason::MANUAL_OVERRIDE, reason::CONTENDED, reason::GLOBAL_INCIDENT];
-            let why = known.into_iter().find(|why| *why == pause.reason);
-            let verb = if pause.reason == reason::APPROVAL_REQUIRED { "promote" } else { "resume" };
+            let known = [Reason::ApprovalRequired, Reason::ManualOverride, Reason::Contended, Reason::GlobalIncident];
+            let why = known.into_iter().find(|why| pause.reason == *why);
+            let verb = if pause.reason == Reason::ApprovalRequired { "promote" } else { "resume" };
             let message = format!("{}; `{}` continues", pause.message, self.command_line(verb));
-            return self.stance(Phase::Paused, why.unwrap_or(reason::MANUAL_PAUSE), message);
+            return self.stance(Phase::Paused, why.unwrap_or(Reason::ManualPause), message);
         }
         match run.present().cloned() {
             None => self.first_step(run),
@@ -133,12 +132,12 @@ impl Pass<'_> {
     }
 
     fn first_step(&mut self, run: &Run) -> Stance {
-        let Some(step) = run.plan.steps.first().cloned() else { return self.stance(Phase::Waiting, reason::INVALID, "no steps") };
+        let Some(step) = run.plan.steps.first().cloned() else { return self.stance(Phase::Waiting, Reason::Invalid, "no steps") };
         if let Ok(view) = &self.seen.route
             && (view.share(&run.stable.name) != 100 || !view.found(&run.canary.name).is_none())
         {
             let message = format!("the route has {}, but stable must have 100 % before a rollout starts", view.words());
-            return self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message);
+            return self.stalled(Phase::Waiting, Reason::UnexpectedWeights, message);
         }
         if let Some(message) = self.no_room(&step) {
             return Stance { phase: Phase::Waiting, ..self.held_for_room(message) };
@@ -156,7 +155,7 @@ impl Pass<'_> {
                 return self.stance(Phase::Waiting, why, message);
             }
             if !self.look().is_some_and(|look| look.ready) {
-                return self.stance(Phase::Waiting, reason::METRICS_UNAVAILABLE, "stable's metrics of the last hour are being read");
+                return self.stance(Phase::Waiting, Reason::MetricsUnavailable, "stable's metrics of the last hour are being read");
             }
         }
         if step.approval {
@@ -170,8 +169,8 @@ impl Pass<'_> {
         if let Some(manager) = self.seen.route.as_ref().ok().and_then(|view| view.gitops()) {
             message.push_str(&format!("; {manager} applies spec.http as well: it must ignore the weights (docs/gitops.md)"));
         }
-        self.record(Outcome::Started, reason::AS_PLANNED, message.clone(), self.what_comes(run, 0), None);
-        self.stance(Phase::Progressing, reason::AS_PLANNED, message)
+        self.record(Outcome::Started, Reason::AsPlanned, message.clone(), self.what_comes(run, 0), None);
+        self.stance(Phase::Progressing, Reason::AsPlanned, message)
     }
 
     /// Back to the weight of the present step: after lost pods, or after a person's resume.
@@ -184,8 +183,8 @@ impl Pass<'_> {
         }
         self.intend(run.step.unwrap_or(0), None, true);
         let message = format!("{} goes back to {}, the traffic of its step", version(&run.canary), step.split.words());
-        self.record(Outcome::Restored, reason::AS_PLANNED, message.clone(), "the step continues".to_owned(), None);
-        self.stance(Phase::Progressing, reason::AS_PLANNED, message)
+        self.record(Outcome::Restored, Reason::AsPlanned, message.clone(), "the step continues".to_owned(), None);
+        self.stance(Phase::Progressing, Reason::AsPlanned, message)
     }
 
     fn next_step(&mut self, run: &Run, step: &Step) -> Stance {
@@ -208,7 +207,7 @@ impl Pass<'_> {
             }
             let words = step.share().words();
             let message = format!("{words} for {} of {}, {windows} windows counted", time(held), time(hold));
-            return self.hold_limit(run, look.as_ref()).unwrap_or_else(|| self.stance(Phase::Progressing, reason::HOLD_TIME, message));
+            return self.hold_limit(run, look.as_ref()).unwrap_or_else(|| self.stance(Phase::Progressing, Reason::HoldTime, message));
         }
         if step.split.weight == 100 {
             return self.baked(run, step, look.as_ref(), judged);
@@ -227,7 +226,7 @@ impl Pass<'_> {
         }
         self.past_deadline(run, step).unwrap_or_else(|| {
             let message = format!("{}: {}", step.share().words(), waiting_for(look.as_ref()));
-            self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message)
+            self.stance(Phase::Progressing, Reason::NotEnoughData, message)
         })
     }
 
@@ -246,7 +245,7 @@ impl Pass<'_> {
             return self.stalled(Phase::Holding, why, message);
         }
         let from = run.present().map_or_else(|| "start".to_owned(), |step| step.share().words());
-        let approved = run.pause.as_ref().is_some_and(|pause| pause.reason == reason::APPROVAL_REQUIRED);
+        let approved = run.pause.as_ref().is_some_and(|pause| pause.reason == Reason::ApprovalRequired);
         let why = match &by {
             Some(by) if approved => format!("step {} approved by {}", next.name, by.name),
             Some(by) => format!("by {}", by.name),
@@ -255,8 +254,8 @@ impl Pass<'_> {
         let outcome = if run.step.is_none() { Outcome::Started } else { Outcome::Advanced };
         self.intend(index, expires, false);
         let message = format!("{} goes from {from} to {}: {why}", version(&run.canary), next.split.words());
-        self.record(outcome, reason::AS_PLANNED, message.clone(), self.what_comes(run, index), by);
-        self.stance(Phase::Progressing, reason::AS_PLANNED, message)
+        self.record(outcome, Reason::AsPlanned, message.clone(), self.what_comes(run, index), by);
+        self.stance(Phase::Progressing, Reason::AsPlanned, message)
     }
 
     /// At 100 % there is no arm to compare with: the step is Baked, never passed.
@@ -266,13 +265,13 @@ impl Pass<'_> {
         }
         if let Some(open) = look.filter(|_| judged).and_then(open_threshold) {
             let message = format!("100 %: {}", open.message);
-            return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message));
+            return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Progressing, Reason::NotEnoughData, message));
         }
         let requests = look.map_or(0, |look| look.judgement.step_requests);
         if judged && requests < BAKE_REQUESTS {
             return self.past_deadline(run, step).unwrap_or_else(|| {
                 let message = format!("100 %: {requests} of {BAKE_REQUESTS} requests seen");
-                self.stance(Phase::Progressing, reason::NOT_ENOUGH_DATA, message)
+                self.stance(Phase::Progressing, Reason::NotEnoughData, message)
             });
         }
         self.promote_now(run, format!("it served everybody for {}", time(run.held(self.now).as_secs_f64())), None)
@@ -291,9 +290,9 @@ impl Pass<'_> {
             None => needed.unwrap_or_else(|| format!("{} is no longer needed", version(&run.stable))),
         };
         self.state.epoch += 1;
-        self.record(Outcome::Promoted, reason::AS_PLANNED, message.clone(), next, by);
-        self.end(Outcome::Promoted, reason::AS_PLANNED, message.clone());
-        self.stance(Phase::Promoted, reason::AS_PLANNED, message)
+        self.record(Outcome::Promoted, Reason::AsPlanned, message.clone(), next, by);
+        self.end(Outcome::Promoted, Reason::AsPlanned, message.clone());
+        self.stance(Phase::Promoted, Reason::AsPlanned, message)
     }
 
     /// The last step has passed, and the canary is not to become stable: all of its traffic is taken away. The reason rides on that write.
@@ -301,10 +300,10 @@ impl Pass<'_> {
         let message = self.passed_message(by.as_ref());
         let epoch = self.state.epoch + 1;
         let mut wanted = self.wanted(Share::NONE, None, epoch, None);
-        wanted.claim.lowered = Some(reason::PASSED.to_owned());
+        wanted.claim.lowered = Some(Reason::Passed.into());
         self.act = Act::Lower(wanted);
         self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
-        self.stance(Phase::Progressing, reason::PASSED, message)
+        self.stance(Phase::Progressing, Reason::Passed, message)
     }
 
     /// How a rollout ended well that was not to become stable.
@@ -340,11 +339,11 @@ impl Pass<'_> {
         let approve = self.command_line(&format!("promote --step {}", next.name));
         let now = self.now;
         if let Some(run) = &mut self.state.run {
-            run.pause = Some(Pause { reason: reason::APPROVAL_REQUIRED.to_owned(), message: message.clone(), since: now, by: None });
+            run.pause = Some(Pause { reason: Reason::ApprovalRequired.into(), message: message.clone(), since: now, by: None });
         }
         let next = format!("`{approve}` or `{}`", self.command_line("abort --reason TEXT"));
-        self.record(Outcome::Paused, reason::APPROVAL_REQUIRED, message.clone(), next, None);
-        let stance = self.stance(Phase::Paused, reason::APPROVAL_REQUIRED, message);
+        self.record(Outcome::Paused, Reason::ApprovalRequired, message.clone(), next, None);
+        let stance = self.stance(Phase::Paused, Reason::ApprovalRequired, message);
         debug_assert!(run.pause.is_none());
         stance
     }
@@ -371,7 +370,7 @@ impl Pass<'_> {
         match step.on_inconclusive {
             OnInconclusive::Rollback => {
                 let message = format!("{over}, and onInconclusive is Rollback: {because}");
-                return Some(self.roll_back(reason::DEADLINE, message));
+                return Some(self.roll_back(Reason::DeadlineExceeded, message));
             }
             OnInconclusive::PromoteIfNoHarm if look.as_ref().is_some_and(|look| look.judgement.no_harm) => {
                 let expires = look.as_ref().and_then(|look| expiry(look, run));
@@ -384,13 +383,13 @@ impl Pass<'_> {
         }
         let abort = self.command_line("abort --reason TEXT");
         // Where its requests do not arrive, more of them would be an outage: `promote` is not offered, and the reason stays.
-        let lost = self.problem(look.as_ref(), run).filter(|(why, _)| *why == reason::NO_CANARY_TRAFFIC);
+        let lost = self.problem(look.as_ref(), run).filter(|(why, _)| *why == Reason::NoCanaryTraffic);
         let (why, message, next) = match lost {
             Some((why, problem)) => (why, format!("{over}: {problem}"), format!("`{abort}` returns the traffic to stable")),
             None => {
                 let promote = self.command_line("promote");
                 let message = format!("{over}: {because}; `{promote}` continues without proof, `{abort}` returns the traffic to stable");
-                (reason::DEADLINE, message, format!("a later Pass still advances; `{promote}` or `{abort}`"))
+                (Reason::DeadlineExceeded, message, format!("a later Pass still advances; `{promote}` or `{abort}`"))
             }
         };
         let due = run.deadline_told.is_none_or(|told| self.now.duration_since(told) >= TELL_AGAIN);
@@ -417,13 +416,13 @@ impl Pass<'_> {
                 run.hold_told = true;
             }
             let next = format!("`{}` or `{}`", self.command_line("promote"), self.command_line("abort --reason TEXT"));
-            self.record(Outcome::Held, reason::HOLD_LIMIT, message.clone(), next, None);
+            self.record(Outcome::Held, Reason::HoldLimit, message.clone(), next, None);
         }
-        Some(self.stalled(Phase::Holding, reason::HOLD_LIMIT, message))
+        Some(self.stalled(Phase::Holding, Reason::HoldLimit, message))
     }
 
     /// Why the newest look cannot be used.
-    fn problem(&self, look: Option<&Look>, run: &Run) -> Option<(&'static str, String)> {
+    fn problem(&self, look: Option<&Look>, run: &Run) -> Option<(Reason, String)> {
         if let Some(problem) = &self.seen.config_problem {
             return Some((problem.reason, problem.message.clone()));
         }

@@ -3,8 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Pass, down::actor, words::bounded};
-use crate::api::names::reason;
-use crate::api::{Actor, Outcome, RejectedCommand};
+use crate::api::{Actor, Outcome, Reason, RejectedCommand};
 use crate::command::{Command, Verb};
 use crate::state::Pause;
 
@@ -62,7 +61,7 @@ impl Pass<'_> {
         self.state.rejected.insert(verb.name().to_owned(), rejected);
         self.record(
             Outcome::CommandRefused,
-            "CommandRefused",
+            Reason::CommandRefused,
             message,
             format!("{} shows where it stands", self.command_line("status")),
             Some(by),
@@ -91,7 +90,7 @@ impl Pass<'_> {
         self.state.handled.insert("retry".to_owned(), command.id.clone());
         self.record(
             Outcome::Retried,
-            reason::AS_PLANNED,
+            Reason::AsPlanned,
             format!("{wanted} may be retried"),
             "it starts at the first step".to_owned(),
             Some(by),
@@ -105,10 +104,10 @@ impl Pass<'_> {
         if let Some(run) = &mut self.state.run
             && run.pause.is_none()
         {
-            run.pause = Some(Pause { reason: reason::MANUAL_PAUSE.to_owned(), message: message.clone(), since: now, by: Some(by.clone()) });
+            run.pause = Some(Pause { reason: Reason::ManualPause.into(), message: message.clone(), since: now, by: Some(by.clone()) });
             run.intent = None;
         }
-        self.record(Outcome::Paused, reason::MANUAL_PAUSE, message, format!("`{}` continues", self.command_line("resume")), Some(by));
+        self.record(Outcome::Paused, Reason::ManualPause, message, format!("`{}` continues", self.command_line("resume")), Some(by));
     }
 
     fn resume(&mut self, command: &Command, by: Actor) {
@@ -118,7 +117,7 @@ impl Pass<'_> {
             let why = if declared { "spec.paused is true: set it to false in the manifest" } else { "it is not paused" };
             return self.answer(Verb::Resume, &command.id, why.to_owned(), by);
         };
-        if pause.reason == reason::APPROVAL_REQUIRED {
+        if pause.reason == Reason::ApprovalRequired {
             let step = self.state.run.as_ref().and_then(|run| run.coming()).map(|(_, step)| step.name.clone()).unwrap_or_default();
             let why = format!("the step waits for an approval: `{}` gives it", self.command_line(&format!("promote --step {step}")));
             return self.answer(Verb::Resume, &command.id, why, by);
@@ -129,7 +128,7 @@ impl Pass<'_> {
         if self.seen.plan.as_ref().is_ok_and(|plan| plan.paused) {
             message.push_str("; spec.paused is still true, and only an edit of the manifest ends that");
         }
-        self.record(Outcome::Resumed, reason::AS_PLANNED, message, "the step continues, and its evidence is kept".to_owned(), Some(by));
+        self.record(Outcome::Resumed, Reason::AsPlanned, message, "the step continues, and its evidence is kept".to_owned(), Some(by));
     }
 
     /// Ends a pause.
@@ -166,7 +165,7 @@ impl Pass<'_> {
             return self.answer(Verb::Promote, &command.id, why, by);
         }
         if let Some(pause) = &run.pause
-            && pause.reason != reason::APPROVAL_REQUIRED
+            && pause.reason != Reason::ApprovalRequired
         {
             let why = format!("it is paused ({}): `{}` first", pause.reason, self.command_line("resume"));
             return self.answer(Verb::Promote, &command.id, why, by);

@@ -5,8 +5,7 @@ use super::{
     unreached::lost_words,
     words::{bounded, version},
 };
-use crate::api::names::reason;
-use crate::api::{Actor, Destination, Outcome, Phase, Verdict, Version};
+use crate::api::{Actor, AnyReason, Destination, Outcome, Phase, Reason, Verdict, Version};
 use crate::command::{Command, Verb};
 use crate::plan::{Share, Step};
 use crate::route::{Claim, Latch, RouteFault, Wanted};
@@ -28,12 +27,12 @@ impl Pass<'_> {
         let message = format!("{} was aborted by {}: {why}", self.canary_words(), by.name);
         Some(self.down(Down {
             outcome: Outcome::Aborted,
-            reason: reason::ABORTED.to_owned(),
+            reason: Reason::Aborted.into(),
             message,
             by: Some(by),
             command: Some(command.id),
             force: command.force,
-            blocked: String::new(),
+            blocked: None,
         }))
     }
 
@@ -60,41 +59,41 @@ impl Pass<'_> {
         );
         let lost = look.unanswered.as_ref().map_or_else(String::new, |lost| format!("; {}", lost_words(lost)));
         let message = format!("{} is worse than {}{}: {what}{lost}", self.canary_words(), self.stable_words(), self.kind_words());
-        Some(self.roll_back(reason::ANALYSIS_FAILED, message))
+        Some(self.roll_back(Reason::AnalysisFailed, message))
     }
 
     /// Takes the traffic back without a person.
-    pub(super) fn roll_back(&mut self, reason: &str, message: String) -> Stance {
+    pub(super) fn roll_back(&mut self, reason: Reason, message: String) -> Stance {
         let promotes = self.state.run.as_ref().is_none_or(|run| run.plan.promotes());
         self.down(Down {
             outcome: if promotes { Outcome::RolledBack } else { Outcome::Failed },
-            reason: reason.to_owned(),
+            reason: reason.into(),
             message,
             by: None,
             command: None,
             force: false,
-            blocked: String::new(),
+            blocked: None,
         })
     }
 
     /// One write: stable 100 and the latch. Only while stable is not there, or the write is refused, the decision goes to status first.
     pub(super) fn down(&mut self, down: Down) -> Stance {
-        let Some(run) = &self.state.run else { return self.stance(Phase::Idle, reason::AS_PLANNED, "nothing is rolled out") };
+        let Some(run) = &self.state.run else { return self.stance(Phase::Idle, Reason::AsPlanned, "nothing is rolled out") };
         let (stable, canary) = (run.stable.name.clone(), run.canary.clone());
-        let stored = run.down.as_ref().map(|stored| stored.blocked.clone());
+        let stored = run.down.as_ref().and_then(|stored| stored.blocked.clone());
         if let Holder::Other(other) = &self.seen.holder {
             let what = format!("the route is Rollout {other}'s, so nothing is written");
-            return self.unwritten(down, reason::CONFLICT, &what, "nothing");
+            return self.unwritten(down, Reason::Conflict, &what, "nothing");
         }
         let view = match &self.seen.route {
             Ok(view) => view,
             Err(RouteFault::NotFound(_)) => {
                 let what = "the VirtualService is gone, so nothing of ours is left in it";
-                return self.unwritten(down, reason::VIRTUAL_SERVICE_NOT_FOUND, what, "restore the VirtualService");
+                return self.unwritten(down, Reason::VirtualServiceNotFound, what, "restore the VirtualService");
             }
             Err(fault) => {
                 let message = format!("{}, but the route cannot be written: {fault}", down.message);
-                return self.blocked(down, reason::ROUTE_REFUSED, message);
+                return self.blocked(down, Reason::RouteRefused, message);
             }
         };
         let found = view.found(&canary.name);
@@ -105,30 +104,30 @@ impl Pass<'_> {
                 canary.name,
                 self.command_line("abort --reason TEXT --force")
             );
-            return self.blocked(down, reason::STABLE_UNAVAILABLE, message);
+            return self.blocked(down, Reason::StableUnavailable, message);
         }
         if let Some(refusal) = &self.seen.refusal
-            && stored.as_deref() != Some(reason::ROUTE_REFUSED)
+            && stored.is_none_or(|stored| stored != Reason::RouteRefused)
         {
             let message = format!("{}; but the VirtualService refuses the write ({refusal}): retried every second", down.message);
-            return self.blocked(down, reason::ROUTE_REFUSED, message);
+            return self.blocked(down, Reason::RouteRefused, message);
         }
         let epoch = self.state.epoch + 1;
         self.act = Act::Lower(self.wanted(Share::NONE, None, epoch, Some(latch(&canary, &down, epoch))));
         self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
-        self.stance(Phase::RollingBack, reason::AS_PLANNED, down.message)
+        self.stance(Phase::RollingBack, Reason::AsPlanned, down.message)
     }
 
     /// There is nothing of ours to write to: the decision itself must not be lost, so status is where it stands.
-    fn unwritten(&mut self, down: Down, why: &'static str, what: &str, fix: &str) -> Stance {
+    fn unwritten(&mut self, down: Down, why: Reason, what: &str, fix: &str) -> Stance {
         let message = format!("{}; {what}", down.message);
         let Some(canary) = self.state.run.as_ref().map(|run| run.canary.clone()) else { return self.stalled(Phase::Idle, why, message) };
         self.handle(&down);
         self.state.epoch += 1;
         self.refuse(&latch(&canary, &down, self.state.epoch));
         let next = format!("{fix}; {} is refused until its pods change or `{}`", version(&canary), self.command_line("retry"));
-        self.record(down.outcome, &down.reason, message.clone(), next, down.by.clone());
-        self.end(down.outcome, &down.reason, message.clone());
+        self.record(down.outcome, down.reason.clone(), message.clone(), next, down.by.clone());
+        self.end(down.outcome, down.reason.clone(), message.clone());
         self.stalled(phase_of(down.outcome), why, message)
     }
 
@@ -139,13 +138,13 @@ impl Pass<'_> {
         }
     }
 
-    fn blocked(&mut self, down: Down, why: &'static str, message: String) -> Stance {
+    fn blocked(&mut self, down: Down, why: Reason, message: String) -> Stance {
         self.wake_in(1.0);
-        let stored = self.state.run.as_ref().and_then(|run| run.down.as_ref()).map(|down| down.blocked.clone());
-        if stored.as_deref() != Some(why) {
+        let stored = self.state.run.as_ref().and_then(|run| run.down.as_ref()).and_then(|down| down.blocked.as_ref());
+        if stored.is_none_or(|stored| *stored != why) {
             self.handle(&down);
             let next = match why {
-                reason::STABLE_UNAVAILABLE => {
+                Reason::StableUnavailable => {
                     format!("bring stable's pods back, or `{}`", self.command_line("abort --reason TEXT --force"))
                 }
                 _ => match &self.seen.route {
@@ -156,7 +155,7 @@ impl Pass<'_> {
             self.record(Outcome::Held, why, message.clone(), next, down.by.clone());
             if let Some(run) = &mut self.state.run {
                 run.intent = None;
-                run.down = Some(Down { blocked: why.to_owned(), ..down });
+                run.down = Some(Down { blocked: Some(why.into()), ..down });
             }
         }
         let mut stance = self.stalled(Phase::RollingBack, why, message.clone());
@@ -173,14 +172,14 @@ impl Pass<'_> {
         if ready == 0 && !found.is_none() {
             let what = if found.reaches_users() { "go to stable" } else { "end" };
             let message = format!("{} has no ready endpoint: its {} {what} at once", self.canary_words(), found.words());
-            return Some(self.lower(reason::CANARY_UNAVAILABLE, message));
+            return Some(self.lower(Reason::CanaryUnavailable, message));
         }
         let lost = run.unavailable.clone()?;
         let gone = self.now.duration_since(lost.since).as_secs_f64();
         let losses = run.losses;
         if losses >= 2 {
             let message = format!("{} lost all of its pods a second time", self.canary_words());
-            return Some(self.roll_back(reason::CANARY_UNAVAILABLE, message));
+            return Some(self.roll_back(Reason::CanaryUnavailable, message));
         }
         let back = self.seen.subsets.get(&subset).and_then(|subset| subset.ready_since()).filter(|_| ready > 0);
         let steady = back.map(|since| self.now.duration_since(since.max(lost.since)).as_secs_f64());
@@ -193,7 +192,7 @@ impl Pass<'_> {
             }
             None if gone >= GIVE_UP => {
                 let message = format!("{} has had no ready endpoint for {}", self.canary_words(), time(gone));
-                Some(self.roll_back(reason::CANARY_UNAVAILABLE, message))
+                Some(self.roll_back(Reason::CanaryUnavailable, message))
             }
             steady => {
                 let left = steady.map_or(GIVE_UP - gone, |steady| COME_BACK - steady);
@@ -209,24 +208,24 @@ impl Pass<'_> {
                 if steady.is_none() {
                     message.push_str(&format!("; bring them back, or `{}`", self.command_line("abort --reason TEXT")));
                 }
-                Some(self.stance(Phase::Holding, reason::CANARY_UNAVAILABLE, message))
+                Some(self.stance(Phase::Holding, Reason::CanaryUnavailable, message))
             }
         }
     }
 
     /// Canary's weight to 0 without a decision; the reason rides on the write.
-    pub(super) fn lower(&mut self, reason: &'static str, message: String) -> Stance {
+    pub(super) fn lower(&mut self, reason: Reason, message: String) -> Stance {
         let stable = self.state.run.as_ref().map(|run| run.stable.name.clone()).unwrap_or_default();
         let canary = self.state.run.as_ref().map(|run| run.canary.name.clone()).unwrap_or_default();
         let reaches = self.seen.route.as_ref().is_ok_and(|view| view.found(&canary).reaches_users());
         if reaches && self.ready(&stable) == 0 && self.ready(&canary) > 0 {
             self.wake_in(1.0);
             let message = format!("{message}; but {stable} has no ready endpoint, so nothing is moved yet");
-            return self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message);
+            return self.stalled(Phase::RollingBack, Reason::StableUnavailable, message);
         }
         let epoch = self.state.epoch + 1;
         let mut wanted = self.wanted(Share::NONE, None, epoch, None);
-        wanted.claim.lowered = Some(reason.to_owned());
+        wanted.claim.lowered = Some(reason.into());
         self.act = Act::Lower(wanted);
         self.wake_in(if self.seen.refusal.is_some() { 1.0 } else { 0.05 });
         self.stance(Phase::Holding, reason, message)
@@ -295,8 +294,8 @@ pub(super) fn actor(command: &Command) -> Actor {
 }
 
 /// The command behind a way down.
-pub(super) fn verb_of(reason: &str) -> Verb {
-    if reason == reason::AFTER_PROMOTION { Verb::Rollback } else { Verb::Abort }
+pub(super) fn verb_of(reason: &AnyReason) -> Verb {
+    if *reason == Reason::RolledBackAfterPromotion { Verb::Rollback } else { Verb::Abort }
 }
 
 /// The phase after an outcome.

@@ -1,8 +1,7 @@
 //! Edits of the manifest, and changes of the pods, in the middle of a rollout.
 
 use super::{Pass, words::version};
-use crate::api::names::reason;
-use crate::api::{Actor, Outcome, Phase};
+use crate::api::{Actor, Outcome, Phase, Reason};
 use crate::judge::Evidence;
 use crate::plan::{Change, Edit};
 use crate::route::RouteFault;
@@ -15,7 +14,7 @@ impl Pass<'_> {
         if let Holder::Other(other) = &self.seen.holder {
             let message = self.conflict(other);
             let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
-            return Some(self.stalled(if exposed { Phase::Holding } else { Phase::Waiting }, reason::CONFLICT, message));
+            return Some(self.stalled(if exposed { Phase::Holding } else { Phase::Waiting }, Reason::Conflict, message));
         }
         let fault = self.seen.route.as_ref().err()?;
         let message = match fault {
@@ -39,7 +38,7 @@ impl Pass<'_> {
 
     /// The route was found by our claim alone: it is not what the manifest speaks of any more, or not it alone. Or what it gives is not
     /// all that the canary gets, or nothing.
-    fn doubt(&self) -> Option<(&'static str, String)> {
+    fn doubt(&self) -> Option<(Reason, String)> {
         let view = self.seen.route.as_ref().ok()?;
         let abort = self.command_line("abort --reason TEXT");
         if view.renamed {
@@ -49,12 +48,12 @@ impl Pass<'_> {
                 view.key,
                 view.object.kind().rule(),
             );
-            return Some((reason::ROUTE_NOT_FOUND, message));
+            return Some((Reason::RouteNotFound, message));
         }
         let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
         if let Some(above) = self.above().filter(|_| exposed) {
             let message = format!("{above}: nothing advances; give it a match of its own, or put it below, or `{abort}`");
-            return Some((reason::ROUTE_UNREACHABLE, message));
+            return Some((Reason::RouteUnreachable, message));
         }
         if let Some(run) = self.state.run.as_ref().filter(|_| exposed) {
             let (canary, stable) = (&run.canary.name, &run.stable.name);
@@ -67,7 +66,7 @@ impl Pass<'_> {
                     view.object,
                     around.join("; "),
                 );
-                return Some((reason::ROUTE_AMBIGUOUS, message));
+                return Some((Reason::RouteAmbiguous, message));
             }
         }
         let rivals = view.rivals.as_ref()?;
@@ -78,7 +77,7 @@ impl Pass<'_> {
             view.key,
             view.key,
         );
-        Some((reason::ROUTE_AMBIGUOUS, message))
+        Some((Reason::RouteAmbiguous, message))
     }
 
     /// What an edit of the manifest does (design section 2).
@@ -89,7 +88,7 @@ impl Pass<'_> {
             Err(faults) => {
                 let message =
                     format!("the manifest is not valid any more, so nothing advances; the last valid plan stays in force: {faults}");
-                self.hindrance = Some(self.stalled(Phase::Holding, reason::INVALID, message));
+                self.hindrance = Some(self.stalled(Phase::Holding, Reason::Invalid, message));
                 return None;
             }
         };
@@ -99,12 +98,12 @@ impl Pass<'_> {
                 format!("spec.canary was set back to {}, which is stable: {} is aborted", plan.canary.name(), self.canary_words());
             return Some(self.down(Down {
                 outcome: Outcome::Aborted,
-                reason: reason::SPEC_REVERTED.to_owned(),
+                reason: Reason::SpecReverted.into(),
                 message,
                 by: Some(by),
                 command: None,
                 force: false,
-                blocked: String::new(),
+                blocked: None,
             }));
         }
         let index = run.step.unwrap_or(0);
@@ -113,7 +112,7 @@ impl Pass<'_> {
         let untouched = run.step.is_none() && run.intent.is_none();
         if !edit.restart.is_empty() || (untouched && !edit.later.is_empty()) {
             let changes: Vec<_> = edit.restart.iter().chain(&edit.now).chain(&edit.later).map(ToString::to_string).collect();
-            return Some(self.start_again(reason::PLAN_CHANGED, format!("the plan was edited ({})", changes.join("; "))));
+            return Some(self.start_again(Reason::PlanChanged, format!("the plan was edited ({})", changes.join("; "))));
         }
         let told = run.edit_told;
         if !edit.now.is_empty() || (!edit.later.is_empty() && told != self.seen.generation) {
@@ -133,9 +132,9 @@ impl Pass<'_> {
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.1.is_empty()).map(|(what, words)| format!("{what}{words}")).collect();
         let message = parts.join("; ");
         let (outcome, why, next) = match (was_paused, is_paused) {
-            (false, true) => (Outcome::Paused, reason::MANUAL_PAUSE, "set `spec.paused: false` to continue"),
-            (true, false) => (Outcome::Resumed, reason::AS_PLANNED, "the step continues, and its evidence is kept"),
-            _ => (Outcome::Edited, reason::PLAN_ADOPTED, "the rollout continues"),
+            (false, true) => (Outcome::Paused, Reason::ManualPause, "set `spec.paused: false` to continue"),
+            (true, false) => (Outcome::Resumed, Reason::AsPlanned, "the step continues, and its evidence is kept"),
+            _ => (Outcome::Edited, Reason::PlanAdopted, "the rollout continues"),
         };
         self.record(outcome, why, message, next.to_owned(), None);
     }
@@ -157,17 +156,17 @@ impl Pass<'_> {
             return None;
         }
         let (why, message) = match subset.revision() {
-            Some(revision) => (reason::CANARY_CHANGED, format!("{} is now {revision}", version(&run.canary))),
+            Some(revision) => (Reason::CanaryChanged, format!("{} is now {revision}", version(&run.canary))),
             None => {
                 let found: Vec<_> = subset.revisions.iter().cloned().collect();
-                (reason::SETTLING, format!("{} has pods of several revisions: {}", run.canary.name, found.join(", ")))
+                (Reason::Settling, format!("{} has pods of several revisions: {}", run.canary.name, found.join(", ")))
             }
         };
         Some(self.start_again(why, message))
     }
 
     /// Traffic to stable without a verdict; then the rollout begins again automatically.
-    fn start_again(&mut self, why: &'static str, message: String) -> Stance {
+    fn start_again(&mut self, why: Reason, message: String) -> Stance {
         let subset = self.state.run.as_ref().map(|run| run.canary.name.clone()).unwrap_or_default();
         if self.seen.route.as_ref().is_ok_and(|view| !view.found(&subset).is_none()) {
             return self.lower(why, format!("{message}: traffic goes to stable, then the rollout starts again"));
@@ -188,7 +187,7 @@ impl Pass<'_> {
         }
         let Some(revision) = subset.revision() else {
             let message = format!("{} has pods of several revisions: the rollout holds until it has settled", run.stable.name);
-            return Some(self.stance(Phase::Holding, reason::SETTLING, message));
+            return Some(self.stance(Phase::Holding, Reason::Settling, message));
         };
         let message = format!("{} is now {revision}: evidence restarts against it", version(&run.stable));
         let (revision, now) = (revision.to_owned(), self.now);
@@ -204,7 +203,7 @@ impl Pass<'_> {
             run.intent = None;
         }
         self.state.stable = self.state.run.as_ref().map(|run| run.stable.clone());
-        self.record(Outcome::Held, reason::STABLE_REDEPLOYED, message.clone(), "the step's proof restarts".to_owned(), None);
-        Some(self.stance(Phase::Holding, reason::STABLE_REDEPLOYED, message))
+        self.record(Outcome::Held, Reason::StableRedeployed, message.clone(), "the step's proof restarts".to_owned(), None);
+        Some(self.stance(Phase::Holding, Reason::StableRedeployed, message))
     }
 }

@@ -3,15 +3,15 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Act, Pass};
-use crate::api::names::reason;
-use crate::api::{HistoryEntry, Outcome, Phase};
+use crate::api::{AnyReason, HistoryEntry, Outcome, Phase, Reason};
 use crate::route::release;
 use crate::seen::Holder;
 use crate::state::{Ended, Stance};
 
 impl Pass<'_> {
     /// Closes the rollout: history, and what is needed to watch its traffic drain.
-    pub(super) fn end(&mut self, outcome: Outcome, reason: &str, message: String) {
+    pub(super) fn end(&mut self, outcome: Outcome, reason: impl Into<AnyReason>, message: String) {
+        let reason = reason.into();
         let exposure = self.exposure();
         let Some(run) = self.state.run.take() else { return };
         let stable = if outcome == Outcome::Promoted { &run.canary } else { &run.stable };
@@ -22,7 +22,7 @@ impl Pass<'_> {
                 canary: run.canary.clone(),
                 stable: run.stable.clone(),
                 outcome,
-                reason: reason.to_owned(),
+                reason: reason.clone(),
                 message: message.clone(),
                 started: Time(run.started),
                 ended: Time(self.now),
@@ -32,7 +32,7 @@ impl Pass<'_> {
         self.state.history.truncate(10);
         let ended = Ended {
             outcome,
-            reason: reason.to_owned(),
+            reason: reason.clone(),
             message,
             at: self.now,
             stable: run.stable,
@@ -42,7 +42,7 @@ impl Pass<'_> {
         };
         if outcome == Outcome::Promoted {
             self.state.promoted = Some(ended.clone());
-        } else if reason == reason::AFTER_PROMOTION {
+        } else if reason == Reason::RolledBackAfterPromotion {
             self.state.promoted = None;
         }
         self.state.ended = Some(ended);
@@ -52,7 +52,7 @@ impl Pass<'_> {
     /// The Rollout is being deleted: take what is ours out of the route, then let it go. Never behind the last promotion.
     pub(super) fn deletion(&mut self) -> Stance {
         if !self.seen.finalizer {
-            return self.stance(Phase::Idle, reason::AS_PLANNED, "being deleted");
+            return self.stance(Phase::Idle, Reason::AsPlanned, "being deleted");
         }
         let view = match (&self.seen.route, &self.seen.holder) {
             (Ok(view), Holder::Us) => view,
@@ -60,7 +60,7 @@ impl Pass<'_> {
             (Ok(view), Holder::Nobody) if self.state.run.is_some() => view,
             _ => {
                 self.act = Act::DropFinalizer;
-                return self.stance(Phase::Idle, reason::AS_PLANNED, "being deleted: nothing of ours is in the route");
+                return self.stance(Phase::Idle, Reason::AsPlanned, "being deleted: nothing of ours is in the route");
             }
         };
         let stable = match (&self.state.run, &self.state.stable) {
@@ -68,7 +68,7 @@ impl Pass<'_> {
             (None, Some(stable)) => stable.name.clone(),
             (None, None) => {
                 self.act = Act::DropFinalizer;
-                return self.stance(Phase::Idle, reason::AS_PLANNED, "being deleted");
+                return self.stance(Phase::Idle, Reason::AsPlanned, "being deleted");
             }
         };
         let canary = self.state.run.as_ref().map(|run| run.canary.name.clone());
@@ -81,11 +81,11 @@ impl Pass<'_> {
                 "deletion waits: {stable} has no ready endpoint and {canary} has {} of the traffic; it goes back as soon as a pod of {stable} is ready",
                 view.found(canary).words()
             );
-            return self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message);
+            return self.stalled(Phase::RollingBack, Reason::StableUnavailable, message);
         }
         let nothing_left = release(view, &stable, canary.as_deref()).0.iter().all(|op| matches!(op, json_patch::PatchOperation::Test(_)));
         self.act = if nothing_left { Act::DropFinalizer } else { Act::Release { stable, canary } };
-        self.stance(Phase::RollingBack, reason::AS_PLANNED, "being deleted: the route goes back to its original shape")
+        self.stance(Phase::RollingBack, Reason::AsPlanned, "being deleted: the route goes back to its original shape")
     }
 
     /// Ready endpoints of a subset.

@@ -1,8 +1,7 @@
 //! What is found in the mesh object decides first: a write of ours whose answer was lost, a latch, a raise that arrived.
 
 use super::{Pass, down::verb_of, words::version};
-use crate::api::names::reason;
-use crate::api::{DestinationSpec, Outcome, RefusedRevision};
+use crate::api::{AnyReason, DestinationSpec, Outcome, Reason, RefusedRevision};
 use crate::route::{Claim, Latch};
 use crate::seen::Holder;
 use crate::state::{Run, Unavailable};
@@ -73,8 +72,8 @@ impl Pass<'_> {
             latch.revision,
             self.command_line("retry")
         );
-        self.record(latch.outcome, &latch.reason, message.clone(), next, latch.by.clone());
-        self.end(latch.outcome, &latch.reason, message);
+        self.record(latch.outcome, latch.reason.clone(), message.clone(), next, latch.by.clone());
+        self.end(latch.outcome, latch.reason.clone(), message);
     }
 
     pub(super) fn refuse(&mut self, latch: &Latch) {
@@ -96,12 +95,13 @@ impl Pass<'_> {
     }
 
     /// A lowering that decides nothing is there.
-    fn lowered(&mut self, reason: &str, claim: &Claim) {
+    fn lowered(&mut self, reason: &AnyReason, claim: &Claim) {
+        let why = reason.known();
         let split = self.words_of_route();
-        let unavailable = reason == reason::CANARY_UNAVAILABLE;
-        let back = reason == reason::GLOBAL_INCIDENT;
-        let again = matches!(reason, reason::CANARY_CHANGED | reason::PLAN_CHANGED | reason::SETTLING);
-        if reason == reason::PASSED {
+        let unavailable = why == Some(Reason::CanaryUnavailable);
+        let back = why == Some(Reason::GlobalIncident);
+        let again = matches!(why, Some(Reason::CanaryChanged | Reason::PlanChanged | Reason::Settling));
+        if why == Some(Reason::Passed) {
             return self.has_passed(claim);
         }
         let before = self.state.run.as_ref().map(|run| run.share).unwrap_or_default();
@@ -118,32 +118,32 @@ impl Pass<'_> {
                 run.losses = run.losses.saturating_add(1);
             }
         }
-        let message = match reason {
-            reason::CANARY_UNAVAILABLE => format!("the canary has no ready endpoint: its traffic is at stable ({split})"),
-            reason::GLOBAL_INCIDENT => format!("stable degraded right after the raise: the canary went back by one step ({split})"),
-            reason::SHARE_RAISED => {
+        let message = match why {
+            Some(Reason::CanaryUnavailable) => format!("the canary has no ready endpoint: its traffic is at stable ({split})"),
+            Some(Reason::GlobalIncident) => format!("stable degraded right after the raise: the canary went back by one step ({split})"),
+            Some(Reason::ShareRaised) => {
                 format!("somebody raised the canary's share or changed the route of its match: both have been reset ({split})")
             }
-            reason::PLAN_CHANGED => format!("the plan was edited: traffic is at stable, the rollout starts again ({split})"),
+            Some(Reason::PlanChanged) => format!("the plan was edited: traffic is at stable, the rollout starts again ({split})"),
             _ => format!("the pods behind the canary changed: traffic is at stable, the rollout starts again once they settle ({split})"),
         };
-        let next = match reason {
-            reason::CANARY_UNAVAILABLE => "bring its pods back: 60 s after they are ready the step continues, once".to_owned(),
-            reason::GLOBAL_INCIDENT => format!("{} says what it waits for", self.command_line("status")),
-            reason::SHARE_RAISED => "the step continues".to_owned(),
+        let next = match why {
+            Some(Reason::CanaryUnavailable) => "bring its pods back: 60 s after they are ready the step continues, once".to_owned(),
+            Some(Reason::GlobalIncident) => format!("{} says what it waits for", self.command_line("status")),
+            Some(Reason::ShareRaised) => "the step continues".to_owned(),
             _ => "it restarts automatically".to_owned(),
         };
-        self.record(Outcome::Lowered, reason, message.clone(), next, None);
-        if reason == reason::GLOBAL_INCIDENT {
+        self.record(Outcome::Lowered, reason.clone(), message.clone(), next, None);
+        if back {
             self.stepped_back(claim.share);
         }
         if again {
-            self.end(Outcome::Lowered, reason, message);
-        } else if reason == reason::SHARE_RAISED && !claim.share.covers(before) {
+            self.end(Outcome::Lowered, reason.clone(), message);
+        } else if why == Some(Reason::ShareRaised) && !claim.share.covers(before) {
             // Raised in one part and lowered in another: what was lowered stays so.
             let message =
                 "somebody raised one part of the canary's traffic and lowered another: the second is never raised again without `resume`";
-            self.lowered_by_others(reason::MANUAL_OVERRIDE, message.to_owned());
+            self.lowered_by_others(Reason::ManualOverride, message.to_owned());
         }
     }
 
@@ -152,11 +152,11 @@ impl Pass<'_> {
         let message = self.passed_message(None);
         let stable = self.stable_words();
         let next = format!("{stable} serves everybody, as before; give the strategy weights to roll it out to users");
-        self.record(Outcome::Passed, reason::PASSED, message.clone(), next, None);
+        self.record(Outcome::Passed, Reason::Passed, message.clone(), next, None);
         if let Some(run) = &mut self.state.run {
             reopen(run, claim, self.now);
         }
-        self.end(Outcome::Passed, reason::PASSED, message);
+        self.end(Outcome::Passed, Reason::Passed, message);
     }
 
     /// The raise that was decided is read back: counts start here.

@@ -1,8 +1,7 @@
 //! Nothing is rolled out: what is stable, whether something new is wanted, whether it may start.
 
 use super::{Act, Pass, down::phase_of, room::unwritable, words::version};
-use crate::api::names::reason;
-use crate::api::{Destination, Outcome, Phase, Version};
+use crate::api::{Destination, Outcome, Phase, Reason, Version};
 use crate::istio::name::{Host, meant};
 use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
@@ -29,7 +28,7 @@ impl Pass<'_> {
     fn wanted_or_not(&mut self) -> Stance {
         let plan = match &self.seen.plan {
             Ok(plan) => plan,
-            Err(faults) => return self.stalled(Phase::Invalid, reason::INVALID, faults.clone()),
+            Err(faults) => return self.stalled(Phase::Invalid, Reason::Invalid, faults.clone()),
         };
         let view = match &self.seen.route {
             Ok(view) => view,
@@ -37,11 +36,11 @@ impl Pass<'_> {
         };
         if let Holder::Other(other) = &self.seen.holder {
             let message = self.conflict(other);
-            return self.stalled(Phase::Waiting, reason::CONFLICT, message);
+            return self.stalled(Phase::Waiting, Reason::Conflict, message);
         }
         if Host::of(&view.host, &self.seen.namespace).service_in(&self.seen.namespace).is_none() {
             let message = self.elsewhere(view);
-            return self.stalled(Phase::Waiting, reason::HOST_ELSEWHERE, message);
+            return self.stalled(Phase::Waiting, Reason::HostElsewhere, message);
         }
         let stable = match self.settle_stable(view) {
             Ok(stable) => stable,
@@ -61,13 +60,13 @@ impl Pass<'_> {
                     for more in [self.needed_until(), self.still_needed(&before)].into_iter().flatten() {
                         message = format!("{message}; {more}");
                     }
-                    self.stance(Phase::Promoted, reason::AS_PLANNED, message)
+                    self.stance(Phase::Promoted, Reason::AsPlanned, message)
                 }
-                None => self.stance(Phase::Idle, reason::AS_PLANNED, format!("{} serves everybody", version(&stable))),
+                None => self.stance(Phase::Idle, Reason::AsPlanned, format!("{} serves everybody", version(&stable))),
             };
         }
         if let Some(message) = self.passed_before(plan) {
-            return self.stance(Phase::Passed, reason::PASSED, message);
+            return self.stance(Phase::Passed, Reason::Passed, message);
         }
         let canary = match self.startable(plan, view, &stable) {
             Ok(canary) => canary,
@@ -113,7 +112,7 @@ impl Pass<'_> {
                     view.words(),
                     view.kind_of_version()
                 );
-                return Err(Box::new(self.stalled(Phase::Waiting, reason::UNEXPECTED_WEIGHTS, message)));
+                return Err(Box::new(self.stalled(Phase::Waiting, Reason::UnexpectedWeights, message)));
             }
         };
         let seen = self.seen.subsets.get(&name);
@@ -122,7 +121,7 @@ impl Pass<'_> {
             return Err(Box::new(self.stalled(Phase::Waiting, why, message)));
         }
         if let Some(message) = self.overlap(view, &name) {
-            return Err(Box::new(self.stalled(Phase::Waiting, reason::ARMS_OVERLAP, message)));
+            return Err(Box::new(self.stalled(Phase::Waiting, Reason::ArmsOverlap, message)));
         }
         let found = seen.and_then(Subset::revision);
         match (known, found) {
@@ -134,7 +133,7 @@ impl Pass<'_> {
                     version(&known),
                     view.kind_of_version()
                 );
-                self.record(Outcome::Held, reason::STABLE_REDEPLOYED, message, "nothing is rolled out".to_owned(), None);
+                self.record(Outcome::Held, Reason::StableRedeployed, message, "nothing is rolled out".to_owned(), None);
                 Ok(stable)
             }
             (Some(known), _) => Ok(known),
@@ -145,7 +144,7 @@ impl Pass<'_> {
             }
             (None, None) => {
                 let message = format!("stable is {name}, but its pods have no single revision yet");
-                Err(Box::new(self.stance(Phase::Waiting, reason::SETTLING, message)))
+                Err(Box::new(self.stance(Phase::Waiting, Reason::Settling, message)))
             }
         }
     }
@@ -176,7 +175,7 @@ impl Pass<'_> {
                 .ended
                 .as_ref()
                 .filter(|ended| ended.canary.revision == refused.revision)
-                .map_or(if refused.reason == reason::ABORTED { Phase::Aborted } else { Phase::RolledBack }, |ended| {
+                .map_or(if refused.reason == Reason::Aborted { Phase::Aborted } else { Phase::RolledBack }, |ended| {
                     phase_of(ended.outcome)
                 });
             let message =
@@ -186,22 +185,22 @@ impl Pass<'_> {
                 others if others.is_empty() => message,
                 others => format!("{message}; but {others} of {} still lead to {name}: take them away", view.object),
             };
-            return no(self.stalled(phase, reason::REFUSED, message));
+            return no(self.stalled(phase, Reason::Refused, message));
         }
         let around: Vec<_> = view.around(name).map(|other| other.words(&view.host, name, &stable.name)).collect();
         if !around.is_empty() {
             let message = format!("{}: {}", view.object, around.join("; "));
-            return no(self.stalled(Phase::Waiting, reason::ROUTE_AMBIGUOUS, message));
+            return no(self.stalled(Phase::Waiting, Reason::RouteAmbiguous, message));
         }
         if let Some(rival) = self.seen.rivals.first() {
             let message =
                 format!("{rival}, so that weights of {} may have no effect: put the routes of both into one of them", view.object);
             self.wake_in(RIVALS);
-            return no(self.stalled(Phase::Waiting, reason::HOST_SHARED, message));
+            return no(self.stalled(Phase::Waiting, Reason::HostShared, message));
         }
         if let Some(above) = self.above() {
             let message = format!("{above}, so that no weight has an effect: give it a match of its own, or put it below");
-            return no(self.stalled(Phase::Waiting, reason::ROUTE_UNREACHABLE, message));
+            return no(self.stalled(Phase::Waiting, Reason::RouteUnreachable, message));
         }
         if !view.found(name).is_none() {
             let message = format!(
@@ -210,7 +209,7 @@ impl Pass<'_> {
                 view.object,
                 view.words()
             );
-            return no(self.stalled(Phase::Waiting, reason::MIRROR_CONFLICT, message));
+            return no(self.stalled(Phase::Waiting, Reason::MirrorConflict, message));
         }
         if let Some((why, message)) = unwritable(view, name, &plan.steps) {
             return no(self.stalled(Phase::Waiting, why, message));
@@ -218,16 +217,16 @@ impl Pass<'_> {
         match seen.revision() {
             Some(_) if seen.ready() == 0 => {
                 let message = format!("{name} has {} pods, none is ready", seen.arm.pods.len());
-                no(self.stance(Phase::Waiting, reason::NO_CANARY_ENDPOINT, message))
+                no(self.stance(Phase::Waiting, Reason::NoCanaryEndpoint, message))
             }
             Some(revision) => Ok(view.version(name, revision)),
             None if seen.revisions.is_empty() => {
                 let message = format!("{name} has no pods: deploy the version, it starts automatically");
-                no(self.stance(Phase::Waiting, reason::NO_CANARY_ENDPOINT, message))
+                no(self.stance(Phase::Waiting, Reason::NoCanaryEndpoint, message))
             }
             None => {
                 let found: Vec<_> = seen.revisions.iter().cloned().collect();
-                no(self.stance(Phase::Waiting, reason::SETTLING, format!("{name} has pods of several revisions: {}", found.join(", "))))
+                no(self.stance(Phase::Waiting, Reason::Settling, format!("{name} has pods of several revisions: {}", found.join(", "))))
             }
         }
     }
@@ -281,14 +280,14 @@ impl Pass<'_> {
 
     fn begin(&mut self, plan: Plan, stable: Version, canary: Version) -> Stance {
         if self.act != Act::Nothing {
-            return self.stance(Phase::Waiting, reason::AS_PLANNED, format!("{} is next", version(&canary)));
+            return self.stance(Phase::Waiting, Reason::AsPlanned, format!("{} is next", version(&canary)));
         }
         self.state.epoch += 1;
         let stable_pods = self.ready(&stable.name);
         self.state.run = Some(Run { stable_pods, ..Run::new(plan, stable, canary, self.now, self.state.epoch) });
         self.wake_in(0.05);
         // What it waits for, or its first step, is in the same write of status.
-        let waiting = self.stance(Phase::Waiting, reason::AS_PLANNED, "the first step is next");
+        let waiting = self.stance(Phase::Waiting, Reason::AsPlanned, "the first step is next");
         self.advance().unwrap_or(waiting)
     }
 
@@ -321,20 +320,20 @@ impl Pass<'_> {
         let message = format!("somebody gave {} to {name}, which is refused ({why}): it goes back to {}", found.words(), stable.name);
         if found.reaches_users() && self.ready(&stable.name) == 0 && self.ready(name) > 0 {
             self.wake_in(1.0);
-            return Some(self.stalled(Phase::RollingBack, reason::STABLE_UNAVAILABLE, message));
+            return Some(self.stalled(Phase::RollingBack, Reason::StableUnavailable, message));
         }
         let claim = Claim {
             epoch: self.state.epoch + 1,
             share: Share::NONE,
             step: None,
-            lowered: Some(reason::SHARE_RAISED.to_owned()),
+            lowered: Some(Reason::ShareRaised.into()),
             canary: canary.clone(),
             revision,
             ..claim.clone()
         };
         self.act = Act::Lower(Wanted { stable: stable.name.clone(), canary: name.to_owned(), matches: Vec::new(), claim });
         self.wake_in(0.05);
-        Some(self.stalled(phase, reason::SHARE_RAISED, message))
+        Some(self.stalled(phase, Reason::ShareRaised, message))
     }
 
     /// The route has other weights than 100 for stable while nothing is rolled out: told, never written.
@@ -353,11 +352,11 @@ impl Pass<'_> {
         );
         if self.state.drift_told.as_ref() != Some(&words) {
             self.state.drift_told = Some(words);
-            self.record(Outcome::Held, reason::DRIFTED, message.clone(), "no rollout starts before stable has 100 %".to_owned(), None);
+            self.record(Outcome::Held, Reason::Drifted, message.clone(), "no rollout starts before stable has 100 %".to_owned(), None);
         }
         let phase = self.state.ended.as_ref().map_or(Phase::Idle, |ended| phase_of(ended.outcome));
-        let mut stance = self.stance(phase, reason::DRIFTED, message.clone());
-        stance.traffic = (false, reason::DRIFTED, message);
+        let mut stance = self.stance(phase, Reason::Drifted, message.clone());
+        stance.traffic = (false, Reason::Drifted, message);
         stance
     }
 
@@ -376,10 +375,10 @@ impl Pass<'_> {
         let (drained, subset) = (ended.drained, ended.canary.name.clone());
         let mut stance = stance;
         if stance.traffic.0 && drained {
-            stance.traffic.1 = reason::DRAINED;
+            stance.traffic.1 = Reason::Drained;
             stance.traffic.2 = format!("{}; no request reaches {subset} any more", stance.traffic.2);
         } else if stance.traffic.0 && waited < 600.0 {
-            stance.traffic.1 = reason::DRAINING;
+            stance.traffic.1 = Reason::Draining;
             stance.traffic.2 = format!("{}; proxies may still send requests to {subset}", stance.traffic.2);
         }
         stance
@@ -387,15 +386,15 @@ impl Pass<'_> {
 }
 
 /// No proxy knows a version: the reason and the words.
-fn undeclared(view: &View, name: &str, seen: Option<&Subset>) -> (&'static str, String) {
+fn undeclared(view: &View, name: &str, seen: Option<&Subset>) -> (Reason, String) {
     let why = seen.map(|seen| seen.undeclared.as_str()).filter(|why| !why.is_empty());
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     match view.canary.other(name) {
         Destination::Subset(name) => {
-            (reason::SUBSET_NOT_FOUND, format!("no DestinationRule of this namespace has subset {name} for host {}{why}", view.host))
+            (Reason::SubsetNotFound, format!("no DestinationRule of this namespace has subset {name} for host {}{why}", view.host))
         }
         Destination::Service(name) => (
-            reason::SERVICE_NOT_FOUND,
+            Reason::ServiceNotFound,
             format!("no EndpointSlice of this namespace is for a Service {name}: create the Service, with a selector"),
         ),
     }

@@ -3,8 +3,7 @@
 //! Evidence that the canary is worse is still collected and leads to a rollback: that question comes before this one.
 
 use super::{Act, Pass, words::bounded};
-use crate::api::names::reason;
-use crate::api::{Outcome, Phase};
+use crate::api::{Outcome, Phase, Reason};
 use crate::judge::incident::{CLEAN, Incident};
 use crate::plan::{Share, Step};
 use crate::state::{InIncident, Pause, Stance};
@@ -27,7 +26,7 @@ impl Pass<'_> {
             }
             // No look since the share was lowered: it continues.
             (None, Some(known)) => {
-                let (reason, message) = (reason::GLOBAL_INCIDENT, known.message.clone());
+                let (reason, message) = (Reason::GlobalIncident, known.message.clone());
                 return self.frozen_by(reason, message);
             }
         };
@@ -39,11 +38,11 @@ impl Pass<'_> {
             return Some(stance);
         }
         let message = format!("both versions are hit: {}; {}", incident.message, self.waits());
-        self.frozen_by(reason::GLOBAL_INCIDENT, message)
+        self.frozen_by(Reason::GlobalIncident, message)
     }
 
     /// The stance of a frozen weight; none where a person has spoken, or speaks now.
-    fn frozen_by(&mut self, why: &'static str, message: String) -> Option<Stance> {
+    fn frozen_by(&mut self, why: Reason, message: String) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
         let commanded = run.intent.as_ref().is_some_and(|intent| intent.expires.is_none() && !intent.restores);
         if commanded || self.promote.is_some() || run.pause.is_some() || run.plan.paused {
@@ -77,7 +76,7 @@ impl Pass<'_> {
             run.stopped += since.duration_since(standing).as_secs_f64().max(0.0);
         }
         let next = format!("{}; `{}` continues anyway", self.waits(), self.command_line("promote"));
-        self.record(Outcome::Held, reason::GLOBAL_INCIDENT, format!("{message}; the canary stays at {}", share.words()), next, None);
+        self.record(Outcome::Held, Reason::GlobalIncident, format!("{message}; the canary stays at {}", share.words()), next, None);
     }
 
     /// Right after a raise the canary may be the cause, through what both versions use: back to the traffic of the step before.
@@ -98,7 +97,7 @@ impl Pass<'_> {
             share.words(),
             incident.message
         );
-        Some(self.lower_to(share, before.as_ref(), reason::GLOBAL_INCIDENT, message))
+        Some(self.lower_to(share, before.as_ref(), Reason::GlobalIncident, message))
     }
 
     /// The step back is there: the step before it is judged again, and so is the way up.
@@ -115,9 +114,9 @@ impl Pass<'_> {
                 "for the second time both versions were hit right after the canary's share was raised: it is at {} and not raised again automatically; `{command}` ends it",
                 share.words()
             );
-            run.pause = Some(Pause { reason: reason::GLOBAL_INCIDENT.to_owned(), message: message.clone(), since: now, by: None });
+            run.pause = Some(Pause { reason: Reason::GlobalIncident.into(), message: message.clone(), since: now, by: None });
             let next = format!("look at what both versions use; `{}` continues", self.command_line("resume"));
-            self.record(Outcome::Paused, reason::GLOBAL_INCIDENT, message, next, None);
+            self.record(Outcome::Paused, Reason::GlobalIncident, message, next, None);
         }
     }
 
@@ -135,12 +134,12 @@ impl Pass<'_> {
             }
         }
         let message = format!("stable is as it was before for {CLEAN} windows: the rollout continues after {}", time(lasted));
-        self.record(Outcome::Resumed, reason::GLOBAL_INCIDENT, message, "the step's proof restarts".to_owned(), None);
+        self.record(Outcome::Resumed, Reason::GlobalIncident, message, "the step's proof restarts".to_owned(), None);
         None
     }
 
     /// Canary's traffic down to that of a step before, without a verdict; the reason rides on the write.
-    fn lower_to(&mut self, share: Share, step: Option<&Step>, reason: &'static str, message: String) -> Stance {
+    fn lower_to(&mut self, share: Share, step: Option<&Step>, reason: Reason, message: String) -> Stance {
         let stance = self.lower(reason, message);
         if let (Act::Lower(wanted), Some(step)) = (&mut self.act, step) {
             (wanted.claim.share, wanted.claim.step, wanted.matches) = (share, Some(step.name.clone()), step.split.matches.clone());

@@ -3,8 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Act, Pass};
-use crate::api::names::reason;
-use crate::api::{Outcome, Phase};
+use crate::api::{Outcome, Phase, Reason};
 use crate::plan::Share;
 use crate::route::{Claim, OwnRoute, View};
 use crate::state::{Pause, Run, Stance};
@@ -21,7 +20,7 @@ impl Pass<'_> {
         let old = ours.is_some_and(|claim| claim.epoch < run.read_back);
         if old && !self.seen.fresh {
             self.act = Act::Reread;
-            return Some(self.stance(Phase::Progressing, reason::AS_PLANNED, "the cache is behind: the route is read again"));
+            return Some(self.stance(Phase::Progressing, Reason::AsPlanned, "the cache is behind: the route is read again"));
         }
         let said = match ours {
             Some(claim) if !old => claim.share,
@@ -53,16 +52,16 @@ impl Pass<'_> {
             return None;
         }
         let (why, who) = match (&known, again) {
-            (Some(manager), _) => (reason::CONTENDED, format!("{manager} applies this object")),
-            (None, true) => (reason::CONTENDED, "for the second time in ten minutes".to_owned()),
-            (None, false) => (reason::MANUAL_OVERRIDE, "by hand".to_owned()),
+            (Some(manager), _) => (Reason::Contended, format!("{manager} applies this object")),
+            (None, true) => (Reason::Contended, "for the second time in ten minutes".to_owned()),
+            (None, false) => (Reason::ManualOverride, "by hand".to_owned()),
         };
         let mut message = format!(
             "the canary's share was lowered from {} to {}, {who}: it is never raised again without `resume`",
             before.words(),
             found.words()
         );
-        if why == reason::CONTENDED {
+        if why == Reason::Contended {
             message.push_str("; let your GitOps tool ignore the weights (docs/gitops.md)");
         }
         self.lowered_by_others(why, message);
@@ -70,14 +69,14 @@ impl Pass<'_> {
     }
 
     /// It waits for `resume` from now on.
-    pub(super) fn lowered_by_others(&mut self, why: &'static str, message: String) {
+    pub(super) fn lowered_by_others(&mut self, why: Reason, message: String) {
         let now = self.now;
         if let Some(run) = &mut self.state.run {
             run.lowered.push(now);
             let extra = run.lowered.len().saturating_sub(2);
             run.lowered.drain(..extra);
             let since = run.pause.as_ref().map_or(now, |pause| pause.since);
-            run.pause = Some(Pause { reason: why.to_owned(), message: message.clone(), since, by: None });
+            run.pause = Some(Pause { reason: why.into(), message: message.clone(), since, by: None });
         }
         self.record(Outcome::Paused, why, message, format!("`{}` goes back to the step's traffic", self.command_line("resume")), None);
     }
@@ -87,9 +86,9 @@ impl Pass<'_> {
         let epoch = self.state.epoch + 1;
         let step = self.state.run.as_ref().and_then(|run| run.present()).cloned();
         let mut wanted = self.wanted(share, step.as_ref(), epoch, None);
-        wanted.claim.lowered = Some(reason::SHARE_RAISED.to_owned());
+        wanted.claim.lowered = Some(Reason::ShareRaised.into());
         self.act = Act::Lower(wanted);
-        self.stance(Phase::Progressing, reason::SHARE_RAISED, message)
+        self.stance(Phase::Progressing, Reason::ShareRaised, message)
     }
 
     /// Our own route is there, but not as it must be: somebody made something else of it, or of the route that it is a copy of.
@@ -109,7 +108,7 @@ impl Pass<'_> {
                 self.act = Act::Lower(crate::route::Wanted { claim: Claim { share, ..claim }, ..wanted });
                 self.wake_in(0.05);
                 let message = "the managed route was edited: the route of the match, its copy, follows";
-                Some(self.stance(Phase::Progressing, reason::AS_PLANNED, message))
+                Some(self.stance(Phase::Progressing, Reason::AsPlanned, message))
             }
             OwnRoute::Absent | OwnRoute::AsWanted | OwnRoute::Narrower => None,
         }

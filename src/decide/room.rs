@@ -1,8 +1,7 @@
 //! What a step needs before its traffic is set: pods of the canary, and a route on which it can be written.
 
 use super::Pass;
-use crate::api::names::reason;
-use crate::api::{Capacity, Outcome, Phase};
+use crate::api::{Capacity, Outcome, Phase, Reason};
 use crate::plan::Step;
 use crate::route::View;
 use crate::state::Stance;
@@ -28,9 +27,9 @@ impl Pass<'_> {
         if let Some(run) = self.state.run.as_mut().filter(|run| !run.room_told) {
             run.room_told = true;
             let next = "it continues automatically once they are ready".to_owned();
-            self.record(Outcome::Held, reason::CANARY_CAPACITY, message.clone(), next, None);
+            self.record(Outcome::Held, Reason::CanaryCapacity, message.clone(), next, None);
         }
-        self.stance(Phase::Holding, reason::CANARY_CAPACITY, message)
+        self.stance(Phase::Holding, Reason::CanaryCapacity, message)
     }
 
     /// `kubectl -n ml scale deployment fraud-v2 --replicas=3`.
@@ -42,7 +41,7 @@ impl Pass<'_> {
 }
 
 /// Why a step of these cannot be written on this route, and what would fix it.
-pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator<Item = &'s Step>) -> Option<(&'static str, String)> {
+pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator<Item = &'s Step>) -> Option<(Reason, String)> {
     for step in steps {
         if step.split.mirror > 0 && view.has_single_mirror() {
             let message = format!(
@@ -50,12 +49,12 @@ pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator
                  entry of `mirrors` (destination, percentage), which does the same",
                 step.name, view.key, view.object
             );
-            return Some((reason::MIRROR_CONFLICT, message));
+            return Some((Reason::MirrorConflict, message));
         }
         let joined = if step.split.matches.is_empty() { None } else { view.own_route(canary, &step.split.matches).err() };
         if let Some(conflict) = joined {
             let message = format!("step {} on route {} of {}: {conflict}", step.name, view.key, view.object);
-            return Some((reason::MATCH_CONFLICT, message));
+            return Some((Reason::MatchConflict, message));
         }
     }
     None

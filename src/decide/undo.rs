@@ -1,8 +1,7 @@
 //! The way back after a promotion: `rollback`, within the window, while the version before is still there.
 
 use super::{Pass, down::actor, words::version};
-use crate::api::names::reason;
-use crate::api::{Actor, Capacity, Destination, Outcome};
+use crate::api::{Actor, Capacity, Destination, Outcome, Reason};
 use crate::command::{Command, Verb};
 use crate::plan::Share;
 use crate::route::Latch;
@@ -31,12 +30,12 @@ impl Pass<'_> {
         let Command { id, .. } = command;
         Some(self.down(Down {
             outcome: Outcome::RolledBack,
-            reason: reason::AFTER_PROMOTION.to_owned(),
+            reason: Reason::RolledBackAfterPromotion.into(),
             message,
             by: Some(by),
             command: Some(id),
             force: false,
-            blocked: String::new(),
+            blocked: None,
         }))
     }
 

@@ -2,7 +2,7 @@
 //! no workload counts, or nobody is served by it at all; neither needs statistics.
 
 use super::Pass;
-use crate::api::names::reason;
+use crate::api::Reason;
 use crate::seen::Unanswered;
 use crate::state::Stance;
 
@@ -19,12 +19,12 @@ impl Pass<'_> {
                 lost_words(lost),
                 lost.stable
             );
-            return Some(self.roll_back(reason::NO_WORKLOAD_ANSWERED, message));
+            return Some(self.roll_back(Reason::NoWorkloadAnswered, message));
         }
         // Nobody of a cohort, or no copy, harms nobody: that is a hold.
-        let problem = look.problem.as_ref().filter(|problem| problem.reason == reason::NO_CANARY_TRAFFIC && share.weight > 0)?;
+        let problem = look.problem.as_ref().filter(|problem| problem.reason == Reason::NoCanaryTraffic && share.weight > 0)?;
         let message = format!("{} at {}: {}", self.canary_words(), share.words(), problem.message);
-        Some(self.roll_back(reason::NO_CANARY_TRAFFIC, message))
+        Some(self.roll_back(Reason::NoCanaryTraffic, message))
     }
 }
 

@@ -3,20 +3,20 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Pass;
-use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Version};
+use crate::api::{Actor, AnyReason, DecisionRecord, Exposure, MetricEvidence, Outcome, Version};
 use crate::state::beyond_weight;
 use crate::words;
 
 impl Pass<'_> {
     /// A record of what was decided now, at the present epoch.
-    pub(super) fn record(&mut self, outcome: Outcome, reason: &str, message: String, next: String, by: Option<Actor>) {
+    pub(super) fn record(&mut self, outcome: Outcome, reason: impl Into<AnyReason>, message: String, next: String, by: Option<Actor>) {
         let run = self.state.run.as_ref();
         let ended = self.state.ended.as_ref();
         let canary = run.map(|run| run.canary.clone()).or_else(|| ended.map(|ended| ended.canary.clone()));
         let stable = run.map(|run| run.stable.clone()).or_else(|| ended.map(|ended| ended.stable.clone())).or(self.state.stable.clone());
         let record = DecisionRecord {
             outcome,
-            reason: reason.to_owned(),
+            reason: reason.into(),
             message,
             at: Time(self.now),
             epoch: self.state.epoch,

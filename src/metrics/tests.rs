@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::api::{ArmValue, Destination, MetricEvidence, Phase, StepStatus, Verdict, Version};
+use crate::api::{ArmValue, Destination, MetricEvidence, Phase, Reason, StepStatus, Verdict, Version};
 use crate::link::Key;
 
 fn status() -> RolloutStatus {
@@ -61,9 +61,9 @@ fn a_rollout_is_told_and_gone_when_the_object_is() {
 #[test]
 fn ends_are_counted_with_their_reason_and_exposure() {
     let metrics = Metrics::new();
-    metrics.ended(Outcome::RolledBack, "AnalysisFailed", 118);
-    metrics.ended(Outcome::RolledBack, "AnalysisFailed", 2);
-    metrics.ended(Outcome::Promoted, "AsPlanned", 5_000);
+    metrics.ended(Outcome::RolledBack, &Reason::AnalysisFailed.into(), 118);
+    metrics.ended(Outcome::RolledBack, &Reason::AnalysisFailed.into(), 2);
+    metrics.ended(Outcome::Promoted, &Reason::AsPlanned.into(), 5_000);
     let text = metrics.encode();
     for line in [
         r#"haldane_rollbacks_total{reason="AnalysisFailed"} 2"#,
@@ -112,7 +112,7 @@ fn documented() -> BTreeSet<String> {
 fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let metrics = Metrics::new();
     metrics.rollout("ml", "fraud", &status());
-    metrics.ended(Outcome::RolledBack, "AnalysisFailed", 1);
+    metrics.ended(Outcome::RolledBack, &Reason::AnalysisFailed.into(), 1);
     metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::ZERO }]);
     metrics.notified("oncall", true);
     metrics.event(true);

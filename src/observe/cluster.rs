@@ -19,8 +19,7 @@ use super::{
     mesh::{self, Declared},
     workload::{self, ReadyLog},
 };
-use crate::api::names::{FINALIZER, reason};
-use crate::api::{Destination, Rollout, RolloutSpec, RouteKind, RouteRef};
+use crate::api::{Destination, Reason, Rollout, RolloutSpec, RouteKind, RouteRef, names::FINALIZER};
 use crate::command;
 use crate::config::Config;
 use crate::istio::name::Host;
@@ -304,6 +303,6 @@ fn missing(plan: &Plan, config: &Config) -> Option<Problem> {
             names(config.alerts.keys().collect())
         ));
     }
-    let reason = if unavailable { reason::PROVIDER_NOT_FOUND } else { reason::SINK_NOT_FOUND };
+    let reason = if unavailable { Reason::ProviderNotFound } else { Reason::SinkNotFound };
     (!faults.is_empty()).then(|| Problem { reason, message: faults.join("; "), unavailable })
 }

@@ -1,8 +1,7 @@
 //! One rollout from its start to its end.
 
 use super::stage::{Stage, seconds, time};
-use crate::api::names::reason;
-use crate::api::{Outcome, Verdict};
+use crate::api::{Outcome, Reason, Verdict};
 use crate::counts::{History, Sample, Window};
 use crate::judge::{Evidence, Judgement, StepTerms};
 use crate::plan::Plan;
@@ -117,14 +116,14 @@ pub fn play(setup: &Setup, history: &History, windows: &mut Windows<'_>, watch: 
             points.push(Point { minutes: now / 60.0, step, evidence: judgement.fail_evidence, fail_at: judgement.fail_at });
         }
     };
-    let reason = stage.state.ended.as_ref().map(|ended| ended.reason.clone());
+    let reason = stage.state.ended.as_ref().and_then(|ended| ended.reason.known());
     let newest = sampler.newest.as_ref();
     Played {
         ending,
         minutes: now / 60.0,
         canary_requests: sampler.canary_requests,
-        by: match (ending, reason.as_deref()) {
-            (Ending::RolledBack, Some(reason::DEADLINE)) => Some("deadline".to_owned()),
+        by: match (ending, reason) {
+            (Ending::RolledBack, Some(Reason::DeadlineExceeded)) => Some("deadline".to_owned()),
             (Ending::RolledBack, _) => newest.and_then(|judgement| {
                 let failed = judgement.metrics.iter().find(|metric| metric.verdict == Verdict::Fail);
                 failed.or(judgement.metrics.first()).map(|metric| metric.metric.clone())

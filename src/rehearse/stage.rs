@@ -6,8 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::play::Hands;
-use crate::api::names::reason;
-use crate::api::{Capacity, DecisionRecord, Destination, Outcome, RouteRef};
+use crate::api::{AnyReason, Capacity, DecisionRecord, Destination, Outcome, Reason, RouteRef};
 use crate::command::{Command, Verb};
 use crate::decide::{Act, Decision, decide};
 use crate::observe::mesh;
@@ -45,7 +44,7 @@ pub(super) struct Settled {
     /// The rollout holds at its deadline.
     pub(super) at_deadline: bool,
     /// Reason of the way down, if it went down.
-    pub(super) down: Option<String>,
+    pub(super) down: Option<AnyReason>,
 }
 
 impl Stage {
@@ -163,7 +162,7 @@ impl Stage {
 
     fn heard(&self, record: &DecisionRecord, settled: &mut Settled) {
         match record.outcome {
-            Outcome::Held if record.reason == reason::DEADLINE => settled.at_deadline = true,
+            Outcome::Held if record.reason == Reason::DeadlineExceeded => settled.at_deadline = true,
             Outcome::RolledBack | Outcome::Failed => settled.down = Some(record.reason.clone()),
             _ => {}
         }
@@ -212,7 +211,7 @@ impl Stage {
     fn answer(&mut self, settled: &Settled) -> bool {
         self.seen.commands.clear();
         let Some(run) = &self.state.run else { return false };
-        let asked = run.pause.as_ref().is_some_and(|pause| pause.reason == reason::APPROVAL_REQUIRED);
+        let asked = run.pause.as_ref().is_some_and(|pause| pause.reason == Reason::ApprovalRequired);
         let overdue = settled.at_deadline && self.hands == Hands::PromoteAtDeadline;
         if !asked && !overdue {
             return false;

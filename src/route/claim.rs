@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Actor, Destination, Outcome};
+use crate::api::{Actor, AnyReason, Destination, Outcome};
 use crate::plan::Share;
 
 /// What we say of a route, in the same patch as its weights.
@@ -31,9 +31,9 @@ pub struct Claim {
     /// Our own http route, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<Written>,
-    /// Why the share was lowered without a decision; a reason constant.
+    /// Why the share was lowered without a decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lowered: Option<String>,
+    pub lowered: Option<AnyReason>,
     /// A rollback or an abort: in force until a `retry` with a higher epoch is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latch: Option<Latch>,
@@ -65,8 +65,8 @@ pub struct Latch {
     pub epoch: i64,
     /// RolledBack, Failed or Aborted.
     pub outcome: Outcome,
-    /// A reason constant.
-    pub reason: String,
+    /// Why.
+    pub reason: AnyReason,
     /// In words, bounded.
     pub message: String,
     /// Who, for a command.

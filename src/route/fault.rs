@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::api::{RouteKind, RouteRef, names::reason};
+use crate::api::{Reason, RouteKind, RouteRef};
 
 /// Why the route cannot be managed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -55,18 +55,18 @@ pub enum RouteFault {
 }
 
 impl RouteFault {
-    /// The reason constant.
-    pub fn reason(&self) -> &'static str {
+    /// The reason.
+    pub fn reason(&self) -> Reason {
         match self {
             Self::NotFound(object) | Self::NoKind(object) => match object.kind() {
-                RouteKind::VirtualService => reason::VIRTUAL_SERVICE_NOT_FOUND,
-                RouteKind::HttpRoute => reason::HTTP_ROUTE_NOT_FOUND,
-                RouteKind::GrpcRoute => reason::GRPC_ROUTE_NOT_FOUND,
+                RouteKind::VirtualService => Reason::VirtualServiceNotFound,
+                RouteKind::HttpRoute => Reason::HTTPRouteNotFound,
+                RouteKind::GrpcRoute => Reason::GRPCRouteNotFound,
             },
-            Self::NoRoute(_) => reason::ROUTE_NOT_FOUND,
-            Self::Ambiguous { .. } => reason::ROUTE_AMBIGUOUS,
-            Self::Delegated { .. } => reason::ROUTE_DELEGATED,
-            Self::Owned { .. } => reason::OWNED_BY_OTHER,
+            Self::NoRoute(_) => Reason::RouteNotFound,
+            Self::Ambiguous { .. } => Reason::RouteAmbiguous,
+            Self::Delegated { .. } => Reason::RouteDelegated,
+            Self::Owned { .. } => Reason::OwnedByAnotherController,
         }
     }
 }

@@ -115,7 +115,8 @@ fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, op
         Destination::Service(_) => "host",
     };
     let identity = |index: usize| {
-        let there = list.and_then(|list| list.get(index)).map(|entry| at(entry, &format!("/destination/{field}")).clone()).unwrap_or_default();
+        let there =
+            list.and_then(|list| list.get(index)).map(|entry| at(entry, &format!("/destination/{field}")).clone()).unwrap_or_default();
         test(pointer(view, &["mirrors", &index.to_string(), "destination", field]), there)
     };
     if let Some((index, there)) = kept

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::Destination;
+use crate::api::{Destination, Reason};
 use crate::plan::Share;
 
 pub(super) fn object(route: Value) -> Value {
@@ -92,7 +92,7 @@ fn release_takes_the_latch_too_and_keeps_the_users_own_entries() {
         canary: Destination::Subset("v2".into()),
         epoch: 3,
         outcome: crate::api::Outcome::RolledBack,
-        reason: "AnalysisFailed".into(),
+        reason: Reason::AnalysisFailed.into(),
         message: "errors".into(),
         by: None,
         command: None,
@@ -158,7 +158,7 @@ fn a_route_is_found_by_name_or_because_it_is_the_only_one() {
     let copy = two["spec"]["http"][1].clone();
     two["spec"]["http"].as_array_mut().unwrap().push(copy);
     let fault = find(&two, Sought::subsets(None)).unwrap_err();
-    assert_eq!(fault.reason(), "RouteAmbiguous");
+    assert_eq!(fault.reason().as_str(), "RouteAmbiguous");
     assert_eq!(
         fault.to_string(),
         "2 http routes of VirtualService fraud fit (primary (http[1]), primary (http[2])): give the one that is to be stepped a name of its own \
@@ -207,7 +207,7 @@ fn a_claim_is_not_taken_from_a_route_that_is_still_there() {
 fn an_object_of_another_controller_is_refused() {
     let mut object = single();
     object["metadata"]["ownerReferences"] = json!([{"kind": "Route", "name": "fraud", "controller": true}]);
-    assert_eq!(find(&object, Sought::subsets(None)).unwrap_err().reason(), "OwnedByAnotherController");
+    assert_eq!(find(&object, Sought::subsets(None)).unwrap_err().reason().as_str(), "OwnedByAnotherController");
 }
 
 fn around(view: &View) -> Vec<&str> {
@@ -459,7 +459,7 @@ fn our_own_route_is_nobody_s_managed_route() {
         "it has one host and a subset, but it is ours"
     );
     assert!(around(&find(&after, Sought::subsets(None)).unwrap()).is_empty());
-    assert_eq!(find(&after, Sought::subsets(Some("haldane.dev/primary"))).unwrap_err().reason(), "RouteNotFound");
+    assert_eq!(find(&after, Sought::subsets(Some("haldane.dev/primary"))).unwrap_err().reason().as_str(), "RouteNotFound");
 }
 
 #[test]
@@ -491,7 +491,7 @@ fn a_route_that_delegates_is_told_with_where_its_weights_are() {
     object["spec"]["http"] = json!([{"name": "primary", "delegate": {"name": "fraud-routes", "namespace": "risk"}}]);
     for wanted in [None, Some("primary")] {
         let fault = find(&object, Sought::subsets(wanted)).unwrap_err();
-        assert_eq!(fault.reason(), "RouteDelegated");
+        assert_eq!(fault.reason().as_str(), "RouteDelegated");
         assert!(fault.to_string().contains("leaves it to VirtualService risk/fraud-routes"), "{fault}");
     }
 }

@@ -53,7 +53,7 @@ fn plain(metric: &mut MetricEvidence) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{HistoryEntry, OutboxEntry, names::reason};
+    use crate::api::{HistoryEntry, OutboxEntry, Reason};
     use crate::tell::text::tests::{drift_rollback, held, promoted};
 
     fn entry(record: crate::api::DecisionRecord, key: usize) -> OutboxEntry {
@@ -72,7 +72,7 @@ mod tests {
 
     /// A checkpoint of so many bytes, and as many alerts as the ring holds.
     fn full(checkpoint: usize) -> RolloutStatus {
-        let records = |at: usize| if at.is_multiple_of(5) { drift_rollback() } else { held(reason::DEADLINE) };
+        let records = |at: usize| if at.is_multiple_of(5) { drift_rollback() } else { held(Reason::DeadlineExceeded) };
         let waiting = (0..20).map(|at| {
             let mut record = records(at);
             record.why = drift_rollback().why;
@@ -113,7 +113,7 @@ mod tests {
             canary: version.clone(),
             stable: version,
             outcome: Outcome::RolledBack,
-            reason: reason::ANALYSIS_FAILED.into(),
+            reason: Reason::AnalysisFailed.into(),
             message: "ü".repeat(600),
             started: promoted().at,
             ended: promoted().at,

@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::brief::terms;
 use super::{Run, State, is_running};
-use crate::api::names::{condition, reason};
-use crate::api::{OutboxEntry, Phase, RolloutStatus, StepStatus, Verdict};
+use crate::api::names::condition;
+use crate::api::{OutboxEntry, Phase, Reason, RolloutStatus, StepStatus, Verdict};
 use crate::judge::{Late, Slowest, StepTerms, forecast_plan, late_rest};
 use crate::plan::Share;
 use crate::seen::{Look, Observation};
@@ -16,14 +16,14 @@ use crate::seen::{Look, Observation};
 pub struct Stance {
     /// One word.
     pub phase: Phase,
-    /// A reason constant.
-    pub reason: &'static str,
+    /// Why.
+    pub reason: Reason,
     /// What it stands at, and what ends it.
     pub message: String,
     /// A person is needed.
     pub stalled: bool,
     /// Whether the mesh object carries what is wanted: reason and message if not, or of the drain.
-    pub traffic: (bool, &'static str, String),
+    pub traffic: (bool, Reason, String),
 }
 
 /// The status that says all this. `old` gives the transition times and what only `tell` changes.
@@ -107,16 +107,16 @@ fn conditions(
         if let Some(problem) = config.or_else(|| seen.look.as_ref().and_then(|look| look.problem.as_ref())) {
             rows.push((condition::METRICS_AVAILABLE, !problem.unavailable, problem.reason, problem.message.clone()));
         } else if run.plan.analysis.metrics.is_empty() {
-            rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, "no metric is judged: the holds alone decide".to_owned()));
+            rows.push((condition::METRICS_AVAILABLE, true, Reason::AsPlanned, "no metric is judged: the holds alone decide".to_owned()));
         } else if let Some(look) = look {
             let note = look.note.as_deref().map_or_else(String::new, |note| format!("; {note}"));
-            rows.push((condition::METRICS_AVAILABLE, true, reason::AS_PLANNED, format!("every metric returns data{note}")));
+            rows.push((condition::METRICS_AVAILABLE, true, Reason::AsPlanned, format!("every metric returns data{note}")));
         }
         match look.and_then(|look| late(run, look, now)) {
-            Some(Late::Deadline(words)) => rows.push((condition::FEASIBLE, false, reason::TRAFFIC_TOO_LOW, words)),
-            Some(Late::Hold(words)) => rows.push((condition::FEASIBLE, true, reason::AS_PLANNED, words)),
+            Some(Late::Deadline(words)) => rows.push((condition::FEASIBLE, false, Reason::TrafficTooLow, words)),
+            Some(Late::Hold(words)) => rows.push((condition::FEASIBLE, true, Reason::AsPlanned, words)),
             None if look.is_some_and(|look| look.problem.is_none() && look.judgement.windows > 0) => {
-                rows.push((condition::FEASIBLE, true, reason::AS_PLANNED, "the traffic is enough for the plan".to_owned()));
+                rows.push((condition::FEASIBLE, true, Reason::AsPlanned, "the traffic is enough for the plan".to_owned()));
             }
             None => {}
         }
@@ -130,7 +130,7 @@ fn conditions(
             Condition {
                 type_: type_.to_owned(),
                 status: status.to_owned(),
-                reason: reason.to_owned(),
+                reason: reason.to_string(),
                 message: message.chars().take(2000).collect(),
                 last_transition_time: known.map_or(Time(now), |known| known.last_transition_time.clone()),
                 observed_generation: Some(seen.generation),

@@ -39,7 +39,7 @@ pub(super) fn alerts(letter: &Letter, now: Timestamp) -> Value {
         ("severity", class.severity.word().into()),
         ("namespace", letter.namespace.clone()),
         ("rollout", letter.name.clone()),
-        ("reason", record.reason.clone()),
+        ("reason", record.reason.to_string()),
         ("epoch", record.epoch.to_string()),
     ]);
     if let Some(canary) = &record.canary {

@@ -14,7 +14,7 @@ use super::{
     text::Text,
 };
 use crate::{
-    api::{DecisionRecord, Outcome, names, names::reason},
+    api::{DecisionRecord, Outcome, Reason, names},
     metrics::Metrics,
 };
 
@@ -72,7 +72,7 @@ fn warns(record: &DecisionRecord) -> bool {
 
 /// The reason of a decision's event.
 pub fn reason_of(record: &DecisionRecord) -> &str {
-    match (record.outcome, record.reason.as_str()) {
+    match (record.outcome, record.reason.known()) {
         (Outcome::Started, _) => "RolloutStarted",
         (Outcome::Advanced, _) => "StepPassed",
         (Outcome::Restored, _) => "WeightProgrammed",
@@ -83,15 +83,15 @@ pub fn reason_of(record: &DecisionRecord) -> &str {
         (Outcome::Aborted, _) => "AbortedByUser",
         (Outcome::Resumed, _) => "Resumed",
         (Outcome::Retried, _) => "Retried",
-        (Outcome::Edited, reason) => reason,
+        (Outcome::Edited, _) => record.reason.as_str(),
         (Outcome::CommandRefused, _) => "CommandRefused",
-        (_, reason::MANUAL_OVERRIDE | reason::CONTENDED | reason::SHARE_RAISED | reason::DRIFTED) => "RouteEdited",
-        (Outcome::Paused, reason::APPROVAL_REQUIRED) => "ApprovalRequired",
+        (_, Some(Reason::ManualOverride | Reason::Contended | Reason::ShareRaised | Reason::Drifted)) => "RouteEdited",
+        (Outcome::Paused, Some(Reason::ApprovalRequired)) => "ApprovalRequired",
         (Outcome::Paused, _) => "Paused",
-        (Outcome::Lowered, reason::PLAN_CHANGED | reason::CANARY_CHANGED) => "Superseded",
-        (Outcome::Held, reason::HOLD_LIMIT) => "GuardFailed",
-        (Outcome::Held, reason::NOT_ENOUGH_DATA | reason::DEADLINE) => "NotEnoughData",
-        (Outcome::Held | Outcome::Lowered, reason) => reason,
+        (Outcome::Lowered, Some(Reason::PlanChanged | Reason::CanaryChanged)) => "Superseded",
+        (Outcome::Held, Some(Reason::HoldLimit)) => "GuardFailed",
+        (Outcome::Held, Some(Reason::NotEnoughData | Reason::DeadlineExceeded)) => "NotEnoughData",
+        (Outcome::Held | Outcome::Lowered, _) => record.reason.as_str(),
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
         let written = Written::default();
         let metrics = Metrics::new();
         let events = Events::new(server(&written, StatusCode::FORBIDDEN), "haldane-0", metrics.clone());
-        events.decided(fraud(), &DecisionRecord { message: "ü".repeat(2_000), ..held(reason::DEADLINE) });
+        events.decided(fraud(), &DecisionRecord { message: "ü".repeat(2_000), ..held(Reason::DeadlineExceeded) });
         until("counted", || metrics.encode().contains(r#"haldane_events_total{result="error"} 1"#)).await;
         assert!(written.lock().unwrap()[0]["note"].as_str().unwrap().len() <= 1_000);
     }
@@ -172,15 +172,15 @@ mod tests {
     #[test]
     fn reasons_are_those_that_are_documented() {
         for (record, wanted) in [
-            (held(reason::METRICS_UNAVAILABLE), "MetricsUnavailable"),
-            (held(reason::HOLD_LIMIT), "GuardFailed"),
-            (held(reason::DEADLINE), "NotEnoughData"),
-            (held(reason::DRIFTED), "RouteEdited"),
-            (held(reason::CANARY_CAPACITY), "CanaryCapacity"),
-            (DecisionRecord { outcome: Outcome::Paused, ..held(reason::CONTENDED) }, "RouteEdited"),
-            (DecisionRecord { outcome: Outcome::Paused, ..held(reason::MANUAL_PAUSE) }, "Paused"),
-            (DecisionRecord { outcome: Outcome::Lowered, ..held(reason::PLAN_CHANGED) }, "Superseded"),
-            (DecisionRecord { outcome: Outcome::Lowered, ..held(reason::CANARY_UNAVAILABLE) }, "CanaryUnavailable"),
+            (held(Reason::MetricsUnavailable), "MetricsUnavailable"),
+            (held(Reason::HoldLimit), "GuardFailed"),
+            (held(Reason::DeadlineExceeded), "NotEnoughData"),
+            (held(Reason::Drifted), "RouteEdited"),
+            (held(Reason::CanaryCapacity), "CanaryCapacity"),
+            (DecisionRecord { outcome: Outcome::Paused, ..held(Reason::Contended) }, "RouteEdited"),
+            (DecisionRecord { outcome: Outcome::Paused, ..held(Reason::ManualPause) }, "Paused"),
+            (DecisionRecord { outcome: Outcome::Lowered, ..held(Reason::PlanChanged) }, "Superseded"),
+            (DecisionRecord { outcome: Outcome::Lowered, ..held(Reason::CanaryUnavailable) }, "CanaryUnavailable"),
         ] {
             assert_eq!(reason_of(&record), wanted);
         }

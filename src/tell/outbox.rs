@@ -3,7 +3,7 @@
 //! An alert is news of a transition, not of a state: the caller enqueues when a decision is made, not when it is looked at again. The ring
 //! is in status, so a crash between the decision and its delivery loses nothing; receivers drop duplicates by the key.
 
-use crate::api::{DecisionRecord, OutboxEntry, Outcome, names::reason};
+use crate::api::{DecisionRecord, OutboxEntry, Outcome, Reason};
 
 /// Entries kept in status (the schema's limit).
 pub const RING: usize = 20;
@@ -42,30 +42,30 @@ pub struct Class {
 /// The kind of alert that a decision is; `None`: it does not alert (steps, commands, holds that end by themselves).
 pub fn class(record: &DecisionRecord) -> Option<Class> {
     use Severity::{Critical, Info, Warning};
-    let (name, severity) = match (record.outcome, record.reason.as_str()) {
-        (Outcome::RolledBack, reason::AFTER_PROMOTION) => ("RolloutRolledBack", Warning),
+    let (name, severity) = match (record.outcome, record.reason.known()) {
+        (Outcome::RolledBack, Some(Reason::RolledBackAfterPromotion)) => ("RolloutRolledBack", Warning),
         (Outcome::RolledBack, _) => ("RolloutRolledBack", Critical),
         (Outcome::Failed, _) => ("RolloutFailed", Warning),
         (Outcome::Passed, _) => ("RolloutPassed", Info),
-        (_, reason::STABLE_UNAVAILABLE) => ("RolloutStableUnavailable", Critical),
-        (_, reason::ROUTE_REFUSED) => ("RolloutRouteRefused", Critical),
-        (_, reason::DRIFTED) => ("RolloutDrifted", Warning),
+        (_, Some(Reason::StableUnavailable)) => ("RolloutStableUnavailable", Critical),
+        (_, Some(Reason::RouteRefused)) => ("RolloutRouteRefused", Critical),
+        (_, Some(Reason::Drifted)) => ("RolloutDrifted", Warning),
         (Outcome::Aborted, _) => ("RolloutAborted", Warning),
         (Outcome::Promoted, _) => ("RolloutPromoted", Info),
         (Outcome::Started, _) => ("RolloutStarted", Info),
-        (Outcome::Paused, reason::APPROVAL_REQUIRED) => ("RolloutApprovalRequired", Warning),
-        (Outcome::Paused, reason::MANUAL_OVERRIDE | reason::CONTENDED) => ("RolloutOverridden", Warning),
-        (Outcome::Paused, reason::GLOBAL_INCIDENT) => ("RolloutNeedsPerson", Warning),
-        (Outcome::Lowered, reason::CANARY_UNAVAILABLE) => ("RolloutCanaryUnavailable", Warning),
-        (Outcome::Held, reason::METRICS_UNAVAILABLE | reason::CLOCK_SKEW | reason::PROVIDER_NOT_FOUND) => {
+        (Outcome::Paused, Some(Reason::ApprovalRequired)) => ("RolloutApprovalRequired", Warning),
+        (Outcome::Paused, Some(Reason::ManualOverride | Reason::Contended)) => ("RolloutOverridden", Warning),
+        (Outcome::Paused, Some(Reason::GlobalIncident)) => ("RolloutNeedsPerson", Warning),
+        (Outcome::Lowered, Some(Reason::CanaryUnavailable)) => ("RolloutCanaryUnavailable", Warning),
+        (Outcome::Held, Some(Reason::MetricsUnavailable | Reason::ClockSkew | Reason::ProviderNotFound)) => {
             ("RolloutMetricsMissing", Warning)
         }
-        (Outcome::Held, reason::ARMS_INSEPARABLE | reason::DUPLICATE_SERIES | reason::NO_CANARY_TRAFFIC) => {
+        (Outcome::Held, Some(Reason::ArmsInseparable | Reason::DuplicateSeries | Reason::NoCanaryTraffic)) => {
             ("RolloutMetricsMissing", Warning)
         }
-        (Outcome::Held, reason::BYPASS | reason::SHARE_MISMATCH) => ("RolloutShareMismatch", Warning),
-        (Outcome::Held | Outcome::Lowered, reason::GLOBAL_INCIDENT) => ("RolloutGlobalIncident", Warning),
-        (Outcome::Held, reason::DEADLINE | reason::HOLD_LIMIT | reason::CANARY_CAPACITY) => ("RolloutNeedsPerson", Warning),
+        (Outcome::Held, Some(Reason::Bypass | Reason::ShareMismatch)) => ("RolloutShareMismatch", Warning),
+        (Outcome::Held | Outcome::Lowered, Some(Reason::GlobalIncident)) => ("RolloutGlobalIncident", Warning),
+        (Outcome::Held, Some(Reason::DeadlineExceeded | Reason::HoldLimit | Reason::CanaryCapacity)) => ("RolloutNeedsPerson", Warning),
         _ => return None,
     };
     Some(Class { name, severity })
@@ -106,7 +106,7 @@ mod tests {
         names.iter().map(ToString::to_string).collect()
     }
 
-    fn with(outcome: Outcome, reason: &str) -> DecisionRecord {
+    fn with(outcome: Outcome, reason: Reason) -> DecisionRecord {
         DecisionRecord { outcome, reason: reason.into(), ..promoted() }
     }
 
@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn another_epoch_or_another_reason_is_another_key() {
-        let first = held(reason::DEADLINE);
+        let first = held(Reason::DeadlineExceeded);
         let second = DecisionRecord { epoch: first.epoch + 1, ..first.clone() };
-        let third = held(reason::HOLD_LIMIT);
+        let third = held(Reason::HoldLimit);
         let keys: std::collections::BTreeSet<_> = [&first, &second, &third].iter().map(|r| key("u", r)).collect();
         assert_eq!(keys.len(), 3);
     }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_hold_is_told_again_the_next_day_and_not_sooner() {
         let at = |text: &str| {
-            let mut record = held(reason::DEADLINE);
+            let mut record = held(Reason::DeadlineExceeded);
             record.at.0 = text.parse().unwrap();
             key("u", &record)
         };
@@ -154,37 +154,37 @@ mod tests {
     #[test]
     fn what_ends_a_rollout_or_needs_a_person_alerts_and_steps_do_not() {
         for (outcome, word, name) in [
-            (Outcome::RolledBack, reason::ANALYSIS_FAILED, "RolloutRolledBack"),
-            (Outcome::RolledBack, reason::DEADLINE, "RolloutRolledBack"),
-            (Outcome::RolledBack, reason::CANARY_UNAVAILABLE, "RolloutRolledBack"),
-            (Outcome::Aborted, reason::ABORTED, "RolloutAborted"),
-            (Outcome::Aborted, reason::SPEC_REVERTED, "RolloutAborted"),
-            (Outcome::Promoted, reason::AS_PLANNED, "RolloutPromoted"),
-            (Outcome::Started, reason::AS_PLANNED, "RolloutStarted"),
-            (Outcome::Held, reason::DEADLINE, "RolloutNeedsPerson"),
-            (Outcome::Held, reason::HOLD_LIMIT, "RolloutNeedsPerson"),
-            (Outcome::Held, reason::CANARY_CAPACITY, "RolloutNeedsPerson"),
-            (Outcome::Held, reason::METRICS_UNAVAILABLE, "RolloutMetricsMissing"),
-            (Outcome::Held, reason::STABLE_UNAVAILABLE, "RolloutStableUnavailable"),
-            (Outcome::Held, reason::ROUTE_REFUSED, "RolloutRouteRefused"),
-            (Outcome::Held, reason::DRIFTED, "RolloutDrifted"),
-            (Outcome::Paused, reason::APPROVAL_REQUIRED, "RolloutApprovalRequired"),
-            (Outcome::Paused, reason::MANUAL_OVERRIDE, "RolloutOverridden"),
-            (Outcome::Paused, reason::CONTENDED, "RolloutOverridden"),
+            (Outcome::RolledBack, Reason::AnalysisFailed, "RolloutRolledBack"),
+            (Outcome::RolledBack, Reason::DeadlineExceeded, "RolloutRolledBack"),
+            (Outcome::RolledBack, Reason::CanaryUnavailable, "RolloutRolledBack"),
+            (Outcome::Aborted, Reason::Aborted, "RolloutAborted"),
+            (Outcome::Aborted, Reason::SpecReverted, "RolloutAborted"),
+            (Outcome::Promoted, Reason::AsPlanned, "RolloutPromoted"),
+            (Outcome::Started, Reason::AsPlanned, "RolloutStarted"),
+            (Outcome::Held, Reason::DeadlineExceeded, "RolloutNeedsPerson"),
+            (Outcome::Held, Reason::HoldLimit, "RolloutNeedsPerson"),
+            (Outcome::Held, Reason::CanaryCapacity, "RolloutNeedsPerson"),
+            (Outcome::Held, Reason::MetricsUnavailable, "RolloutMetricsMissing"),
+            (Outcome::Held, Reason::StableUnavailable, "RolloutStableUnavailable"),
+            (Outcome::Held, Reason::RouteRefused, "RolloutRouteRefused"),
+            (Outcome::Held, Reason::Drifted, "RolloutDrifted"),
+            (Outcome::Paused, Reason::ApprovalRequired, "RolloutApprovalRequired"),
+            (Outcome::Paused, Reason::ManualOverride, "RolloutOverridden"),
+            (Outcome::Paused, Reason::Contended, "RolloutOverridden"),
         ] {
             assert_eq!(class(&with(outcome, word)).map(|c| c.name), Some(name), "{outcome:?} {word}");
         }
         for (outcome, word) in [
-            (Outcome::Advanced, reason::AS_PLANNED),
-            (Outcome::Held, reason::HOLD_TIME),
-            (Outcome::Held, reason::NOT_ENOUGH_DATA),
-            (Outcome::Held, reason::SETTLING),
-            (Outcome::Paused, reason::MANUAL_PAUSE),
-            (Outcome::Resumed, reason::AS_PLANNED),
-            (Outcome::CommandRefused, reason::ABORTED),
-            (Outcome::Retried, reason::AS_PLANNED),
-            (Outcome::Restored, reason::AS_PLANNED),
-            (Outcome::Lowered, reason::PLAN_CHANGED),
+            (Outcome::Advanced, Reason::AsPlanned),
+            (Outcome::Held, Reason::HoldTime),
+            (Outcome::Held, Reason::NotEnoughData),
+            (Outcome::Held, Reason::Settling),
+            (Outcome::Paused, Reason::ManualPause),
+            (Outcome::Resumed, Reason::AsPlanned),
+            (Outcome::CommandRefused, Reason::Aborted),
+            (Outcome::Retried, Reason::AsPlanned),
+            (Outcome::Restored, Reason::AsPlanned),
+            (Outcome::Lowered, Reason::PlanChanged),
         ] {
             assert_eq!(class(&with(outcome, word)), None, "{outcome:?} {word}");
         }

@@ -1,7 +1,7 @@
 //! The text of a decision: what, where, why with numbers, impact, what was done, what next, by whom. The same words in event, alert,
 //! log line and `explain`.
 
-use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Verdict, Version, names::reason};
+use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Reason, Verdict, Version};
 use crate::words::{cut, time, whole};
 
 use super::outbox::{Severity, class};
@@ -124,14 +124,14 @@ impl Text {
 }
 
 fn headline(record: &DecisionRecord) -> &'static str {
-    match (record.outcome, record.reason.as_str()) {
-        (_, reason::DRIFTED) => "Weights drifted",
+    match (record.outcome, record.reason.known()) {
+        (_, Some(Reason::Drifted)) => "Weights drifted",
         (Outcome::Started, _) => "Started",
         (Outcome::Advanced, _) => "Advanced",
         (Outcome::Promoted, _) => "Promoted",
         (Outcome::Passed, _) => "Passed",
         (Outcome::Failed, _) => "Failed",
-        (Outcome::RolledBack, reason::AFTER_PROMOTION) => "Rolled back after its promotion",
+        (Outcome::RolledBack, Some(Reason::RolledBackAfterPromotion)) => "Rolled back after its promotion",
         (Outcome::RolledBack, _) => "Rolled back",
         (Outcome::Aborted, _) => "Aborted",
         (Outcome::Resumed, _) => "Resumed",
@@ -140,23 +140,23 @@ fn headline(record: &DecisionRecord) -> &'static str {
         (Outcome::CommandRefused, _) => "Command refused",
         (Outcome::Retried, _) => "May be retried",
         (Outcome::Edited, _) => "Manifest edited",
-        (Outcome::Paused, reason::APPROVAL_REQUIRED) => "Waiting for approval",
-        (Outcome::Paused, reason::MANUAL_OVERRIDE) => "Paused, canary share lowered by hand",
-        (Outcome::Paused, reason::CONTENDED) => "Paused, another applier writes the weights",
+        (Outcome::Paused, Some(Reason::ApprovalRequired)) => "Waiting for approval",
+        (Outcome::Paused, Some(Reason::ManualOverride)) => "Paused, canary share lowered by hand",
+        (Outcome::Paused, Some(Reason::Contended)) => "Paused, another applier writes the weights",
         (Outcome::Paused, _) => "Paused",
-        (Outcome::Held, reason::STABLE_UNAVAILABLE) => "Cannot return the traffic: stable has no ready endpoint",
-        (Outcome::Held, reason::ROUTE_REFUSED) => "The VirtualService refuses the change",
-        (Outcome::Held, reason::METRICS_UNAVAILABLE) => "Holding, metrics are missing",
-        (Outcome::Held, reason::DEADLINE) => "Holding past the deadline",
-        (Outcome::Held, reason::HOLD_LIMIT) => "Holding, a limit was crossed",
-        (Outcome::Held, reason::GLOBAL_INCIDENT) => "Holding, stable itself is degraded",
+        (Outcome::Held, Some(Reason::StableUnavailable)) => "Cannot return the traffic: stable has no ready endpoint",
+        (Outcome::Held, Some(Reason::RouteRefused)) => "The VirtualService refuses the change",
+        (Outcome::Held, Some(Reason::MetricsUnavailable)) => "Holding, metrics are missing",
+        (Outcome::Held, Some(Reason::DeadlineExceeded)) => "Holding past the deadline",
+        (Outcome::Held, Some(Reason::HoldLimit)) => "Holding, a limit was crossed",
+        (Outcome::Held, Some(Reason::GlobalIncident)) => "Holding, stable itself is degraded",
         (Outcome::Held, _) => "Holding",
     }
 }
 
 /// The metric that decided, if metrics did, and the others.
 fn split(record: &DecisionRecord) -> (Option<&MetricEvidence>, Vec<&MetricEvidence>) {
-    let judged = matches!(record.reason.as_str(), reason::ANALYSIS_FAILED | reason::HOLD_LIMIT);
+    let judged = matches!(record.reason.known(), Some(Reason::AnalysisFailed | Reason::HoldLimit));
     // What decides nothing has no place in an alert.
     let mut metrics = record.why.iter().filter(|metric| !metric.advisory);
     let deciding = if judged { metrics.next() } else { None };
@@ -202,14 +202,14 @@ fn impact(exposure: &Exposure) -> String {
 fn action(record: &DecisionRecord) -> String {
     let stable = record.stable.as_ref().map_or_else(|| "stable".into(), version);
     let canary = record.canary.as_ref().map_or_else(|| "the canary".into(), version);
-    match (record.outcome, record.reason.as_str()) {
-        (_, reason::DRIFTED) => "nothing is written while no rollout runs".into(),
+    match (record.outcome, record.reason.known()) {
+        (_, Some(Reason::Drifted)) => "nothing is written while no rollout runs".into(),
         (Outcome::RolledBack | Outcome::Aborted, _) => format!("100 % to {stable}; {canary} will not be retried automatically"),
         (Outcome::Failed, _) => format!("{stable} serves everybody, as before; {canary} will not be retried automatically"),
         (Outcome::Passed, _) => format!("{stable} serves everybody, as before"),
         (Outcome::Promoted, _) => format!("{canary} is the new stable"),
-        (Outcome::Held, reason::STABLE_UNAVAILABLE) => "no traffic was moved; it moves as soon as a stable endpoint is ready".into(),
-        (Outcome::Held, reason::ROUTE_REFUSED) => "the decision is recorded and the change will be retried".into(),
+        (Outcome::Held, Some(Reason::StableUnavailable)) => "no traffic was moved; it moves as soon as a stable endpoint is ready".into(),
+        (Outcome::Held, Some(Reason::RouteRefused)) => "the decision is recorded and the change will be retried".into(),
         (Outcome::Held | Outcome::Paused, _) => match &record.traffic {
             Some(traffic) => format!("the canary keeps its {traffic}"),
             None => format!("the canary stays at {} %", record.weight),

@@ -1,7 +1,7 @@
 //! Metrics of the user's own: thresholds that roll back, hold, or have no value; ratios; and what is only shown.
 
 use haldane::{
-    api::{Outcome, Phase, RolloutStatus, Verdict},
+    api::{Outcome, Phase, Reason, RolloutStatus, Verdict},
     sim::traffic::Behaviour,
 };
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ async fn a_threshold_that_holds_waits_for_a_person_who_accepts_it() {
     stage.control(false);
     stage.world.deploy("v2", better().with_memory(39_000.0));
     apply(&stage, &[gpu("Hold")]).await;
-    let held = |s: &RolloutStatus| s.phase == Some(Phase::Holding) && s.decision.as_ref().is_some_and(|d| d.reason == "HoldLimit");
+    let held = |s: &RolloutStatus| s.phase == Some(Phase::Holding) && s.decision.as_ref().is_some_and(|d| d.reason == Reason::HoldLimit);
     let status = stage.until("held", held).await;
     assert!(status.decision.unwrap().message.contains("gpu 39,000 is above 38,000"));
     stage.seconds(120).await;
@@ -91,7 +91,7 @@ async fn a_threshold_that_is_broken_at_100_percent_holds_the_promotion() {
     apply(&stage, &[gpu("Hold")]).await;
     stage.until("at 100 %", at_weight(100)).await;
     stage.world.behave("v2", better().with_memory(39_000.0));
-    stage.until("held", |s| s.decision.as_ref().is_some_and(|d| d.reason == "HoldLimit")).await;
+    stage.until("held", |s| s.decision.as_ref().is_some_and(|d| d.reason == Reason::HoldLimit)).await;
     stage.seconds(60).await;
     assert_eq!(stage.world.status().phase, Some(Phase::Holding));
     annotate(&stage, "promote").await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haldane::{
-    api::{Phase, Rollout, RolloutStatus, names::reason},
+    api::{Phase, Reason, Rollout, RolloutStatus},
     sim::{
         WorldConfig,
         faults::{Fault, Rule},
@@ -140,7 +140,7 @@ async fn istio_23496_a_gateway_alone_cannot_see_copies_so_nothing_is_mirrored() 
     stage.control(false);
     stage.world.deploy("v2", better());
     stage.world.apply(&shadow("v2")).await.unwrap();
-    let unseen = |s: &RolloutStatus| s.conditions.iter().any(|c| c.reason == reason::MIRROR_UNSEEN);
+    let unseen = |s: &RolloutStatus| s.conditions.iter().any(|c| c.reason == Reason::MirrorUnseen.as_str());
     let status = stage.until("told", unseen).await;
     assert_eq!(status.phase, Some(Phase::Waiting));
     stage.seconds(60).await;
@@ -156,7 +156,7 @@ async fn istio_23496_a_gateway_alone_cannot_see_copies_so_nothing_is_mirrored() 
 #[tokio::test(start_paused = true)]
 async fn a_header_cohort_and_only_it_reaches_the_canary_until_a_person_says_that_everybody_shall() {
     let stage = stage(105, better(), &ab_test("v2", "Hold")).await;
-    let asked = |s: &RolloutStatus| s.conditions.iter().any(|c| c.type_ == "Paused" && c.reason == reason::APPROVAL_REQUIRED);
+    let asked = |s: &RolloutStatus| s.conditions.iter().any(|c| c.type_ == "Paused" && c.reason == Reason::ApprovalRequired.as_str());
     stage.until("asked", asked).await;
     assert_eq!(stage.shares_of("v2"), ["0 %", "match"]);
     let (before, others) = (users_of(&stage, "v2"), users_of(&stage, "v1"));
@@ -196,9 +196,9 @@ async fn other_answers_for_other_users_are_shown_and_do_not_gate_a_cohort() {
 async fn a_match_that_nobody_fits_is_told() {
     let nobody = json!([{"headers": {"x-user-group": {"exact": "nobody"}}}]);
     let stage = stage(108, better(), &with("v2", json!({"abTest": {"match": nobody, "hold": "10s"}}))).await;
-    let told = |s: &RolloutStatus| s.conditions.iter().any(|c| c.reason == reason::NO_CANARY_TRAFFIC);
+    let told = |s: &RolloutStatus| s.conditions.iter().any(|c| c.reason == Reason::NoCanaryTraffic.as_str());
     let status = stage.until("told", told).await;
-    let condition = status.conditions.iter().find(|c| c.reason == reason::NO_CANARY_TRAFFIC).unwrap();
+    let condition = status.conditions.iter().find(|c| c.reason == Reason::NoCanaryTraffic.as_str()).unwrap();
     assert!(condition.message.contains("no request fitted the match"), "{}", condition.message);
     assert_eq!(stage.shares_of("v2"), ["0 %", "match"], "it holds");
 }
@@ -215,7 +215,7 @@ async fn blue_green_previews_switches_at_once_and_can_be_taken_back() {
     assert_eq!(stage.weights_of("v2"), [0, 100, 0], "from the command to the route within a second");
     let status = stage.until_phase("v2", Phase::RolledBack).await;
     assert_eq!(status.stable.unwrap().name, "v1");
-    assert_eq!(status.refused[0].reason, reason::AFTER_PROMOTION);
+    assert_eq!(status.refused[0].reason, Reason::RolledBackAfterPromotion);
     stage.seconds(120).await;
     assert_eq!(stage.weights_of("v2"), [0, 100, 0], "it is refused");
     assert!(!stage.world.served().contains_key(""));

@@ -1,7 +1,7 @@
 //! What comes after a cohort, before a switch, and after a promotion; what waits for a person.
 
 use haldane::{
-    api::{Phase, RolloutStatus, names::reason},
+    api::{Phase, Reason, RolloutStatus},
     sim::traffic::Behaviour,
 };
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn waits_for_approval(status: &RolloutStatus) -> bool {
-    status.conditions.iter().any(|c| c.type_ == "Paused" && c.status == "True" && c.reason == reason::APPROVAL_REQUIRED)
+    status.conditions.iter().any(|c| c.type_ == "Paused" && c.status == "True" && c.reason == Reason::ApprovalRequired.as_str())
 }
 
 fn says(text: &'static str) -> impl Fn(&RolloutStatus) -> bool {

@@ -1,7 +1,7 @@
 //! Requests that no workload answers: to a canary that no proxy finds, and beside one that is well.
 
 use haldane::{
-    api::{Phase, RolloutStatus, names::reason},
+    api::{AnyReason, Phase, Reason, RolloutStatus},
     sim::{WorldConfig, traffic::Lost},
 };
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn errors() -> Value {
 }
 
 /// The reason of the rollback, and what was decided.
-fn decided(status: &RolloutStatus) -> (String, String) {
+fn decided(status: &RolloutStatus) -> (AnyReason, String) {
     let decision = status.decision.clone().unwrap();
     (decision.reason, decision.message)
 }
@@ -42,7 +42,7 @@ async fn a_canary_that_no_proxy_finds_is_at_0_within_two_looks_and_says_why() {
         let status = stage.until_phase("v2", Phase::RolledBack).await;
         assert_eq!(stage.weights_of("v2"), [0, 25, 0], "{lost:?}");
         let (why, message) = decided(&status);
-        assert_eq!(why, reason::NO_WORKLOAD_ANSWERED, "{lost:?}: {message}");
+        assert_eq!(why, Reason::NoWorkloadAnswered, "{lost:?}: {message}");
         assert!(message.contains(flags) && message.contains("fraud.ml.svc.cluster.local"), "{message}");
         let exposure = status.decision.unwrap().exposure.unwrap();
         assert!(exposure.canary_requests > 100 && Some(exposure.canary_requests) == exposure.canary_errors, "{exposure:?}");
@@ -58,7 +58,7 @@ async fn a_canary_that_no_proxy_finds_is_at_0_within_two_looks_and_says_why() {
 async fn a_canary_that_no_proxy_finds_goes_back_without_an_error_rate_too() {
     let stage = begin(45, |_| {}, Some(Lost::NoEndpoint), json!([{"latency": {}}])).await;
     let status = stage.until_phase("v2", Phase::RolledBack).await;
-    assert_eq!(decided(&status).0, reason::NO_WORKLOAD_ANSWERED);
+    assert_eq!(decided(&status).0, Reason::NoWorkloadAnswered);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +78,7 @@ async fn a_canary_that_the_gateway_alone_does_not_find_is_worse_by_its_errors() 
     let stage = begin(47, |_| {}, Some(Lost::NoEndpointAtGateway), errors()).await;
     let status = stage.until_phase("v2", Phase::RolledBack).await;
     let (why, message) = decided(&status);
-    assert_eq!(why, reason::ANALYSIS_FAILED, "{message}");
+    assert_eq!(why, Reason::AnalysisFailed, "{message}");
     assert!(message.contains("no workload answered") && message.contains("response_flags UH"), "{message}");
 }
 
@@ -113,7 +113,7 @@ async fn a_canary_whose_traffic_nobody_counts_is_rolled_back_after_two_minutes_a
     let status = stage.until_phase("v2", Phase::RolledBack).await;
     assert_eq!(stage.weights_of("v2"), [0, 25, 0]);
     let decision = status.decision.unwrap();
-    assert_eq!(decision.reason, reason::NO_CANARY_TRAFFIC);
+    assert_eq!(decision.reason, Reason::NoCanaryTraffic);
     let said = format!("{} {}", decision.message, decision.next);
     assert!(said.contains("no canary request in the 12") && said.contains("haldane retry") && !said.contains("promote"), "{said}");
     stage.world.lose("v2", None);

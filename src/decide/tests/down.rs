@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::World;
-use crate::api::{Outcome, Phase, Verdict};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::decide::Act;
 use crate::route::{Sought, find};
@@ -35,7 +35,7 @@ fn a_crash_between_the_write_and_the_status_loses_no_rollback() {
     world.verdict = Verdict::Pass;
     world.wait(300);
     assert_eq!((world.phase(), world.share("v2")), (Phase::RolledBack, 0));
-    assert!(world.records.contains(&(Outcome::RolledBack, "AnalysisFailed".into())));
+    assert!(world.records.contains(&(Outcome::RolledBack, Reason::AnalysisFailed.into())));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_refused_revision_is_not_tried_again_until_its_pods_change() {
     world.verdict = Verdict::Fail;
     world.settle();
     world.verdict = Verdict::Pass;
-    assert_eq!(world.wait(3600).stance.reason, "Refused");
+    assert_eq!(world.wait(3600).stance.reason, Reason::Refused);
     assert_eq!(world.share("v2"), 0);
     world.pods("v2", "ccc", 5, 5);
     world.settle();
@@ -88,7 +88,7 @@ fn abort_is_looked_at_first_and_dominates() {
 #[test]
 fn an_abort_before_the_first_step_ends_it_too() {
     let mut world = World::new();
-    world.problem = Some(crate::seen::Problem { reason: "MetricsUnavailable", message: String::new(), unavailable: true });
+    world.problem = Some(crate::seen::Problem { reason: Reason::MetricsUnavailable, message: String::new(), unavailable: true });
     world.settle();
     world.say(Verb::Abort, "1");
     world.settle();
@@ -102,8 +102,8 @@ fn stable_without_a_ready_endpoint_is_not_sent_the_traffic_while_the_canary_has_
     world.pods("v1", "aaa", 10, 0);
     world.verdict = Verdict::Fail;
     let stance = world.settle().stance;
-    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::RollingBack, "StableUnavailable", 20));
-    assert!(world.records.contains(&(Outcome::Held, "StableUnavailable".into())), "paged at once");
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::RollingBack, Reason::StableUnavailable, 20));
+    assert!(world.records.contains(&(Outcome::Held, Reason::StableUnavailable.into())), "paged at once");
     world.verdict = Verdict::Pass;
     world.pods("v1", "aaa", 10, 1);
     world.settle();
@@ -143,7 +143,7 @@ fn while_the_route_refuses_the_write_the_decision_is_in_status() {
     for _ in 0..3 {
         world.pass();
     }
-    assert_eq!(world.state.run.as_ref().unwrap().down.as_ref().unwrap().blocked, "RouteRefused");
+    assert_eq!(world.state.run.as_ref().unwrap().down.as_ref().unwrap().blocked, Some(Reason::RouteRefused.into()));
     world.verdict = Verdict::Pass;
     world.refusal = None;
     world.settle();
@@ -157,7 +157,7 @@ fn a_canary_without_ready_endpoints_gets_weight_0_at_once_and_comes_back_once() 
     world.pods("v2", "bbb", 5, 0);
     world.settle();
     assert_eq!(world.share("v2"), 0);
-    assert!(world.records.contains(&(Outcome::Lowered, "CanaryUnavailable".into())));
+    assert!(world.records.contains(&(Outcome::Lowered, Reason::CanaryUnavailable.into())));
     world.wait(10);
     world.pods("v2", "bbb", 5, 5);
     world.wait(30);
@@ -241,12 +241,12 @@ fn a_version_aborted_while_the_virtual_service_is_gone_stays_refused_when_it_is_
     world.gone = true;
     world.say(Verb::Abort, "1");
     world.settle();
-    assert!(world.records.contains(&(Outcome::Aborted, "Aborted".into())));
+    assert!(world.records.contains(&(Outcome::Aborted, Reason::Aborted.into())));
     restored["metadata"].as_object_mut().unwrap().remove("annotations");
     world.route = restored;
     world.gone = false;
     world.by_hand(100, 0);
-    assert_eq!(world.settle().stance.reason, "Refused");
+    assert_eq!(world.settle().stance.reason, Reason::Refused);
     assert_eq!(world.share("v2"), 0);
 }
 
@@ -258,7 +258,7 @@ fn a_refused_command_does_not_hide_why_the_traffic_went_back() {
     world.settle();
     world.say(Verb::Abort, "1");
     world.settle();
-    assert!(world.records.contains(&(Outcome::CommandRefused, "CommandRefused".into())));
+    assert!(world.records.contains(&(Outcome::CommandRefused, Reason::CommandRefused.into())));
     assert_eq!(world.state.decision.as_ref().unwrap().outcome, Outcome::RolledBack);
     assert_eq!(world.state.rejected["abort"].id, "1");
     assert!(world.state.rejected["abort"].message.contains("nothing is being rolled out"));

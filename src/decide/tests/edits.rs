@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::world::{Hand, World};
-use crate::api::names::reason;
-use crate::api::{Outcome, Phase, Verdict};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::decide::{Hindered, Leads};
 use crate::seen::Problem;
@@ -38,7 +37,7 @@ fn the_canary_set_back_to_stable_is_an_abort_at_once() {
     world.spec["canary"]["subset"] = json!("v1");
     world.settle();
     assert_eq!(world.share("v2"), 0);
-    assert!(world.records.contains(&(Outcome::Aborted, "SpecReverted".into())));
+    assert!(world.records.contains(&(Outcome::Aborted, Reason::SpecReverted.into())));
 }
 
 #[test]
@@ -48,7 +47,7 @@ fn an_invalid_edit_in_the_middle_advances_nothing_and_still_leads_down() {
     world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100]);
     world.verdict = Verdict::Pass;
     let stance = world.wait(120).stance;
-    assert_eq!((stance.reason, stance.stalled, world.share("v2")), ("Invalid", true, 20));
+    assert_eq!((stance.reason, stance.stalled, world.share("v2")), (Reason::Invalid, true, 20));
     world.verdict = Verdict::Fail;
     world.settle();
     assert_eq!(world.share("v2"), 0);
@@ -63,12 +62,12 @@ fn a_route_that_the_spec_names_and_somebody_renames_advances_nothing_and_still_l
     world.touch();
     world.verdict = Verdict::Pass;
     let stance = world.wait(120).stance;
-    assert_eq!((stance.reason, stance.stalled, world.share("v2")), (reason::ROUTE_NOT_FOUND, true, 20));
+    assert_eq!((stance.reason, stance.stalled, world.share("v2")), (Reason::RouteNotFound, true, 20));
     assert!(stance.message.contains("primary was renamed to main") && stance.message.contains("abort"), "{}", stance.message);
     world.verdict = Verdict::Fail;
     world.settle();
     assert_eq!(world.share("v2"), 0);
-    assert!(world.records.contains(&(Outcome::RolledBack, "AnalysisFailed".into())));
+    assert!(world.records.contains(&(Outcome::RolledBack, Reason::AnalysisFailed.into())));
 }
 
 #[test]
@@ -87,7 +86,7 @@ fn a_wrong_object_is_stalled_with_all_its_faults_and_moves_nothing() {
     let mut world = World::new();
     world.spec["strategy"]["canary"] = json!({"weights": [50, 20], "hold": "5m", "deadline": "1m"});
     let stance = world.settle().stance;
-    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Invalid, "Invalid", 0));
+    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Invalid, Reason::Invalid, 0));
     for path in ["spec.strategy.canary.weights[1]", "spec.strategy.canary"] {
         assert!(stance.message.contains(path), "{}", stance.message);
     }
@@ -110,7 +109,7 @@ fn a_canary_redeployed_in_the_middle_goes_to_0_settles_and_starts_again() {
     world.settling("v2", "ccc");
     world.settle();
     assert_eq!(world.share("v2"), 0);
-    assert_eq!(world.wait(60).stance.reason, "Settling");
+    assert_eq!(world.wait(60).stance.reason, Reason::Settling);
     world.pods("v2", "ccc", 5, 5);
     world.settle();
     assert_eq!(world.weights, [0, 5, 20, 50, 0, 5]);
@@ -126,7 +125,7 @@ fn stable_redeployed_while_idle_is_told_and_starts_nothing() {
     let writes = world.writes;
     world.settle();
     assert_eq!((world.writes, world.share("v2")), (writes, 100));
-    assert!(world.records.contains(&(Outcome::Held, "StableRedeployed".into())));
+    assert!(world.records.contains(&(Outcome::Held, Reason::StableRedeployed.into())));
 }
 
 #[test]
@@ -135,7 +134,7 @@ fn stable_settling_in_the_middle_holds_and_then_counts_anew() {
     world.reach(20);
     world.settling("v1", "eee");
     world.verdict = Verdict::Pass;
-    assert_eq!(world.wait(61).stance.reason, "Settling");
+    assert_eq!(world.wait(61).stance.reason, Reason::Settling);
     assert_eq!(world.share("v2"), 20);
     let before = world.state.run.as_ref().unwrap().key();
     world.pods("v1", "eee", 10, 10);
@@ -150,7 +149,7 @@ fn a_canary_without_pods_starts_nothing() {
     let mut world = World::new();
     world.pods("v2", "bbb", 0, 0);
     let stance = world.settle().stance;
-    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Waiting, "NoCanaryEndpoint", 0));
+    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Waiting, Reason::NoCanaryEndpoint, 0));
 }
 
 #[test]
@@ -170,9 +169,9 @@ fn a_provider_that_is_not_configured_stalls_the_start_and_once_mended_the_new_ma
     let mut world = World::new();
     world.spec["analysis"]["prometheus"] = json!("nowhere");
     let message = "spec.analysis.prometheus is nowhere, which is not in the controller's configuration".to_owned();
-    world.config_problem = Some(Problem { reason: reason::PROVIDER_NOT_FOUND, message, unavailable: true });
+    world.config_problem = Some(Problem { reason: Reason::ProviderNotFound, message, unavailable: true });
     let stance = world.settle().stance;
-    assert_eq!((stance.phase, stance.reason, stance.stalled, world.writes), (Phase::Waiting, "ProviderNotFound", true, 0));
+    assert_eq!((stance.phase, stance.reason, stance.stalled, world.writes), (Phase::Waiting, Reason::ProviderNotFound, true, 0));
     world.spec["analysis"]["prometheus"] = json!("default");
     world.config_problem = None;
     world.settle();
@@ -204,13 +203,13 @@ fn an_edit_that_pauses_is_not_told_as_going_on() {
     world.reach(20);
     world.spec["paused"] = json!(true);
     world.settle();
-    assert_eq!(world.records.last(), Some(&(Outcome::Paused, "ManualPause".to_owned())));
+    assert_eq!(world.records.last(), Some(&(Outcome::Paused, Reason::ManualPause.into())));
     world.spec["paused"] = json!(false);
     world.settle();
-    assert_eq!(world.records.last(), Some(&(Outcome::Resumed, "AsPlanned".to_owned())));
+    assert_eq!(world.records.last(), Some(&(Outcome::Resumed, Reason::AsPlanned.into())));
     world.spec["strategy"]["canary"]["hold"] = json!("2m");
     world.settle();
-    assert_eq!(world.records.last(), Some(&(Outcome::Edited, "PlanAdopted".to_owned())));
+    assert_eq!(world.records.last(), Some(&(Outcome::Edited, Reason::PlanAdopted.into())));
 }
 
 #[test]
@@ -234,7 +233,7 @@ fn a_second_route_that_fits_in_the_middle_holds_and_keeps_nobody_from_going_back
     world.touch();
     world.verdict = Verdict::Pass;
     let stance = world.wait(120).stance;
-    assert_eq!((stance.reason, stance.stalled, world.share("v2")), (reason::ROUTE_AMBIGUOUS, true, 20));
+    assert_eq!((stance.reason, stance.stalled, world.share("v2")), (Reason::RouteAmbiguous, true, 20));
     assert!(
         stance.message.contains("second") && stance.message.contains("`haldane abort --reason TEXT fraud -n ml`"),
         "{}",
@@ -243,14 +242,14 @@ fn a_second_route_that_fits_in_the_middle_holds_and_keeps_nobody_from_going_back
     world.say(Verb::Abort, "1");
     world.settle();
     assert_eq!(world.share("v2"), 0);
-    assert!(world.records.contains(&(Outcome::Aborted, "Aborted".into())));
+    assert!(world.records.contains(&(Outcome::Aborted, Reason::Aborted.into())));
 }
 
 #[test]
 fn a_deadline_with_rollback_takes_the_traffic_back_while_the_manifest_is_invalid_or_the_route_is_in_doubt() {
-    let hinder: [(&str, Hand); 2] = [
-        ("Invalid", |world| world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100])),
-        (reason::ROUTE_AMBIGUOUS, World::add_route_to_canary),
+    let hinder: [(Reason, Hand); 2] = [
+        (Reason::Invalid, |world| world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100])),
+        (Reason::RouteAmbiguous, World::add_route_to_canary),
     ];
     for (why, hinder) in hinder {
         let mut world = World::new();
@@ -264,7 +263,7 @@ fn a_deadline_with_rollback_takes_the_traffic_back_while_the_manifest_is_invalid
         world.verdict = Verdict::Inconclusive;
         world.settle();
         assert_eq!(world.share("v2"), 0, "{why}");
-        assert!(world.records.contains(&(Outcome::RolledBack, reason::DEADLINE.into())), "{why}: {:?}", world.records);
+        assert!(world.records.contains(&(Outcome::RolledBack, Reason::DeadlineExceeded.into())), "{why}: {:?}", world.records);
     }
 }
 
@@ -276,7 +275,7 @@ fn a_deadline_with_hold_or_without_harm_raises_nothing_while_the_manifest_is_inv
         world.reach(20);
         (world.no_harm, world.spec["strategy"]["canary"]["weights"]) = (true, json!([50, 20, 100]));
         let stance = world.wait(1200).stance;
-        assert_eq!((stance.reason, world.share("v2")), ("Invalid", 20), "{policy}");
+        assert_eq!((stance.reason, world.share("v2")), (Reason::Invalid, 20), "{policy}");
     }
 }
 

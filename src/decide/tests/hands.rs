@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::World;
-use crate::api::{Outcome, Phase, Verdict};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 
 #[test]
@@ -13,7 +13,7 @@ fn a_share_lowered_by_hand_is_never_raised_again_without_resume() {
     world.by_hand(97, 3);
     world.verdict = Verdict::Pass;
     let stance = world.settle().stance;
-    assert_eq!((stance.phase, stance.reason), (Phase::Paused, "ManualOverride"));
+    assert_eq!((stance.phase, stance.reason), (Phase::Paused, Reason::ManualOverride));
     world.wait(3600);
     assert_eq!(world.share("v2"), 3);
     world.say(Verb::Resume, "1");
@@ -32,7 +32,7 @@ fn a_second_lowering_in_ten_minutes_is_an_applier() {
     world.settle();
     assert_eq!(world.share("v2"), 20);
     world.by_hand(100, 0);
-    assert_eq!(world.wait(60).stance.reason, "Contended");
+    assert_eq!(world.wait(60).stance.reason, Reason::Contended);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_known_applier_is_contended_at_once() {
     world.route["metadata"]["managedFields"] =
         json!([{"manager": "argocd-controller", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:http": {}}}}]);
     let stance = world.settle().stance;
-    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Paused, "Contended", 0));
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Paused, Reason::Contended, 0));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_share_raised_by_others_is_lowered_at_once_to_what_our_annotation_says() {
     world.by_hand(40, 60);
     world.settle();
     assert_eq!(world.share("v2"), 20);
-    assert!(world.records.contains(&(Outcome::Lowered, "ShareRaised".into())));
+    assert!(world.records.contains(&(Outcome::Lowered, Reason::ShareRaised.into())));
 }
 
 #[test]
@@ -86,10 +86,10 @@ fn drift_of_an_idle_route_is_told_and_never_written() {
     let writes = world.writes;
     world.by_hand(50, 50);
     let stance = world.settle().stance;
-    assert_eq!((stance.traffic.0, stance.traffic.1), (false, "Drifted"));
+    assert_eq!((stance.traffic.0, stance.traffic.1), (false, Reason::Drifted));
     world.wait(600);
     assert_eq!((world.writes, world.share("v2")), (writes, 50));
-    assert_eq!(world.records.iter().filter(|record| record.1 == "Drifted").count(), 1);
+    assert_eq!(world.records.iter().filter(|record| record.1 == Reason::Drifted).count(), 1);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_restored_older_object_counts_as_lowered() {
     world.route["metadata"]["annotations"] = old["metadata"]["annotations"].clone();
     world.touch();
     let stance = world.settle().stance;
-    assert_eq!((stance.reason, world.share("v2")), ("ManualOverride", 5));
+    assert_eq!((stance.reason, world.share("v2")), (Reason::ManualOverride, 5));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_second_rollout_on_the_route_writes_nothing() {
     world.route["metadata"]["annotations"] = json!({"haldane.dev/managed": claim.to_string()});
     world.others.push(("other".into(), "9".into()));
     let stance = world.settle().stance;
-    assert_eq!((stance.reason, stance.stalled, world.writes), ("Conflict", true, 0));
+    assert_eq!((stance.reason, stance.stalled, world.writes), (Reason::Conflict, true, 0));
     world.others.clear();
     world.settle();
     assert_eq!(world.share("v2"), 5, "a claim whose Rollout is gone is void");
@@ -136,7 +136,7 @@ fn weights_that_are_nobodys_plan_start_nothing() {
         {"destination": {"host": "fraud", "subset": "v2"}, "weight": 20},
     ]);
     let stance = world.settle().stance;
-    assert_eq!((stance.reason, stance.stalled, world.writes), ("UnexpectedWeights", true, 0));
+    assert_eq!((stance.reason, stance.stalled, world.writes), (Reason::UnexpectedWeights, true, 0));
 }
 
 #[test]
@@ -149,16 +149,16 @@ fn an_abort_of_a_rollout_that_lost_the_route_leaves_the_other_one_alone() {
     world.others.push(("other".into(), "9".into()));
     world.by_hand_added(95, 5);
     let stance = world.settle().stance;
-    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Waiting, "Conflict", 0));
+    assert_eq!((stance.phase, stance.reason, world.writes), (Phase::Waiting, Reason::Conflict, 0));
     assert!(stance.message.contains("kubectl delete rollouts.haldane.dev fraud -n ml"), "{}", stance.message);
     world.say(Verb::Abort, "1");
     world.settle();
     assert_eq!((world.share("v2"), world.writes), (5, 0), "the other's share");
-    assert!(world.records.contains(&(Outcome::Aborted, "Aborted".into())));
+    assert!(world.records.contains(&(Outcome::Aborted, Reason::Aborted.into())));
     assert_eq!(world.state.handled.get("abort").map(String::as_str), Some("1"));
     world.others.clear();
     world.by_hand(100, 0);
-    assert_eq!(world.settle().stance.reason, "Refused", "what was aborted does not start by itself");
+    assert_eq!(world.settle().stance.reason, Reason::Refused, "what was aborted does not start by itself");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::{Hand, World};
-use crate::api::{Outcome, Phase, Verdict};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::judge::incident::Incident;
 
@@ -18,18 +18,18 @@ fn an_incident_that_hits_both_versions_freezes_the_weight_and_says_what_it_waits
     world.reach(20);
     (world.verdict, world.incident) = (Verdict::Pass, incident(&world, false));
     let stance = world.wait(300).stance;
-    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, "GlobalIncident", 20));
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, Reason::GlobalIncident, 20));
     for part in ["stable's own errors are 10.0 %", "5 windows in a row are clean", "`haldane abort --reason TEXT fraud -n ml` ends it"] {
         assert!(stance.message.contains(part), "{}", stance.message);
     }
     world.wait(300);
-    let told = world.records.iter().filter(|record| record.1 == "GlobalIncident").count();
+    let told = world.records.iter().filter(|record| record.1 == Reason::GlobalIncident).count();
     assert_eq!(told, 1, "told once");
     world.incident = None;
     world.wait(1);
     world.wait(61);
     assert_eq!(world.share("v2"), 50, "it continues automatically");
-    assert!(world.records.contains(&(Outcome::Resumed, "GlobalIncident".into())));
+    assert!(world.records.contains(&(Outcome::Resumed, Reason::GlobalIncident.into())));
 }
 
 #[test]
@@ -89,10 +89,10 @@ fn right_after_a_raise_it_goes_one_weight_back_and_up_again_afterwards() {
     world.incident = incident(&world, true);
     world.settle();
     assert_eq!((world.weights.as_slice(), world.state.run.as_ref().unwrap().step), ([0, 5, 20, 5].as_slice(), Some(0)));
-    assert!(world.records.contains(&(Outcome::Lowered, "GlobalIncident".into())));
+    assert!(world.records.contains(&(Outcome::Lowered, Reason::GlobalIncident.into())));
     (world.verdict, world.incident) = (Verdict::Pass, incident(&world, false));
     let stance = world.wait(600).stance;
-    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, "GlobalIncident", 5));
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, Reason::GlobalIncident, 5));
     world.incident = None;
     world.wait(1);
     world.wait(61);
@@ -141,7 +141,7 @@ fn the_second_time_right_after_a_raise_a_person_is_asked() {
     assert_eq!((world.share("v2"), world.phase()), (5, Phase::Paused));
     (world.verdict, world.incident) = (Verdict::Pass, None);
     let stance = world.wait(3600).stance;
-    assert_eq!((stance.reason, world.share("v2")), ("GlobalIncident", 5));
+    assert_eq!((stance.reason, world.share("v2")), (Reason::GlobalIncident, 5));
     assert!(stance.message.contains("`haldane resume fraud -n ml` continues"), "{}", stance.message);
     world.say(Verb::Resume, "1");
     world.settle();
@@ -176,9 +176,9 @@ fn a_person_may_go_on_in_spite_of_an_incident() {
 
 #[test]
 fn an_incident_right_after_a_raise_steps_back_while_the_manifest_is_invalid_or_the_route_is_in_doubt() {
-    let hinder: [(&str, Hand); 2] = [
-        ("Invalid", |world| world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100])),
-        ("RouteAmbiguous", World::add_route_to_canary),
+    let hinder: [(Reason, Hand); 2] = [
+        (Reason::Invalid, |world| world.spec["strategy"]["canary"]["weights"] = json!([50, 20, 100])),
+        (Reason::RouteAmbiguous, World::add_route_to_canary),
     ];
     for (why, hinder) in hinder {
         let mut world = World::new();
@@ -187,7 +187,7 @@ fn an_incident_right_after_a_raise_steps_back_while_the_manifest_is_invalid_or_t
         world.incident = incident(&world, true);
         let stance = world.settle().stance;
         assert_eq!((world.share("v2"), stance.phase, stance.reason), (5, Phase::Holding, why));
-        assert!(world.records.contains(&(Outcome::Lowered, "GlobalIncident".into())), "{why}: {:?}", world.records);
+        assert!(world.records.contains(&(Outcome::Lowered, Reason::GlobalIncident.into())), "{why}: {:?}", world.records);
         world.incident = None;
         world.verdict = Verdict::Pass;
         world.wait(600);

@@ -6,7 +6,7 @@ mod peers;
 use serde_json::{Value, json};
 
 use super::world::World;
-use crate::api::{Outcome, Phase, Verdict, names::reason};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::decide::Act;
 use crate::plan::Share;
@@ -95,11 +95,11 @@ fn copies_that_come_back_after_a_shadow_has_passed_are_told() {
     world.managed()["mirrors"] = copies;
     world.touch();
     let stance = world.pass().stance;
-    assert_eq!((stance.phase, stance.reason), (Phase::Passed, reason::DRIFTED));
+    assert_eq!((stance.phase, stance.reason), (Phase::Passed, Reason::Drifted));
     assert!(stance.message.contains("mirror of 100 % to v2") && stance.message.contains("take the mirror away"), "{}", stance.message);
     world.managed().as_object_mut().unwrap().remove("mirrors");
     world.touch();
-    assert_eq!(world.pass().stance.reason, reason::PASSED);
+    assert_eq!(world.pass().stance.reason, Reason::Passed);
 }
 
 #[test]
@@ -110,12 +110,12 @@ fn a_shadow_that_is_worse_ends_as_failed_and_is_not_tried_again() {
     let decision = world.pass();
     assert!(matches!(decision.act, Act::Lower(_)));
     let latch = find(&world.route, Sought::subsets(None)).unwrap().claim.unwrap().latch.unwrap();
-    assert_eq!((latch.outcome, latch.reason.as_str()), (Outcome::Failed, reason::ANALYSIS_FAILED));
+    assert_eq!((latch.outcome, latch.reason.as_str()), (Outcome::Failed, Reason::AnalysisFailed.as_str()));
     assert!(latch.message.contains("(mirrored, no user saw it)"), "{}", latch.message);
     world.verdict = Verdict::Pass;
     assert_eq!(world.phase(), Phase::Failed);
     let stance = world.wait(3600).stance;
-    assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Failed, reason::REFUSED, Share::NONE));
+    assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Failed, Reason::Refused, Share::NONE));
 }
 
 #[test]
@@ -166,10 +166,10 @@ fn an_ab_test_asks_a_person_after_its_pass_and_keeps_its_cohort_meanwhile() {
     world.reach_share(COHORT);
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
-    assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Paused, reason::APPROVAL_REQUIRED, COHORT));
+    assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Paused, Reason::ApprovalRequired, COHORT));
     assert!(world.said.last().unwrap().contains("(cohorts differ"), "{:?}", world.said);
     world.wait(3600);
-    assert_eq!(world.records.iter().filter(|record| record.1 == reason::APPROVAL_REQUIRED).count(), 1, "told once");
+    assert_eq!(world.records.iter().filter(|record| record.1 == Reason::ApprovalRequired).count(), 1, "told once");
     let first = world_asking_first();
     assert!(first.contains("step few (5 %) asks for a person: nothing of it was seen yet"), "{first}");
     world.say(Verb::Promote, "1");
@@ -219,7 +219,7 @@ fn a_question_that_an_edit_takes_away_is_not_waited_for() {
     let mut world = ab_test("Hold");
     world.reach_share(COHORT);
     world.verdict = Verdict::Pass;
-    assert_eq!(world.wait(61).stance.reason, reason::APPROVAL_REQUIRED);
+    assert_eq!(world.wait(61).stance.reason, Reason::ApprovalRequired);
     world.spec["strategy"]["abTest"]["then"] = json!("Promote");
     world.wait(1);
     assert_eq!(world.found("v2"), Share::weight(100));
@@ -285,7 +285,7 @@ fn a_preview_that_saw_too_little_by_its_deadline_asks_a_person() {
     let mut world = blue_green();
     world.reach_share(COHORT);
     let stance = world.wait(601).stance;
-    assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Holding, reason::DEADLINE, COHORT));
+    assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Holding, Reason::DeadlineExceeded, COHORT));
     world.say(Verb::Promote, "1");
     world.settle();
     assert_eq!(world.found("v2"), Share::weight(100));
@@ -296,7 +296,7 @@ fn flagger_901_1272_1777_mirror_match_and_weight_combine_in_one_object_and_one_s
     let mut world = composed();
     world.reach_share(Share { weight: 5, mirror: 10, matched: true });
     world.verdict = Verdict::Pass;
-    assert_eq!(world.wait(61).stance.reason, reason::APPROVAL_REQUIRED);
+    assert_eq!(world.wait(61).stance.reason, Reason::ApprovalRequired);
     world.say(Verb::Promote, "1");
     world.settle();
     world.wait(61);
@@ -328,7 +328,7 @@ fn a_mirror_needs_room_as_a_weight_does() {
     let mut world = shadow();
     world.pods("v2", "bbb", 4, 4);
     let stance = world.settle().stance;
-    assert_eq!((stance.reason, world.writes), (reason::CANARY_CAPACITY, 0));
+    assert_eq!((stance.reason, world.writes), (Reason::CanaryCapacity, 0));
     assert!(stance.message.contains("mirror of 100 % needs 5 ready pods of v2, 4 are"), "{}", stance.message);
     let mut world = ab_test("Hold");
     world.pods("v2", "bbb", 1, 1);
@@ -345,13 +345,13 @@ fn what_cannot_work_on_this_route_is_told_before_anything_is_written() {
         (stance.reason, stance.message)
     };
     let mirror = stalled(shadow(), |http| http[0]["mirror"] = json!({"host": "audit"}));
-    assert_eq!(mirror.0, reason::MIRROR_CONFLICT);
+    assert_eq!(mirror.0, Reason::MirrorConflict);
     assert!(mirror.1.contains("write it as an entry of `mirrors`"), "{}", mirror.1);
     let own = stalled(ab_test("Hold"), |http| http[0]["mirrors"] = json!([{"destination": {"host": "fraud", "subset": "v2"}}]));
-    assert_eq!(own.0, reason::MIRROR_CONFLICT);
+    assert_eq!(own.0, Reason::MirrorConflict);
     assert!(own.1.contains("already sends traffic to v2"), "{}", own.1);
     let joined = stalled(ab_test("Hold"), |http| http[0]["match"] = json!([{"headers": {"x-user-group": {"exact": "gold"}}}]));
-    assert_eq!(joined.0, reason::MATCH_CONFLICT);
+    assert_eq!(joined.0, Reason::MatchConflict);
     assert!(
         joined.1.starts_with("step cohort on route primary of VirtualService fraud: match[0] of the route asks for header x-user-group"),
         "{}",
@@ -362,21 +362,21 @@ fn what_cannot_work_on_this_route_is_told_before_anything_is_written() {
     let below = stalled(below, |http| {
         http.as_array_mut().unwrap().insert(0, json!({"name": "first", "route": [{"destination": {"host": "other"}}]}));
     });
-    assert_eq!(below.0, reason::ROUTE_UNREACHABLE);
+    assert_eq!(below.0, Reason::RouteUnreachable);
     assert!(below.1.contains("http route first of VirtualService fraud stands above route primary"), "{}", below.1);
     let elsewhere = stalled(shadow(), |http| http[0]["route"][0]["destination"]["host"] = json!("fraud.prod.svc.cluster.local"));
-    assert_eq!(elsewhere.0, reason::HOST_ELSEWHERE);
+    assert_eq!(elsewhere.0, Reason::HostElsewhere);
     assert!(elsewhere.1.contains("leads to fraud.prod.svc.cluster.local, which is no Service of namespace ml"), "{}", elsewhere.1);
     let delegated = stalled(shadow(), |http| {
         http[0].as_object_mut().unwrap().remove("route");
         http[0]["delegate"] = json!({"name": "fraud-weights"});
     });
-    assert_eq!(delegated.0, reason::ROUTE_DELEGATED);
+    assert_eq!(delegated.0, Reason::RouteDelegated);
     assert!(delegated.1.contains("leaves it to VirtualService fraud-weights"), "{}", delegated.1);
     let mut two = shadow();
     two.rivals = vec!["VirtualService legacy is for host fraud.ml.svc in the mesh too, and sidecars take only one of the two".into()];
     let two = stalled(two, |_| {});
-    assert_eq!(two.0, reason::HOST_SHARED);
+    assert_eq!(two.0, Reason::HostShared);
     assert!(two.1.contains("put the routes of both into one of them"), "{}", two.1);
     // A mirror of the user's own to somewhere else stands in nobody's way.
     let mut world = ab_test("Hold");

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::World;
-use crate::api::{Outcome, Phase, Verdict, names::reason};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::decide::Act;
 use crate::route::{Sought, find};
@@ -30,7 +30,10 @@ fn flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it()
     assert!(matches!(decision.act, Act::Lower(_)), "no write before it");
     assert_eq!((world.share("v1"), world.share("v2"), world.writes), (100, 0, writes + 1));
     let latch = find(&world.route, Sought::subsets(None)).unwrap().claim.unwrap().latch.unwrap();
-    assert_eq!((latch.revision.as_str(), latch.outcome, latch.reason.as_str()), ("bbb", Outcome::RolledBack, reason::AFTER_PROMOTION));
+    assert_eq!(
+        (latch.revision.as_str(), latch.outcome, latch.reason.as_str()),
+        ("bbb", Outcome::RolledBack, Reason::RolledBackAfterPromotion.as_str())
+    );
     assert_eq!(world.phase(), Phase::RolledBack);
     assert_eq!(world.state.stable.as_ref().unwrap().name, "v1");
     assert_eq!(world.state.handled.get("rollback").map(String::as_str), Some("1"));
@@ -47,7 +50,7 @@ fn what_was_taken_back_is_refused_like_any_other_until_its_pods_change_or_retry(
     world.settle();
     world.verdict = Verdict::Pass;
     let stance = world.wait(3600).stance;
-    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::RolledBack, reason::REFUSED, 0));
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::RolledBack, Reason::Refused, 0));
     world.verdict = Verdict::Inconclusive;
     world.say(Verb::Retry, "2");
     world.settle();
@@ -155,8 +158,8 @@ fn while_the_route_refuses_the_write_the_way_back_is_in_status() {
     for _ in 0..3 {
         world.pass();
     }
-    assert_eq!(world.state.run.as_ref().unwrap().down.as_ref().unwrap().blocked, reason::ROUTE_REFUSED);
-    assert_eq!(world.records.iter().filter(|record| record.1 == reason::ROUTE_REFUSED).count(), 1, "told once");
+    assert_eq!(world.state.run.as_ref().unwrap().down.as_ref().unwrap().blocked, Some(Reason::RouteRefused.into()));
+    assert_eq!(world.records.iter().filter(|record| record.1 == Reason::RouteRefused).count(), 1, "told once");
     world.refusal = None;
     world.settle();
     assert_eq!((world.phase(), world.share("v1")), (Phase::RolledBack, 100));

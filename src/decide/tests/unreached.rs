@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::world::World;
-use crate::api::names::reason;
-use crate::api::{Outcome, Phase, Verdict};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::plan::Share;
 use crate::seen::{Problem, Unanswered};
@@ -16,7 +15,7 @@ fn lost(dead: bool) -> Option<Unanswered> {
 
 fn nobody() -> Option<Problem> {
     let message = "no canary request in the 120 s since the weight was set, while stable had 2000".into();
-    Some(Problem { reason: reason::NO_CANARY_TRAFFIC, message, unavailable: false })
+    Some(Problem { reason: Reason::NoCanaryTraffic, message, unavailable: false })
 }
 
 #[test]
@@ -26,7 +25,7 @@ fn a_canary_that_answers_none_of_its_requests_goes_back_at_the_look_that_says_so
     world.unanswered = lost(true);
     assert_eq!(world.phase(), Phase::RolledBack);
     assert_eq!(world.weights, [0, 5, 20, 0]);
-    assert!(world.records.contains(&(Outcome::RolledBack, reason::NO_WORKLOAD_ANSWERED.into())));
+    assert!(world.records.contains(&(Outcome::RolledBack, Reason::NoWorkloadAnswered.into())));
     let said = world.said.last().unwrap();
     assert!(said.contains("no workload answered 490 of them (response_flags UH") && said.contains("stable answered 1510"), "{said}");
     let decision = world.state.decision.clone().unwrap();
@@ -57,7 +56,7 @@ fn requests_lost_beside_others_that_are_answered_are_left_to_the_judge_who_says_
     assert_eq!(world.share("v2"), 20);
     world.verdict = Verdict::Fail;
     assert_eq!(world.phase(), Phase::RolledBack);
-    assert!(world.records.contains(&(Outcome::RolledBack, reason::ANALYSIS_FAILED.into())));
+    assert!(world.records.contains(&(Outcome::RolledBack, Reason::AnalysisFailed.into())));
     let said = world.said.last().unwrap();
     assert!(said.contains("no workload answered 490 of them (response_flags UH"), "{said}");
 }
@@ -71,8 +70,8 @@ fn no_canary_traffic_at_a_weight_is_no_hold_but_goes_back_with_that_reason_and_o
         world.problem = nobody();
         world.wait(120);
         assert_eq!(world.weights, [0, 5, 20, 0], "{deadline}");
-        assert!(world.records.contains(&(Outcome::RolledBack, reason::NO_CANARY_TRAFFIC.into())), "{deadline}");
-        assert!(!world.records.iter().any(|(_, why)| why == reason::DEADLINE), "{deadline}");
+        assert!(world.records.contains(&(Outcome::RolledBack, Reason::NoCanaryTraffic.into())), "{deadline}");
+        assert!(!world.records.iter().any(|(_, why)| *why == Reason::DeadlineExceeded), "{deadline}");
         let decision = world.state.decision.clone().unwrap();
         assert!(decision.message.contains("no canary request in the 120 s"), "{}", decision.message);
         let said = format!("{} {}", decision.message, decision.next);
@@ -92,7 +91,7 @@ fn a_cohort_or_a_mirror_without_traffic_holds() {
         world.reach_share(share);
         world.problem = nobody();
         let decision = world.wait(130);
-        assert_eq!((decision.stance.reason, world.found("v2")), (reason::NO_CANARY_TRAFFIC, share));
+        assert_eq!((decision.stance.reason, world.found("v2")), (Reason::NoCanaryTraffic, share));
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::World;
-use crate::api::{Outcome, Phase, Verdict};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::counts::{Counts, History};
 use crate::judge::{Evidence, Slowest};
@@ -79,7 +79,7 @@ fn a_weight_needs_room() {
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
     assert_eq!(world.share("v2"), 20);
-    assert_eq!(stance.reason, "CanaryCapacity");
+    assert_eq!(stance.reason, Reason::CanaryCapacity);
     assert!(stance.message.contains("kubectl -n ml scale deployment fraud-v2 --replicas=3"), "{}", stance.message);
     world.pods("v2", "bbb", 3, 3);
     world.wait(10);
@@ -99,9 +99,9 @@ fn with_capacity_any_one_ready_pod_is_enough() {
 #[test]
 fn no_user_sees_the_canary_before_stable_can_be_measured() {
     let mut world = World::new();
-    world.problem = Some(Problem { reason: "MetricsUnavailable", message: "Prometheus does not answer".into(), unavailable: true });
+    world.problem = Some(Problem { reason: Reason::MetricsUnavailable, message: "Prometheus does not answer".into(), unavailable: true });
     let stance = world.settle().stance;
-    assert_eq!((stance.phase, stance.reason), (Phase::Waiting, "MetricsUnavailable"));
+    assert_eq!((stance.phase, stance.reason), (Phase::Waiting, Reason::MetricsUnavailable));
     assert_eq!(world.writes, 0);
 }
 
@@ -110,12 +110,12 @@ fn missing_data_holds_and_decides_nothing() {
     let mut world = World::new();
     world.reach(20);
     world.verdict = Verdict::Pass;
-    world.problem = Some(Problem { reason: "MetricsUnavailable", message: "Prometheus does not answer".into(), unavailable: true });
+    world.problem = Some(Problem { reason: Reason::MetricsUnavailable, message: "Prometheus does not answer".into(), unavailable: true });
     world.wait(30);
-    assert!(!world.records.iter().any(|record| record.1 == "MetricsUnavailable"), "a hiccup is not told");
+    assert!(!world.records.iter().any(|record| record.1 == Reason::MetricsUnavailable), "a hiccup is not told");
     let stance = world.wait(300).stance;
-    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, "MetricsUnavailable", 20));
-    assert!(world.records.contains(&(Outcome::Held, "MetricsUnavailable".into())), "told once it lasts");
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, Reason::MetricsUnavailable, 20));
+    assert!(world.records.contains(&(Outcome::Held, Reason::MetricsUnavailable.into())), "told once it lasts");
     world.problem = None;
     world.wait(1);
     assert_eq!(world.share("v2"), 50, "it continues automatically");
@@ -129,11 +129,11 @@ fn an_approval_is_asked_before_the_step_and_answered_by_promote_alone() {
     world.reach(5);
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
-    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Paused, "ApprovalRequired", 5));
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Paused, Reason::ApprovalRequired, 5));
     world.say(Verb::Resume, "1");
     world.settle();
     assert_eq!(world.share("v2"), 5);
-    assert!(world.records.contains(&(Outcome::CommandRefused, "CommandRefused".into())));
+    assert!(world.records.contains(&(Outcome::CommandRefused, Reason::CommandRefused.into())));
     world.say(Verb::Promote, "2");
     world.settle();
     assert_eq!(world.share("v2"), 50);
@@ -188,7 +188,7 @@ fn a_hold_past_its_deadline_is_told_once_and_still_advances_on_a_pass() {
     world.reach(5);
     world.wait(601);
     world.wait(3600);
-    let told = world.records.iter().filter(|record| record.1 == "DeadlineExceeded").count();
+    let told = world.records.iter().filter(|record| record.1 == Reason::DeadlineExceeded).count();
     assert_eq!(told, 1);
     world.verdict = Verdict::Pass;
     world.wait(1);
@@ -216,7 +216,7 @@ fn a_limit_that_holds_beats_a_pass_until_a_person_accepts_it() {
     world.reach(5);
     (world.verdict, world.hold_limit) = (Verdict::Pass, true);
     let stance = world.wait(61).stance;
-    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, "HoldLimit", 5));
+    assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, Reason::HoldLimit, 5));
     world.say(Verb::Promote, "1");
     world.settle();
     assert_eq!(world.share("v2"), 20);
@@ -235,7 +235,7 @@ fn what_a_person_accepted_of_one_metric_is_not_accepted_of_another() {
     assert_eq!(world.share("v2"), 20);
     world.crossing = "gpu";
     let stance = world.wait(61).stance;
-    assert_eq!((stance.reason, world.share("v2")), ("HoldLimit", 20));
+    assert_eq!((stance.reason, world.share("v2")), (Reason::HoldLimit, 20));
     assert!(world.said.last().unwrap().contains("gpu is beyond its limit"), "reported again: {:?}", world.said);
     world.say(Verb::Promote, "2");
     world.settle();
@@ -277,7 +277,7 @@ fn without_room_nothing_is_told_as_advanced_and_a_person_is_asked_once() {
     for _ in 0..20 {
         let stance = world.wait(61).stance;
         if world.now < "2026-01-01T00:08:00Z".parse().unwrap() {
-            assert_eq!((stance.phase, stance.reason), (Phase::Holding, "CanaryCapacity"));
+            assert_eq!((stance.phase, stance.reason), (Phase::Holding, Reason::CanaryCapacity));
             assert!(stance.message.contains("kubectl -n ml scale deployment fraud-v2 --replicas=3"), "{}", stance.message);
         }
     }
@@ -301,8 +301,13 @@ fn feasible_looks_at_the_deadline_and_at_the_hold_of_the_step() {
             shown: 0.5,
             minutes: Some(more),
         });
-        let stance =
-            Stance { phase: world.phase(), reason: "", message: String::new(), stalled: false, traffic: (true, "", String::new()) };
+        let stance = Stance {
+            phase: world.phase(),
+            reason: Reason::AsPlanned,
+            message: String::new(),
+            stalled: false,
+            traffic: (true, Reason::AsPlanned, String::new()),
+        };
         let status = project(&world.state, &stance, &world.seen(false), Vec::new(), None, world.now);
         let found = status.conditions.into_iter().find(|condition| condition.type_ == "Feasible").unwrap();
         (found.status, found.reason, found.message)
@@ -331,8 +336,13 @@ fn a_shadow_step_first_is_proposed_until_a_step_has_begun() {
         world.state.run.as_mut().unwrap().step = step;
         let mut seen = world.seen(false);
         seen.look.as_mut().unwrap().evidence = evidence.clone();
-        let stance =
-            Stance { phase: Phase::Waiting, reason: "", message: String::new(), stalled: false, traffic: (true, "", String::new()) };
+        let stance = Stance {
+            phase: Phase::Waiting,
+            reason: Reason::AsPlanned,
+            message: String::new(),
+            stalled: false,
+            traffic: (true, Reason::AsPlanned, String::new()),
+        };
         let status = project(&world.state, &stance, &seen, Vec::new(), None, world.now);
         status.conditions.into_iter().find(|condition| condition.type_ == "Feasible" && condition.status == "False").unwrap().message
     };

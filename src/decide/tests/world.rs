@@ -47,7 +47,7 @@ pub(super) struct World {
     pub(super) shares: Vec<Share>,
     /// Writes to the route.
     pub(super) writes: u32,
-    pub(super) records: Vec<(crate::api::Outcome, String)>,
+    pub(super) records: Vec<(crate::api::Outcome, crate::api::AnyReason)>,
     /// What the records say.
     pub(super) said: Vec<String>,
     pub(super) others: Vec<(String, String)>,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::ask::{DURATIONS, REQUESTS, Who, durations, names, requests_where};
 use super::unanswered;
-use crate::api::names::reason;
+use crate::api::Reason;
 use crate::clock::Clock;
 use crate::counts::{Family, Reading, Series, Target, doubled, pod_of};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
@@ -54,7 +54,7 @@ impl From<QueryError> for Trouble {
     }
 }
 
-fn trouble(reason: &'static str, unavailable: bool, message: String) -> Trouble {
+fn trouble(reason: Reason, unavailable: bool, message: String) -> Trouble {
     Trouble::Found(Problem { reason, message, unavailable })
 }
 
@@ -84,7 +84,7 @@ async fn same_time(prometheus: &Prometheus, brief: &Brief, clock: &Clock) -> Res
         span(apart),
         if ahead.is_negative() { "behind" } else { "ahead of" },
     );
-    Err(trouble(reason::CLOCK_SKEW, true, message))
+    Err(trouble(Reason::ClockSkew, true, message))
 }
 
 /// Asks at `at`, with `seconds` of raw samples for `up`.
@@ -122,7 +122,7 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
     let requests = found.mesh(REQUESTS, brief, &Who::Both).map_err(QueryError::from)?;
     let reading = Reading { families: vec![(Family::Requests, prometheus.raw(&requests, seconds, at).await?)] };
     if let Some(doubled) = doubled(&reading, &found.scope(brief, false), at) {
-        return Err(trouble(reason::DUPLICATE_SERIES, false, format!("provider {}: {doubled}", brief.analysis.prometheus)));
+        return Err(trouble(Reason::DuplicateSeries, false, format!("provider {}: {doubled}", brief.analysis.prometheus)));
     }
     for metric in brief.analysis.metrics.iter().filter(|metric| metric.gate) {
         match &metric.kind {
@@ -137,7 +137,7 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
                          histogram: is it switched off in the Telemetry resource, or dropped by the scrape configuration?",
                         metric.name
                     );
-                    return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
+                    return Err(trouble(Reason::MetricsUnavailable, true, message));
                 }
             }
             MetricKind::Drift { source, .. } => {
@@ -159,7 +159,7 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
             MetricKind::Threshold { query, .. } if brief.key.share.is_none() => {
                 if let Err(error) = super::thresholds::preflight(prometheus, query, brief, at).await {
                     return Err(trouble(
-                        reason::METRICS_UNAVAILABLE,
+                        Reason::MetricsUnavailable,
                         true,
                         format!("metric {}: {error}; the query is {query}", metric.name),
                     ));
@@ -229,7 +229,7 @@ async fn separating<'a>(
              differs; give the canary a Deployment of its own, or a label version",
             stable.workload
         );
-        return Err(trouble(reason::ARMS_INSEPARABLE, false, message));
+        return Err(trouble(Reason::ArmsInseparable, false, message));
     }
     for (label, one, two) in &usable {
         // Once it has traffic the canary may be all there is.
@@ -251,7 +251,7 @@ async fn separating<'a>(
         brief.namespace,
         tried.join(", ")
     );
-    Err(trouble(reason::METRICS_UNAVAILABLE, true, message))
+    Err(trouble(Reason::MetricsUnavailable, true, message))
 }
 
 /// Whether nothing on the way of stable's requests reads them, or only a waypoint does: the reason why there are no counts that can be used.
@@ -264,7 +264,7 @@ async fn no_proxy(prometheus: &Prometheus, brief: &Brief, usable: &[Candidate<'_
                 "stable ({label}={stable:?}) is counted at reporter waypoint alone (ambient mode), which is not judged by: give the model's pods \
                  sidecars, or bring the traffic through a gateway"
             );
-            return Ok(Some(trouble(reason::NO_PROXY, true, message)));
+            return Ok(Some(trouble(Reason::NoProxy, true, message)));
         }
         let connections = of("istio_tcp_connections_opened_total").and_then(|s| s.is(label, stable)).map_err(QueryError::from)?;
         if !prometheus.groups(&connections, &["reporter"], at).await?.is_empty() {
@@ -273,7 +273,7 @@ async fn no_proxy(prometheus: &Prometheus, brief: &Brief, usable: &[Candidate<'_
                  and mirrors have no effect: it takes sidecars or a gateway (in ambient mode a waypoint is not enough), and a port whose name or \
                  appProtocol says http or grpc"
             );
-            return Ok(Some(trouble(reason::NO_PROXY, true, message)));
+            return Ok(Some(trouble(Reason::NoProxy, true, message)));
         }
     }
     Ok(None)
@@ -290,7 +290,7 @@ fn one_service(label: &str, value: &str, rows: &[Series]) -> Result<String, Trou
                 services.len(),
                 services.iter().copied().collect::<Vec<_>>().join(", ")
             );
-            Err(trouble(reason::ARMS_INSEPARABLE, false, message))
+            Err(trouble(Reason::ArmsInseparable, false, message))
         }
     }
 }
@@ -315,11 +315,11 @@ async fn own_metric(
              scrape configuration set both labels?",
             metric.name
         );
-        return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
+        return Err(trouble(Reason::MetricsUnavailable, true, message));
     }
     if let Some(label) = label.filter(|label| rows.iter().all(|row| row.label(label).is_empty())) {
         let message = format!("metric {}: {name} of stable's pods has no label {label}", metric.name);
-        return Err(trouble(reason::METRICS_UNAVAILABLE, true, message));
+        return Err(trouble(Reason::MetricsUnavailable, true, message));
     }
     once_each(name, rows.iter())?;
     let jobs: BTreeSet<&str> = rows.iter().map(|row| row.label("job")).collect();
@@ -353,7 +353,7 @@ async fn part_of(
         "metric {}: on pod {pod} {} has counted {bad} and {} only {all}: bad must be a part of what total counts",
         metric.name, counters[0], counters[1]
     );
-    Err(trouble(reason::METRICS_UNAVAILABLE, false, message))
+    Err(trouble(Reason::MetricsUnavailable, false, message))
 }
 
 /// Pods to ask about: stable's, and the canary's too once it has traffic.
@@ -378,5 +378,5 @@ fn once_each<'a>(metric: &str, rows: impl Iterator<Item = &'a Series>) -> Result
         of.len(),
         jobs.into_iter().collect::<Vec<_>>().join(", ")
     );
-    Err(trouble(reason::DUPLICATE_SERIES, false, message))
+    Err(trouble(Reason::DuplicateSeries, false, message))
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::preflight::{Found, Trouble, live};
 use super::thresholds::{Sighting, shown, sightings};
 use super::unanswered::{self, Lost};
-use crate::api::names::reason;
+use crate::api::Reason;
 use crate::clock::Clock;
 use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
 use crate::judge::{Evidence, Seen, StepTerms};
@@ -169,7 +169,7 @@ impl Run {
     pub(super) fn provider_not_found(&mut self, name: &str, known: &[String]) -> bool {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         self.problem = Some(Problem {
-            reason: reason::PROVIDER_NOT_FOUND,
+            reason: Reason::ProviderNotFound,
             message: format!("the controller's configuration has no Prometheus provider {name:?}; it has: {known}"),
             unavailable: true,
         });
@@ -179,7 +179,7 @@ impl Run {
     /// True if that is news.
     pub(super) fn provider_unusable(&mut self, name: &str, why: &str) -> bool {
         let message = format!("provider {name} cannot be used: {why}");
-        self.problem = Some(Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true });
+        self.problem = Some(Problem { reason: Reason::MetricsUnavailable, message, unavailable: true });
         !std::mem::replace(&mut self.told, true)
     }
 
@@ -386,7 +386,7 @@ impl Run {
         self.unseen = unseen.filter(|_| self.blind >= 2).map(|(sighting, why)| {
             let name = metrics.get(sighting.metric).map_or("", |metric| metric.name.as_str());
             let message = format!("metric {name} has no value: {why}; the query is {}", sighting.query);
-            Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+            Problem { reason: Reason::MetricsUnavailable, message, unavailable: true }
         });
         for sighting in &sightings {
             if let Some(metric) = metrics.get(sighting.metric) {

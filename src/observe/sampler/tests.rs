@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
-use crate::api::names::reason;
+use crate::api::Reason;
 use crate::config::Provider;
 use crate::judge::{Evidence, StepTerms};
 use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind, Share};
@@ -316,7 +316,7 @@ async fn a_broken_prometheus_is_told_and_what_was_missed_is_asked_for_again() {
     *world.broken.lock().unwrap() = Some("<html>log in</html>");
     let look = wait(&sampler, "a problem", |look| look.problem.is_some()).await;
     let problem = look.problem.unwrap();
-    assert_eq!((problem.reason, problem.unavailable), (reason::METRICS_UNAVAILABLE, true));
+    assert_eq!((problem.reason, problem.unavailable), (Reason::MetricsUnavailable, true));
     assert!(problem.message.contains("HTML") && problem.message.contains("default"), "{}", problem.message);
     tokio::time::sleep(Duration::from_millis(900)).await;
     world.asked.lock().unwrap().clear();
@@ -384,7 +384,7 @@ async fn a_canary_with_more_than_its_share_is_a_bypass() {
     let sampler = spawn(&prometheus, clock, step(brief(&clock, vec![errors()]), 0, 5, clock.now()));
     let look = wait(&sampler, "a problem", |look| look.problem.is_some()).await;
     let problem = look.problem.unwrap();
-    assert_eq!((problem.reason, problem.unavailable), (reason::BYPASS, false));
+    assert_eq!((problem.reason, problem.unavailable), (Reason::Bypass, false));
     assert!(look.window_end.is_some(), "the counts stay evidence");
 }
 
@@ -395,7 +395,7 @@ async fn what_preflight_misses_is_named() {
     let (_world, prometheus) = World::new(&clock, 60).serve().await;
     let sampler = spawn(&prometheus, clock, brief(&clock, vec![errors()]));
     let problem = wait(&sampler, "a problem", |look| look.problem.is_some()).await.problem.unwrap();
-    assert_eq!(problem.reason, reason::METRICS_UNAVAILABLE);
+    assert_eq!(problem.reason, Reason::MetricsUnavailable);
     assert!(problem.message.contains("destination_workload=\"m-v1\"") && problem.message.contains("namespace ml"), "{}", problem.message);
 
     let (_world, prometheus) = healthy(&clock, 60).serve().await;
@@ -426,7 +426,7 @@ async fn what_preflight_misses_is_named() {
     let (_world, prometheus) = world.serve().await;
     let sampler = spawn(&prometheus, clock, brief(&clock, vec![errors()]));
     let problem = wait(&sampler, "a problem", |look| look.problem.is_some()).await.problem.unwrap();
-    assert_eq!(problem.reason, reason::DUPLICATE_SERIES);
+    assert_eq!(problem.reason, Reason::DuplicateSeries);
     assert!(problem.message.contains("second, sidecars"), "{}", problem.message);
 
     let mut same = brief(&clock, vec![errors()]);
@@ -434,7 +434,7 @@ async fn what_preflight_misses_is_named() {
     let (_world, prometheus) = healthy(&clock, 60).serve().await;
     let sampler = spawn(&prometheus, clock, same);
     let problem = wait(&sampler, "a problem", |look| look.problem.is_some()).await.problem.unwrap();
-    assert_eq!(problem.reason, reason::ARMS_INSEPARABLE);
+    assert_eq!(problem.reason, Reason::ArmsInseparable);
 }
 
 #[tokio::test]
@@ -450,7 +450,7 @@ async fn traffic_that_no_proxy_reads_is_told_as_such() {
         let (_world, prometheus) = world.serve().await;
         let sampler = spawn(&prometheus, clock, brief(&clock, vec![errors()]));
         let problem = wait(&sampler, "a problem", |look| look.problem.is_some()).await.problem.unwrap();
-        assert_eq!(problem.reason, reason::NO_PROXY);
+        assert_eq!(problem.reason, Reason::NoProxy);
         assert!(problem.message.contains(words), "{}", problem.message);
     }
 }
@@ -461,7 +461,7 @@ async fn a_provider_that_is_not_configured_is_told_with_those_that_are_and_taken
     let source = Source::NotFound { name: "prod".into(), known: vec!["default".into()] };
     let sampler = Sampler::spawn(source, clock, brief(&clock, vec![errors()]), || {});
     let problem = wait(&sampler, "a problem", |look| look.problem.is_some()).await.problem.unwrap();
-    assert_eq!(problem.reason, reason::PROVIDER_NOT_FOUND);
+    assert_eq!(problem.reason, Reason::ProviderNotFound);
     assert!(problem.message.contains("prod") && problem.message.contains("default"));
     let (_world, prometheus) = healthy(&clock, 60).serve().await;
     sampler.set_source(Source::Found(prometheus));

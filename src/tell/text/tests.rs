@@ -19,7 +19,7 @@ fn metric(name: &str, verdict: Verdict, message: &str) -> MetricEvidence {
 pub(crate) fn promoted() -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::Promoted,
-        reason: reason::AS_PLANNED.into(),
+        reason: Reason::AsPlanned.into(),
         message: "All 4 steps passed, and 100 % was kept for 5m.".into(),
         at: Time("2026-11-23T14:02:11Z".parse().unwrap()),
         epoch: 6,
@@ -44,7 +44,7 @@ pub(crate) fn promoted() -> DecisionRecord {
 pub(crate) fn drift_rollback() -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::RolledBack,
-        reason: reason::ANALYSIS_FAILED.into(),
+        reason: Reason::AnalysisFailed.into(),
         message: "drift: total variation 0.31 (limit 0.15; stable against itself: 0.02), n = 118 canary / 2,204 stable.".into(),
         epoch: 7,
         canary: of("v3", "7d9c4b6f5"),
@@ -89,7 +89,7 @@ fn error_rollback() -> DecisionRecord {
     }
 }
 
-pub(crate) fn held(reason: &str) -> DecisionRecord {
+pub(crate) fn held(reason: Reason) -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::Held,
         reason: reason.into(),
@@ -115,14 +115,14 @@ fn metrics_missing() -> DecisionRecord {
         message: "Prometheus provider \"default\" has not answered for 2m10s: no connection".into(),
         next: "bring Prometheus back: the rollout continues automatically; haldane abort fraud -n ml returns the traffic to stable".into(),
         exposure: None,
-        ..held(reason::METRICS_UNAVAILABLE)
+        ..held(Reason::MetricsUnavailable)
     }
 }
 
 fn aborted() -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::Aborted,
-        reason: reason::ABORTED.into(),
+        reason: Reason::Aborted.into(),
         message: "A person returned the traffic to stable".into(),
         by: Some(Actor {
             name: "oncall@example.com".into(),
@@ -151,7 +151,7 @@ fn a_rollback_on_errors_reads_well() {
 
 #[test]
 fn a_hold_that_needs_a_person_reads_well() {
-    insta::assert_snapshot!(shown(&held(reason::DEADLINE)));
+    insta::assert_snapshot!(shown(&held(Reason::DeadlineExceeded)));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn the_note_of_an_event_is_one_line() {
 
 #[test]
 fn outside_of_a_rollout_there_is_no_share() {
-    let record = DecisionRecord { weight: 0, step: None, canary: None, exposure: None, ..held(reason::DRIFTED) };
+    let record = DecisionRecord { weight: 0, step: None, canary: None, exposure: None, ..held(Reason::Drifted) };
     let text = Text::of("ml", "fraud", &record);
     assert_eq!(text.title, "Weights drifted: ml/fraud");
     assert!(text.plain().contains("\nAction   nothing is written while no rollout runs"));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{super::world::World, COHORT, MIRROR, ab_test, composed, in_each_kind, shadow, world};
-use crate::api::{Outcome, Phase, Verdict, names::reason};
+use crate::api::{Outcome, Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::plan::Share;
 
@@ -85,7 +85,7 @@ fn argo_4534_4775_a_restart_of_the_canary_in_each_kind_of_step_takes_its_traffic
         world.settling("v2", "ccc");
         world.settle();
         assert_eq!(world.found("v2"), Share::NONE, "{kind}: nothing reaches pods of two builds");
-        assert_eq!(world.wait(60).stance.reason, reason::SETTLING, "{kind}");
+        assert_eq!(world.wait(60).stance.reason, Reason::Settling, "{kind}");
         world.pods("v2", "ccc", 5, 5);
         world.settle();
         assert!(!world.found("v2").is_none() && world.found("v2").weight == 0, "{kind}: the first step again");
@@ -102,7 +102,7 @@ fn argo_4561_4716_a_mirror_or_match_route_that_somebody_removed_is_noticed_in_ev
         world.touch();
         world.verdict = Verdict::Pass;
         let stance = world.wait(61).stance;
-        assert_eq!((stance.phase, stance.reason), (Phase::Paused, reason::MANUAL_OVERRIDE), "{kind}");
+        assert_eq!((stance.phase, stance.reason), (Phase::Paused, Reason::ManualOverride), "{kind}");
         world.wait(3600);
         assert_eq!(world.found("v2"), Share::weight(share.weight), "{kind}: never raised again without resume");
         world.say(Verb::Resume, "7");
@@ -119,7 +119,7 @@ fn one_part_that_somebody_removed_is_not_brought_back_with_the_others() {
     world.reach_share(all);
     world.managed().as_object_mut().unwrap().remove("mirrors");
     world.touch();
-    assert_eq!(world.settle().stance.reason, reason::MANUAL_OVERRIDE);
+    assert_eq!(world.settle().stance.reason, Reason::ManualOverride);
     let left = Share { mirror: 0, ..all };
     assert_eq!((world.found("v2"), world.state.run.as_ref().unwrap().share), (left, left));
     // Raised in one part, lowered in another: down to what is in both, and what was lowered waits for a person.
@@ -130,7 +130,7 @@ fn one_part_that_somebody_removed_is_not_brought_back_with_the_others() {
     world.settle();
     assert_eq!(world.found("v2"), left);
     assert_eq!(world.phase(), Phase::Paused);
-    assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
+    assert!(world.records.contains(&(Outcome::Lowered, Reason::ShareRaised.into())));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_mirror_that_somebody_raised_is_lowered_at_once() {
     world.touch();
     world.settle();
     assert_eq!(world.found("v2"), all, "without a number Istio copies everything");
-    assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
+    assert!(world.records.contains(&(Outcome::Lowered, Reason::ShareRaised.into())));
     let mut world = shadow();
     world.reach_share(MIRROR);
     let canary = json!({"destination": {"host": "fraud", "subset": "v2"}, "weight": 30});
@@ -167,7 +167,7 @@ fn a_match_route_that_somebody_widened_is_written_again_and_a_narrower_one_is_le
     assert_ne!(world.phase(), Phase::Paused);
     world.route["spec"]["http"][0]["match"].as_array_mut().unwrap().pop();
     world.touch();
-    assert_eq!(world.settle().stance.reason, reason::MANUAL_OVERRIDE);
+    assert_eq!(world.settle().stance.reason, Reason::ManualOverride);
     world.wait(600);
     assert_eq!(world.route["spec"]["http"][0]["match"].as_array().unwrap().len(), 1);
     world.say(Verb::Resume, "1");
@@ -216,7 +216,7 @@ fn an_edit_of_the_route_that_the_match_cannot_be_joined_with_holds_and_still_lea
     world.touch();
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
-    assert_eq!((stance.reason, stance.stalled, world.found("v2")), (reason::MATCH_CONFLICT, true, COHORT));
+    assert_eq!((stance.reason, stance.stalled, world.found("v2")), (Reason::MatchConflict, true, COHORT));
     assert!(stance.message.ends_with("; or `haldane abort --reason TEXT fraud -n ml` ends it"), "{}", stance.message);
     world.verdict = Verdict::Fail;
     world.settle();
@@ -244,7 +244,7 @@ fn a_canary_without_pods_gets_neither_users_nor_copies_and_comes_back_once() {
         world.pods("v2", "bbb", 5, 0);
         world.settle();
         assert_eq!(world.found("v2"), Share::NONE, "{kind}");
-        assert!(world.records.contains(&(Outcome::Lowered, reason::CANARY_UNAVAILABLE.into())), "{kind}");
+        assert!(world.records.contains(&(Outcome::Lowered, Reason::CanaryUnavailable.into())), "{kind}");
         world.wait(10);
         world.pods("v2", "bbb", 5, 5);
         world.wait(61);
@@ -259,7 +259,7 @@ fn copies_end_at_once_even_where_stable_is_not_there_and_users_do_not_move() {
         world.say(Verb::Abort, "99");
         let stance = world.settle().stance;
         if share.reaches_users() {
-            assert_eq!((stance.reason, world.found("v2")), (reason::STABLE_UNAVAILABLE, share), "{kind}");
+            assert_eq!((stance.reason, world.found("v2")), (Reason::StableUnavailable, share), "{kind}");
             world.pods("v1", "aaa", 10, 1);
             world.settle();
         }
@@ -285,7 +285,7 @@ fn a_subset_that_was_taken_away_is_not_called_lost_pods() {
     world.reach_share(COHORT);
     world.subsets.insert("v2".into(), crate::seen::Subset::default());
     let stance = world.settle().stance;
-    assert_eq!((stance.reason, world.found("v2")), (reason::CANARY_UNAVAILABLE, Share::NONE));
+    assert_eq!((stance.reason, world.found("v2")), (Reason::CanaryUnavailable, Share::NONE));
     assert!(stance.message.starts_with("v2 (bbb) is a subset that no DestinationRule has any more; "), "{}", stance.message);
 }
 
@@ -293,7 +293,7 @@ fn a_subset_that_was_taken_away_is_not_called_lost_pods() {
 fn a_hold_names_what_it_waits_for_and_the_command_that_ends_it() {
     let mut world = shadow();
     world.reach_share(MIRROR);
-    let (reason, message) = (reason::METRICS_UNAVAILABLE, "Prometheus did not answer within 10 s".to_owned());
+    let (reason, message) = (Reason::MetricsUnavailable, "Prometheus did not answer within 10 s".to_owned());
     world.problem = Some(crate::seen::Problem { reason, message, unavailable: true });
     let abort = "`haldane abort --reason TEXT fraud -n ml`";
     let stance = world.settle().stance;
@@ -317,7 +317,7 @@ fn a_second_mirror_for_the_canary_is_taken_away_at_once() {
     world.touch();
     world.settle();
     assert_eq!(world.managed()["mirrors"].as_array().unwrap().len(), 1);
-    assert!(world.records.contains(&(Outcome::Lowered, reason::SHARE_RAISED.into())));
+    assert!(world.records.contains(&(Outcome::Lowered, Reason::ShareRaised.into())));
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn another_route_to_the_canary_in_the_middle_holds_and_is_named() {
     world.add_route_to_canary();
     world.verdict = Verdict::Pass;
     let stance = world.wait(61).stance;
-    assert_eq!((stance.phase, stance.reason), (Phase::Holding, reason::ROUTE_AMBIGUOUS));
+    assert_eq!((stance.phase, stance.reason), (Phase::Holding, Reason::RouteAmbiguous));
     assert!(stance.message.contains("route mine leads to v2 too") && stance.message.contains("haldane abort"), "{}", stance.message);
     let mut rebuilt = ab_test("Hold");
     rebuilt.reach_share(COHORT);
@@ -351,7 +351,7 @@ fn a_route_above_that_takes_every_request_in_the_middle_holds_and_is_named() {
         world.touch();
         world.verdict = Verdict::Pass;
         let stance = world.wait(301).stance;
-        assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Holding, reason::ROUTE_UNREACHABLE, share), "{kind}");
+        assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Holding, Reason::RouteUnreachable, share), "{kind}");
         let words = "http route all of VirtualService fraud stands above route primary and takes every request";
         assert!(stance.message.starts_with(words) && stance.message.contains("haldane abort"), "{}", stance.message);
     }
@@ -373,7 +373,7 @@ fn a_route_that_is_lost_in_the_middle_names_the_command_that_ends_it() {
     world.managed()["route"] = json!([{"destination": {"host": "fraud"}}]);
     world.touch();
     let stance = world.settle().stance;
-    assert_eq!(stance.reason, reason::ROUTE_NOT_FOUND);
+    assert_eq!(stance.reason, Reason::RouteNotFound);
     assert!(stance.message.ends_with("until the route is there again, or `haldane abort --reason TEXT fraud -n ml`"), "{}", stance.message);
 }
 
@@ -388,7 +388,7 @@ fn what_is_left_of_ours_on_an_idle_route_is_named() {
     world.route["spec"] = old;
     world.touch();
     let stance = world.settle().stance;
-    assert_eq!(stance.reason, reason::DRIFTED);
+    assert_eq!(stance.reason, Reason::Drifted);
     assert!(stance.message.ends_with("take http route haldane.dev/primary away"), "{}", stance.message);
 }
 
@@ -397,10 +397,10 @@ fn a_cohort_whose_requests_arrive_nowhere_is_not_offered_to_everybody_at_its_dea
     let mut world = ab_test("Hold");
     world.reach_share(COHORT);
     let message = "no request fitted the match in 600 s".to_owned();
-    world.problem = Some(crate::seen::Problem { reason: reason::NO_CANARY_TRAFFIC, message, unavailable: false });
+    world.problem = Some(crate::seen::Problem { reason: Reason::NoCanaryTraffic, message, unavailable: false });
     let stance = world.wait(86_000).stance;
-    assert_eq!((stance.phase, stance.reason, stance.stalled), (Phase::Holding, reason::NO_CANARY_TRAFFIC, true));
+    assert_eq!((stance.phase, stance.reason, stance.stalled), (Phase::Holding, Reason::NoCanaryTraffic, true));
     assert!(!stance.message.contains("promote") && stance.message.contains("haldane abort"), "{}", stance.message);
-    assert!(world.records.contains(&(Outcome::Held, reason::NO_CANARY_TRAFFIC.into())), "{:?}", world.records);
+    assert!(world.records.contains(&(Outcome::Held, Reason::NoCanaryTraffic.into())), "{:?}", world.records);
     assert!(!world.state.decision.as_ref().unwrap().next.contains("promote"));
 }

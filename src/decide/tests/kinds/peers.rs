@@ -25,7 +25,7 @@
 use serde_json::json;
 
 use super::{COHORT, MIRROR, composed, in_each_kind, shadow};
-use crate::api::{Phase, Verdict, names::reason};
+use crate::api::{Phase, Reason, Verdict};
 use crate::command::Verb;
 use crate::decide::Act;
 use crate::judge::incident::Incident;
@@ -40,7 +40,7 @@ fn argo_2463_routes_that_a_sync_prunes_are_told_with_who_did_it_and_not_fought_o
             json!([{"manager": "argocd-controller", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:http": {}}}}]);
         world.touch();
         let stance = world.settle().stance;
-        assert_eq!((stance.phase, stance.reason), (Phase::Paused, reason::CONTENDED), "{kind}");
+        assert_eq!((stance.phase, stance.reason), (Phase::Paused, Reason::Contended), "{kind}");
         assert!(stance.message.contains("argocd-controller applies this object"), "{kind}: {}", stance.message);
         let writes = world.writes;
         world.wait(3600);
@@ -80,7 +80,7 @@ fn copies_right_after_which_both_versions_are_hit_are_taken_away_until_it_is_ove
     world.reach_share(Share { mirror: 100, ..Share::NONE });
     world.incident = Some(Incident { since: world.now, after_raise: true, message: "stable itself is degraded".into() });
     let stance = world.settle().stance;
-    assert_eq!((world.found("v2"), stance.reason), (Share::NONE, reason::GLOBAL_INCIDENT));
+    assert_eq!((world.found("v2"), stance.reason), (Share::NONE, Reason::GlobalIncident));
     world.incident = None;
     world.wait(60);
     assert_eq!(world.found("v2"), Share { mirror: 100, ..Share::NONE }, "and come back by themselves");

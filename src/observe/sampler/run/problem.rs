@@ -2,7 +2,7 @@
 
 use super::super::age::advice;
 use super::Run;
-use crate::api::names::reason;
+use crate::api::Reason;
 use crate::counts::{Dropped, ShareFault};
 use crate::judge::StepTerms;
 use crate::observe::prometheus::{Prometheus, QueryError};
@@ -12,7 +12,7 @@ use crate::seen::Problem;
 impl Run {
     pub(super) fn unanswered(&self, error: &QueryError) -> Problem {
         let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
-        Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+        Problem { reason: Reason::MetricsUnavailable, message, unavailable: true }
     }
 
     /// Where windows are dropped and the store is late, the setting that ends it.
@@ -29,17 +29,17 @@ impl Run {
     /// An answer that would be the same if it were asked for again: its window is not counted.
     pub(super) fn unusable(&self, error: &QueryError) -> Problem {
         let message = format!("window not counted, for neither arm: provider {}: {error}", self.brief.analysis.prometheus);
-        Problem { reason: reason::METRICS_UNAVAILABLE, message, unavailable: true }
+        Problem { reason: Reason::MetricsUnavailable, message, unavailable: true }
     }
 
     pub(super) fn share(&self, fault: &ShareFault) -> Problem {
         let (reason, fix) = match fault {
-            ShareFault::NoCanaryTraffic { .. } => (reason::NO_CANARY_TRAFFIC, "has the mesh taken up the weight, and is this the canary?"),
+            ShareFault::NoCanaryTraffic { .. } => (Reason::NoCanaryTraffic, "has the mesh taken up the weight, and is this the canary?"),
             ShareFault::NoCohort { .. } => {
-                (reason::NO_CANARY_TRAFFIC, "does a request fit the match as it is in the route, and does it come through this route?")
+                (Reason::NoCanaryTraffic, "does a request fit the match as it is in the route, and does it come through this route?")
             }
-            ShareFault::Above { .. } => (reason::BYPASS, "other routes, or clients outside the mesh?"),
-            ShareFault::Below { .. } => (reason::SHARE_MISMATCH, "other routes to stable, or requests that never reach the canary?"),
+            ShareFault::Above { .. } => (Reason::Bypass, "other routes, or clients outside the mesh?"),
+            ShareFault::Below { .. } => (Reason::ShareMismatch, "other routes to stable, or requests that never reach the canary?"),
         };
         let looked = self.found.as_ref().map_or_else(String::new, |found| {
             format!(" (reporter {}, {} {:?} and {:?})", found.reporter, found.label, found.stable, found.canary)
@@ -62,14 +62,14 @@ impl Run {
              leave mirror out",
             found.reporter
         );
-        Some(Problem { reason: reason::MIRROR_UNSEEN, message, unavailable: false })
+        Some(Problem { reason: Reason::MirrorUnseen, message, unavailable: false })
     }
 }
 
 /// One missed scrape is no outage: only from the second window on metrics count as unavailable.
 pub(super) fn said(dropped: &Dropped, drops: u32) -> Problem {
     let (reason, unavailable) = match dropped {
-        Dropped::Duplicate { .. } | Dropped::Doubled(_) => (reason::DUPLICATE_SERIES, false),
+        Dropped::Duplicate { .. } | Dropped::Doubled(_) => (Reason::DuplicateSeries, false),
         Dropped::WarmUp { .. }
         | Dropped::NoBaseline { .. }
         | Dropped::BoundsChanged { .. }
@@ -77,9 +77,9 @@ pub(super) fn said(dropped: &Dropped, drops: u32) -> Problem {
         | Dropped::Fell { .. }
         | Dropped::Unbelievable { .. }
         | Dropped::Apart { .. }
-        | Dropped::Jump { .. } => (reason::NOT_ENOUGH_DATA, false),
-        _ if drops < 2 => (reason::NOT_ENOUGH_DATA, false),
-        _ => (reason::METRICS_UNAVAILABLE, true),
+        | Dropped::Jump { .. } => (Reason::NotEnoughData, false),
+        _ if drops < 2 => (Reason::NotEnoughData, false),
+        _ => (Reason::MetricsUnavailable, true),
     };
     Problem { reason, message: format!("window not counted, for neither arm: {dropped}"), unavailable }
 }

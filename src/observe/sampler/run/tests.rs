@@ -124,7 +124,7 @@ fn istio_11093_23496_where_only_senders_count_no_copy_is_judged_by_them() {
     assert_eq!(run.look().problem, None, "a weight is seen by the senders");
     run.brief.steps.push(StepTerms { weight: 0.5, share: mirror, kind: 1, ..run.brief.steps[0].clone() });
     let problem = run.look().problem.unwrap();
-    assert_eq!((problem.reason, problem.unavailable), (reason::MIRROR_UNSEEN, false));
+    assert_eq!((problem.reason, problem.unavailable), (Reason::MirrorUnseen, false));
     assert!(problem.message.contains("reporter source alone") && problem.message.contains("sidecars"), "{}", problem.message);
     run.brief.steps[1].without = vec!["errorRate".into()];
     assert_eq!(run.look().problem, None, "nothing of the mesh gates the copies");

@@ -54,7 +54,7 @@ async fn a_query_that_hangs_delays_no_window_and_decides_nothing() {
     let look = wait(&sampler, "a problem", |look| look.problem.is_some()).await;
     let problem = look.problem.clone().unwrap();
     assert!(problem.message.starts_with("metric own has no value: no answer within 1 s; the query is max(own{"), "{}", problem.message);
-    assert_eq!((problem.reason, problem.unavailable), (reason::METRICS_UNAVAILABLE, true));
+    assert_eq!((problem.reason, problem.unavailable), (Reason::MetricsUnavailable, true));
     assert_eq!(found(&look, "own").reason, Some(EvidenceReason::NoValue));
     let before = look.judgement.windows;
     let look = wait(&sampler, "more windows", |look| look.judgement.windows >= before + 5).await;
