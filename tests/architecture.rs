@@ -13,7 +13,8 @@ use haldane::api::Reason;
 
 const LONGEST: usize = 500;
 /// Modules that decide: values in, values out.
-const PURE: [&str; 12] = ["api", "plan", "state", "command", "counts", "istio", "judge", "seen", "decide", "route", "rehearse", "words"];
+const PURE: [&str; 13] =
+    ["api", "plan", "state", "command", "counts", "gateway_api", "istio", "judge", "seen", "decide", "route", "rehearse", "words"];
 /// What a pure module imports although it is not pure: a rehearsal draws its answers from the simulator, and reads a route as the controller does.
 const BESIDE: [(&str, &str); 2] = [("rehearse", "sim"), ("rehearse", "observe")];
 /// What a pure module never names. `Client` and `Api` are kube's; `env` is the environment.

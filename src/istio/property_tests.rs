@@ -75,6 +75,7 @@ fn request() -> impl Strategy<Value = Request> {
     (value(), value(), value(), path).prop_map(|(a, b, v, path)| {
         let pair = |name: &str, value: Option<&str>| value.map(|value| (name.to_owned(), value.to_owned()));
         Request {
+            method: "GET".to_owned(),
             headers: [pair("x-a", a), pair("x-b", b)].into_iter().flatten().collect(),
             query: pair("v", v).into_iter().collect(),
             path: path.to_owned(),

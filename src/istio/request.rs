@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 /// What a request carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// Method, in capitals.
+    pub method: String,
     /// Headers by their names in lower case.
     pub headers: BTreeMap<String, String>,
     /// Parameters of the query.
@@ -26,6 +28,7 @@ impl Request {
         };
         one.as_object().into_iter().flatten().all(|(field, wanted)| match field.as_str() {
             "name" | "ignoreUriCase" | "statPrefix" => true,
+            "method" => says(wanted, &self.method),
             "uri" if one["ignoreUriCase"] == true => says(&lower(wanted), &self.path.to_ascii_lowercase()),
             "uri" => every_path(wanted) || says(wanted, &self.path),
             "headers" => all(wanted, &|name| header(name).cloned()),
@@ -56,9 +59,14 @@ pub fn says(wanted: &Value, text: &str) -> bool {
     match (word("exact"), word("prefix"), word("regex")) {
         (Some(exact), _, _) => text == exact,
         (_, Some(prefix), _) => text.starts_with(prefix),
-        (_, _, Some(regex)) => Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(text)),
+        (_, _, Some(regex)) => entirely(regex, text),
         _ => true,
     }
+}
+
+/// Whether a regular expression fits the whole of a text.
+pub fn entirely(regex: &str, text: &str) -> bool {
+    Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(text))
 }
 
 /// A header's entry, whose name is compared without regard to case: the key as written, and what is asked of it.

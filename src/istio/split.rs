@@ -28,9 +28,15 @@ fn weights(written: &[Option<u64>]) -> Option<Vec<u64>> {
 /// The same in percent, which sum to 100. Weights may have any sum; where it is not 100 the percent are rounded, and none that is above 0
 /// becomes 0. Nothing, too, if more than a hundred destinations get something.
 pub fn percents(written: &[Option<u64>]) -> Option<Vec<u8>> {
-    let weights: Vec<u128> = weights(written)?.into_iter().map(u128::from).collect();
+    parts(&weights(written)?)
+}
+
+/// Parts of 100 in proportion to weights: the larger weight never gets less, and none above 0 becomes 0. Nothing if there are more than a
+/// hundred above 0, or none.
+pub fn parts(weights: &[u64]) -> Option<Vec<u8>> {
+    let weights: Vec<u128> = weights.iter().copied().map(u128::from).collect();
     let sum: u128 = weights.iter().sum();
-    if weights.iter().filter(|weight| **weight > 0).count() > 100 {
+    if sum == 0 || weights.iter().filter(|weight| **weight > 0).count() > 100 {
         return None;
     }
     let part = |weight: u128| u8::try_from((weight * 100 / sum).max(u128::from(weight > 0))).unwrap_or(100);

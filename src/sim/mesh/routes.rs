@@ -8,7 +8,7 @@ pub use crate::istio::request::Request;
 
 impl Default for Request {
     fn default() -> Self {
-        Self { headers: Default::default(), query: Default::default(), path: "/v1/predict".into() }
+        Self { method: "POST".into(), headers: Default::default(), query: Default::default(), path: "/v1/predict".into() }
     }
 }
 
