@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{EvidenceReason, Exposure, MetricEvidence, ThresholdAction, Verdict};
 use crate::counts::{Counts, History, REQUESTS, Window};
-use crate::plan::{Metric, MetricKind};
+use crate::plan::{Limits, Metric};
 
 mod bake;
 pub mod budget;
@@ -262,8 +262,8 @@ impl Evidence {
                 continue;
             }
             let threshold = state.threshold.get_or_insert_default();
-            threshold.see(&metric.kind, at, seen, self.interval_seconds);
-            self.failed = self.failed || (metric.gate && threshold.broke(&metric.kind, ThresholdAction::Rollback));
+            threshold.see(metric.kind.limits(), at, seen, self.interval_seconds);
+            self.failed = self.failed || (metric.gate && threshold.broke(metric.kind.limits(), ThresholdAction::Rollback));
         }
     }
 
@@ -274,7 +274,7 @@ impl Evidence {
             Counts::Classes(map) => map.values().sum(),
         };
         // Requests are those of the mesh; where they are not given, the most that any metric counted.
-        let errors = metrics.iter().find(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
+        let errors = metrics.iter().find(|metric| metric.counts_requests());
         let errors = errors.map_or(REQUESTS, |metric| metric.name.as_str());
         let requests = |sample: &crate::counts::Sample| match sample.get(errors) {
             Some(counts) => total(counts),
@@ -398,8 +398,8 @@ impl Evidence {
     }
 
     fn answer(&self, state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> verdict::Answer {
-        let mut answer = match &metric.kind {
-            MetricKind::Threshold { .. } => threshold::answer(state.threshold.as_ref(), metric, step),
+        let mut answer = match metric.kind.limits() {
+            Limits::Range(limits) => threshold::answer(state.threshold.as_ref(), metric, limits, step),
             _ => verdict::answer(state, metric, step, context),
         };
         effect::shortened(&mut answer.evidence);
@@ -420,7 +420,7 @@ impl Evidence {
 
     fn counted(&self, metrics: &[Metric]) -> Exposure {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let errors = metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. }));
+        let errors = metrics.iter().any(Metric::counts_requests);
         Exposure {
             canary_requests: whole(self.canary_requests),
             mirrored_requests: (self.mirrored_requests > 0).then(|| whole(self.mirrored_requests)),
@@ -453,7 +453,7 @@ impl Evidence {
     pub fn usual(&self, metrics: &[Metric]) -> Option<(f64, f64)> {
         let known = || self.metrics.iter().zip(metrics).filter(|(state, _)| state.frozen());
         let most = known().map(|(state, _)| state.per_window()).max_by(f64::total_cmp)?;
-        let errors = known().find(|(_, metric)| matches!(metric.kind, MetricKind::ErrorRate { .. }));
+        let errors = known().find(|(_, metric)| metric.counts_requests());
         let errors = errors.and_then(|(state, _)| state.s0.first()).copied().unwrap_or(0.0);
         Some((most / self.interval_seconds.max(1e-9), errors))
     }

@@ -4,6 +4,7 @@
 mod cel_tests;
 mod edit;
 mod fault;
+mod metric;
 mod parse;
 pub mod promql;
 mod span;
@@ -15,12 +16,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Capacity, Destination, OnInconclusive, RouteRef, ThresholdAction};
-use promql::Counter;
+use crate::api::{Capacity, Destination, OnInconclusive, RouteRef};
 
 pub use crate::words::span;
 pub use edit::{Change, Edit};
 pub use fault::{Fault, Faults};
+pub use metric::{
+    Counted, DistanceLimits, Drift, DriftSource, ErrorRate, Latency, Limits, Metric, MetricKind, RangeLimits, Ratio, ShareLimits,
+    StretchLimits, Threshold,
+};
 pub use span::read_span;
 pub use split::{Share, Split};
 
@@ -92,6 +96,11 @@ impl Step {
     pub fn share(&self) -> Share {
         self.split.share()
     }
+
+    /// Whether a metric has a say in this step.
+    pub fn asks(&self, metric: &Metric) -> bool {
+        metric.gate && !self.without.contains(&metric.name)
+    }
 }
 
 /// What is measured and judged.
@@ -108,131 +117,6 @@ pub struct AnalysisPlan {
     pub warm_up: Duration,
     /// May be empty: then the holds alone decide.
     pub metrics: Vec<Metric>,
-}
-
-/// One metric with its limits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Metric {
-    /// Unique in the plan.
-    pub name: String,
-    /// What is counted, and its limits.
-    pub kind: MetricKind,
-    /// False: it is judged and shown, and decides nothing.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub gate: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn is_yes(gate: &bool) -> bool {
-    *gate
-}
-
-impl Metric {
-    /// A metric that gates.
-    pub fn new(name: impl Into<String>, kind: MetricKind) -> Self {
-        Self { name: name.into(), kind, gate: true }
-    }
-}
-
-impl Step {
-    /// Whether a metric has a say in this step.
-    pub fn asks(&self, metric: &Metric) -> bool {
-        metric.gate && !self.without.contains(&metric.name)
-    }
-}
-
-/// What is counted, and its limits (statistics 2a to 2c, 2j).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum MetricKind {
-    /// Fail: canary > relative x stable + absolute. Pass: canary < stable + pass / next weight.
-    ErrorRate {
-        /// At least 1.
-        relative: f64,
-        /// Share of requests.
-        absolute: f64,
-        /// Share of requests.
-        pass: f64,
-    },
-    /// Limits as a stretch of stable's distribution.
-    Latency {
-        /// Fail margin.
-        stretch: f64,
-        /// Pass margin, divided by the next weight.
-        pass: f64,
-    },
-    /// Limits as a distance between distributions.
-    Drift {
-        /// What is counted.
-        source: DriftSource,
-        /// Holds above.
-        hold: f64,
-        /// Rolls back above.
-        rollback: f64,
-        /// Pass margin, divided by the next weight.
-        pass: f64,
-    },
-    /// A share of two counters of the user's own, with the limits of an error rate.
-    Ratio {
-        /// Counter of what is bad.
-        bad: Counter,
-        /// Counter of all.
-        total: Counter,
-        /// At least 1.
-        relative: f64,
-        /// Share of the total.
-        absolute: f64,
-        /// Share of the total.
-        pass: f64,
-    },
-    /// The one value of a query must stay within limits. At least one of them is there.
-    Threshold {
-        /// Query with placeholders, checked.
-        query: String,
-        /// The value must not be less.
-        min: Option<f64>,
-        /// The value must not be greater.
-        max: Option<f64>,
-        /// For so long it must be beyond at every look.
-        #[serde(with = "seconds")]
-        lasting: Duration,
-        /// What then happens.
-        action: ThresholdAction,
-    },
-}
-
-impl MetricKind {
-    /// Whether it is one value against limits, without a comparison with stable.
-    pub fn is_threshold(&self) -> bool {
-        matches!(self, Self::Threshold { .. })
-    }
-
-    /// Whether it counts bad events among all.
-    pub fn is_events(&self) -> bool {
-        matches!(self, Self::ErrorRate { .. } | Self::Ratio { .. })
-    }
-}
-
-/// Where the distribution of answers comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum DriftSource {
-    /// A counter with a label for the predicted class.
-    Counter {
-        /// Name of the counter.
-        metric: String,
-        /// Label of the class.
-        class: String,
-    },
-    /// A histogram of scores; the name without `_bucket`.
-    Histogram {
-        /// Name of the histogram.
-        metric: String,
-    },
 }
 
 /// Durations as seconds in stored plans.

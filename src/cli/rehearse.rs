@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::Capacity,
     clock::Clock,
-    plan::{Faults, Metric, MetricKind, Plan, span},
+    plan::{Faults, Limits, Metric, MetricKind, Plan, span},
     rehearse::{Hands, Played, Scenario, Setup, Tally, World, can_draw, play, seed_of},
 };
 
@@ -181,12 +181,17 @@ fn beside_weights(plan: &Plan) -> Vec<String> {
 fn unseen(plan: &Plan, scenario: &Scenario) -> Vec<String> {
     let (stable, canary) = (&scenario.stable, &scenario.canary);
     let two_arms = || plan.steps.iter().filter(|step| step.split.weight < 100);
-    let gates = |kind: fn(&MetricKind) -> bool| plan.analysis.metrics.iter().any(|m| kind(&m.kind) && two_arms().any(|step| step.asks(m)));
+    let gates = |of: fn(&Metric) -> bool| plan.analysis.metrics.iter().any(|metric| of(metric) && two_arms().any(|step| step.asks(metric)));
     let slower = canary.p50 > stable.p50 || canary.p99 > stable.p99;
     let changes = [
-        (canary.errors > stable.errors, "fails more requests", "an errorRate", gates(|kind| matches!(kind, MetricKind::ErrorRate { .. }))),
-        (slower, "is slower", "a latency", gates(|kind| matches!(kind, MetricKind::Latency { .. }))),
-        (canary.classes != stable.classes, "has other classes", "a drift", gates(|kind| matches!(kind, MetricKind::Drift { .. }))),
+        (canary.errors > stable.errors, "fails more requests", "an errorRate", gates(Metric::counts_requests)),
+        (slower, "is slower", "a latency", gates(|metric| matches!(metric.kind.limits(), Limits::Stretch(_)))),
+        (
+            canary.classes != stable.classes,
+            "has other classes",
+            "a drift",
+            gates(|metric| matches!(metric.kind.limits(), Limits::Distance(_))),
+        ),
     ];
     let told = changes.into_iter().filter(|(changed, .., seen)| *changed && !seen && two_arms().next().is_some());
     told.map(|(_, what, kind, _)| format!("the canary {what}, which no metric that gates compares; {kind} metric would")).collect()

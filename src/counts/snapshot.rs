@@ -19,8 +19,8 @@ pub enum Family {
     Requests,
     /// Buckets of the request duration.
     Latency,
-    /// The model's own metric: index in the plan's list of metrics.
-    Drift(usize),
+    /// The model's own counter or histogram: index in the plan's list of metrics.
+    Own(usize),
     /// What is bad of a ratio, by the index of its metric.
     Bad(usize),
     /// All of a ratio.
@@ -32,13 +32,13 @@ impl Family {
     pub fn metric(self) -> Option<usize> {
         match self {
             Self::Up | Self::Requests | Self::Latency => None,
-            Self::Drift(metric) | Self::Bad(metric) | Self::Total(metric) => Some(metric),
+            Self::Own(metric) | Self::Bad(metric) | Self::Total(metric) => Some(metric),
         }
     }
 
     /// Whether it is a histogram by its label `le`.
     fn has_bounds(self) -> bool {
-        matches!(self, Self::Latency | Self::Drift(_))
+        matches!(self, Self::Latency | Self::Own(_))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Counts, Delta, Deltas, Family, REQUESTS, Sample, Side, Window};
-use crate::plan::{DriftSource, Metric, MetricKind};
+use crate::plan::{Counted, Limits, Metric};
 
 /// Status codes of gRPC that are the server's fault: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE,
 /// DATA_LOSS.
@@ -53,11 +53,11 @@ impl Deltas {
     }
 }
 
-/// Latency is compared on the bounds that both arms have. Drift is not: other bounds are not comparable, and the judge says so.
+/// Times are compared on the bounds that both arms have. Scores are not: other bounds are not comparable, and the judge says so.
 fn common_bounds(metrics: &[Metric], name: &str, left: &mut Counts, right: &mut Counts) {
-    let latency = metrics.iter().any(|metric| metric.name == name && matches!(metric.kind, MetricKind::Latency { .. }));
+    let times = metrics.iter().any(|metric| metric.name == name && matches!(metric.kind.limits(), Limits::Stretch(_)));
     let (Counts::Histogram { bounds: a, .. }, Counts::Histogram { bounds: b, .. }) = (&*left, &*right) else { return };
-    if !latency || a == b {
+    if !times || a == b {
         return;
     }
     let common: Vec<f64> = a.iter().filter(|bound| b.contains(bound)).copied().collect();
@@ -75,19 +75,19 @@ fn sample(metrics: &[Metric], deltas: &[&Delta]) -> Sample {
     let mut sample = Sample::new();
     for (index, metric) in metrics.iter().enumerate() {
         let of = |family: Family| deltas.iter().copied().filter(move |delta| delta.family == family);
-        let counts = match &metric.kind {
-            MetricKind::ErrorRate { .. } => Some(events(of(Family::Requests))),
-            MetricKind::Latency { .. } => histogram(&of(Family::Latency).collect::<Vec<_>>()),
-            MetricKind::Drift { source: DriftSource::Histogram { .. }, .. } => histogram(&of(Family::Drift(index)).collect::<Vec<_>>()),
-            MetricKind::Drift { source: DriftSource::Counter { class, .. }, .. } => classes(of(Family::Drift(index)), class),
-            MetricKind::Ratio { .. } => share(of(Family::Bad(index)), of(Family::Total(index))),
-            MetricKind::Threshold { .. } => None,
+        let counts = match metric.kind.counted() {
+            Counted::Requests => Some(events(of(Family::Requests))),
+            Counted::Durations => histogram(&of(Family::Latency).collect::<Vec<_>>()),
+            Counted::Histogram(_) => histogram(&of(Family::Own(index)).collect::<Vec<_>>()),
+            Counted::Classes { class, .. } => classes(of(Family::Own(index)), class),
+            Counted::Share { .. } => share(of(Family::Bad(index)), of(Family::Total(index))),
+            Counted::Value(_) => None,
         };
         if let Some(counts) = counts {
             sample.insert(metric.name.clone(), counts);
         }
     }
-    if !metrics.iter().any(|metric| matches!(metric.kind, MetricKind::ErrorRate { .. })) {
+    if !metrics.iter().any(Metric::counts_requests) {
         let requests = deltas.iter().copied().filter(|delta| delta.family == Family::Requests);
         sample.insert(REQUESTS.to_owned(), events(requests));
     }

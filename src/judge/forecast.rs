@@ -12,7 +12,7 @@ use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
 use super::passing::{Hold, PARTS, PASS_AT, Passing};
 use super::proportions::{LEAST_EVENTS, brackets, fail_margin, pass_margin, share_above, value_exceeded};
 use super::say;
-use crate::plan::{DriftSource, Metric, MetricKind};
+use crate::plan::{Counted, DistanceLimits, Limits, Metric, MetricKind};
 
 mod enough;
 
@@ -140,17 +140,17 @@ fn usual_latency() -> Vec<f64> {
 /// What of one metric is found by the end of the plan (2i.5): `ahead` are the steps that judge it, `n` the requests of a window, `alpha` the
 /// metric's part of the budget.
 fn reach(metric: &Metric, ahead: &[Ahead], n: f64, errors: f64, alpha: f64) -> Reach {
-    let kind = &metric.kind;
-    let (found_by_end, smallest_found) = match kind {
-        MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. } => {
-            let (margin, rho) = (fail_margin(kind, &[], &[errors], 0), budget::start(alpha));
+    let limits = metric.kind.limits();
+    let (found_by_end, smallest_found) = match limits {
+        Limits::Share(_) => {
+            let (margin, rho) = (fail_margin(limits, &[], &[errors], 0), budget::start(alpha));
             (found(rho, ahead, n, (errors, doubled(errors, margin)), margin), smallest(rho, ahead, n, errors, margin))
         }
-        MetricKind::Latency { .. } => {
+        Limits::Stretch(_) => {
             let s0 = usual_latency();
             let one = |(column, weight): (usize, f64)| {
                 let (bound, p) = BOUNDS.get(column).copied().zip(s0.get(column).copied())?;
-                let (margin, rho) = (fail_margin(kind, &BOUNDS, &s0, column), budget::start(alpha * weight));
+                let (margin, rho) = (fail_margin(limits, &BOUNDS, &s0, column), budget::start(alpha * weight));
                 let least = smallest(rho, ahead, n, p, margin).and_then(|p_b| value_exceeded(&BOUNDS, &s0, p_b));
                 let slow = share_above(&BOUNDS, &s0, bound / (1.0 + SLOWER));
                 Some((found(rho, ahead, n, (p, slow), margin), least.map(|value| bound / value - 1.0)))
@@ -158,18 +158,18 @@ fn reach(metric: &Metric, ahead: &[Ahead], n: f64, errors: f64, alpha: f64) -> R
             let each: Vec<(f64, Option<f64>)> = brackets(&s0).into_iter().filter_map(one).collect();
             (each.iter().map(|(found, _)| *found).fold(0.0, f64::max), each.iter().filter_map(|(_, least)| *least).min_by(f64::total_cmp))
         }
-        MetricKind::Drift { rollback, .. } => {
-            let (margin, rho, p) = (Margin { r: 1.0, d: *rollback }, budget::start(alpha), 0.25);
+        Limits::Distance(DistanceLimits { rollback, .. }) => {
+            let (margin, rho, p) = (Margin { r: 1.0, d: rollback }, budget::start(alpha), 0.25);
             let worse = p + (2.0 * rollback).clamp(0.02, 0.7);
             (found(rho, ahead, n, (p, worse), margin), smallest(rho, ahead, n, p, margin).map(|p_b| p_b - p))
         }
-        MetricKind::Threshold { .. } => (0.0, None),
+        Limits::Range(_) => (0.0, None),
     };
-    let words = match (kind, smallest_found) {
-        (_, None) | (MetricKind::Threshold { .. }, _) => "nothing".to_owned(),
-        (MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. }, Some(p_b)) => format!("from {}", say::percent(p_b)),
-        (MetricKind::Latency { .. }, Some(stretch)) => format!("{} slower", say::percent(stretch)),
-        (MetricKind::Drift { .. }, Some(distance)) => format!("from {distance:.3}"),
+    let words = match (limits, smallest_found) {
+        (_, None) | (Limits::Range(_), _) => "nothing".to_owned(),
+        (Limits::Share(_), Some(p_b)) => format!("from {}", say::percent(p_b)),
+        (Limits::Stretch(_), Some(stretch)) => format!("{} slower", say::percent(stretch)),
+        (Limits::Distance(_), Some(distance)) => format!("from {distance:.3}"),
     };
     Reach { metric: metric.name.clone(), found_by_end, smallest_found, words }
 }
@@ -191,25 +191,26 @@ fn step_windows(
         let windows = side.windows(p, PLANNED_PHI, hold)?;
         Some(if side.planned() { windows } else { (SPREAD * windows).ceil() })
     };
-    match kind {
-        MetricKind::ErrorRate { .. } | MetricKind::Ratio { .. } => {
-            let fail = fail_margin(kind, &[], &[errors], 0);
-            let d = pass_margin(kind, &[], &[errors], 0, step.next_weight);
+    let limits = kind.limits();
+    match limits {
+        Limits::Share(_) => {
+            let fail = fail_margin(limits, &[], &[errors], 0);
+            let d = pass_margin(limits, &[], &[errors], 0, step.next_weight);
             let seen = windows_to_fail(n, errors, doubled(errors, fail), fail, PLANNED_PHI, weight, fail_at);
             (Some(to_pass(d, errors)), seen)
         }
-        MetricKind::Latency { .. } => {
+        Limits::Stretch(_) => {
             let s0 = usual_latency();
             let planned = n.1 * f64::from(step.planned_windows);
             let mut pass: Option<Option<f64>> = None;
             let mut seen: Option<f64> = None;
             for (column, _) in brackets(&s0) {
                 let Some((bound, share)) = BOUNDS.get(column).zip(s0.get(column)) else { continue };
-                let fail = fail_margin(kind, &BOUNDS, &s0, column);
+                let fail = fail_margin(limits, &BOUNDS, &s0, column);
                 let slow = share_above(&BOUNDS, &s0, bound / (1.0 + SLOWER));
                 let found = windows_to_fail(n, *share, slow, fail, PLANNED_PHI, weight / 4.0, fail_at);
                 seen = [seen, found].into_iter().flatten().min_by(f64::total_cmp);
-                let d = pass_margin(kind, &BOUNDS, &s0, column, step.next_weight);
+                let d = pass_margin(limits, &BOUNDS, &s0, column, step.next_weight);
                 if planned * share >= LEAST_EVENTS && share + d < 1.0 {
                     let need = to_pass(d, *share);
                     pass = Some(pass.unwrap_or(Some(0.0)).zip(need).map(|(a, b)| a.max(b)));
@@ -217,20 +218,20 @@ fn step_windows(
             }
             (pass, seen)
         }
-        MetricKind::Drift { source, rollback, pass, .. } => {
-            let layout = match source {
-                DriftSource::Counter { .. } => Layout::Classes((1..CLASSES.len()).map(|c| c.to_string()).collect()),
-                DriftSource::Histogram { .. } => Layout::Bounds(vec![0.5]),
+        Limits::Distance(DistanceLimits { rollback, pass, .. }) => {
+            let layout = match kind.counted() {
+                Counted::Classes { .. } => Layout::Classes((1..CLASSES.len()).map(|c| c.to_string()).collect()),
+                _ => Layout::Bounds(vec![0.5]),
             };
             let each = requests * step.weight * (1.0 - step.weight);
             let planned = each * f64::from(step.planned_windows);
-            let limit = pass_limit(*pass, step.next_weight);
+            let limit = pass_limit(pass, step.next_weight);
             let bound = |precision: f64| healthy_bound(&layout, precision, planned, PLANNED_PHI);
-            let fail = Margin { r: 1.0, d: *rollback };
+            let fail = Margin { r: 1.0, d: rollback };
             let seen = windows_to_fail(n, 0.25, 0.25 + (2.0 * rollback).clamp(0.02, 0.7), fail, PLANNED_PHI, 0.5 * weight, fail_at);
             (Some(windows_to_bound(each, 0.0, limit, bound)), seen)
         }
-        MetricKind::Threshold { .. } => (None, Some(0.0)),
+        Limits::Range(_) => (None, Some(0.0)),
     }
 }
 
@@ -321,6 +322,7 @@ fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rp
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Drift, DriftSource, ErrorRate, Latency};
 
     const STRICT: Margin = Margin { r: 1.0, d: 0.0 };
 
@@ -332,9 +334,9 @@ mod tests {
     fn metrics() -> Vec<Metric> {
         let source = DriftSource::Counter { metric: "m".into(), class: "class".into() };
         vec![
-            Metric::new("errors", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
-            Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
-            Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 }),
+            Metric::new("errors", MetricKind::ErrorRate(ErrorRate::default())),
+            Metric::new("latency", MetricKind::Latency(Latency::default())),
+            Metric::new("drift", MetricKind::Drift(Drift { source, limits: DistanceLimits::default() })),
         ]
     }
 

@@ -10,7 +10,6 @@ use super::kernel::one_arm_bets;
 use super::metric::{MetricState, Processes};
 use super::mixture::CAP;
 use super::proportions::Track;
-use super::verdict::subject;
 use super::{Evidence, StepTerms, say, tidy};
 use crate::counts::Window;
 use crate::plan::Metric;
@@ -78,10 +77,7 @@ pub struct Watched<'a> {
 /// What is watched of one metric; nothing before its margins are known.
 pub(super) fn watched<'a>(state: &'a MetricState, metric: &Metric) -> Vec<Watched<'a>> {
     let Some(Processes::Shares(shares)) = &state.processes else { return Vec::new() };
-    let subject = |track: &Track| match state.bounds().get(track.column) {
-        Some(bound) => format!("requests above {bound} ms"),
-        None => subject(metric).to_owned(),
-    };
+    let subject = |track: &Track| metric.subject(state.bounds().get(track.column).copied());
     shares.tracks.iter().map(|track| Watched { subject: subject(track), before: track.s0, own: &track.own }).collect()
 }
 

@@ -18,7 +18,7 @@ use super::threshold::Threshold;
 use super::{Context, Planned, StepTerms, tidy};
 use crate::api::ThresholdAction;
 use crate::counts::Counts;
-use crate::plan::{Metric, MetricKind};
+use crate::plan::{DistanceLimits, Limits, Metric};
 
 /// Windows of stable that freeze margins and dispersion.
 pub const CALIBRATION: usize = 20;
@@ -148,19 +148,19 @@ impl MetricState {
             None => 2.0 * UNSEEN_PODS * shares.get(column).copied().unwrap_or(0.0) * (2.0 / f64::from(context.canary_pods.max(1))).sqrt(),
         };
         let windows = rows.len() as f64;
-        self.processes = Some(match &metric.kind {
-            MetricKind::Drift { .. } => {
+        self.processes = Some(match metric.kind.limits() {
+            Limits::Distance(_) => {
                 let watched = self.watched_classes(&layout, &shares, context);
                 // The default for pods that cannot be told apart is about speed and errors: pods of one model give the same answers.
                 let pods = (0..layout.columns()).map(|at| if by_pod.is_some() { pods(at) } else { 0.0 }).collect();
                 let (phi0, alpha) = (noise.whole(), self.alpha(context));
                 Processes::Drift(Box::new(Drift::new(Start { past: past.clone(), windows, watched, pods, phi0, alpha })))
             }
-            kind => {
+            limits => {
                 let bounds = if let Layout::Bounds(bounds) = &layout { bounds.clone() } else { Vec::new() };
                 let columns = if bounds.is_empty() { vec![(0, 1.0)] } else { brackets(&shares) };
                 let track = |(column, weight): &(usize, f64)| {
-                    let margin = fail_margin(kind, &bounds, &shares, *column);
+                    let margin = fail_margin(limits, &bounds, &shares, *column);
                     track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, noise.column(*column))
                 };
                 let mut shares = Proportions { tracks: columns.iter().map(track).collect() };
@@ -260,7 +260,7 @@ impl MetricState {
         let planned = hold.n.1 * f64::from(step.planned_windows);
         let bounds = self.bounds().to_vec();
         if let Some(Processes::Shares(shares)) = &mut self.processes {
-            shares.begin_step(&metric.kind, &bounds, &self.s0, step.next_weight, hold, planned);
+            shares.begin_step(metric.kind.limits(), &bounds, &self.s0, step.next_weight, hold, planned);
         }
     }
 
@@ -354,7 +354,7 @@ impl MetricState {
         let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted(), frozen: context.frozen, hold: self.hold(step) };
         match (&mut self.processes, &self.layout) {
             (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
-            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, limits(&metric.kind)),
+            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, distance_limits(metric)),
             _ => {}
         }
     }
@@ -465,15 +465,15 @@ impl MetricState {
     /// Whether a limit that holds was crossed. At 100 % nothing is compared any more.
     pub fn holds(&self, metric: &Metric, step: &StepTerms) -> bool {
         let drifted = matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held) && step.weight < 1.0;
-        let broken = self.threshold.as_ref().is_some_and(|threshold| threshold.broke(&metric.kind, ThresholdAction::Hold));
+        let broken = self.threshold.as_ref().is_some_and(|threshold| threshold.broke(metric.kind.limits(), ThresholdAction::Hold));
         !self.advisory && (drifted || broken)
     }
 }
 
 /// The two limits of a drift metric: hold, roll back.
-pub fn limits(kind: &MetricKind) -> (Limit, Limit) {
-    let (hold, rollback) = if let MetricKind::Drift { hold, rollback, .. } = kind { (*hold, *rollback) } else { (0.05, 0.15) };
-    (Limit::hold(hold), Limit::rollback(rollback))
+pub fn distance_limits(metric: &Metric) -> (Limit, Limit) {
+    let limits = if let Limits::Distance(limits) = metric.kind.limits() { limits } else { DistanceLimits::default() };
+    (Limit::hold(limits.hold), Limit::rollback(limits.rollback))
 }
 
 fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: f64) -> Track {

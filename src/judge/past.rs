@@ -7,7 +7,7 @@ use super::columns::{Layout, Row, select};
 use super::dispersion::{BLOCKS, ENOUGH_WINDOWS, Table, UNKNOWN, from_history};
 use super::proportions::brackets;
 use crate::counts::{Counts, History, Sample};
-use crate::plan::{Metric, MetricKind};
+use crate::plan::{Counted, Metric};
 
 /// Length of the part that margins come from.
 const RECENT_SECONDS: f64 = 3600.0;
@@ -93,7 +93,7 @@ impl MetricPast {
         let samples = recent.iter().flat_map(|window| window.values()).filter_map(|sample| sample.get(&metric.name));
         let layout = Layout::of(samples)?;
         let recent = rows(&layout, &metric.name, recent, pods);
-        let thinned = matches!(metric.kind, MetricKind::Latency { .. });
+        let thinned = metric.kind.counted() == Counted::Durations;
         let past = sum(recent.iter().flatten());
         let columns: Vec<usize> = match &layout {
             Layout::Bounds(_) if thinned => {
@@ -186,13 +186,14 @@ mod tests {
     use super::*;
     use crate::api::Verdict;
     use crate::judge::{Evidence, Judgement, StepTerms};
+    use crate::plan::{ErrorRate, Latency, MetricKind};
 
     const BOUNDS: [f64; 4] = [50.0, 100.0, 250.0, 500.0];
 
     fn metrics() -> Vec<Metric> {
         vec![
-            Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
-            Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
+            Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate::default())),
+            Metric::new("latency", MetricKind::Latency(Latency::default())),
         ]
     }
 

@@ -11,7 +11,7 @@ use super::kernel::{Margin, Pair, fail_bets};
 use super::mixture::{CAP, ETA, Mixture, PlugIn};
 use super::passing::{Hold, Passing};
 use super::tidy;
-use crate::plan::MetricKind;
+use crate::plan::{Limits, ShareLimits, StretchLimits};
 
 /// Events that a step must be planned to show on the canary before a bound takes part in the pass.
 pub const LEAST_EVENTS: f64 = 5.0;
@@ -178,9 +178,9 @@ impl Proportions {
 
     /// Begins a step: pass sides start over, margins that follow what the next step risks. `planned` is the number of canary requests that the
     /// whole hold is planned to show.
-    pub fn begin_step(&mut self, kind: &MetricKind, bounds: &[f64], s0: &[f64], next_weight: f64, hold: Hold, planned: f64) {
+    pub fn begin_step(&mut self, limits: Limits, bounds: &[f64], s0: &[f64], next_weight: f64, hold: Hold, planned: f64) {
         for track in &mut self.tracks {
-            let d = tidy(pass_margin(kind, bounds, s0, track.column, next_weight));
+            let d = tidy(pass_margin(limits, bounds, s0, track.column, next_weight));
             track.pass = Passing::begin(d, track.stable.rate(), track.phi(), hold);
         }
         self.choose(!bounds.is_empty(), planned);
@@ -275,30 +275,28 @@ fn stretched(bounds: &[f64], s0: &[f64], column: usize, stretch: f64) -> f64 {
 }
 
 /// Relative and absolute fail margin of a column, without the pods' part.
-pub fn fail_margin(kind: &MetricKind, bounds: &[f64], s0: &[f64], column: usize) -> Margin {
-    match kind {
-        MetricKind::ErrorRate { relative, absolute, .. } | MetricKind::Ratio { relative, absolute, .. } => {
-            Margin { r: relative.max(1.0), d: absolute.max(0.0) }
-        }
-        MetricKind::Latency { stretch, .. } => {
+pub fn fail_margin(limits: Limits, bounds: &[f64], s0: &[f64], column: usize) -> Margin {
+    match limits {
+        Limits::Share(ShareLimits { relative, absolute, .. }) => Margin { r: relative.max(1.0), d: absolute.max(0.0) },
+        Limits::Stretch(StretchLimits { stretch, .. }) => {
             // The least margin guards against an empty bucket below the bound, where any stretch moves nothing.
             Margin { r: 1.0, d: stretched(bounds, s0, column, stretch.max(0.0)).max(LEAST_FAIL * stretch.max(0.0)) }
         }
-        MetricKind::Drift { .. } | MetricKind::Threshold { .. } => Margin { r: 1.0, d: 0.0 },
+        Limits::Distance(_) | Limits::Range(_) => Margin { r: 1.0, d: 0.0 },
     }
 }
 
 /// Pass margin of a column for a step that opens the way to `next_weight` (2j).
-pub fn pass_margin(kind: &MetricKind, bounds: &[f64], s0: &[f64], column: usize, next_weight: f64) -> f64 {
+pub fn pass_margin(limits: Limits, bounds: &[f64], s0: &[f64], column: usize, next_weight: f64) -> f64 {
     let next = next_weight.clamp(0.01, 1.0);
     let share = s0.get(column).copied().unwrap_or(0.0);
-    match kind {
-        MetricKind::ErrorRate { pass, .. } | MetricKind::Ratio { pass, .. } => (pass.max(share) / next).min(WIDEST_PASS),
-        MetricKind::Latency { pass, .. } => {
+    match limits {
+        Limits::Share(ShareLimits { pass, .. }) => (pass.max(share) / next).min(WIDEST_PASS),
+        Limits::Stretch(StretchLimits { pass, .. }) => {
             let least = (LEAST_PASS / next).min(WIDEST_PASS);
             stretched(bounds, s0, column, (pass / next).min(WIDEST_STRETCH)).max(least)
         }
-        MetricKind::Drift { .. } | MetricKind::Threshold { .. } => 0.0,
+        Limits::Distance(_) | Limits::Range(_) => 0.0,
     }
 }
 
@@ -325,27 +323,27 @@ mod tests {
 
     #[test]
     fn a_stretch_moves_more_requests_beyond_a_bound() {
-        let kind = MetricKind::Latency { stretch: 0.05, pass: 0.10 };
-        let d = fail_margin(&kind, &BOUNDS, &S0, 3).d;
+        let limits = Limits::Stretch(StretchLimits::default());
+        let d = fail_margin(limits, &BOUNDS, &S0, 3).d;
         assert!((d - 0.44 * 1.05f64.ln() / 2.5f64.ln()).abs() < 1e-9, "{d}");
-        assert!(pass_margin(&kind, &BOUNDS, &S0, 3, 1.0) < pass_margin(&kind, &BOUNDS, &S0, 3, 0.2));
+        assert!(pass_margin(limits, &BOUNDS, &S0, 3, 1.0) < pass_margin(limits, &BOUNDS, &S0, 3, 0.2));
     }
 
     #[test]
     fn an_empty_bucket_below_a_bound_still_leaves_a_margin() {
-        let kind = MetricKind::Latency { stretch: 0.05, pass: 0.10 };
+        let limits = Limits::Stretch(StretchLimits::default());
         let (bounds, s0) = ([100.0, 250.0, 500.0], [0.01, 0.01, 0.0]);
-        assert_eq!(fail_margin(&kind, &bounds, &s0, 1).d, 0.0005);
-        assert_eq!(pass_margin(&kind, &bounds, &s0, 1, 1.0), 0.002);
-        assert_eq!(fail_margin(&MetricKind::Latency { stretch: 0.0, pass: 0.1 }, &bounds, &s0, 1).d, 0.0);
+        assert_eq!(fail_margin(limits, &bounds, &s0, 1).d, 0.0005);
+        assert_eq!(pass_margin(limits, &bounds, &s0, 1, 1.0), 0.002);
+        assert_eq!(fail_margin(Limits::Stretch(StretchLimits { stretch: 0.0, pass: 0.1 }), &bounds, &s0, 1).d, 0.0);
     }
 
     #[test]
     fn errors_pass_margin_follows_the_next_weight() {
-        let kind = MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 };
-        assert_eq!(pass_margin(&kind, &[], &[0.001], 0, 0.2), 0.01);
-        assert_eq!(pass_margin(&kind, &[], &[0.2], 0, 0.2), 0.05);
-        assert_eq!(pass_margin(&kind, &[], &[0.001], 0, 1.0), 0.002);
+        let limits = Limits::Share(ShareLimits::default());
+        assert_eq!(pass_margin(limits, &[], &[0.001], 0, 0.2), 0.01);
+        assert_eq!(pass_margin(limits, &[], &[0.2], 0, 0.2), 0.05);
+        assert_eq!(pass_margin(limits, &[], &[0.001], 0, 1.0), 0.002);
     }
 
     #[test]

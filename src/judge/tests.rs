@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::counts::Sample;
-use crate::plan::DriftSource;
+use crate::plan::{DistanceLimits, Drift, DriftSource, ErrorRate, Latency, MetricKind};
 
 mod incidents;
 mod properties;
@@ -14,9 +14,9 @@ mod properties;
 pub(super) fn metrics() -> Vec<Metric> {
     let source = DriftSource::Counter { metric: "class_total".into(), class: "class".into() };
     vec![
-        Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
-        Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
-        Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.10 }),
+        Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate::default())),
+        Metric::new("latency", MetricKind::Latency(Latency::default())),
+        Metric::new("drift", MetricKind::Drift(Drift { source, limits: DistanceLimits::default() })),
     ]
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{StepTerms, say, verdict::Answer};
 use crate::api::{ArmValue, EvidenceReason, MetricEvidence, ThresholdAction, Verdict};
-use crate::plan::{Metric, MetricKind, span};
+use crate::plan::{Limits, Metric, RangeLimits, span};
 
 /// A look so many windows after the one before leaves looks out between them: what came before is no part of the run any more.
 const GAP: f64 = 2.5;
@@ -55,8 +55,8 @@ struct Broken {
 
 impl Threshold {
     /// Takes what one look gave. A look that was taken already changes nothing.
-    pub fn see(&mut self, kind: &MetricKind, at: Timestamp, seen: &Seen, interval_seconds: f64) {
-        let MetricKind::Threshold { lasting, .. } = kind else { return };
+    pub fn see(&mut self, limits: Limits, at: Timestamp, seen: &Seen, interval_seconds: f64) {
+        let Limits::Range(limits) = limits else { return };
         if self.at.is_some_and(|last| at <= last) {
             return;
         }
@@ -70,8 +70,8 @@ impl Threshold {
             Seen::Value(value) => {
                 (self.value, self.absent, self.at) = (Some(*value), None, Some(at));
                 self.looks += 1;
-                self.run = beyond(kind, *value).map(|_| self.run.map_or((at, 1), |(first, looks)| (first, looks + 1)));
-                if let Some((first, looks)) = self.run.filter(|(first, _)| since(*first) >= lasting.as_secs_f64()) {
+                self.run = beyond(limits, *value).map(|_| self.run.map_or((at, 1), |(first, looks)| (first, looks + 1)));
+                if let Some((first, looks)) = self.run.filter(|(first, _)| since(*first) >= limits.lasting.as_secs_f64()) {
                     self.broken = Some(Broken { value: *value, seconds: since(first), looks });
                 }
             }
@@ -84,51 +84,42 @@ impl Threshold {
     }
 
     /// Whether the limit was broken, and this is what follows from it.
-    pub fn broke(&self, kind: &MetricKind, wanted: ThresholdAction) -> bool {
-        self.broken.is_some() && matches!(kind, MetricKind::Threshold { action, .. } if *action == wanted)
+    pub fn broke(&self, limits: Limits, wanted: ThresholdAction) -> bool {
+        self.broken.is_some() && matches!(limits, Limits::Range(limits) if limits.action == wanted)
     }
 }
 
 /// The limit that a value is beyond, in words; `None`: within both.
-fn beyond(kind: &MetricKind, value: f64) -> Option<(f64, &'static str)> {
-    let MetricKind::Threshold { min, max, .. } = kind else { return None };
+fn beyond(RangeLimits { min, max, .. }: RangeLimits, value: f64) -> Option<(f64, &'static str)> {
     let above = max.filter(|max| value > *max).map(|max| (max, "above"));
     above.or_else(|| min.filter(|min| value < *min).map(|min| (min, "below")))
 }
 
 /// What the threshold says at this step; `state` is absent before the first look.
-pub fn answer(state: Option<&Threshold>, metric: &Metric, step: &StepTerms) -> Answer {
+pub fn answer(state: Option<&Threshold>, metric: &Metric, limits: RangeLimits, step: &StepTerms) -> Answer {
     let fresh = Threshold::default();
     let state = state.unwrap_or(&fresh);
     let asked = !step.without.contains(&metric.name);
     let value = state.value.filter(|_| state.looks > 0);
-    let (verdict, reason, message) = words(state, value, metric, asked);
-    let (MetricKind::Threshold { min, max, .. }, crossed) = (&metric.kind, value.and_then(|value| beyond(&metric.kind, value))) else {
-        return Answer {
-            evidence: MetricEvidence::new(&metric.name, verdict, reason, message),
-            gates: false,
-            within: true,
-            windows_to_pass: None,
-        };
-    };
+    let (verdict, reason, message) = words(state, value, &metric.name, limits, asked);
+    let crossed = value.and_then(|value| beyond(limits, value));
     let mut evidence = MetricEvidence::new(&metric.name, verdict, reason, message);
     evidence.canary =
         value.map(|value| ArmValue { value: Some(value), text: say::number(value), n: i64::from(state.looks), quantiles: Vec::new() });
-    evidence.limit = crossed.map(|(limit, _)| limit).or(*max).or(*min);
+    evidence.limit = crossed.map(|(limit, _)| limit).or(limits.max).or(limits.min);
     Answer { evidence, gates: asked, within: value.is_some() && crossed.is_none() && state.broken.is_none(), windows_to_pass: Some(0.0) }
 }
 
-fn words(state: &Threshold, value: Option<f64>, metric: &Metric, asked: bool) -> (Verdict, Option<EvidenceReason>, String) {
-    let Metric { name, kind, .. } = metric;
-    let MetricKind::Threshold { min, max, lasting, action, .. } = kind else { return (Verdict::Inconclusive, None, String::new()) };
+fn words(state: &Threshold, value: Option<f64>, name: &str, range: RangeLimits, asked: bool) -> (Verdict, Option<EvidenceReason>, String) {
+    let RangeLimits { min, max, lasting, action } = range;
     let limits = [min.map(|min| format!("at least {}", say::number(min))), max.map(|max| format!("at most {}", say::number(max)))];
     let limits = limits.into_iter().flatten().collect::<Vec<_>>().join(", ");
     if let Some(broken) = &state.broken {
-        let (limit, side) = beyond(kind, broken.value).unwrap_or((max.or(*min).unwrap_or_default(), "beyond"));
+        let (limit, side) = beyond(range, broken.value).unwrap_or((max.or(min).unwrap_or_default(), "beyond"));
         let long = span(Duration::try_from_secs_f64(broken.seconds.round()).unwrap_or_default());
         let looks = if broken.looks == 1 { "1 look".to_owned() } else { format!("{} looks in a row", broken.looks) };
         let (was, limit) = (say::number(broken.value), say::number(limit));
-        let message = match value.filter(|now| beyond(kind, *now).is_none()) {
+        let message = match value.filter(|now| beyond(range, *now).is_none()) {
             None => format!("{name} {was} is {side} {limit} for {long}, at {looks}"),
             Some(now) => format!("{name} {was} was {side} {limit} for {long}, at {looks}; now {}", say::number(now)),
         };
@@ -142,7 +133,7 @@ fn words(state: &Threshold, value: Option<f64>, metric: &Metric, asked: bool) ->
         let why = state.absent.clone().unwrap_or_else(|| "not asked yet in this step".to_owned());
         return (Verdict::Inconclusive, Some(reason), format!("{name} has no value ({limits}): {why}"));
     };
-    match (beyond(kind, value), &state.run) {
+    match (beyond(range, value), &state.run) {
         (Some((limit, side)), Some((_, looks))) => {
             let then = match action {
                 ThresholdAction::Rollback => "rolls back",
@@ -150,7 +141,7 @@ fn words(state: &Threshold, value: Option<f64>, metric: &Metric, asked: bool) ->
             };
             let looks = if *looks == 1 { "1 look".to_owned() } else { format!("{looks} looks in a row") };
             let (value, limit) = (say::number(value), say::number(limit));
-            let message = format!("{name} {value} is {side} {limit} at {looks}: it {then} when that lasts {}", span(*lasting));
+            let message = format!("{name} {value} is {side} {limit} at {looks}: it {then} when that lasts {}", span(lasting));
             (Verdict::Inconclusive, Some(EvidenceReason::Beyond), message)
         }
         _ => (Verdict::Pass, None, format!("{name} {} ({limits})", say::number(value))),
@@ -164,10 +155,17 @@ mod tests {
     use super::*;
     use crate::counts::{Counts, REQUESTS, Window};
     use crate::judge::{Evidence, Judgement};
+    use crate::plan::MetricKind;
 
     fn gpu(max: f64, seconds: u64, action: ThresholdAction) -> Metric {
         let lasting = Duration::from_secs(seconds);
-        Metric::new("gpu", MetricKind::Threshold { query: "max(x)".into(), min: None, max: Some(max), lasting, action })
+        Metric::new(
+            "gpu",
+            MetricKind::Threshold(crate::plan::Threshold {
+                query: "max(x)".into(),
+                limits: RangeLimits { min: None, max: Some(max), lasting, action },
+            }),
+        )
     }
 
     fn step(weight: f64) -> StepTerms {

@@ -5,11 +5,11 @@ use super::columns::{Layout, Row};
 use super::dispersion::ENOUGH_WINDOWS;
 use super::drift::{self, Drift};
 use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail};
-use super::metric::{CALIBRATION, MetricState, Processes, limits};
+use super::metric::{CALIBRATION, MetricState, Processes, distance_limits};
 use super::proportions::{Proportions, Rest, Track, bracket, share_above, value_exceeded};
 use super::{Context, StepTerms, bake, effect, say};
 use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Verdict};
-use crate::plan::{DriftSource, Metric, MetricKind};
+use crate::plan::{DistanceLimits, Limits, Metric};
 
 /// One metric's answer, and what the whole asks of it.
 pub struct Answer {
@@ -45,7 +45,9 @@ pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &
         _ if step.weight >= 1.0 => match &state.bake {
             Some(bake) if bake.seen.n > 0.0 => at_full(state, bake, metric, &bare),
             Some(_) => bare(EvidenceReason::NoData, format!("{name}: no canary request counted at 100 % yet")),
-            None if matches!(metric.kind, MetricKind::Drift { .. }) => bare(EvidenceReason::Bake, format!("{name}: not compared at 100 %")),
+            None if matches!(metric.kind.limits(), Limits::Distance(_)) => {
+                bare(EvidenceReason::Bake, format!("{name}: not compared at 100 %"))
+            }
             None => bare(EvidenceReason::NoData, format!("{name}: stable was not counted before the switch")),
         },
         (None, _) if state.pending.is_empty() => bare(EvidenceReason::NoData, format!("{name}: no window counted yet")),
@@ -57,7 +59,7 @@ pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &
             bare(EvidenceReason::NoData, format!("{name}: no window with both arms counted in this step yet"))
         }
         (Some(Processes::Shares(shares)), _) => {
-            shares_answer(state, shares, subject(metric), step, context, bare(EvidenceReason::NotEnoughData, String::new()))
+            shares_answer(state, shares, metric, step, context, bare(EvidenceReason::NotEnoughData, String::new()))
         }
         (Some(Processes::Drift(drift)), _) => {
             drift_answer(state, drift, metric, step, context, bare(EvidenceReason::NotEnoughData, String::new()))
@@ -89,12 +91,14 @@ fn counted(state: &MetricState) -> String {
     format!("n {} / {}", say::count(state.seen.n_b), say::count(state.seen.n_a))
 }
 
-/// What is counted where there are no bounds.
-pub fn subject(metric: &Metric) -> &str {
-    if matches!(metric.kind, MetricKind::Ratio { .. }) { &metric.name } else { "errors" }
-}
-
-fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: &StepTerms, context: &Context<'_>, bare: Answer) -> Answer {
+fn shares_answer(
+    state: &MetricState,
+    shares: &Proportions,
+    metric: &Metric,
+    step: &StepTerms,
+    context: &Context<'_>,
+    bare: Answer,
+) -> Answer {
     let (a, b) = (state.seen.stable(), state.seen.canary());
     let at = |values: &[f64], column: usize| values.get(column).copied().unwrap_or(0.0);
     let alpha = state.alpha(context);
@@ -105,7 +109,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let limit = track.fail_margin().at(p_a);
     let latency = !state.bounds().is_empty();
     let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
-    let subject = if latency { format!("requests above {} ms", bound(track)) } else { events.to_owned() };
+    let (subject, unit) = (metric.subject(latency.then(|| bound(track))), metric.kind.unit());
     // What a pass has proved is the pass margin of this step; the limit of the fail side would look odd beside an estimate beyond it.
     let passed = shares.proved() == Some(true);
     let harmed = context.failed || shares.fail_evidence(alpha) >= super::FAIL_AT;
@@ -117,7 +121,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
     let mut message = format!("{subject} {} against {} ({against}), {}", say::percent(p_b), say::percent(p_a), counted(state));
     let (low, high) = state.seen.difference_interval(p_a, p_b, phi, ALPHA);
     let value = p_b - p_a;
-    let what = if latency { format!(" of requests above {} ms", bound(track)) } else { String::new() };
+    let what = if latency { format!(" of {subject}") } else { String::new() };
     let chance = effect::chance(p_a, state.seen.precision(), phi);
     let effect = Effect {
         value,
@@ -139,18 +143,18 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
         }
         let quantile = |level: f64| bracket(state.bounds(), shares, level);
         let text =
-            [("p50", 0.5), ("p95", 0.05), ("p99", 0.01)].map(|(name, level)| format!("{name} {}", say::bucket(quantile(level), " ms")));
+            [("p50", 0.5), ("p95", 0.05), ("p99", 0.01)].map(|(name, level)| format!("{name} {}", say::bucket(quantile(level), unit)));
         ArmValue { value: quantile(0.01).1, text: text.join(", "), n: whole(n), quantiles: effect::quantiles(state.bounds(), shares) }
     };
     let (stable, canary) = (arm(&a, state.seen.n_a), arm(&b, state.seen.n_b));
     if latency {
         let p99 = |shares: &[f64]| say::bucket(bracket(state.bounds(), shares, 0.01), "");
-        message = format!("{message}; p99 {} against {} ms", p99(&b), p99(&a));
+        message = format!("{message}; p99 {} against {}{unit}", p99(&b), p99(&a));
     }
     let left_out: Vec<String> = shares.tracks.iter().filter(|t| latency && !t.pass.proves).map(|t| format!("{}", bound(t))).collect();
     let rps = state.per_window() / context.interval_seconds.max(1e-9);
     if !left_out.is_empty() {
-        message = format!("{message}; above {} ms cannot be proved at {rps:.0} requests a second in this step", left_out.join(", "));
+        message = format!("{message}; above {}{unit} cannot be proved at {rps:.0} requests a second in this step", left_out.join(", "));
     }
     let (n, hold) = (state.expected(step), state.hold(step));
     let to_pass = |t: &Track| t.pass.windows(t.stable.rate(), t.phi(), hold);
@@ -209,8 +213,10 @@ fn shares_answer(state: &MetricState, shares: &Proportions, events: &str, step: 
 
 fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &StepTerms, context: &Context<'_>, bare: Answer) -> Answer {
     let alpha = state.alpha(context);
-    let (Some(layout), MetricKind::Drift { source, rollback, pass, .. }) = (&state.layout, &metric.kind) else { return bare };
-    let (hold_limit, _) = limits(&metric.kind);
+    let (Some(layout), Limits::Distance(DistanceLimits { rollback, pass, .. })) = (&state.layout, metric.kind.limits()) else {
+        return bare;
+    };
+    let (hold_limit, _) = distance_limits(metric);
     let phi = drift.phi(layout);
     let distance = drift::distance(layout, &state.seen);
     let chance = drift::distance_by_chance(layout, &state.seen, phi);
@@ -218,8 +224,8 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let each = stable_each * canary_each / (stable_each + canary_each).max(1e-9);
     let planned = each * f64::from(step.planned_windows);
     let upper = drift::upper_bound(layout, &state.seen, planned, phi);
-    let pass_limit = drift::pass_limit(*pass, step.next_weight);
-    let name = if matches!(source, DriftSource::Counter { .. }) { "total variation" } else { "Kolmogorov-Smirnov distance" };
+    let pass_limit = drift::pass_limit(pass, step.next_weight);
+    let name = if matches!(layout, Layout::Classes(_)) { "total variation" } else { "Kolmogorov-Smirnov distance" };
     let passed = upper <= pass_limit;
     let harmed = context.failed || drift.held || drift.harm(alpha) >= super::FAIL_AT;
     let against = if passed && !harmed { format!("proved to be below {pass_limit:.3}") } else { format!("limit {rollback}") };
@@ -228,7 +234,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let named = |at: usize| {
         let label = match layout {
             Layout::Classes(names) => names.get(at).cloned().unwrap_or_else(|| "other classes".to_owned()),
-            Layout::Bounds(bounds) => format!("scores above {}", bounds.get(at).copied().unwrap_or(0.0)),
+            Layout::Bounds(bounds) => metric.subject(Some(bounds.get(at).copied().unwrap_or(0.0))),
             Layout::Events => String::new(),
         };
         format!("{label} {} against {}", say::percent(b.get(at).copied().unwrap_or(0.0)), say::percent(a.get(at).copied().unwrap_or(0.0)))
@@ -264,7 +270,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
         windows_to_bound(each, state.seen.precision(), pass_limit, |v| healthy_bound(layout, v, planned, phi))
     };
     let p = 0.25f64.min(1.0 - 2.0 * rollback).max(0.05);
-    let margin = super::kernel::Margin { r: 1.0, d: *rollback };
+    let margin = super::kernel::Margin { r: 1.0, d: rollback };
     let worse = (p + 2.0 * rollback).clamp(0.07, 0.95);
     let part = open_part(alpha, context);
     let detect = windows_to_fail(state.expected(step), p, worse, margin, phi, 0.5 * part, context.fail_at);
@@ -292,7 +298,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     }
     Answer {
         gates: bare.gates,
-        within: distance <= *rollback,
+        within: distance <= rollback,
         windows_to_pass: windows,
         evidence: MetricEvidence {
             verdict,
@@ -312,7 +318,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
             }),
             distances: Some(distances),
             noise: Some(noise(state, phi)),
-            limit: Some(*rollback),
+            limit: Some(rollback),
             fail_evidence: Some(drift.harm(alpha)),
             fail_at: Some(context.fail_at),
             forecast: Some(forecast(windows, detect, Some(reach).filter(|_| alpha > 0.0), context)),
@@ -327,7 +333,7 @@ fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl 
     let guard = bake.guards.iter().max_by(|x, y| x.fail.value().total_cmp(&y.fail.value()));
     let Some(guard) = guard else { return bare(EvidenceReason::Bake, format!("{}: nothing to compare at 100 %", metric.name)) };
     let share = bake.seen.x.get(guard.column).copied().unwrap_or(0.0) / n;
-    let subject = state.bounds().get(guard.column).map_or(subject(metric).to_owned(), |bound| format!("requests above {bound} ms"));
+    let subject = metric.subject(state.bounds().get(guard.column).copied());
     let message = format!(
         "{subject} {} against {} before the switch (limit {}), n {} / {}",
         say::percent(share),

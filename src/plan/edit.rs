@@ -2,8 +2,7 @@
 
 use std::{fmt, fmt::Debug};
 
-use super::{DriftSource, Metric, MetricKind, Plan, span};
-use crate::api::ThresholdAction;
+use super::{Metric, MetricKind, Plan, span};
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl Plan {
         }
         for metric in &mut plan.analysis.metrics {
             if let Some(other) = new.analysis.metrics.iter().find(|other| other.name == metric.name) {
-                stricter(&mut metric.kind, &other.kind);
+                metric.kind.tighten(&other.kind);
             }
         }
         plan
@@ -144,82 +143,6 @@ impl Plan {
     }
 }
 
-/// Lowers each limit to the other's where that one is lower. Limits of another kind or source are another metric.
-fn stricter(mine: &mut MetricKind, theirs: &MetricKind) {
-    match (mine, theirs) {
-        (
-            MetricKind::ErrorRate { relative, absolute, pass },
-            MetricKind::ErrorRate { relative: new_relative, absolute: new_absolute, pass: new_pass },
-        ) => {
-            *relative = relative.min(*new_relative);
-            *absolute = absolute.min(*new_absolute);
-            *pass = pass.min(*new_pass);
-        }
-        (MetricKind::Latency { stretch, pass }, MetricKind::Latency { stretch: new_stretch, pass: new_pass }) => {
-            *stretch = stretch.min(*new_stretch);
-            *pass = pass.min(*new_pass);
-        }
-        (
-            MetricKind::Drift { source, hold, rollback, pass },
-            MetricKind::Drift { source: new_source, hold: new_hold, rollback: new_rollback, pass: new_pass },
-        ) if source == new_source => {
-            *hold = hold.min(*new_hold);
-            *rollback = rollback.min(*new_rollback);
-            *pass = pass.min(*new_pass);
-        }
-        (
-            MetricKind::Ratio { bad, total, relative, absolute, pass },
-            MetricKind::Ratio { bad: new_bad, total: new_total, relative: new_relative, absolute: new_absolute, pass: new_pass },
-        ) if *bad == *new_bad && *total == *new_total => {
-            *relative = relative.min(*new_relative);
-            *absolute = absolute.min(*new_absolute);
-            *pass = pass.min(*new_pass);
-        }
-        (
-            MetricKind::Threshold { query, min, max, lasting, action },
-            MetricKind::Threshold { query: new_query, min: new_min, max: new_max, lasting: new_lasting, action: new_action },
-        ) if query == new_query => {
-            // None is no limit at all.
-            *min = min.iter().chain(new_min.iter()).copied().reduce(f64::max);
-            *max = max.iter().chain(new_max.iter()).copied().reduce(f64::min);
-            *lasting = (*lasting).min(*new_lasting);
-            // Hold comes before Rollback.
-            *action = (*action).max(*new_action);
-        }
-        _ => {}
-    }
-}
-
-/// The fields of a kind as words, the source among them.
-fn fields(kind: &MetricKind) -> Vec<(&'static str, String)> {
-    let text = |value: &f64| value.to_string();
-    match kind {
-        MetricKind::ErrorRate { relative, absolute, pass } => {
-            vec![("relative", text(relative)), ("absolute", text(absolute)), ("pass", text(pass))]
-        }
-        MetricKind::Latency { stretch, pass } => vec![("stretch", text(stretch)), ("pass", text(pass))],
-        MetricKind::Drift { source, hold, rollback, pass } => {
-            let source = match source {
-                DriftSource::Counter { metric, class } => format!("counter {metric} by {class}"),
-                DriftSource::Histogram { metric } => format!("histogram {metric}"),
-            };
-            vec![("source", source), ("hold", text(hold)), ("rollback", text(rollback)), ("pass", text(pass))]
-        }
-        MetricKind::Ratio { bad, total, relative, absolute, pass } => {
-            let source = format!("{bad} of {total}");
-            vec![("source", source), ("relative", text(relative)), ("absolute", text(absolute)), ("pass", text(pass))]
-        }
-        MetricKind::Threshold { query, min, max, lasting, action } => {
-            let limit = |value: &Option<f64>| value.as_ref().map_or_else(|| "none".to_owned(), text);
-            let action = match action {
-                ThresholdAction::Hold => "Hold",
-                ThresholdAction::Rollback => "Rollback",
-            };
-            vec![("query", query.clone()), ("min", limit(min)), ("max", limit(max)), ("for", span(*lasting)), ("action", action.into())]
-        }
-    }
-}
-
 fn word<T: Debug>(value: &T) -> String {
     format!("{value:?}")
 }
@@ -235,7 +158,7 @@ impl List {
     }
 
     fn kinds(&mut self, name: &str, old: &MetricKind, new: &MetricKind) {
-        let (from, to) = (fields(old), fields(new));
+        let (from, to) = (old.fields(), new.fields());
         if from.iter().map(|field| field.0).eq(to.iter().map(|field| field.0)) {
             for ((field, from), (_, to)) in from.iter().zip(&to) {
                 self.add(&format!("{field} of metric {name}"), from, to, String::clone);

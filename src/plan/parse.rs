@@ -1,14 +1,12 @@
 //! `RolloutSpec` to [`Plan`]: the rules of the schema and its CEL again, all faults at once.
 
-mod own;
-
 use std::{ops::RangeInclusive, time::Duration};
 
 mod strategy;
 
 use super::promql::is_plain;
-use super::{AnalysisPlan, DriftSource, Fault, Faults, Metric, MetricKind, Plan, read_span, span};
-use crate::api::{Analysis, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec, RouteKind};
+use super::{AnalysisPlan, Fault, Faults, Metric, Plan, read_span, span};
+use crate::api::{Analysis, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec, RouteKind};
 
 /// Length of one window where none is given.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -16,9 +14,6 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_secs(60);
 /// Time for `rollback` after a promotion where none is given.
 const ROLLBACK_WINDOW: Duration = HOUR;
-
-/// Kinds of metrics, in words.
-const KINDS: &str = "errorRate, latency, drift, ratio and threshold";
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,12 +31,13 @@ impl Plan {
     }
 }
 
-struct Parser {
+/// Collects the faults of a spec.
+pub(super) struct Parser {
     faults: Vec<Fault>,
 }
 
 impl Parser {
-    fn fault(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
+    pub(super) fn fault(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
         self.faults.push(Fault::new(path, message, fix));
     }
 
@@ -102,7 +98,7 @@ impl Parser {
         }
     }
 
-    fn duration(&mut self, path: &str, value: Option<&str>, range: RangeInclusive<Duration>) -> Option<Duration> {
+    pub(super) fn duration(&mut self, path: &str, value: Option<&str>, range: RangeInclusive<Duration>) -> Option<Duration> {
         let value = value?;
         let Some(seconds) = read_span(value) else {
             self.fault(path, format!("is {value:?}"), "a duration is written 90s, 5m or 1h30m");
@@ -146,7 +142,7 @@ impl Parser {
             if let Some(name) = &spec.name {
                 self.name(&format!("{path}.name"), name);
             }
-            if let Some(metric) = self.metric(&path, spec) {
+            if let Some(metric) = Metric::parse(self, &path, spec) {
                 if let Some(first) = metrics.iter().position(|other| other.name == metric.name) {
                     let fix = "names of metrics must differ; a metric without a name is called by its kind";
                     self.fault(&format!("{path}.name"), format!("\"{}\" is the name of metrics[{first}] too", metric.name), fix);
@@ -157,74 +153,7 @@ impl Parser {
         metrics
     }
 
-    fn metric(&mut self, path: &str, spec: &MetricSpec) -> Option<Metric> {
-        let (kind, default) = match (&spec.error_rate, &spec.latency, &spec.drift, &spec.ratio, &spec.threshold) {
-            (Some(spec), None, None, None, None) => (self.error_rate(&format!("{path}.errorRate"), spec), "errorRate"),
-            (None, Some(spec), None, None, None) => (self.latency(&format!("{path}.latency"), spec), "latency"),
-            (None, None, Some(spec), None, None) => (self.drift(&format!("{path}.drift"), spec)?, "drift"),
-            (None, None, None, Some(spec), None) => (self.ratio(&format!("{path}.ratio"), spec)?, "ratio"),
-            (None, None, None, None, Some(spec)) => (self.threshold(&format!("{path}.threshold"), spec), "threshold"),
-            (None, None, None, None, None) => {
-                self.fault(path, "has no kind", format!("exactly one of {KINDS}, for example `errorRate: {{}}`"));
-                return None;
-            }
-            _ => {
-                self.fault(path, "has several kinds", format!("exactly one of {KINDS}; another kind is another metric"));
-                return None;
-            }
-        };
-        let name = self.own_name(path, spec).unwrap_or_else(|| default.into());
-        Some(Metric { name, kind, gate: spec.gate.unwrap_or(true) })
-    }
-
-    fn error_rate(&mut self, path: &str, spec: &ErrorRateSpec) -> MetricKind {
-        MetricKind::ErrorRate {
-            relative: self.number(&format!("{path}.relative"), spec.relative, 1.1, 1.0..=10.0),
-            absolute: self.number(&format!("{path}.absolute"), spec.absolute, 0.0005, 0.0..=0.5),
-            pass: self.number(&format!("{path}.pass"), spec.pass, 0.002, 0.0001..=0.5),
-        }
-    }
-
-    fn latency(&mut self, path: &str, spec: &LatencySpec) -> MetricKind {
-        MetricKind::Latency {
-            stretch: self.number(&format!("{path}.stretch"), spec.stretch, 0.05, 0.0..=10.0),
-            pass: self.number(&format!("{path}.pass"), spec.pass, 0.10, 0.001..=10.0),
-        }
-    }
-
-    fn drift(&mut self, path: &str, spec: &DriftSpec) -> Option<MetricKind> {
-        let hold = self.number(&format!("{path}.hold"), spec.hold, 0.05, 0.0..=1.0);
-        let rollback = self.number(&format!("{path}.rollback"), spec.rollback, 0.15, 0.0..=1.0);
-        let pass = self.number(&format!("{path}.pass"), spec.pass, 0.10, 0.001..=1.0);
-        for (field, value, metric) in
-            [("counter", &spec.counter, true), ("class", &spec.class, false), ("histogram", &spec.histogram, true)]
-        {
-            if let Some(value) = value {
-                self.prometheus_name(&format!("{path}.{field}"), value, metric);
-            }
-        }
-        let source = match (&spec.counter, &spec.class, &spec.histogram) {
-            (Some(metric), Some(class), None) => DriftSource::Counter { metric: metric.clone(), class: class.clone() },
-            (None, None, Some(metric)) => DriftSource::Histogram { metric: metric.clone() },
-            (counter, class, histogram) => {
-                if counter.is_some() == histogram.is_some() {
-                    let message = if counter.is_some() { "has both counter and histogram" } else { "has neither counter nor histogram" };
-                    self.fault(path, message, "exactly one of counter (with class) and histogram");
-                }
-                match (counter, class) {
-                    (Some(_), None) => {
-                        self.fault(path, "has a counter but no class", "class names the label that holds the predicted class")
-                    }
-                    (None, Some(_)) => self.fault(path, "has a class but no counter", "class goes with counter; a histogram has none"),
-                    _ => {}
-                }
-                return None;
-            }
-        };
-        Some(MetricKind::Drift { source, hold, rollback, pass })
-    }
-
-    fn number(&mut self, path: &str, value: Option<f64>, default: f64, range: RangeInclusive<f64>) -> f64 {
+    pub(super) fn number(&mut self, path: &str, value: Option<f64>, default: f64, range: RangeInclusive<f64>) -> f64 {
         let value = value.unwrap_or(default);
         // A NaN is in no range.
         if !range.contains(&value) {
@@ -233,14 +162,14 @@ impl Parser {
         value
     }
 
-    fn text(&mut self, path: &str, value: &str, max: usize) {
+    pub(super) fn text(&mut self, path: &str, value: &str, max: usize) {
         let length = value.chars().count();
         if length == 0 || length > max {
             self.fault(path, format!("has {length} characters"), format!("1 to {max} of them"));
         }
     }
 
-    fn name(&mut self, path: &str, value: &str) {
+    pub(super) fn name(&mut self, path: &str, value: &str) {
         self.text(path, value, 63);
         let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let ends = value.starts_with(|c: char| c.is_ascii_alphabetic()) && value.ends_with(|c: char| c.is_ascii_alphanumeric());
@@ -251,7 +180,7 @@ impl Parser {
         }
     }
 
-    fn prometheus_name(&mut self, path: &str, value: &str, metric: bool) {
+    pub(super) fn prometheus_name(&mut self, path: &str, value: &str, metric: bool) {
         self.text(path, value, 200);
         if !value.is_empty() && !is_plain(value) {
             let fix = if metric { "the name of a Prometheus metric, without labels" } else { "the name of a Prometheus label" };

@@ -39,8 +39,8 @@ fn the_shortest_manifest_has_every_default() {
     assert_eq!(
         plan.analysis.metrics,
         [
-            Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 }),
-            Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 }),
+            Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate::default())),
+            Metric::new("latency", MetricKind::Latency(Latency::default())),
         ]
     );
     assert_eq!((plan.route, plan.alerts, plan.paused), (None, None, false));
@@ -75,9 +75,12 @@ fn drift_reads_a_counter_by_class_or_a_histogram() {
                            {"name": "scores", "drift": {"histogram": "score", "rollback": 0.2}}]}),
     );
     let counter = DriftSource::Counter { metric: "predictions_total".into(), class: "class".into() };
-    assert_eq!(plan.analysis.metrics[0].kind, MetricKind::Drift { source: counter, hold: 0.05, rollback: 0.15, pass: 0.10 });
+    assert_eq!(plan.analysis.metrics[0].kind, MetricKind::Drift(Drift { source: counter, limits: DistanceLimits::default() }));
     let histogram = DriftSource::Histogram { metric: "score".into() };
-    assert_eq!(plan.analysis.metrics[1].kind, MetricKind::Drift { source: histogram, hold: 0.05, rollback: 0.2, pass: 0.10 });
+    assert_eq!(
+        plan.analysis.metrics[1].kind,
+        MetricKind::Drift(Drift { source: histogram, limits: DistanceLimits { rollback: 0.2, ..DistanceLimits::default() } })
+    );
     assert!(plan.steps.iter().all(|step| step.without == ["scores"]));
 }
 
@@ -94,14 +97,16 @@ fn own_metrics_have_their_names_beside_or_within_and_every_default() {
         ]}),
     );
     let counter = |text: &str| promql::Counter::read(text).unwrap();
-    let threshold = |query: &str, min, max, seconds, action| MetricKind::Threshold {
-        query: query.into(),
-        min,
-        max,
-        lasting: Duration::from_secs(seconds),
-        action,
+    let threshold = |query: &str, min, max, seconds, action| {
+        MetricKind::Threshold(Threshold {
+            query: query.into(),
+            limits: RangeLimits { min, max, lasting: Duration::from_secs(seconds), action },
+        })
     };
-    let ratio = |bad, total, pass| MetricKind::Ratio { bad: counter(bad), total: counter(total), relative: 1.1, absolute: 0.0005, pass };
+    let ratio = |bad, total, pass| {
+        let limits = ShareLimits { pass, ..ShareLimits::default() };
+        MetricKind::Ratio(Ratio { bad: counter(bad), total: counter(total), limits })
+    };
     assert_eq!(
         plan.analysis.metrics,
         [

@@ -14,7 +14,7 @@ use super::draw;
 use super::scenario::{Behaviour, Incident, Scenario};
 use crate::counts::{Counts, History, Sample};
 use crate::judge::most_windows;
-use crate::plan::{DriftSource, Metric, MetricKind};
+use crate::plan::{Counted, Limits, Metric, MetricKind};
 use crate::sim::traffic::counters::LATENCY_BOUNDS;
 
 /// The upper 1 % quantile of the standard normal distribution.
@@ -22,10 +22,7 @@ const Z99: f64 = 2.326_347_874_040_841;
 
 /// Whether a world can draw what this metric counts: nobody knows what metrics of the user's own would show.
 pub fn can_draw(kind: &MetricKind) -> bool {
-    match kind {
-        MetricKind::ErrorRate { .. } | MetricKind::Latency { .. } | MetricKind::Drift { .. } => true,
-        MetricKind::Ratio { .. } | MetricKind::Threshold { .. } => false,
-    }
+    !matches!(kind.counted(), Counted::Share { .. } | Counted::Value(_))
 }
 
 /// Windows of the past: what the scenario says, as far back as the controller would read it.
@@ -107,7 +104,7 @@ impl<'a> World<'a> {
             (0..count).map(pod).collect::<Vec<Pod>>()
         };
         let (stable, canary) = (pods(scenario.stable_pods), pods(most));
-        let kinds = || metrics.iter().map(|metric| &metric.kind);
+        let judged = |wanted: fn(Limits) -> bool| metrics.iter().any(|metric| wanted(metric.kind.limits()));
         Self {
             scenario,
             metrics,
@@ -117,8 +114,8 @@ impl<'a> World<'a> {
             stable,
             canary,
             bounds: LATENCY_BOUNDS.to_vec(),
-            latency: kinds().any(|kind| matches!(kind, MetricKind::Latency { .. })),
-            answers: kinds().any(|kind| matches!(kind, MetricKind::Drift { .. })),
+            latency: judged(|limits| matches!(limits, Limits::Stretch(_))),
+            answers: judged(|limits| matches!(limits, Limits::Distance(_))),
             names: (1..=scenario.stable.classes.len()).map(|class| format!("class-{class}")).collect(),
             above: (f64::NAN, f64::NAN, vec![0.0; LATENCY_BOUNDS.len()]),
         }
@@ -288,16 +285,12 @@ impl<'a> World<'a> {
 
     /// The counts as the product sees them.
     fn sample(&self, gained: Gained) -> Sample {
-        let counts = |metric: &Metric| match &metric.kind {
-            MetricKind::ErrorRate { .. } => Some(Counts::Events { total: gained.total, bad: gained.bad }),
-            MetricKind::Latency { .. } => {
-                Some(Counts::Histogram { bounds: self.bounds.clone(), above: gained.above.clone(), total: gained.total })
-            }
-            MetricKind::Drift { source: DriftSource::Counter { .. }, .. } => {
-                Some(Counts::Classes(self.names.iter().cloned().zip(gained.classes.iter().copied()).collect()))
-            }
-            MetricKind::Drift { source: DriftSource::Histogram { .. }, .. } => Some(scores(&gained.classes)),
-            MetricKind::Ratio { .. } | MetricKind::Threshold { .. } => None, // [`can_draw`]
+        let counts = |metric: &Metric| match metric.kind.counted() {
+            Counted::Requests => Some(Counts::Events { total: gained.total, bad: gained.bad }),
+            Counted::Durations => Some(Counts::Histogram { bounds: self.bounds.clone(), above: gained.above.clone(), total: gained.total }),
+            Counted::Classes { .. } => Some(Counts::Classes(self.names.iter().cloned().zip(gained.classes.iter().copied()).collect())),
+            Counted::Histogram(_) => Some(scores(&gained.classes)),
+            Counted::Share { .. } | Counted::Value(_) => None, // [`can_draw`]
         };
         self.metrics.iter().filter_map(|metric| Some((metric.name.clone(), counts(metric)?))).collect()
     }

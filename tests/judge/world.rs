@@ -16,7 +16,7 @@ use rand::rngs::SmallRng;
 use haldane::api::Verdict;
 use haldane::counts::{History, Sample, Window};
 use haldane::judge::{Evidence, StepTerms};
-use haldane::plan::{DriftSource, Metric, MetricKind, Share};
+use haldane::plan::{DistanceLimits, Drift, DriftSource, ErrorRate, Latency, Metric, MetricKind, Share, ShareLimits, StretchLimits};
 
 #[path = "noise.rs"]
 pub mod noise;
@@ -91,11 +91,11 @@ pub struct World {
 }
 
 pub fn errors() -> Metric {
-    Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })
+    Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate::default()))
 }
 
 pub fn latency() -> Metric {
-    Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 })
+    Metric::new("latency", MetricKind::Latency(Latency::default()))
 }
 
 fn source() -> DriftSource {
@@ -103,15 +103,18 @@ fn source() -> DriftSource {
 }
 
 pub fn drift() -> Metric {
-    Metric::new("drift", MetricKind::Drift { source: source(), hold: 0.05, rollback: 0.15, pass: 0.10 })
+    Metric::new("drift", MetricKind::Drift(Drift { source: source(), limits: DistanceLimits::default() }))
 }
 
 /// The three metrics with fail margins of nothing.
 pub fn strict() -> Vec<Metric> {
     vec![
-        Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.0, absolute: 0.0, pass: 0.002 }),
-        Metric::new("latency", MetricKind::Latency { stretch: 0.0, pass: 0.10 }),
-        Metric::new("drift", MetricKind::Drift { source: source(), hold: 0.05, rollback: 0.0, pass: 0.10 }),
+        Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate(ShareLimits { relative: 1.0, absolute: 0.0, pass: 0.002 }))),
+        Metric::new("latency", MetricKind::Latency(Latency { limits: StretchLimits { stretch: 0.0, pass: 0.10 } })),
+        Metric::new(
+            "drift",
+            MetricKind::Drift(Drift { source: source(), limits: DistanceLimits { rollback: 0.0, ..DistanceLimits::default() } }),
+        ),
     ]
 }
 

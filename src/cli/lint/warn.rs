@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    api::{OnInconclusive, ThresholdAction},
-    plan::{Fault, Metric, MetricKind, Plan, Step, span},
+    api::OnInconclusive,
+    plan::{Fault, Metric, Plan, Step, span},
 };
 
 /// A step ends after this many used windows at the soonest (design section 2).
@@ -56,18 +56,8 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
         warnings.push(Fault::new("spec.analysis.interval", message, "else the controller raises it to two scrapes"));
     }
     for (i, metric) in metrics.iter().enumerate() {
-        if let MetricKind::Threshold { action: ThresholdAction::Rollback, .. } = metric.kind
-            && !metric.gate
-        {
-            let message = "is Rollback, but the metric has gate: false and decides nothing";
-            warnings.push(Fault::new(format!("spec.analysis.metrics[{i}].threshold.action"), message, "leave one of the two out"));
-        }
-        if let MetricKind::Drift { hold, rollback, .. } = metric.kind
-            && hold > rollback
-        {
-            let message = format!("{hold} is above the limit that rolls back ({rollback}), so it never holds");
-            warnings.push(Fault::new(format!("spec.analysis.metrics[{i}].drift.hold"), message, "usually a third of it"));
-        }
+        let doubt = metric.kind.doubt(metric.gate);
+        warnings.extend(doubt.map(|doubt| Fault { path: format!("spec.analysis.metrics[{i}].{}", doubt.path), ..doubt }));
     }
     if plan.paused {
         warnings.push(Fault::new("spec.paused", "is true: nothing advances", "set it to false to go on; `haldane resume` does not end it"));

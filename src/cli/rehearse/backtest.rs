@@ -14,7 +14,7 @@ use crate::{
     config::{HttpAccess, Provider},
     observe::prometheus::{Prometheus, ProviderError, QueryError},
     observe::sampler::record::{RecordError, Recorded, Wanted, interval, record},
-    plan::{MetricKind, Plan, read_span, span},
+    plan::{Plan, read_span, span},
     rehearse::{Hands, Recording, Tally, Unsplittable, seed_of},
 };
 
@@ -121,8 +121,7 @@ fn plan(plan: &Plan, interval: Duration) -> (Plan, Vec<String>) {
         plan.analysis.interval = interval;
     }
     notes.extend(super::beside_weights(&plan));
-    let counted = |kind: &MetricKind| !matches!(kind, MetricKind::Threshold { .. });
-    notes.extend(leave_out(&mut plan, counted, "one value cannot be split between pods"));
+    notes.extend(leave_out(&mut plan, |kind| !kind.is_threshold(), "one value cannot be split between pods"));
     (plan, notes)
 }
 

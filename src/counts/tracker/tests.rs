@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::counts::{Counts, Pod, Series};
-use crate::plan::{DriftSource, Metric, MetricKind};
+use crate::plan::{DistanceLimits, Drift, DriftSource, ErrorRate, Latency, Metric, MetricKind};
 
 mod properties;
 mod stores;
@@ -65,7 +65,7 @@ fn both_up(at: i64) -> Vec<Series> {
 }
 
 fn errors() -> Vec<Metric> {
-    vec![Metric::new("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })]
+    vec![Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate::default()))]
 }
 
 fn events(outcome: &Outcome) -> [(u64, u64); 2] {
@@ -306,7 +306,7 @@ fn bucket(version: &str, code: &str, le: &str, at: i64, value: f64) -> Series {
 }
 
 fn latency() -> Vec<Metric> {
-    vec![Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.1 })]
+    vec![Metric::new("latency", MetricKind::Latency(Latency::default()))]
 }
 
 #[test]
@@ -343,11 +343,11 @@ fn drift_is_counted_by_class_for_the_pods_of_each_arm() {
         series(&[("pod", pod), ("instance", pod), ("job", "models"), ("class", class)], &[(at - 1, value)])
     };
     let source = DriftSource::Counter { metric: "c".into(), class: "class".into() };
-    let metrics = vec![Metric::new("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.1 })];
+    let metrics = vec![Metric::new("drift", MetricKind::Drift(Drift { source, limits: DistanceLimits::default() }))];
     let at = |at: i64, k: f64| {
         let all =
             vec![class("v1-a", "cat", at, 9.0 * k), class("v1-a", "dog", at, k), class("v2-a", "cat", at, k), class("x", "cat", at, k)];
-        Reading { families: vec![(Family::Drift(0), all)] }
+        Reading { families: vec![(Family::Own(0), all)] }
     };
     let scope = Scope { pod_jobs: BTreeSet::from(["models".to_owned()]), ..scope() };
     let mut tracker = tracker();

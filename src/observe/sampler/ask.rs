@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::preflight::Found;
+use super::thresholds;
 use crate::counts::{Family, Pod, Reading, Scope, Side};
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
 use crate::plan::promql::label_name;
-use crate::plan::{DriftSource, MetricKind};
+use crate::plan::{Counted, MetricKind};
 use crate::seen::{Arm, Brief};
 
 pub(super) const REQUESTS: &str = "istio_requests_total";
@@ -33,14 +34,6 @@ impl Found {
     /// Name of the series of a histogram: its buckets, or itself where it is a native one.
     pub(super) fn histogram(&self, metric: &str) -> String {
         if self.native.contains(metric) { metric.to_owned() } else { format!("{metric}_bucket") }
-    }
-
-    /// Name of the series of a model's own metric.
-    pub(super) fn series_name(&self, source: &DriftSource) -> String {
-        match source {
-            DriftSource::Counter { metric, .. } => metric.clone(),
-            DriftSource::Histogram { metric } => self.histogram(metric),
-        }
     }
 
     /// Mesh series of one or both arms.
@@ -69,7 +62,7 @@ impl Found {
             all.push((Family::Up, Selector::new("up")?.any_of("job", &self.pod_jobs)?.any_of("pod", &pods)?));
         }
         all.push((Family::Requests, self.mesh(REQUESTS, brief, who)?));
-        if brief.analysis.metrics.iter().any(|metric| matches!(metric.kind, MetricKind::Latency { .. })) {
+        if brief.analysis.metrics.iter().any(|metric| metric.kind.counted() == Counted::Durations) {
             let all_bounds = self.mesh(&self.histogram(DURATIONS), brief, who)?;
             let selector = match who {
                 Who::Stable { bounds, .. } if !bounds.is_empty() && !self.native.contains(DURATIONS) => all_bounds.any_of("le", bounds)?,
@@ -79,13 +72,14 @@ impl Found {
         }
         let own = |selector: Selector| selector.is("namespace", &brief.namespace)?.any_of("pod", &pods);
         for (index, metric) in brief.analysis.metrics.iter().enumerate().filter(|_| !pods.is_empty()) {
-            match &metric.kind {
-                MetricKind::Drift { source, .. } => all.push((Family::Drift(index), own(Selector::new(&self.series_name(source))?)?)),
-                MetricKind::Ratio { bad, total, .. } => {
+            match metric.kind.counted() {
+                Counted::Histogram(name) => all.push((Family::Own(index), own(Selector::new(&self.histogram(name))?)?)),
+                Counted::Classes { counter, .. } => all.push((Family::Own(index), own(Selector::new(counter)?)?)),
+                Counted::Share { bad, total } => {
                     all.push((Family::Total(index), own(Selector::of(total))?));
                     all.push((Family::Bad(index), own(Selector::of(bad))?));
                 }
-                _ => {}
+                Counted::Requests | Counted::Durations | Counted::Value(_) => {}
             }
         }
         Ok(all)
@@ -139,28 +133,24 @@ impl Found {
 
     /// A query to paste into Prometheus that shows what a metric is judged on.
     pub(super) fn shown(&self, prometheus: &Prometheus, brief: &Brief, kind: &MetricKind) -> Option<String> {
-        let (selector, by) = match kind {
-            MetricKind::ErrorRate { .. } => (self.mesh(REQUESTS, brief, &Who::Both).ok()?, format!("{}, response_code", self.label)),
-            MetricKind::Latency { .. } => {
+        let own = |selector: Selector| selector.is("namespace", &brief.namespace).ok();
+        let (selector, by) = match kind.counted() {
+            Counted::Requests => (self.mesh(REQUESTS, brief, &Who::Both).ok()?, format!("{}, response_code", self.label)),
+            Counted::Durations => {
                 let selector = self.mesh(&self.histogram(DURATIONS), brief, &Who::Both).ok()?;
                 (selector, if self.native.contains(DURATIONS) { self.label.to_owned() } else { format!("{}, le", self.label) })
             }
-            MetricKind::Drift { source, .. } => {
-                let by = match source {
-                    DriftSource::Counter { class, .. } => format!("pod, {}", label_name(class)),
-                    DriftSource::Histogram { metric } if self.native.contains(metric) => "pod".to_owned(),
-                    DriftSource::Histogram { .. } => "pod, le".to_owned(),
-                };
-                let selector = Selector::new(&self.series_name(source)).and_then(|s| s.is("namespace", &brief.namespace)).ok()?;
-                (selector, by)
+            Counted::Histogram(name) => {
+                let by = if self.native.contains(name) { "pod" } else { "pod, le" };
+                (own(Selector::new(&self.histogram(name)).ok()?)?, by.to_owned())
             }
-            MetricKind::Ratio { bad, total, .. } => {
-                let own = |counter| Selector::of(counter).is("namespace", &brief.namespace).ok();
-                let (bad, total) = (prometheus.own(&own(bad)?).ok()?, prometheus.own(&own(total)?).ok()?);
+            Counted::Classes { counter, class } => (own(Selector::new(counter).ok()?)?, format!("pod, {}", label_name(class))),
+            Counted::Share { bad, total } => {
+                let own = |counter| prometheus.own(&own(Selector::of(counter))?).ok();
+                let (bad, total) = (own(bad)?, own(total)?);
                 return Some(format!("sum by (pod) (increase({bad}[5m])) / sum by (pod) (increase({total}[5m]))"));
             }
-            // What was asked is shown.
-            MetricKind::Threshold { .. } => return None,
+            Counted::Value(query) => return Some(thresholds::shown(query, brief)),
         };
         let selector = prometheus.own(&selector).ok()?;
         Some(format!("sum by ({by}) (increase({selector}[5m]))"))
@@ -170,7 +160,7 @@ impl Found {
 /// Families that only metrics need which decide nothing.
 fn aside(brief: &Brief) -> BTreeSet<Family> {
     let metrics = brief.analysis.metrics.iter().enumerate().filter(|(_, metric)| !metric.gate);
-    metrics.flat_map(|(index, _)| [Family::Drift(index), Family::Bad(index), Family::Total(index)]).collect()
+    metrics.flat_map(|(index, _)| [Family::Own(index), Family::Bad(index), Family::Total(index)]).collect()
 }
 
 /// Names of the pods of an arm.

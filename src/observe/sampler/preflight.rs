@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::counts::{Family, Reading, Series, Target, doubled, pod_of};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
 use crate::plan::promql::Counter;
-use crate::plan::{DriftSource, Metric, MetricKind, span};
+use crate::plan::{Counted, Metric, span};
 use crate::seen::{Brief, Problem};
 
 /// What preflight found.
@@ -125,9 +125,9 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
         return Err(trouble(Reason::DuplicateSeries, false, format!("provider {}: {doubled}", brief.analysis.prometheus)));
     }
     for metric in brief.analysis.metrics.iter().filter(|metric| metric.gate) {
-        match &metric.kind {
-            MetricKind::ErrorRate { .. } => {}
-            MetricKind::Latency { .. } => {
+        match metric.kind.counted() {
+            Counted::Requests => {}
+            Counted::Durations => {
                 let selector = durations(&found, brief).map_err(QueryError::from)?;
                 if prometheus.groups(&selector, &["job"], at).await?.is_empty()
                     && !native_durations(prometheus, &mut found, brief, at).await?
@@ -140,23 +140,21 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
                     return Err(trouble(Reason::MetricsUnavailable, true, message));
                 }
             }
-            MetricKind::Drift { source, .. } => {
-                let label = match source {
-                    DriftSource::Counter { class, .. } => Some(class.as_str()),
-                    DriftSource::Histogram { metric } => {
-                        let native = native_scores(prometheus, &mut found, brief, metric, at).await?;
-                        Some("le").filter(|_| !native)
-                    }
-                };
-                let selector = Selector::new(&found.series_name(source)).map_err(QueryError::from)?;
-                jobs.extend(own_metric(prometheus, brief, metric, selector, label, at).await?);
+            Counted::Histogram(name) => {
+                let native = own_native(prometheus, &mut found, brief, name, at).await?;
+                let selector = Selector::new(&found.histogram(name)).map_err(QueryError::from)?;
+                jobs.extend(own_metric(prometheus, brief, metric, selector, Some("le").filter(|_| !native), at).await?);
+            }
+            Counted::Classes { counter, class } => {
+                let selector = Selector::new(counter).map_err(QueryError::from)?;
+                jobs.extend(own_metric(prometheus, brief, metric, selector, Some(class), at).await?);
             }
             // What is bad may never have happened.
-            MetricKind::Ratio { bad, total, .. } => {
+            Counted::Share { bad, total } => {
                 jobs.extend(own_metric(prometheus, brief, metric, Selector::of(total), None, at).await?);
                 part_of(prometheus, brief, metric, [bad, total], seconds, at).await?;
             }
-            MetricKind::Threshold { query, .. } if brief.key.share.is_none() => {
+            Counted::Value(query) if brief.key.share.is_none() => {
                 if let Err(error) = super::thresholds::preflight(prometheus, query, brief, at).await {
                     return Err(trouble(
                         Reason::MetricsUnavailable,
@@ -165,7 +163,7 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
                     ));
                 }
             }
-            MetricKind::Threshold { .. } => {}
+            Counted::Value(_) => {}
         }
     }
     if !jobs.is_empty() {
@@ -195,8 +193,8 @@ async fn native_durations(prometheus: &Prometheus, found: &mut Found, brief: &Br
     Ok(is)
 }
 
-/// Whether a histogram of scores is there as a native one and not with buckets. If so that is kept, and its bounds are learned.
-async fn native_scores(prometheus: &Prometheus, found: &mut Found, brief: &Brief, metric: &str, at: Timestamp) -> Result<bool, QueryError> {
+/// Whether a histogram of the model's own is there as a native one and not with buckets. If so that is kept, and its bounds are learned.
+async fn own_native(prometheus: &Prometheus, found: &mut Found, brief: &Brief, metric: &str, at: Timestamp) -> Result<bool, QueryError> {
     let own = |name: &str| Selector::new(name)?.is("namespace", &brief.namespace)?.any_of("pod", asked(brief));
     if !prometheus.groups(&own(&found.histogram(metric))?, &["job"], at).await?.is_empty() {
         return Ok(found.native.contains(metric));

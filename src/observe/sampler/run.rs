@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::preflight::{Found, Trouble, live};
-use super::thresholds::{Sighting, shown, sightings};
+use super::thresholds::{Sighting, sightings};
 use super::unanswered::{self, Lost};
 use crate::api::Reason;
 use crate::clock::Clock;
 use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
 use crate::judge::{Evidence, Seen, StepTerms};
 use crate::observe::prometheus::Prometheus;
-use crate::plan::{MetricKind, Share};
+use crate::plan::Share;
 use crate::seen::{Arm, Brief, Look, Problem, StepKey};
 
 mod grid;
@@ -475,11 +475,8 @@ impl Run {
 }
 
 fn queries(found: &Found, prometheus: &Prometheus, brief: &Brief) -> Vec<(String, String)> {
-    let query = |kind: &MetricKind| match kind {
-        MetricKind::Threshold { query, .. } => Some(shown(query, brief)),
-        kind => found.shown(prometheus, brief, kind),
-    };
-    brief.analysis.metrics.iter().filter_map(|metric| Some((metric.name.clone(), query(&metric.kind)?))).collect()
+    let metrics = brief.analysis.metrics.iter();
+    metrics.filter_map(|metric| Some((metric.name.clone(), found.shown(prometheus, brief, &metric.kind)?))).collect()
 }
 
 fn ready(arm: &Arm) -> u32 {

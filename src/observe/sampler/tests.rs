@@ -10,7 +10,9 @@ use super::*;
 use crate::api::Reason;
 use crate::config::Provider;
 use crate::judge::{Evidence, StepTerms};
-use crate::plan::{AnalysisPlan, DriftSource, Metric, MetricKind, Share};
+use crate::plan::{
+    AnalysisPlan, DistanceLimits, Drift, DriftSource, ErrorRate, Latency, Metric, MetricKind, RangeLimits, Share, Threshold,
+};
 use crate::seen::{Arm, ArmPod, StepKey};
 
 mod limits;
@@ -188,12 +190,12 @@ fn metric(name: &str, kind: MetricKind) -> Metric {
 }
 
 fn errors() -> Metric {
-    metric("errorRate", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })
+    metric("errorRate", MetricKind::ErrorRate(ErrorRate::default()))
 }
 
 fn drift() -> Metric {
     let source = DriftSource::Counter { metric: "model_class_total".into(), class: "class".into() };
-    metric("drift", MetricKind::Drift { source, hold: 0.05, rollback: 0.15, pass: 0.1 })
+    metric("drift", MetricKind::Drift(Drift { source, limits: DistanceLimits::default() }))
 }
 
 fn arm(version: &str, pods: &[&str], since: Timestamp) -> Arm {

@@ -8,7 +8,7 @@ use super::ask::names;
 use crate::clock::Clock;
 use crate::judge::Seen;
 use crate::observe::prometheus::{Prometheus, QueryError};
-use crate::plan::MetricKind;
+use crate::plan::Counted;
 use crate::plan::promql::{Placeholder, Query};
 use crate::seen::{Arm, Brief};
 
@@ -36,7 +36,7 @@ pub(super) async fn sightings(prometheus: &Prometheus, brief: &Brief, interval: 
         return all;
     }
     for (index, metric) in brief.analysis.metrics.iter().enumerate() {
-        let MetricKind::Threshold { query: written, .. } = &metric.kind else { continue };
+        let Counted::Value(written) = metric.kind.counted() else { continue };
         let seen = match filled(written, brief) {
             Err(why) => Seen::Nothing(why),
             Ok(query) => {

@@ -14,7 +14,7 @@ use crate::counts::{Charge, Delta, Unanswered as Counted};
 use crate::istio::name::Host;
 use crate::judge::Judgement;
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
-use crate::plan::{Metric, MetricKind};
+use crate::plan::Metric;
 use crate::seen::{Brief, Unanswered};
 
 /// Who counts a request that reaches nobody.
@@ -167,7 +167,7 @@ impl Lost {
     /// What is charged, for the look: the query behind the errors shows it too.
     pub(super) fn show(&self, found: Option<&Found>, metrics: &[Metric], judgement: &mut Judgement) -> Option<Unanswered> {
         let Charge { flags, requests, stable, silent, newest } = self.blame.charge()?.clone();
-        let errors = |name: &str| metrics.iter().any(|metric| metric.name == name && matches!(metric.kind, MetricKind::ErrorRate { .. }));
+        let errors = |name: &str| metrics.iter().any(|metric| metric.name == name && metric.counts_requests());
         for evidence in judgement.metrics.iter_mut().filter(|evidence| errors(&evidence.metric)) {
             evidence.query = evidence.query.take().zip(self.query.as_ref()).map(|(query, lost)| format!("{query} or {lost}"));
         }

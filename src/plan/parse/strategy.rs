@@ -6,7 +6,7 @@ use super::{HOUR, Parser, SECOND};
 use crate::api::{
     AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,
 };
-use crate::plan::{Metric, MetricKind, Split, Step, span};
+use crate::plan::{Limits, Metric, Split, Step, span};
 
 /// Weights of `canary: {}`.
 const WEIGHTS: [i32; 4] = [5, 20, 50, 100];
@@ -289,8 +289,11 @@ impl Parser {
         if !with.is_empty() && !matched {
             self.fault(&path, format!("has no {field} beside it"), "without a match every metric gates: leave it out");
         }
-        let drifts: Vec<&str> =
-            metrics.iter().filter(|metric| matches!(metric.kind, MetricKind::Drift { .. })).map(|metric| metric.name.as_str()).collect();
+        let drifts: Vec<&str> = metrics
+            .iter()
+            .filter(|metric| matches!(metric.kind.limits(), Limits::Distance(_)))
+            .map(|metric| metric.name.as_str())
+            .collect();
         for (i, name) in with.iter().enumerate() {
             let path = format!("{path}[{i}]");
             if !drifts.contains(&name.as_str()) {

@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::judge::{PlanForecast, forecast_plan, late_rest};
-use crate::plan::{DriftSource, MetricKind};
+use crate::plan::{DistanceLimits, Drift, DriftSource, ErrorRate, Latency, MetricKind};
 
 fn errors() -> Metric {
-    Metric::new("errors", MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 })
+    Metric::new("errors", MetricKind::ErrorRate(ErrorRate::default()))
 }
 
 fn latency() -> Metric {
-    Metric::new("latency", MetricKind::Latency { stretch: 0.05, pass: 0.10 })
+    Metric::new("latency", MetricKind::Latency(Latency::default()))
 }
 
 fn weights(weights: &[u8], hold: f64) -> Vec<StepTerms> {
@@ -74,7 +74,7 @@ fn a_shadow_step_first_is_proposed_with_the_weight_after_it_and_both_do() {
 #[test]
 fn whatever_is_proposed_does() {
     let plans: [&[u8]; 5] = [&[5, 20, 50, 100], &[1, 5, 25, 50, 100], &[5, 100], &[10, 60, 100], &[2, 8, 100]];
-    let drift = Metric::new("drift", MetricKind::Drift { source: class_counter(), hold: 0.05, rollback: 0.15, pass: 0.10 });
+    let drift = Metric::new("drift", MetricKind::Drift(Drift { source: class_counter(), limits: DistanceLimits::default() }));
     let mut told = [0; 4];
     for (plan, rps, hold, deadline) in grid(&plans) {
         for metrics in [vec![errors()], vec![errors(), latency()], vec![latency(), drift.clone()]] {

@@ -6,7 +6,6 @@ use crate::api::Reason;
 use crate::counts::{Dropped, ShareFault};
 use crate::judge::StepTerms;
 use crate::observe::prometheus::{Prometheus, QueryError};
-use crate::plan::{Metric, MetricKind};
 use crate::seen::Problem;
 
 impl Run {
@@ -52,8 +51,8 @@ impl Run {
     pub(super) fn mirror_unseen(&self) -> Option<Problem> {
         let found = self.found.as_ref().filter(|found| !found.by_pod)?;
         let mesh = |step: &&StepTerms| {
-            let counted = |metric: &Metric| matches!(metric.kind, MetricKind::ErrorRate { .. } | MetricKind::Latency { .. });
-            step.share.mirror > 0 && self.brief.analysis.metrics.iter().any(|metric| counted(metric) && step.asks(metric))
+            let mut metrics = self.brief.analysis.metrics.iter();
+            step.share.mirror > 0 && metrics.any(|metric| metric.kind.counted().is_of_mesh() && step.asks(metric))
         };
         self.brief.steps.iter().skip(self.brief.key.step.unwrap_or(0)).find(mesh)?;
         let message = format!(

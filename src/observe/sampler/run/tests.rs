@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Provider;
 use crate::counts::Dropped;
-use crate::plan::{AnalysisPlan, Metric, MetricKind, Share};
+use crate::plan::{AnalysisPlan, ErrorRate, Metric, MetricKind, Share};
 
 fn prometheus() -> Prometheus {
     let url = "http://127.0.0.1:1".to_owned();
@@ -14,7 +14,7 @@ fn t(seconds: i64) -> Timestamp {
 }
 
 fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run {
-    let kind = MetricKind::ErrorRate { relative: 1.1, absolute: 0.0005, pass: 0.002 };
+    let kind = MetricKind::ErrorRate(ErrorRate::default());
     let metrics = vec![Metric::new("errorRate", kind)];
     let brief = Brief {
         namespace: "ml".into(),

@@ -5,7 +5,7 @@ use crate::api::{EvidenceReason, ThresholdAction, Verdict};
 
 fn own(lasting: Duration, action: ThresholdAction) -> Metric {
     let query = r#"max(own{namespace="{{namespace}}",pod=~"{{canaryPods}}",name="{{name}}",rev="{{canaryRevision}}"})"#.to_owned();
-    metric("own", MetricKind::Threshold { query, min: None, max: Some(5.0), lasting, action })
+    metric("own", MetricKind::Threshold(Threshold { query, limits: RangeLimits { min: None, max: Some(5.0), lasting, action } }))
 }
 
 fn begin(clock: &Clock, metrics: Vec<Metric>) -> Brief {

@@ -43,7 +43,7 @@ fn bucket(world: &mut World, pod: &str, le: &str, value: Value) {
 }
 
 fn latency() -> Metric {
-    metric("latency", MetricKind::Latency { stretch: 0.05, pass: 0.1 })
+    metric("latency", MetricKind::Latency(Latency::default()))
 }
 
 /// Reads the past as the sampler does before the first step, and what one window of both arms then says.
