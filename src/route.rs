@@ -1,6 +1,7 @@
-//! The managed http route of a VirtualService: the split as found, and the patch to a wanted one. Pure.
+//! The managed route, an http route of a VirtualService or a rule of an HTTPRoute or GRPCRoute: the split as found, and the patch to a wanted
+//! one. Pure.
 //!
-//! A VirtualService stays untyped JSON and only leaves are patched (RFC 6902), so that what is not ours keeps its value. Facts that the
+//! The object stays untyped JSON and only leaves are patched (RFC 6902), so that what is not ours keeps its value. Facts that the
 //! patches rest on: a failed `test` answers 422; `metadata.annotations`, a single destination's `weight` and a route's `name` may be
 //! absent and then can be neither tested nor replaced (`add` on a member sets it either way).
 
@@ -12,6 +13,7 @@ mod hosts;
 mod mirror;
 mod own;
 mod patch;
+mod rule;
 mod versions;
 
 pub use beside::Beside;
@@ -29,6 +31,8 @@ fn at<'v>(value: &'v serde_json::Value, pointer: &str) -> &'v serde_json::Value 
 
 #[cfg(test)]
 mod frame_tests;
+#[cfg(test)]
+mod rule_tests;
 #[cfg(test)]
 mod services_tests;
 #[cfg(test)]

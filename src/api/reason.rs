@@ -66,8 +66,10 @@ reasons! {
     CanaryUnavailable,
     /// Stable has no ready endpoint, so traffic is not moved there.
     StableUnavailable,
-    /// The VirtualService refuses the patch.
+    /// The object that holds the route refuses the patch, or would.
     RouteRefused,
+    /// A gateway, or the mesh, does not accept the route.
+    RouteNotAccepted,
     /// Somebody lowered the canary's share.
     ManualOverride,
     /// Another applier writes the weights.

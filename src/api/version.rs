@@ -61,6 +61,27 @@ impl RouteKind {
             Self::HttpRoute | Self::GrpcRoute => "rules",
         }
     }
+
+    /// Where the destinations of a route are.
+    pub fn destinations(self) -> &'static str {
+        match self {
+            Self::VirtualService => "route",
+            Self::HttpRoute | Self::GrpcRoute => "backendRefs",
+        }
+    }
+
+    /// Where the copies of a route are, perhaps among other things.
+    pub fn copies(self) -> &'static str {
+        match self {
+            Self::VirtualService => "mirrors",
+            Self::HttpRoute | Self::GrpcRoute => "filters",
+        }
+    }
+
+    /// Whether it is of the Gateway API.
+    pub fn is_gateway_api(self) -> bool {
+        self != Self::VirtualService
+    }
 }
 
 /// The object that holds the route, in the namespace of the Rollout.

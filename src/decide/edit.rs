@@ -2,11 +2,26 @@
 
 use super::{Pass, words::version};
 use crate::api::{Actor, Outcome, Phase, Reason};
+use crate::gateway_api::status::Programmed;
 use crate::judge::Evidence;
 use crate::plan::{Change, Edit};
-use crate::route::RouteFault;
+use crate::route::{RouteFault, View};
 use crate::seen::Holder;
-use crate::state::{Down, Stance};
+use crate::state::{Down, Run, Stance};
+
+/// A gateway may take so many seconds to accept what was written.
+const PATIENCE: f64 = 30.0;
+
+/// What the parents of an HTTPRoute or GRPCRoute say, unless all of them have accepted it as it is.
+pub(super) fn not_accepted(view: &View) -> Option<String> {
+    match &view.programmed {
+        Programmed::Accepted => None,
+        Programmed::NotYet => Some(format!("{} is not accepted yet by every gateway or Service in its parentRefs", view.object)),
+        Programmed::Refused { parent, condition, reason, message } => {
+            Some(format!("{parent} does not take {}: {condition} is False, {reason}: {message}", view.object))
+        }
+    }
+}
 
 impl Pass<'_> {
     /// The route is not there, not clear, or claimed by another Rollout: nothing can be written, nothing advances.
@@ -49,6 +64,12 @@ impl Pass<'_> {
                 view.object.kind().rule(),
             );
             return Some((Reason::RouteNotFound, message));
+        }
+        // What was written just now is not heard of at once.
+        let heard = |run: &Run| self.now.duration_since(run.since.unwrap_or(run.started)).as_secs_f64() < PATIENCE;
+        let patient = view.programmed == Programmed::NotYet && self.state.run.as_ref().is_some_and(heard);
+        if let Some(message) = not_accepted(view).filter(|_| !patient) {
+            return Some((Reason::RouteNotAccepted, format!("{message}; nothing advances until it is accepted, or `{abort}`")));
         }
         let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
         if let Some(above) = self.above().filter(|_| exposed) {

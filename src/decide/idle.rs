@@ -1,6 +1,6 @@
 //! Nothing is rolled out: what is stable, whether something new is wanted, whether it may start.
 
-use super::{Act, Pass, down::phase_of, room::unwritable, words::version};
+use super::{Act, Pass, down::phase_of, edit::not_accepted, room::unwritable, words::version};
 use crate::api::{Destination, Outcome, Phase, Reason, Version};
 use crate::istio::name::{Host, meant};
 use crate::plan::{Plan, Share};
@@ -198,6 +198,9 @@ impl Pass<'_> {
             self.wake_in(RIVALS);
             return no(self.stalled(Phase::Waiting, Reason::HostShared, message));
         }
+        if let Some(message) = not_accepted(view) {
+            return no(self.stalled(Phase::Waiting, Reason::RouteNotAccepted, message));
+        }
         if let Some(above) = self.above() {
             let message = format!("{above}, so that no weight has an effect: give it a match of its own, or put it below");
             return no(self.stalled(Phase::Waiting, Reason::RouteUnreachable, message));
@@ -240,7 +243,7 @@ impl Pass<'_> {
             _ => return None,
         };
         let stands = format!("of {} stands above route {} and takes every request", view.object, view.key);
-        Some(format!("http route {above} {stands} that it could get{port}"))
+        Some(format!("{} {above} {stands} that it could get{port}", view.object.kind().rule()))
     }
 
     /// What the two versions have in common, with the fix.

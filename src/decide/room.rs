@@ -43,6 +43,9 @@ impl Pass<'_> {
 /// Why a step of these cannot be written on this route, and what would fix it.
 pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator<Item = &'s Step>) -> Option<(Reason, String)> {
     for step in steps {
+        if let Some(message) = view.too_full(canary, step.split.mirror > 0, !step.split.matches.is_empty()) {
+            return Some((Reason::RouteRefused, message));
+        }
         if step.split.mirror > 0 && view.has_single_mirror() {
             let message = format!(
                 "step {} mirrors, but route {} of {} has `mirror`, and Istio takes either `mirror` or `mirrors` in a route: write it as an \

@@ -178,24 +178,24 @@ impl Caches {
         routes.store.get(&key).map(|object| object.value())
     }
 
-    /// The cached VirtualServices.
-    fn virtual_services(&self, wanted: impl Fn(&kept::Route) -> bool) -> Vec<Arc<kept::Route>> {
-        self.routes.get(RouteKind::VirtualService).map(|routes| routes.store.state_filter(wanted)).unwrap_or_default()
+    /// The cached objects that hold routes, of every kind.
+    fn all_routes(&self, wanted: impl Fn(&kept::Route) -> bool) -> Vec<Arc<kept::Route>> {
+        RouteKind::ALL.into_iter().filter_map(|kind| self.routes.get(kind)).flat_map(|routes| routes.store.state_filter(&wanted)).collect()
     }
 
-    /// Other VirtualServices for one of this one's hosts, in words.
+    /// Other objects for one of this one's hosts, in words.
     fn rivals(&self, object: &Value) -> Vec<String> {
         let ours = Serving::of(object);
-        let others = self.virtual_services(|other| ours.rival(&other.serving).is_some());
+        let others = self.all_routes(|other| ours.rival(&other.serving).is_some());
         let mut rivals: Vec<String> = others.iter().filter_map(|other| ours.rival(&other.serving)).collect();
         rivals.sort();
         rivals
     }
 
-    /// Other VirtualServices that lead to a version of this route.
+    /// Other objects that lead to a version of this route.
     fn elsewhere(&self, object: &Value, view: &View) -> Vec<(String, String)> {
         let ours = Serving::of(object);
-        let others = self.virtual_services(|other| ours.leads_too(&other.serving, view).next().is_some());
+        let others = self.all_routes(|other| ours.leads_too(&other.serving, view).next().is_some());
         let mut found: Vec<_> = others.iter().flat_map(|other| ours.leads_too(&other.serving, view).collect::<Vec<_>>()).collect();
         found.sort();
         found

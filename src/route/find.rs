@@ -8,8 +8,10 @@ use super::{
     claim::{Claim, Claims},
     fault::RouteFault,
     own::{self, MatchConflict, Own},
+    rule,
 };
 use crate::api::{Destination, Match, RouteKind, RouteRef, Version, names::MANAGED};
+use crate::gateway_api::status::{Programmed, programmed};
 use crate::istio::{
     name::{Host, MESH, same_host},
     reach, split,
@@ -61,8 +63,12 @@ pub struct View {
     pub(super) annotation: Option<String>,
     /// Whether the object has any annotation.
     pub(super) has_annotations: bool,
-    /// Managers that own `spec.http` by managedFields, ours left out, newest last.
+    /// Managers that own the routes by managedFields, ours left out, newest last.
     pub appliers: Vec<String>,
+    /// How many routes the object has.
+    pub(super) rules: usize,
+    /// What the gateways say about it.
+    pub programmed: Programmed,
 }
 
 /// One destination of the route.
@@ -123,7 +129,8 @@ impl View {
         if claimed.is_some_and(|written| written.print == own.print()) && self.own.len() == 1 {
             return Ok(OwnRoute::Old);
         }
-        let asked = |route: &Value| route["match"].as_array().cloned().unwrap_or_default();
+        let field = if self.is_rule() { "/matches" } else { "/match" };
+        let asked = |route: &Value| at(route, field).as_array().cloned().unwrap_or_default();
         let (there, wanted) = (asked(&own.raw), asked(&wanted));
         let fewer = !there.is_empty() && there.len() < wanted.len() && there.iter().all(|one| wanted.contains(one));
         Ok(if fewer && self.own.len() == 1 { OwnRoute::Narrower } else { OwnRoute::Changed })
@@ -132,12 +139,12 @@ impl View {
     /// Name of our own route: the one that our claim says, else the one that we would write.
     pub(super) fn own_name(&self) -> String {
         let claimed = self.claim.as_ref().and_then(|claim| claim.own.as_ref()).map(|written| written.name.clone());
-        claimed.unwrap_or_else(|| own::name(&self.key))
+        claimed.unwrap_or_else(|| own::name(self.object.kind(), &self.key))
     }
 
     /// Whether two looks show the same destinations, weights, copies and route of ours, at the same places.
     pub fn same_split(&self, other: &Self) -> bool {
-        let list = |view: &Self| view.raw.get("mirrors").cloned();
+        let list = |view: &Self| view.raw.get(view.object.kind().copies()).cloned();
         self.index == other.index && self.entries == other.entries && self.own == other.own && list(self) == list(other)
     }
 
@@ -198,24 +205,25 @@ impl<'a> Sought<'a> {
     }
 }
 
-/// Finds the route that a Rollout manages. A route of a VirtualService fits when all of its destinations have one host and a subset each; or,
-/// where each version has a Service, when each destination is another Service of the namespace.
+/// Finds the route that a Rollout manages. A http route of a VirtualService fits when all of its destinations have one host and a subset each; or,
+/// where each version has a Service, when each destination is another Service of the namespace. So does a rule of an HTTPRoute or GRPCRoute.
 ///
 /// # Errors
 /// When none or several fit, or another controller owns the object.
-pub fn find(virtual_service: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
-    let Sought { route: wanted, canary, .. } = sought;
-    let metadata = &virtual_service["metadata"];
+pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
+    let Sought { kind, route: wanted, canary } = sought;
+    let (whole, metadata) = (object, at(object, "/metadata"));
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
-    let object = RouteRef::VirtualService(name.clone());
+    let object = RouteRef::new(kind, name.clone());
     let namespace = metadata["namespace"].as_str().unwrap_or_default();
     if let Some(owner) = metadata["ownerReferences"].as_array().into_iter().flatten().find(|owner| owner["controller"] == true) {
         let owner = format!("{} {}", owner["kind"].as_str().unwrap_or("?"), owner["name"].as_str().unwrap_or("?"));
         return Err(RouteFault::Owned { object, owner });
     }
-    let routes = virtual_service.pointer("/spec/http").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let routes = at(whole, "/spec").get(kind.list()).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let theirs = || routes.iter().enumerate().filter(|(_, route)| !own::is_own(route));
-    let fitting: Vec<(usize, Fitting)> = theirs().filter_map(|(index, route)| Some((index, fit(route, namespace, canary)?))).collect();
+    let fitting: Vec<(usize, Fitting)> =
+        theirs().filter_map(|(index, route)| Some((index, fit(kind, route, namespace, canary)?))).collect();
     let annotations = metadata["annotations"].as_object();
     let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
     let mut claims = Claims::parse(annotation.as_deref());
@@ -237,15 +245,19 @@ pub fn find(virtual_service: &Value, sought: Sought<'_>) -> Result<View, RouteFa
             }
             if named > 0 && chosen.is_empty() {
                 return Err(RouteFault::NoRoute(format!(
-                    "http route {wanted} of VirtualService {name} cannot be stepped: every destination needs {}",
+                    "{} {wanted} of {object} cannot be stepped: every destination needs {}",
+                    kind.rule(),
                     needs(canary)
                 )));
             }
             if chosen.is_empty() {
                 let names: Vec<_> = routes.iter().filter_map(|route| route["name"].as_str()).collect();
-                let names =
-                    if names.is_empty() { "none of its routes has a name".to_owned() } else { format!("it has {}", names.join(", ")) };
-                return Err(RouteFault::NoRoute(format!("VirtualService {name} has no http route named {wanted}: {names}")));
+                let names = if names.is_empty() {
+                    format!("none of its {}s has a name", kind.rule())
+                } else {
+                    format!("it has {}", names.join(", "))
+                };
+                return Err(RouteFault::NoRoute(format!("{object} has no {} named {wanted}: {names}", kind.rule())));
             }
             chosen
         }
@@ -268,8 +280,9 @@ pub fn find(virtual_service: &Value, sought: Sought<'_>) -> Result<View, RouteFa
             return Err(delegated_by(&name, route));
         }
         return Err(RouteFault::NoRoute(format!(
-            "no http route of VirtualService {name} can be stepped: every destination of a route needs {}",
-            needs(canary)
+            "no {rule} of {object} can be stepped: every destination of a {rule} needs {}",
+            needs(canary),
+            rule = kind.rule()
         )));
     };
     let key = match wanted.filter(|_| renamed) {
@@ -278,14 +291,22 @@ pub fn find(virtual_service: &Value, sought: Sought<'_>) -> Result<View, RouteFa
     };
     claims.follow(&key, |old| keys.iter().any(|key| key == old), |subset| fitting.serves(subset));
     let claim = claims.get(&key);
-    let own_name = claim.as_ref().and_then(|claim| claim.own.as_ref()).map_or_else(|| own::name(&key), |written| written.name.clone());
+    let own_name =
+        claim.as_ref().and_then(|claim| claim.own.as_ref()).map_or_else(|| own::name(kind, &key), |written| written.name.clone());
     let own = routes.iter().enumerate().filter(|(_, route)| route["name"] == own_name.as_str());
-    let spec = at(virtual_service, "/spec");
+    let spec = at(whole, "/spec");
     let called = |indices: Vec<usize>| {
         indices.into_iter().map(|at| routes.get(at).map_or_else(String::new, |route| called(route, at))).collect::<Vec<_>>().join(", ")
     };
-    let above = reach::above(spec, namespace, index, None, own::is_own);
-    let above_at = fitting.port_above(spec, namespace, index, above.is_some());
+    let above = match kind {
+        RouteKind::VirtualService => reach::above(spec, namespace, index, None, own::is_own),
+        RouteKind::HttpRoute | RouteKind::GrpcRoute => rule::above(kind, routes, index),
+    };
+    let above_at = match kind {
+        RouteKind::VirtualService => fitting.port_above(spec, namespace, index, above.is_some()),
+        RouteKind::HttpRoute | RouteKind::GrpcRoute => None,
+    };
+    let programmed = if kind.is_gateway_api() { programmed(whole) } else { Programmed::Accepted };
     let mut view = View {
         object,
         namespace: namespace.to_owned(),
@@ -308,9 +329,11 @@ pub fn find(virtual_service: &Value, sought: Sought<'_>) -> Result<View, RouteFa
         claims,
         annotation,
         has_annotations: annotations.is_some(),
-        appliers: appliers(metadata, "f:http"),
+        appliers: appliers(metadata, &format!("f:{}", kind.list())),
+        rules: routes.len(),
+        programmed,
     };
-    view.beside = beside::beside(&view, spec);
+    view.beside = if kind.is_gateway_api() { rule::beside(&view, routes) } else { beside::beside(&view, spec) };
     Ok(view)
 }
 
@@ -363,11 +386,12 @@ fn called(route: &Value, index: usize) -> String {
     route["name"].as_str().map_or_else(|| format!("http[{index}]"), str::to_owned)
 }
 
-struct Fitting {
-    name: Option<String>,
-    host: String,
-    port: Option<Value>,
-    entries: Vec<Entry>,
+/// A route whose destinations are versions.
+pub(super) struct Fitting {
+    pub(super) name: Option<String>,
+    pub(super) host: String,
+    pub(super) port: Option<Value>,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl Fitting {
@@ -393,7 +417,10 @@ impl Fitting {
 }
 
 /// The destinations of a route, if each is another version of the kind wanted and Istio takes their weights.
-fn fit(route: &Value, namespace: &str, canary: &Destination) -> Option<Fitting> {
+fn fit(kind: RouteKind, route: &Value, namespace: &str, canary: &Destination) -> Option<Fitting> {
+    if kind.is_gateway_api() {
+        return rule::fit(route, namespace);
+    }
     let destinations = route["route"].as_array()?;
     let written = split::written(route);
     // All zero is refused by Istio; where it got in nevertheless, the way down must find the route.

@@ -1,17 +1,20 @@
-//! Several VirtualServices for one host. A sidecar takes the oldest of them and leaves out the others; a gateway joins their routes, and of two
+//! Several objects for one host. Of VirtualServices a sidecar takes the oldest of them and leaves out the others; a gateway joins their routes, and of two
 //! that take every request it leaves out the younger one.
 
 use serde_json::Value;
 
 use super::{at, find::View};
+use crate::gateway_api::{self, name::parents, split::backends};
 use crate::istio::{
     name::{Host, MESH, exported},
     reach, split,
 };
 
-/// A VirtualService, as far as it matters to others which requests meet it and where they go.
+/// An object with routes, as far as it matters to others which requests meet it and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Serving {
+    /// It is an HTTPRoute or GRPCRoute.
+    rules: bool,
     namespace: String,
     name: String,
     /// As Istio compares them: oldest first.
@@ -29,7 +32,34 @@ pub struct Serving {
 
 impl Serving {
     /// That of an object.
-    pub fn of(virtual_service: &Value) -> Self {
+    pub fn of(object: &Value) -> Self {
+        if at(object, "/spec/rules").is_array() { Self::of_rules(object) } else { Self::of_http(object) }
+    }
+
+    /// That of an HTTPRoute or GRPCRoute. In the mesh it is for the Services in its `parentRefs`; at a gateway it meets no VirtualService.
+    fn of_rules(object: &Value) -> Self {
+        let namespace = gateway_api::namespace(object);
+        let services: Vec<String> = parents(object).filter_map(|parent| Some(parent.service()?.to_string())).collect();
+        let mut leads: Vec<(String, Option<String>)> = Vec::new();
+        for to in gateway_api::rules(object).iter().flat_map(|rule| backends(rule, namespace)).filter(|to| to.weight > 0) {
+            let pair = to.to.service().map(|host| (host.to_string(), None));
+            leads.extend(pair.filter(|pair| !leads.contains(pair)));
+        }
+        let text = |field: &str| at(object, &format!("/metadata/{field}")).as_str().unwrap_or_default().to_owned();
+        Self {
+            rules: true,
+            gateways: if services.is_empty() { Vec::new() } else { vec![MESH.to_owned()] },
+            hosts: services,
+            export_to: Vec::new(),
+            takes_all: false,
+            name: text("name"),
+            created: text("creationTimestamp"),
+            leads,
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    fn of_http(virtual_service: &Value) -> Self {
         let text = |field: &str| at(virtual_service, &format!("/metadata/{field}")).as_str().unwrap_or_default().to_owned();
         let (namespace, spec) = (text("namespace"), &virtual_service["spec"]);
         let list = |field: &str| spec[field].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -42,6 +72,7 @@ impl Serving {
             }
         }
         Self {
+            rules: false,
             hosts: list("hosts").map(str::to_owned).collect(),
             gateways: reach::gateways(spec, &namespace),
             export_to: list("exportTo").map(str::to_owned).collect(),
@@ -55,7 +86,7 @@ impl Serving {
 
     /// Whether it is another object than this one.
     fn is_other(&self, other: &Self) -> bool {
-        (&self.namespace, &self.name) != (&other.namespace, &other.name)
+        (self.rules, &self.namespace, &self.name) != (other.rules, &other.namespace, &other.name)
     }
 
     /// The name of another object, with its namespace if that is another one.
@@ -72,6 +103,17 @@ impl Serving {
         let host = self.hosts.iter().map(|host| Host::of(host, &self.namespace)).find(theirs)?;
         let shared = || self.gateways.iter().filter(|gateway| other.gateways.contains(gateway));
         let name = self.call(other);
+        match (self.rules, other.rules) {
+            // The rules of all are joined.
+            (true, true) => return None,
+            (true, false) | (false, true) => {
+                let (route, service) = if other.rules { (name.as_str(), self.name.as_str()) } else { (self.name.as_str(), name.as_str()) };
+                return shared().any(|gateway| gateway == MESH).then(|| {
+                    format!("Gateway API route {route} and VirtualService {service} are both for host {host} in the mesh, and Istio takes the former alone")
+                });
+            }
+            (false, false) => {}
+        }
         let age = |one: &Self| (one.created.clone(), one.name.clone(), one.namespace.clone());
         let wins = if age(other) < age(self) { format!("{name}, the older one") } else { self.name.clone() };
         if shared().any(|gateway| gateway == MESH) {
@@ -89,7 +131,8 @@ impl Serving {
     pub fn leads_too<'s>(&'s self, other: &'s Self, view: &'s View) -> impl Iterator<Item = (String, String)> {
         let here = other.leads.iter().filter(|_| self.is_other(other));
         let versions = here.filter_map(|(host, subset)| view.named(&other.namespace, host, subset.as_deref()));
-        versions.map(|version| (format!("VirtualService {}", self.call(other)), version.to_owned()))
+        let kind = if other.rules { "Gateway API route" } else { "VirtualService" };
+        versions.map(move |version| (format!("{kind} {}", self.call(other)), version.to_owned()))
     }
 }
 

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::{at, find::View};
-use crate::api::{Match, names::GROUP};
+use super::{at, find::View, rule};
+use crate::api::{Match, RouteKind, names::GROUP};
 use crate::istio::request;
 
 /// Our route as found.
@@ -41,14 +41,15 @@ pub(super) fn print(route: &Value) -> String {
     format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
 }
 
-/// The name under which our route beside the route `key` is written. No route with such a name is a user's.
-pub(super) fn name(key: &str) -> String {
-    format!("{GROUP}/{key}")
+/// The name under which our route beside the route `key` is written. No route with such a name is a user's. The name of a rule is like that
+/// of an object: it has no slash.
+pub(super) fn name(kind: RouteKind, key: &str) -> String {
+    if kind.is_gateway_api() { format!("{GROUP}.{}", key.replace('/', ".")) } else { format!("{GROUP}/{key}") }
 }
 
-/// Whether an http route is ours, or another Rollout's own.
+/// Whether a route or rule is ours, or another Rollout's own.
 pub(super) fn is_own(route: &Value) -> bool {
-    route["name"].as_str().is_some_and(|name| name.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/')))
+    route["name"].as_str().is_some_and(|name| name.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with(['/', '.'])))
 }
 
 /// Our route as it must be: a copy of the managed one as it is now, with its timeouts, retries, rewrites and mirrors, each of its matches
@@ -59,13 +60,23 @@ pub(super) fn is_own(route: &Value) -> bool {
 pub(super) fn wanted(view: &View, name: &str, canary: &str, matches: &[Match]) -> Result<Value, MatchConflict> {
     let mut route = view.raw.as_object().cloned().unwrap_or_default();
     route.insert("name".to_owned(), json!(name));
-    route.insert("match".to_owned(), Value::Array(join(&view.raw, matches)?));
-    let entry = at(&view.raw, "/route").as_array().into_iter().flatten().find(|entry| view.is_of(at(entry, "/destination"), canary));
-    let mut entry = entry.cloned().unwrap_or_else(|| json!({ "destination": view.destination(canary) }));
+    let (asks, joined) = match view.object.kind() {
+        RouteKind::VirtualService => ("match", join(&view.raw, matches)?),
+        kind => ("matches", rule::join(kind, &view.raw, matches)?),
+    };
+    route.insert(asks.to_owned(), Value::Array(joined));
+    let list = view.object.kind().destinations();
+    let entry =
+        view.raw.get(list).and_then(Value::as_array).into_iter().flatten().find(|entry| view.is_of(view.destination_in(entry), canary));
+    let mut entry = entry.cloned().unwrap_or_else(|| view.entry(canary, 100));
     if let Some(entry) = entry.as_object_mut() {
         entry.insert("weight".to_owned(), json!(100));
     }
-    route.insert("route".to_owned(), json!([entry]));
+    route.insert(list.to_owned(), json!([entry]));
+    if view.is_rule() {
+        rule::drop_copies(view, canary, &mut route);
+        return Ok(Value::Object(route));
+    }
     // The canary answers these requests: a copy for it as well would count them twice.
     if let Some(mirrors) = route.get_mut("mirrors").and_then(Value::as_array_mut) {
         mirrors.retain(|mirror| !view.is_of(&mirror["destination"], canary));

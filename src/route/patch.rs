@@ -12,8 +12,7 @@ use super::{
     find::{Entry, View},
     own::{self, MatchConflict},
 };
-use crate::api::{Destination, Match, names::MANAGED};
-use crate::istio::split::percents;
+use crate::api::{Match, names::MANAGED};
 
 /// The split wanted, with the claim that says so.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,14 +56,14 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
     let mut kept: Vec<&Entry> = view.entries.iter().collect();
     for (index, entry) in view.entries.iter().enumerate().rev() {
         if entry.weight == 0 && entry.name != wanted.stable && entry.name != wanted.canary && added.contains(&entry.name) {
-            ops.push(remove(pointer(view, &["route", &index.to_string()])));
+            ops.push(remove(entry_at(view, index, &[])));
             kept.remove(index);
             added.retain(|version| *version != entry.name);
         }
     }
     for (version, share) in [(&wanted.canary, weight), (&wanted.stable, 100 - weight)] {
         if !kept.iter().any(|entry| entry.name == *version) && share > 0 {
-            ops.push(add(pointer(view, &["route", "-"]), view.entry(version, share)));
+            ops.push(add(pointer(view, &[view.object.kind().destinations(), "-"]), view.entry(version, share)));
             added.push(version.clone());
             made += 1;
         }
@@ -81,8 +80,10 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
     }
     // Weights of another sum than 100 count against each other: one that changes changes them all.
     if made > 0 || kept.iter().any(|entry| entry.weight != share(entry)) {
-        for (index, entry) in kept.iter().enumerate().filter(|(_, entry)| entry.written.unwrap_or(0) != u64::from(share(entry))) {
-            ops.push(add(pointer(view, &["route", &index.to_string(), "weight"]), json!(share(entry))));
+        for (index, entry) in
+            kept.iter().enumerate().filter(|(_, entry)| entry.written.unwrap_or_else(|| view.unwritten()) != u64::from(share(entry)))
+        {
+            ops.push(add(entry_at(view, index, &["weight"]), json!(share(entry))));
             if !added.contains(&entry.name) {
                 claim.original.weights.entry(entry.name.clone()).or_insert(entry.written);
             }
@@ -98,7 +99,7 @@ pub fn patch(view: &View, wanted: &Wanted, fence: Fence) -> Result<Patch, MatchC
     Ok(Patch(ops))
 }
 
-/// Brings the entries of `mirrors` that lead to the first version to one of so many percent, and takes those to the second away. Gives
+/// Brings the copies that lead to the first version to one of so many percent, and takes those to the second away. Gives
 /// whether the field is ours.
 fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, ops: &mut Vec<PatchOperation>) -> bool {
     let [canary, before] = of;
@@ -109,26 +110,34 @@ fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, op
     }
     found.extend(before.into_iter().flat_map(|version| view.mirrors_of(version)));
     found.sort_unstable();
-    let list = at(&view.raw, "/mirrors").as_array();
-    let field = match view.canary {
-        Destination::Subset(_) => "subset",
-        Destination::Service(_) => "host",
+    let copies = view.object.kind().copies();
+    let list = view.raw.get(copies).and_then(Value::as_array);
+    let of_entry = |index: usize, tail: &[&str]| {
+        let mut place = pointer(view, &[copies, &index.to_string()]);
+        tail.iter().for_each(|token| place.push_back(Token::new(*token)));
+        place
     };
+    let entry_of = |index: usize| list.and_then(|list| list.get(index)).unwrap_or(&Value::Null);
     let identity = |index: usize| {
-        let there =
-            list.and_then(|list| list.get(index)).map(|entry| at(entry, &format!("/destination/{field}")).clone()).unwrap_or_default();
-        test(pointer(view, &["mirrors", &index.to_string(), "destination", field]), there)
+        let field = view.mirror_identity();
+        test(of_entry(index, field), at(entry_of(index), &format!("/{}", field.join("/"))).clone())
     };
     if let Some((index, there)) = kept
         && there != percent
     {
         ops.push(identity(index));
-        ops.push(add(pointer(view, &["mirrors", &index.to_string(), "percentage"]), json!({ "value": f64::from(percent) })));
+        let (place, value) = view.mirror_percent(percent);
+        ops.push(add(of_entry(index, place), value));
+        // Beside a percent there may be no fraction.
+        let fraction = ["requestMirror", "fraction"];
+        if !at(entry_of(index), &format!("/{}", fraction.join("/"))).is_null() {
+            ops.push(remove(of_entry(index, &fraction)));
+        }
     }
     let left = list.map_or(0, Vec::len) - found.len();
     for (index, _) in found.iter().rev() {
         ops.push(identity(*index));
-        ops.push(remove(pointer(view, &["mirrors", &index.to_string()])));
+        ops.push(remove(of_entry(*index, &[])));
     }
     if of.into_iter().flatten().any(|version| view.single_mirror(version).is_some()) {
         for field in super::mirror::SINGLE.iter().filter(|field| view.raw.get(**field).is_some()) {
@@ -137,15 +146,15 @@ fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, op
     }
     match (canary.filter(|_| percent > 0 && kept.is_none()), list) {
         (Some(version), None) => {
-            ops.push(add(pointer(view, &["mirrors"]), json!([view.mirror(version, percent)])));
+            ops.push(add(pointer(view, &[copies]), json!([view.mirror(version, percent)])));
             true
         }
         (Some(version), Some(_)) => {
-            ops.push(add(pointer(view, &["mirrors", "-"]), view.mirror(version, percent)));
+            ops.push(add(pointer(view, &[copies, "-"]), view.mirror(version, percent)));
             mirrorless
         }
         (None, Some(_)) if left == 0 && mirrorless => {
-            ops.push(remove(pointer(view, &["mirrors"])));
+            ops.push(remove(pointer(view, &[copies])));
             false
         }
         (None, _) => mirrorless && left > 0,
@@ -154,10 +163,10 @@ fn mirrors(view: &View, of: [Option<&str>; 2], percent: u8, mirrorless: bool, op
 
 /// Brings our own route to what is wanted, right before the managed one; or takes it away. Comes last: it moves the managed route's index.
 fn own_route(view: &View, wanted: Option<&Value>, ops: &mut Vec<PatchOperation>) {
-    let at = |index: usize| PointerBuf::from_tokens(["spec", "http", index.to_string().as_str()]);
-    let identity =
-        |index: usize| test(PointerBuf::from_tokens(["spec", "http", index.to_string().as_str(), "name"]), json!(view.own_name()));
-    let kept = wanted.and_then(|_| view.own.iter().find(|own| own.index < view.index));
+    let list = view.object.kind().list();
+    let at = |index: usize| PointerBuf::from_tokens(["spec", list, index.to_string().as_str()]);
+    let identity = |index: usize| test(PointerBuf::from_tokens(["spec", list, index.to_string().as_str(), "name"]), json!(view.own_name()));
+    let kept = wanted.and_then(|_| view.own.iter().find(|own| view.is_reached(own)));
     if let (Some(own), Some(wanted)) = (kept, wanted)
         && own.raw != *wanted
     {
@@ -182,16 +191,16 @@ pub fn release(view: &View, stable: &str, canary: Option<&str>) -> Patch {
     let mut ops = tests(view, Fence::Identity);
     let ours = |entry: &Entry| entry.name != stable && original.added.contains(&entry.name);
     for (index, _) in view.entries.iter().enumerate().rev().filter(|(_, entry)| ours(entry)) {
-        ops.push(remove(pointer(view, &["route", &index.to_string()])));
+        ops.push(remove(entry_at(view, index, &[])));
     }
     let kept: Vec<&Entry> = view.entries.iter().filter(|entry| !ours(entry)).collect();
     let before: Vec<Option<u64>> = kept.iter().map(|entry| original.weights.get(&entry.name).copied().unwrap_or(entry.written)).collect();
-    let percents = percents(&before).unwrap_or_default();
+    let percents = view.percents(&before).unwrap_or_default();
     let restores = kept.iter().zip(&percents).any(|(entry, percent)| entry.name == stable && *percent == 100);
     for (index, (entry, before)) in kept.iter().zip(before).enumerate() {
         let plain = Some(if entry.name == stable { 100 } else { 0 });
         let wanted = if restores { before } else { plain };
-        let place = pointer(view, &["route", &index.to_string(), "weight"]);
+        let place = entry_at(view, index, &["weight"]);
         match wanted {
             _ if wanted == entry.written => {}
             Some(weight) => ops.push(add(place, json!(weight))),
@@ -215,7 +224,7 @@ fn tests(view: &View, fence: Fence) -> Vec<PatchOperation> {
     }
     for (index, entry) in view.entries.iter().enumerate() {
         for (field, value) in view.identity(entry) {
-            ops.push(test(pointer(view, &["route", &index.to_string(), "destination", field]), value));
+            ops.push(test(entry_at(view, index, &field), value));
         }
     }
     if let (Fence::Identity, Some(text)) = (fence, &view.annotation) {
@@ -240,11 +249,18 @@ fn annotation() -> PointerBuf {
 
 fn pointer(view: &View, tail: &[&str]) -> PointerBuf {
     let index = view.index.to_string();
-    let mut pointer = PointerBuf::from_tokens(["spec", "http", index.as_str()]);
+    let mut pointer = PointerBuf::from_tokens(["spec", view.object.kind().list(), index.as_str()]);
     for token in tail {
         pointer.push_back(Token::new(*token));
     }
     pointer
+}
+
+/// Something in an entry of the route.
+fn entry_at(view: &View, index: usize, tail: &[&str]) -> PointerBuf {
+    let mut place = pointer(view, &[view.object.kind().destinations(), &index.to_string()]);
+    tail.iter().for_each(|token| place.push_back(Token::new(*token)));
+    place
 }
 
 fn add(path: PointerBuf, value: Value) -> PatchOperation {

@@ -1,4 +1,5 @@
-//! Which version a destination of a VirtualService leads to, and the other way round.
+//! Which version a destination leads to, and the other way round: in a VirtualService a host with a subset or a Service's host, in an
+//! HTTPRoute or GRPCRoute a reference to a Service.
 
 use serde_json::{Value, json};
 
@@ -7,6 +8,7 @@ use super::{
     own::Own,
 };
 use crate::api::Destination;
+use crate::gateway_api::{name::Ref, split as rules};
 use crate::istio::{
     name::{Host, same_host},
     split,
@@ -21,6 +23,11 @@ impl View {
         }
     }
 
+    /// Whether it is a rule of an HTTPRoute or GRPCRoute.
+    pub(super) fn is_rule(&self) -> bool {
+        self.object.kind().is_gateway_api()
+    }
+
     /// The version that a host and a subset mean which are written in an object of a namespace; nothing if they lead elsewhere, or to every
     /// version.
     pub(super) fn named<'v>(&self, namespace: &'v str, host: &'v str, subset: Option<&'v str>) -> Option<&'v str> {
@@ -33,6 +40,9 @@ impl View {
 
     /// The version that a destination leads to.
     pub(super) fn version_of<'v>(&'v self, destination: &'v Value) -> Option<&'v str> {
+        if self.is_rule() {
+            return Ref::backend(destination, &self.namespace).service()?.service_in(&self.namespace);
+        }
         let (host, subset) = split::named(destination)?;
         self.named(&self.namespace, host, subset)
     }
@@ -43,18 +53,23 @@ impl View {
     }
 
     /// The versions to which a route of the object leads, with their weights.
-    pub(super) fn destinations_of<'v>(&'v self, route: &'v Value) -> impl Iterator<Item = (&'v str, u64)> {
-        split::destinations(route).into_iter().filter_map(|to| Some((self.named(&self.namespace, to.host, to.subset)?, to.weight)))
+    pub(super) fn destinations_of<'v>(&'v self, route: &'v Value) -> Vec<(&'v str, u64)> {
+        if self.is_rule() {
+            let backends = rules::backends(route, &self.namespace).into_iter();
+            return backends.filter_map(|to| Some((to.to.service()?.service_in(&self.namespace)?, to.weight))).collect();
+        }
+        let destinations = split::destinations(route).into_iter();
+        destinations.filter_map(|to| Some((self.named(&self.namespace, to.host, to.subset)?, to.weight))).collect()
     }
 
     /// Whether anything goes from a route of ours to a version.
     pub(super) fn leads_to(&self, own: &Own, version: &str) -> bool {
-        self.destinations_of(&own.raw).any(|(there, weight)| there == version && weight > 0)
+        self.destinations_of(&own.raw).into_iter().any(|(there, weight)| there == version && weight > 0)
     }
 
-    /// Whether requests meet a route of ours before the managed one.
+    /// Whether requests meet a route of ours before the managed one. The order of rules means nothing: ours asks for more.
     pub(super) fn is_reached(&self, own: &Own) -> bool {
-        own.index < self.index
+        self.is_rule() || own.index < self.index
     }
 
     /// Whether a host that is written in an object of a namespace is the route's.
@@ -77,9 +92,10 @@ impl View {
         }
     }
 
-    /// A destination that is a version, with the port of the others.
+    /// A destination that is a version, with the port of the others. Of a reference every default is written, as the API server keeps it.
     pub(super) fn destination(&self, version: &str) -> Value {
         let mut destination = match self.canary {
+            _ if self.is_rule() => json!({ "group": "", "kind": "Service", "name": version }),
             Destination::Subset(_) => json!({ "host": self.host, "subset": version }),
             Destination::Service(_) => json!({ "host": self.host_of(version) }),
         };
@@ -91,15 +107,41 @@ impl View {
 
     /// A destination with its weight.
     pub(super) fn entry(&self, version: &str, weight: u8) -> Value {
-        json!({ "destination": self.destination(version), "weight": weight })
+        let mut destination = self.destination(version);
+        if !self.is_rule() {
+            return json!({ "destination": destination, "weight": weight });
+        }
+        if let Some(object) = destination.as_object_mut() {
+            object.insert("weight".to_owned(), json!(weight));
+        }
+        destination
     }
 
-    /// The leaves by which an entry is known again: pointers below it, with their values.
-    pub(super) fn identity(&self, entry: &Entry) -> Vec<(&'static str, Value)> {
-        let host = ("host", json!(entry.host));
+    /// The destination in an entry of the route.
+    pub(super) fn destination_in<'v>(&self, entry: &'v Value) -> &'v Value {
+        if self.is_rule() { entry } else { super::at(entry, "/destination") }
+    }
+
+    /// The leaves by which an entry is known again: where they are below it, with their values.
+    pub(super) fn identity(&self, entry: &Entry) -> Vec<(Vec<&'static str>, Value)> {
+        let host = || (vec!["destination", "host"], json!(entry.host));
         match self.canary {
-            Destination::Subset(_) => vec![("subset", json!(entry.name)), host],
-            Destination::Service(_) => vec![host],
+            _ if self.is_rule() => vec![(vec!["name"], json!(entry.name))],
+            Destination::Subset(_) => vec![(vec!["destination", "subset"], json!(entry.name)), host()],
+            Destination::Service(_) => vec![host()],
         }
+    }
+
+    /// What an entry gets that has no weight, beside others.
+    pub(super) fn unwritten(&self) -> u64 {
+        u64::from(self.is_rule())
+    }
+
+    /// What these weights are in percent; nothing where the mesh refuses them.
+    pub(super) fn percents(&self, written: &[Option<u64>]) -> Option<Vec<u8>> {
+        if self.is_rule() {
+            return split::parts(&written.iter().map(|weight| weight.unwrap_or(1)).collect::<Vec<_>>());
+        }
+        split::percents(written)
     }
 }
