@@ -8,13 +8,12 @@ mod route;
 use std::time::Duration;
 
 use kube::{Api, Client, core::DynamicObject, discovery::ApiResource};
-use serde_json::Value;
 use thiserror::Error;
 
 use crate::api::{Rollout, RouteRef};
 
 pub use rollout::{add_finalizer, drop_finalizer, store_status};
-pub use route::{lower, raise, read, release};
+pub use route::{read, write};
 
 /// A read of one object.
 pub(crate) const READ: Duration = Duration::from_secs(5);
@@ -97,11 +96,6 @@ fn in_words(error: &kube::Error) -> String {
         kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),
         other => other.to_string(),
     }
-}
-
-/// resourceVersion of an object as JSON.
-pub(crate) fn version_of(object: &Value) -> &str {
-    object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! haldane: progressive delivery for machine-learning models on Istio.
 //!
 //! Observe, judge, decide, act: caches and the newest look at Prometheus become an [`observe`]d value; [`counts`] and [`judge`] turn raw
-//! counters into evidence; `decide` is a pure state machine; `act` performs at most one guarded mutation a pass; `tell` speaks of it after
-//! the traffic is safe.
+//! counters into evidence; `decide` is a pure state machine; `drive` says what a decision asks for, as a value; `act` performs at most one
+//! guarded mutation a pass; `tell` speaks of it after the traffic is safe.
 
 pub mod act;
 pub mod api;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod controller;
 pub mod counts;
 pub mod decide;
+pub mod drive;
 pub mod gateway_api;
 pub mod http_access;
 pub mod istio;

@@ -23,7 +23,7 @@ use crate::act::{self, ActError, Desk};
 use crate::api::{Rollout, RouteRef};
 use crate::clock::Clock;
 use crate::config::ConfigHandle;
-use crate::decide::{Act, Decision, decide};
+use crate::drive::{After, RouteWrite, Task, Turn, Unwritten, after};
 use crate::lease::LeaderHandle;
 use crate::metrics::Metrics;
 use crate::observe::cluster::{Caches, Known};
@@ -177,21 +177,27 @@ async fn pass(cached: &Rollout, context: &Context, memory: &mut Memory) -> Resul
     let routes = context.caches.routes.get(kind).map(|routes| routes.resource);
     let desk = Desk::new(context.client.clone(), &rollout.namespace().unwrap_or_default(), routes.as_ref());
     let mut seen = look_around(context, memory, &rollout, &state, false);
-    let mut decision = decide(&state, &seen, context.clock.now());
-    if decision.act == Act::Reread {
+    let mut turn = Turn::new(&state, &seen, context.clock.now());
+    if matches!(turn.task(), Task::Read) {
         memory.route = Some(act::read(&desk, &object_of(&rollout, &state)).await?);
         seen = look_around(context, memory, &rollout, &state, true);
-        decision = decide(&state, &seen, context.clock.now());
+        turn = Turn::new(&state, &seen, context.clock.now());
     }
-    let changed = if matches!(decision.act, Act::Nothing | Act::Reread) {
-        tell::store(context, memory, &desk, &rollout, &seen, &decision).await?
-    } else {
-        mutate(context, memory, &desk, &rollout, &seen, &decision).await?
+    let begun = context.clock.elapsed();
+    let changed = match turn.task() {
+        Task::Store => tell::store(context, memory, &desk, &rollout, &turn).await?,
+        Task::Route(write) => write_route(context, memory, &desk, &rollout, &turn, write).await?,
+        Task::Finalizer(wanted) => {
+            let change = if wanted { act::add_finalizer(&desk, &rollout).await } else { act::drop_finalizer(&desk, &rollout).await };
+            memory.wrote(change?, begun);
+            true
+        }
+        Task::Read | Task::Again => true,
     };
     if !changed {
-        follow(context, memory, &rollout, &decision.state, &seen);
+        follow(context, memory, &rollout, &turn.decision.state, &seen);
     }
-    Ok((changed, decision.wake))
+    Ok((changed, turn.decision.wake))
 }
 
 fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &State, fresh: bool) -> Observation {
@@ -199,7 +205,7 @@ fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state:
     let object = object_of(rollout, state);
     let cached = context.caches.route(&namespace, &object);
     let own = memory.newest_route(cached.as_ref(), &object);
-    let passes = memory.count(state.run.as_ref().map(|run| run.key()));
+    let passes = memory.passes.count(state.run.as_ref().map(|run| run.key()));
     let known = Known {
         route: own.as_ref(),
         fresh,
@@ -217,38 +223,17 @@ fn object_of(rollout: &Rollout, state: &State) -> RouteRef {
     state.run.as_ref().map_or_else(|| rollout.spec.traffic.object(), |run| run.plan.object.clone())
 }
 
-/// The one mutation of this pass.
-async fn mutate(
+/// Writes to the route. Returns whether another pass follows at once.
+async fn write_route(
     context: &Context,
     memory: &mut Memory,
     desk: &Desk,
     rollout: &Rollout,
-    seen: &Observation,
-    decision: &Decision,
+    turn: &Turn<'_>,
+    write: RouteWrite<'_>,
 ) -> Result<bool, ReconcileError> {
-    let begun = context.clock.elapsed();
-    let Ok(view) = &seen.route else {
-        if decision.act == Act::DropFinalizer {
-            memory.wrote(act::drop_finalizer(desk, rollout).await?, begun);
-        }
-        return Ok(true);
-    };
-    let answer = match &decision.act {
-        Act::Raise(wanted) => act::raise(desk, rollout, memory.fresh(rollout, begun), view, wanted).await,
-        Act::Lower(wanted) => act::lower(desk, view, wanted).await,
-        Act::Release { stable, canary } => act::release(desk, view, stable, canary.as_deref()).await,
-        Act::AddFinalizer => {
-            memory.wrote(act::add_finalizer(desk, rollout).await?, begun);
-            return Ok(true);
-        }
-        Act::DropFinalizer => {
-            memory.wrote(act::drop_finalizer(desk, rollout).await?, begun);
-            return Ok(true);
-        }
-        Act::Nothing | Act::Reread => return Ok(false),
-    };
-    let down = matches!(decision.act, Act::Lower(_) | Act::Release { .. });
-    match answer {
+    let (begun, down, seen) = (context.clock.elapsed(), write.is_down(), turn.seen);
+    let error = match act::write(desk, rollout, memory.fresh(rollout, begun), write).await {
         Ok(object) => {
             memory.route = Some(object);
             memory.refusal = None;
@@ -258,35 +243,31 @@ async fn mutate(
                 name = seen.name,
                 down,
                 milliseconds = took.as_millis() as u64,
-                wanted = decision.stance.message,
+                wanted = turn.decision.stance.message,
                 "route written"
             );
             if down {
                 context.metrics.routed(took);
             }
-            Ok(true)
+            return Ok(true);
         }
-        Err(ActError::Refused(message)) => {
-            tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = message, "the VirtualService refuses the write");
-            if down && memory.refusal.is_none() {
-                // The decision goes to status now; then the write is retried every second.
-                memory.refusal = Some(message);
-                return Ok(true);
-            }
-            // On the way down the next try is a second away, as the decision says, however many there were.
-            if down { Ok(false) } else { Err(ActError::Refused(message).into()) }
-        }
-        Err(error @ (ActError::Timeout(_) | ActError::Trouble(_))) if down => {
-            // A webhook that hangs answers as late as this: the decision must not wait for it.
-            tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = error.to_string(), "the route was not written");
-            Ok(memory.refusal.replace(error.to_string()).is_none())
-        }
-        Err(ActError::Stale(what)) => {
+        Err(error) => error,
+    };
+    let unwritten = match &error {
+        ActError::Refused(words) => Unwritten::Refused(words.clone()),
+        ActError::Timeout(_) | ActError::Trouble(_) => Unwritten::Trouble(error.to_string()),
+        ActError::Stale(_) => {
             memory.doubt();
-            memory.route = Some(act::read(desk, &view.object).await?);
-            Err(ActError::Stale(what).into())
+            memory.route = Some(act::read(desk, &write.view.object).await?);
+            return Err(error.into());
         }
-        Err(error) => Err(error.into()),
+        ActError::Gone(_) => return Err(error.into()),
+    };
+    tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = %error, "the route was not written");
+    match after(down, unwritten, &mut memory.refusal) {
+        After::Again => Ok(true),
+        After::Rest => Ok(false),
+        After::Fail => Err(error.into()),
     }
 }
 

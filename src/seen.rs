@@ -68,6 +68,18 @@ pub enum Holder {
     Gone,
 }
 
+impl Holder {
+    /// Whose claim is on a route that was looked for. `alive` says whether a Rollout of its namespace with that name and uid exists.
+    pub fn of(route: &Result<View, RouteFault>, uid: &str, alive: impl Fn(&str, &str) -> bool) -> Self {
+        match route.as_ref().ok().and_then(|view| view.claim.as_ref()) {
+            None => Self::Nobody,
+            Some(claim) if claim.uid == uid => Self::Us,
+            Some(claim) if alive(&claim.rollout, &claim.uid) => Self::Other(claim.rollout.clone()),
+            Some(_) => Self::Gone,
+        }
+    }
+}
+
 /// A subset of the DestinationRule and the pods behind it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Subset {

@@ -13,10 +13,10 @@ use haldane::api::Reason;
 
 const LONGEST: usize = 500;
 /// Modules that decide: values in, values out.
-const PURE: [&str; 13] =
-    ["api", "plan", "state", "command", "counts", "gateway_api", "istio", "judge", "seen", "decide", "route", "rehearse", "words"];
-/// What a pure module imports although it is not pure: a rehearsal draws its answers from the simulator, and reads a route as the controller does.
-const BESIDE: [(&str, &str); 2] = [("rehearse", "sim"), ("rehearse", "observe")];
+const PURE: [&str; 14] =
+    ["api", "plan", "state", "command", "counts", "gateway_api", "istio", "judge", "seen", "decide", "drive", "route", "rehearse", "words"];
+/// What a pure module imports although it is not pure: a rehearsal draws its answers from the simulator, and the outbox of `tell` is pure.
+const BESIDE: [(&str, &str); 2] = [("rehearse", "sim"), ("drive", "tell")];
 /// What a pure module never names. `Client` and `Api` are kube's; `env` is the environment.
 const IMPURE: [&str; 14] = [
     "async",
@@ -169,6 +169,24 @@ fn the_pure_modules_are_there() {
     for module in PURE {
         assert!(root().join(format!("src/{module}.rs")).is_file(), "src/{module}.rs is gone: this test must follow");
     }
+}
+
+/// The hops of `docs/architecture.md`: each row names a file and something in it.
+#[test]
+fn from_the_list_of_files_to_the_line_that_acts_there_are_two_hops() {
+    let manual = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let table = manual.split("\n## In one minute\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let cells = |row: &str| row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = table.lines().filter(|row| row.starts_with("| ")).skip(1).map(cells).collect();
+    let mut hops: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.iter().any(|cell| cell.starts_with("---"))) {
+        let [_, question, file, item, ..] = row.as_slice() else { panic!("{row:?}") };
+        let text = fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(item.as_str()), "{file} has no {item}: the table must follow");
+        *hops.entry(question.as_str()).or_default() += 1;
+    }
+    assert_eq!(hops.len(), 4, "{hops:?}");
+    assert!(hops.values().all(|hops| *hops <= 2), "{hops:?}");
 }
 
 #[test]

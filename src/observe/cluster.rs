@@ -140,7 +140,7 @@ impl Caches {
                 None => BTreeMap::new(),
             },
         };
-        let holder = route.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, &uid, |name, uid| self.alive(&namespace, name, uid)));
+        let holder = Holder::of(&route, &uid, |name, uid| self.alive(&namespace, name, uid));
         let config_problem = running.or(plan.as_ref().ok()).and_then(|plan| missing(plan, known.config));
         Observation {
             name: rollout.name_any(),

@@ -10,8 +10,6 @@ use crate::istio::{
     name::{Host, meant},
     rule::speaking,
 };
-use crate::route::View;
-use crate::seen::Holder;
 
 /// A mesh object as one JSON value.
 pub fn value(object: &DynamicObject) -> Value {
@@ -54,16 +52,6 @@ pub fn declared<'r>(rules: &'r [Arc<Rule>], namespace: &str, host: &str, subset:
         })
     };
     Declared::Not(rules.iter().filter(|rule| rule.subset(subset).is_some()).find_map(|rule| why(rule)).unwrap_or_default())
-}
-
-/// Whose claim is on the route. `alive` says whether a Rollout of this namespace with that name and uid exists.
-pub fn holder(view: &View, uid: &str, alive: impl Fn(&str, &str) -> bool) -> Holder {
-    match &view.claim {
-        None => Holder::Nobody,
-        Some(claim) if claim.uid == uid => Holder::Us,
-        Some(claim) if alive(&claim.rollout, &claim.uid) => Holder::Other(claim.rollout.clone()),
-        Some(_) => Holder::Gone,
-    }
 }
 
 #[cfg(test)]

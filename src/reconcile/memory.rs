@@ -6,9 +6,9 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::{Rollout, RouteRef};
+use crate::drive::Passes;
 use crate::observe::sampler::Sampler;
 use crate::observe::workload::ReadyLog;
-use crate::seen::StepKey;
 
 /// Memory of one Rollout.
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub(super) struct Memory {
     /// What refused the newest downward write.
     pub(super) refusal: Option<String>,
     /// Passes since the key began.
-    pub(super) passes: Option<(StepKey, u32)>,
+    pub(super) passes: Passes,
     /// Since when pods are ready.
     pub(super) ready: ReadyLog,
     /// The sampler, and what it was started for.
@@ -71,15 +71,6 @@ impl Memory {
         let newer = own.filter(|own| cached.is_some_and(|cached| version(own) > version(cached)));
         self.route.clone_from(&newer);
         newer
-    }
-
-    /// Counts a pass of this key.
-    pub(super) fn count(&mut self, key: Option<StepKey>) -> u32 {
-        self.passes = key.map(|key| match self.passes {
-            Some((known, passes)) if known == key => (key, passes.saturating_add(1)),
-            _ => (key, 1),
-        });
-        self.passes.map_or(0, |(_, passes)| passes)
     }
 }
 

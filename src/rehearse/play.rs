@@ -1,12 +1,15 @@
 //! One rollout from its start to its end.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::stage::{Stage, seconds, time};
 use crate::api::{Outcome, Reason, Verdict};
 use crate::counts::{History, Sample, Window};
-use crate::judge::{Evidence, Judgement, StepTerms};
+use crate::drive::{Ledger, Pace};
+use crate::judge::{Judgement, Past};
 use crate::plan::Plan;
-use crate::seen::{Look, StepKey};
-use crate::state::brief::terms;
 
 /// Windows after which a rollout that still continues is given up as held.
 const MOST_WINDOWS: u32 = 200_000;
@@ -87,15 +90,12 @@ pub type Windows<'w> = dyn FnMut(f64, f64, usize, [f64; 2]) -> Option<[Sample; 2
 /// Plays one rollout: stable's past, then one window after the other as `windows` gives them (`None`: there are no more). With
 /// `watch` every look is kept.
 pub fn play(setup: &Setup, history: &History, windows: &mut Windows<'_>, watch: bool) -> Played {
-    let steps = terms(&setup.plan);
-    let mut sampler = Sampler::new(setup, history, steps);
     let mut stage = Stage::new(setup.plan.clone(), setup.stable_pods, setup.hands);
     let mut points = Vec::new();
     let mut now = 0.0;
     stage.settle(); // begins
-    sampler.follow(&stage);
+    let mut sampler = Sampler::new(setup, history, &mut stage);
     let ending = loop {
-        stage.show(sampler.look());
         let settled = stage.settle();
         if let Some(ended) = &stage.state.ended {
             let well = matches!(ended.outcome, Outcome::Promoted | Outcome::Passed);
@@ -104,20 +104,20 @@ pub fn play(setup: &Setup, history: &History, windows: &mut Windows<'_>, watch: 
         if settled.at_deadline || sampler.windows >= MOST_WINDOWS {
             break Ending::Held;
         }
-        sampler.follow(&stage);
+        sampler.follow(&mut stage);
         let Some(next) = sampler.next(&stage, now) else { break Ending::Held };
         now = next;
         stage.set_time(now);
-        if !sampler.count(&stage, now, windows) {
+        if !sampler.count(&mut stage, windows) {
             break Ending::CutOff;
         }
-        if watch && let Some(judgement) = &sampler.newest {
+        if watch && let Some(judgement) = judgement(&stage) {
             let step = stage.state.run.as_ref().and_then(|run| run.step).unwrap_or(0);
             points.push(Point { minutes: now / 60.0, step, evidence: judgement.fail_evidence, fail_at: judgement.fail_at });
         }
     };
     let reason = stage.state.ended.as_ref().and_then(|ended| ended.reason.known());
-    let newest = sampler.newest.as_ref();
+    let newest = judgement(&stage);
     Played {
         ending,
         minutes: now / 60.0,
@@ -137,113 +137,88 @@ pub fn play(setup: &Setup, history: &History, windows: &mut Windows<'_>, watch: 
     }
 }
 
-/// What the sampler does in the controller: windows to evidence to looks.
+/// What the newest window of the present step said.
+fn judgement(stage: &Stage) -> Option<&Judgement> {
+    stage.look().filter(|look| look.key.step.is_some()).map(|look| &look.judgement)
+}
+
+/// A sampler whose answers are drawn: the controller's windows and evidence, without a Prometheus and its scrapes.
 struct Sampler<'a> {
     setup: &'a Setup,
-    steps: Vec<StepTerms>,
-    evidence: Evidence,
-    key: Option<StepKey>,
-    /// Windows of the present weight.
-    counted: u32,
+    pace: Pace,
+    /// `None` where nothing is measured.
+    ledger: Option<Ledger>,
     windows: u32,
-    window_end: Option<f64>,
-    newest: Option<Judgement>,
     canary_requests: u64,
 }
 
 impl<'a> Sampler<'a> {
-    fn new(setup: &'a Setup, history: &History, steps: Vec<StepTerms>) -> Self {
-        let metrics = &setup.plan.analysis.metrics;
-        let mut evidence = Evidence::new(metrics, setup.interval);
-        evidence.calibrate(metrics, history, &steps, setup.canary_pods);
-        Self { setup, steps, evidence, key: None, counted: 0, windows: 0, window_end: None, newest: None, canary_requests: 0 }
-    }
-
-    fn terms(&self) -> Option<&StepTerms> {
-        self.steps.get(self.key?.step?)
-    }
-
-    /// Takes over what is watched now; a step that begins begins in the evidence too.
-    fn follow(&mut self, stage: &Stage) {
-        let key = stage.key();
-        if self.key == key {
-            return;
+    /// Stable's past is known: that is the first look.
+    fn new(setup: &'a Setup, history: &History, stage: &mut Stage) -> Self {
+        let pace = Pace { interval: Duration::try_from_secs_f64(setup.interval).unwrap_or_default(), scrape: Duration::ZERO };
+        let mut ledger = stage.brief().map(|brief| Ledger::new(brief, stage.at()));
+        if let Some(ledger) = &mut ledger {
+            ledger.calibrate(&Past::new(&setup.plan.analysis.metrics, history), pace.interval, setup.canary_pods);
+            stage.show(Some(ledger.look()));
         }
-        let stepped = self.key.zip(key).is_none_or(|(old, new)| (old.epoch, old.step) != (new.epoch, new.step));
-        (self.key, self.counted, self.newest) = (key, 0, None);
-        if let Some(terms) = self.terms().cloned().filter(|_| stepped) {
-            self.evidence.begin_step(&self.setup.plan.analysis.metrics, &terms);
-        }
+        Self { setup, pace, ledger, windows: 0, canary_requests: 0 }
     }
 
-    /// The newest look. Before the first step it says that stable was read; in a step there is none before its first window.
-    fn look(&self) -> Option<Look> {
-        let metrics = &self.setup.plan.analysis.metrics;
-        let key = self.key.filter(|_| !metrics.is_empty())?;
-        let judgement = match (&self.newest, key.step) {
-            (Some(judgement), _) => judgement.clone(),
-            (None, None) => self.evidence.judge(metrics, self.steps.first()?),
-            (None, Some(_)) => return None,
-        };
-        Some(Look {
-            key,
-            window_end: self.window_end.map(time),
-            evidence: self.evidence.clone(),
-            judgement,
-            ready: true,
-            problem: None,
-            canary_in_window: None,
-            unanswered: None,
-            note: None,
-        })
+    /// Takes over what is watched now. A weight is counted from the moment at which it was read back; before its first window there is no look.
+    fn follow(&mut self, stage: &mut Stage) {
+        let Some(ledger) = &mut self.ledger else { return };
+        let known = ledger.brief();
+        let moved = stage.state.run.as_ref().is_some_and(|run| (run.key(), run.since) != (known.key, known.since));
+        let Some(brief) = moved.then(|| stage.brief()).flatten() else { return };
+        if ledger.adopt(brief, stage.at()).share
+            && let Some(since) = ledger.since()
+        {
+            ledger.looked(since);
+        }
+        stage.show(None);
+    }
+
+    /// When the next window ends, where something is measured.
+    fn due(&mut self, at: Timestamp) -> Option<Timestamp> {
+        Some(self.ledger.as_mut()?.due(self.pace, at, at).at)
     }
 
     /// When something can happen next: a window ends, a hold or a deadline is over, a pass was asked for.
-    fn next(&self, stage: &Stage, now: f64) -> Option<f64> {
+    fn next(&mut self, stage: &Stage, now: f64) -> Option<f64> {
         let run = stage.state.run.as_ref()?;
         let since = seconds(run.since?);
         let step = run.present()?;
-        let metrics = &self.setup.plan.analysis.metrics;
-        let look = (!metrics.is_empty()).then(|| since + f64::from(self.counted + 1) * self.setup.interval);
-        let judged = metrics.iter().any(|metric| step.asks(metric));
+        let look = self.due(stage.at()).map(seconds);
+        let judged = self.setup.plan.analysis.metrics.iter().any(|metric| step.asks(metric));
         let asked = stage.wake.filter(|_| !judged).map(|wake| now + wake);
         let over = [step.hold.as_secs_f64(), step.deadline.as_secs_f64() + run.stopped].map(|span| Some(since + span));
         over.into_iter().chain([look, asked]).flatten().filter(|at| *at > now).min_by(f64::total_cmp)
     }
 
     /// Counts the window that ends now, if one does. False when there are no more.
-    fn count(&mut self, stage: &Stage, now: f64, windows: &mut Windows<'_>) -> bool {
-        let Some((run, terms)) = stage.state.run.as_ref().zip(self.terms().cloned()) else { return true };
-        let Some((since, step)) = run.since.map(seconds).zip(run.step) else { return true };
-        let metrics = &self.setup.plan.analysis.metrics;
-        let end = since + f64::from(self.counted + 1) * self.setup.interval;
-        if metrics.is_empty() || end > now {
-            return true;
-        }
-        let start = end - self.setup.interval;
+    fn count(&mut self, stage: &mut Stage, windows: &mut Windows<'_>) -> bool {
+        let Some(end) = self.due(stage.at()).filter(|end| *end <= stage.at()) else { return true };
+        let Some((ledger, run)) = self.ledger.as_mut().zip(stage.state.run.as_ref()) else { return true };
+        let Some((terms, step)) = ledger.terms().zip(run.step) else { return true };
+        let start = seconds(end) - self.setup.interval;
         let split = if run.share.is_none() { [1.0, 0.0] } else { terms.split() };
-        let Some([stable, canary]) = windows(start, end, step, split) else { return false };
+        let Some([stable, canary]) = windows(start, seconds(end), step, split) else { return false };
         let window = Window {
             start: time(start),
-            end: time(end),
+            end,
             weight: f64::from(run.share.weight) / 100.0,
             stable,
             canary,
             stable_pods: self.setup.stable_pods,
             canary_pods: self.setup.canary_pods,
         };
-        if run.share.is_none() {
-            self.evidence.rest(metrics, &terms, &window);
-        } else {
-            self.evidence.add(metrics, &terms, &window);
-        }
-        self.counted += 1;
+        ledger.count(&window);
+        ledger.looked(end);
         self.windows += 1;
-        self.window_end = Some(end);
-        let judgement = self.evidence.judge(metrics, &terms);
-        let exposure = &judgement.exposure;
+        let look = ledger.look();
+        let exposure = &look.judgement.exposure;
         self.canary_requests = u64::try_from(exposure.canary_requests + exposure.mirrored_requests.unwrap_or(0)).unwrap_or(0);
-        self.newest = Some(judgement);
+        stage.show(Some(look));
         true
     }
 }

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::play::Hands;
 use crate::api::{AnyReason, Capacity, DecisionRecord, Destination, Outcome, Reason, RouteRef};
 use crate::command::{Command, Verb};
-use crate::decide::{Act, Decision, decide};
-use crate::observe::mesh;
+use crate::drive::{Done, Objects, Passes, Turn};
 use crate::plan::{Plan, Step};
-use crate::route::{Fence, RouteFault, Sought, find, patch, release};
-use crate::seen::{Arm, ArmPod, Holder, Look, Observation, StepKey, Subset};
-use crate::state::{CHECKPOINT, State};
+use crate::route::{RouteFault, Sought, find};
+use crate::seen::{Arm, ArmPod, Brief, Holder, Look, Observation, StepKey, Subset};
+use crate::state::{CHECKPOINT, State, brief::brief};
 
 /// A rehearsal begins here; nothing depends on the date.
 const BEGIN: i64 = 1_767_225_600;
@@ -26,11 +25,10 @@ const MOST_PASSES: u32 = 64;
 pub(super) struct Stage {
     pub(super) state: State,
     seen: Observation,
-    route: Value,
+    objects: Objects,
+    passes: Passes,
     wanted: Option<String>,
     hands: Hands,
-    /// Seconds since the begin.
-    now: f64,
     at: Timestamp,
     /// Approvals that were answered, and deadlines at which a person went on.
     pub(super) answers: u32,
@@ -104,10 +102,10 @@ impl Stage {
                 refusal: None,
                 fresh: false,
             },
-            route,
+            objects: Objects { route, finalizer: false },
+            passes: Passes::default(),
             wanted,
             hands,
-            now: 0.0,
             at,
             answers: 0,
             wake: None,
@@ -118,7 +116,6 @@ impl Stage {
 
     /// It is so many seconds after the begin.
     pub(super) fn set_time(&mut self, seconds: f64) {
-        self.now = seconds;
         self.at = time(seconds);
     }
 
@@ -127,8 +124,22 @@ impl Stage {
         self.seen.look = look;
     }
 
-    /// What is watched now.
-    pub(super) fn key(&self) -> Option<StepKey> {
+    /// The look that is shown.
+    pub(super) fn look(&self) -> Option<&Look> {
+        self.seen.look.as_ref()
+    }
+
+    /// What a sampler works from now.
+    pub(super) fn brief(&self) -> Option<Brief> {
+        brief(&self.state, &self.seen.subsets, &self.seen.namespace, &self.seen.name, self.at)
+    }
+
+    /// The time.
+    pub(super) fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    fn key(&self) -> Option<StepKey> {
         self.state.run.as_ref().map(|run| run.key())
     }
 
@@ -137,16 +148,21 @@ impl Stage {
         let mut settled = Settled::default();
         for _ in 0..MOST_PASSES {
             let watched = self.key();
-            self.seen.passes = self.seen.passes.saturating_add(1);
-            let decision = decide(&self.state, &self.seen, self.at);
-            for record in &decision.records {
-                self.heard(record, &mut settled);
+            self.seen.passes = self.passes.count(watched);
+            let turn = Turn::new(&self.state, &self.seen, self.at);
+            for record in &turn.decision.records {
+                heard(record, &mut settled);
             }
-            self.wake = decision.wake;
-            let acted = self.perform(decision);
-            if self.key() != watched {
-                self.seen.passes = 0;
+            self.wake = turn.decision.wake;
+            // A match of the stage's route asks for nothing, so that every other one can be joined with it.
+            let done = self.objects.perform(&turn).unwrap_or(Done::Read);
+            match done {
+                Done::Store => self.state = turn.decision.state,
+                Done::Finalizer => self.seen.finalizer = self.objects.finalizer,
+                Done::Route => self.read_route(),
+                Done::Read => self.seen.fresh = true,
             }
+            let acted = done != Done::Store;
             let answered = self.answer(&settled);
             if answered {
                 settled.at_deadline = false;
@@ -160,50 +176,9 @@ impl Stage {
         settled
     }
 
-    fn heard(&self, record: &DecisionRecord, settled: &mut Settled) {
-        match record.outcome {
-            Outcome::Held if record.reason == Reason::DeadlineExceeded => settled.at_deadline = true,
-            Outcome::RolledBack | Outcome::Failed => settled.down = Some(record.reason.clone()),
-            _ => {}
-        }
-    }
-
-    /// Does what was decided; false if that was nothing.
-    fn perform(&mut self, decision: Decision) -> bool {
-        let Ok(view) = &self.seen.route else { return false };
-        let written = match &decision.act {
-            Act::Nothing => {
-                self.state = decision.state;
-                return false;
-            }
-            Act::Raise(wanted) => patch(view, wanted, Fence::Version),
-            Act::Lower(wanted) => patch(view, wanted, Fence::Identity),
-            Act::Release { stable, canary } => Ok(release(view, stable, canary.as_deref())),
-            Act::AddFinalizer => {
-                self.seen.finalizer = true;
-                return true;
-            }
-            Act::DropFinalizer => {
-                self.seen.finalizer = false;
-                return true;
-            }
-            Act::Reread => {
-                self.seen.fresh = true;
-                return true;
-            }
-        };
-        // A patch of what was just read fits, and the route of the stage asks for nothing that a match asks for.
-        if let Ok(written) = written {
-            let _ = json_patch::patch(&mut self.route, &written);
-        }
-        self.read_route();
-        true
-    }
-
     fn read_route(&mut self) {
-        let view = find(&self.route, Sought::subsets(self.wanted.as_deref()));
-        self.seen.holder = view.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, UID, |_, _| false));
-        self.seen.route = view;
+        self.seen.route = find(&self.objects.route, Sought::subsets(self.wanted.as_deref()));
+        self.seen.holder = Holder::of(&self.seen.route, UID, |_, _| false);
         self.seen.fresh = false;
     }
 
@@ -227,6 +202,14 @@ impl Stage {
             manager: None,
         }));
         true
+    }
+}
+
+fn heard(record: &DecisionRecord, settled: &mut Settled) {
+    match record.outcome {
+        Outcome::Held if record.reason == Reason::DeadlineExceeded => settled.at_deadline = true,
+        Outcome::RolledBack | Outcome::Failed => settled.down = Some(record.reason.clone()),
+        _ => {}
     }
 }
 

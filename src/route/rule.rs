@@ -131,7 +131,7 @@ fn asked(kind: RouteKind, rule: &Value) -> Vec<Value> {
 pub(super) fn join(kind: RouteKind, rule: &Value, ours: &[Match]) -> Result<Vec<Value>, MatchConflict> {
     let theirs = asked(kind, rule);
     let rewrites = rule["filters"].as_array().into_iter().flatten().any(|filter| {
-        let path = |filter: &str, of: &Value| of[filter]["path"]["type"] == "ReplacePrefixMatch";
+        let path = |filter: &str, of: &Value| at(of, &format!("/{filter}/path/type")) == "ReplacePrefixMatch";
         path("urlRewrite", filter) || path("requestRedirect", filter)
     });
     let mut joined = Vec::with_capacity(theirs.len() * ours.len());

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, RouteRef, Verdict};
 use crate::command::{Command, Verb};
-use crate::decide::{Act, Decision, decide};
+use crate::decide::Decision;
+use crate::drive::{Done, Objects, Task, Turn};
 use crate::judge::{Evidence, Judgement, Slowest, incident::Incident};
-use crate::observe::mesh;
 use crate::plan::{Plan, Share};
-use crate::route::{Fence, RouteFault, Sought, View, find, patch, release};
+use crate::route::{RouteFault, Sought, View, find};
 use crate::seen::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, Unanswered};
 use crate::state::State;
 
@@ -145,7 +145,7 @@ impl World {
         let plan = Plan::parse(&spec).map_err(|faults| faults.to_string());
         let route = self.find();
         let alive = |name: &str, uid: &str| self.others.iter().any(|other| other.0 == name && other.1 == uid);
-        let holder = route.as_ref().map_or(Holder::Nobody, |view| mesh::holder(view, "uid", alive));
+        let holder = Holder::of(&route, "uid", alive);
         let key = self.state.run.as_ref().map(|run| run.key());
         let look = key.filter(|_| !self.blind).map(|key| Look {
             key,
@@ -196,44 +196,27 @@ impl World {
 
     /// One pass; what it decides is done.
     pub(super) fn pass(&mut self) -> Decision {
-        let decision = decide(&self.state, &self.seen(false), self.now);
-        let decision = if decision.act == Act::Reread { decide(&self.state, &self.seen(true), self.now) } else { decision };
-        self.perform(&decision);
-        decision
+        let seen = self.seen(false);
+        let turn = Turn::new(&self.state, &seen, self.now);
+        if !matches!(turn.task(), Task::Read) {
+            return self.perform(turn);
+        }
+        let seen = self.seen(true);
+        self.perform(Turn::new(&self.state, &seen, self.now))
     }
 
-    fn perform(&mut self, decision: &Decision) {
-        let written = match (&decision.act, self.find()) {
-            (Act::Raise(wanted), Ok(view)) => Some(patch(&view, wanted, Fence::Version).unwrap()),
-            (Act::Lower(wanted), Ok(view)) if self.refusal.is_none() => Some(patch(&view, wanted, Fence::Identity).unwrap()),
-            (Act::Release { stable, canary }, Ok(view)) => Some(release(&view, stable, canary.as_deref())),
-            _ => None,
-        };
-        match &decision.act {
-            Act::AddFinalizer => self.finalizer = true,
-            Act::DropFinalizer => self.finalizer = false,
-            Act::Nothing | Act::Reread => {
-                // What status keeps goes through the checkpoint, as after a crash.
-                let stored = serde_json::to_value(&decision.state).unwrap();
-                let state: State = serde_json::from_value(stored).unwrap();
-                let kept = decision.state.clone();
-                self.state = State {
-                    refused: kept.refused,
-                    history: kept.history,
-                    handled: kept.handled,
-                    rejected: kept.rejected,
-                    decision: kept.decision,
-                    ..state
-                };
-                self.said.extend(decision.records.iter().map(|record| record.message.clone()));
-                self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
+    fn perform(&mut self, turn: Turn<'_>) -> Decision {
+        let mut objects = Objects { route: self.route.clone(), finalizer: self.finalizer };
+        let refused = matches!(turn.task(), Task::Route(write) if write.is_down()) && self.refusal.is_some();
+        let done = if refused { Done::Read } else { objects.perform(&turn).unwrap() };
+        (self.route, self.finalizer) = (objects.route, objects.finalizer);
+        match done {
+            Done::Store => self.keep(&turn.decision),
+            Done::Route => {
+                self.touch();
+                self.writes += 1;
             }
-            _ => {}
-        }
-        if let Some(patch) = written {
-            json_patch::patch(&mut self.route, &patch).unwrap();
-            self.touch();
-            self.writes += 1;
+            Done::Finalizer | Done::Read => {}
         }
         let found = self.found("v2");
         if self.weights.last() != Some(&found.weight) {
@@ -242,6 +225,16 @@ impl World {
         if self.shares.last() != Some(&found) {
             self.shares.push(found);
         }
+        turn.decision
+    }
+
+    /// What status keeps goes through the checkpoint, as after a crash.
+    fn keep(&mut self, decision: &Decision) {
+        let State { refused, history, handled, rejected, decision: newest, .. } = decision.state.clone();
+        let stored = serde_json::to_value(&decision.state).unwrap();
+        self.state = State { refused, history, handled, rejected, decision: newest, ..serde_json::from_value(stored).unwrap() };
+        self.said.extend(decision.records.iter().map(|record| record.message.clone()));
+        self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
     }
 
     /// Somebody wrote the object.

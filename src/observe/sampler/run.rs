@@ -10,23 +10,20 @@ use super::unanswered::{self, Lost};
 use crate::api::Reason;
 use crate::clock::Clock;
 use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
-use crate::judge::{Evidence, Seen, StepTerms};
+use crate::drive::{Belongs, Due, Ledger, Pace};
+use crate::judge::Seen;
 use crate::observe::prometheus::Prometheus;
 use crate::plan::Share;
 use crate::seen::{Arm, Brief, Look, Problem, StepKey};
 
-mod grid;
 mod job;
 mod problem;
 mod tally;
 
-use grid::{after, same_second, signed};
 pub(super) use job::{Answer, Job};
 use problem::said;
 use tally::Tally;
 
-/// Windows that are asked for again after an outage or a restart.
-const MOST_BACKLOG: i64 = 120;
 /// A window stretches over gaps of so many intervals.
 const STRETCH: u32 = 10;
 /// Raw samples are asked for over so many intervals at most, where windows in between were not counted.
@@ -34,21 +31,13 @@ const MOST_BACK: u32 = 4;
 
 /// One sampler's state.
 pub(super) struct Run {
-    brief: Brief,
-    evidence: Evidence,
+    ledger: Ledger,
     found: Option<Found>,
     /// The past was asked for, or need not be.
     calibrated: bool,
     tracker: Tracker,
     lost: Lost,
     shares: Shares,
-    /// When the present weight was read back, and not in the future.
-    since: Option<Timestamp>,
-    /// Time of the newest look that was answered.
-    last: Option<Timestamp>,
-    /// Where looks go on after a restart.
-    resume: Option<Timestamp>,
-    window_end: Option<Timestamp>,
     canary_in_window: Option<u64>,
     problem: Option<Problem>,
     drops: u32,
@@ -69,18 +58,14 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(brief: Brief, now: Timestamp) -> Self {
-        let going_on = brief.resume_after.is_some_and(|end| brief.since.is_some_and(|since| end >= since));
+        let (resumed, longest) = (brief.resume_after.is_some(), brief.analysis.interval * STRETCH);
+        let ledger = Ledger::new(brief, now);
         let mut run = Self {
-            evidence: brief.evidence.clone(),
             found: None,
-            calibrated: brief.resume_after.is_some() || brief.evidence.calibrated(),
-            tracker: Tracker::new(brief.analysis.interval * STRETCH),
+            calibrated: resumed || ledger.calibrated(),
+            tracker: Tracker::new(longest),
             lost: Lost::default(),
             shares: Shares::default(),
-            since: brief.since.map(|since| since.min(now)),
-            last: None,
-            resume: brief.resume_after.filter(|_| going_on),
-            window_end: brief.resume_after,
             canary_in_window: None,
             problem: None,
             drops: 0,
@@ -94,75 +79,45 @@ impl Run {
             unpublished: 0,
             told: false,
             queries: Vec::new(),
-            brief,
+            ledger,
         };
-        run.tracker.restart(run.since);
-        if !going_on {
-            run.begin_step();
-        }
+        run.tracker.restart(run.ledger.since());
         run
     }
 
     pub(super) fn key(&self) -> StepKey {
-        self.brief.key
+        self.ledger.brief().key
     }
 
-    /// Takes over a newer brief. Evidence is ours; what changes is the step, its begin, and the pods.
+    /// Takes over a newer brief.
     pub(super) fn adopt(&mut self, brief: Brief, now: Timestamp) {
-        let (old, new) = (self.brief.key, brief.key);
-        let moved = old.share != new.share || !same_second(self.brief.since, brief.since);
-        let stepped = (old.epoch, old.step) != (new.epoch, new.step);
-        if self.brief.analysis != brief.analysis {
+        let changed = self.ledger.adopt(brief, now);
+        if changed.analysis {
             self.forget_provider();
         }
-        self.brief = brief;
-        if stepped {
-            self.begin_step();
-        }
-        if moved || stepped {
+        if changed.share || changed.step {
             self.told = false;
             self.canary_in_window = None;
             self.shares = Shares::default();
             self.tally = Tally::default();
             self.problem = self.problem.take().filter(|problem| problem.unavailable);
         }
-        if moved {
-            self.restart(now);
+        if changed.share {
+            self.restart();
         }
     }
 
-    fn restart(&mut self, now: Timestamp) {
+    fn restart(&mut self) {
         (self.own, self.own_seen, self.blind, self.unseen) = (None, None, 0, None);
-        self.since = self.brief.since.map(|since| since.min(now));
-        self.tracker.restart(self.since);
+        self.tracker.restart(self.ledger.since());
         self.lost.restart();
-        self.last = None;
-        self.resume = None;
-    }
-
-    fn begin_step(&mut self) {
-        if let Some(terms) = self.brief.key.step.and_then(|step| self.brief.steps.get(step)) {
-            self.evidence.begin_step(&self.brief.analysis.metrics, terms);
-        }
-    }
-
-    /// The step whose evidence the present windows are, if they are any step's.
-    fn counted(&self) -> Option<&StepTerms> {
-        let terms = self.brief.steps.get(self.brief.key.step?)?;
-        (self.since.is_some() && terms.share == self.brief.key.share).then_some(terms)
-    }
-
-    /// The step whose canary has no share until an incident of both versions is over.
-    fn resting(&self) -> Option<&StepTerms> {
-        let terms = self.brief.steps.get(self.brief.key.step?)?;
-        (self.brief.key.share.is_none() && self.since.is_some() && self.evidence.in_incident()).then_some(terms)
     }
 
     pub(super) fn forget_provider(&mut self) {
         self.found = None;
         self.told = false;
         self.retry_at = Duration::ZERO;
-        self.tracker.restart(self.since);
+        self.tracker.restart(self.ledger.since());
     }
 
     /// True if that is news.
@@ -190,7 +145,7 @@ impl Run {
     }
 
     fn interval(&self, prometheus: &Prometheus) -> Duration {
-        self.brief.analysis.interval.max(prometheus.scrape_interval() * 2)
+        self.ledger.brief().analysis.interval.max(prometheus.scrape_interval() * 2)
     }
 
     /// Seconds of raw samples that a look asks for: back to the look before, and one scrape more, so that a series that was there then is
@@ -204,17 +159,17 @@ impl Run {
 
     /// What to ask next, and how long until then. `None`: nothing is measured.
     pub(super) fn next(&mut self, prometheus: &Prometheus, clock: &Clock) -> Option<(Job, Duration)> {
-        if self.brief.analysis.metrics.is_empty() {
+        if self.ledger.brief().analysis.metrics.is_empty() {
             return None;
         }
         let retry = self.retry_at.saturating_sub(clock.elapsed());
-        let newest = clock.now().saturating_sub(signed(prometheus.lag())).unwrap_or(Timestamp::MIN);
+        let newest = clock.now().saturating_sub(prometheus.lag()).unwrap_or(Timestamp::MIN);
         if self.found.is_none() {
             let interval = self.interval(prometheus);
-            if interval > self.brief.analysis.interval && self.failures == 0 {
+            if interval > self.ledger.brief().analysis.interval && self.failures == 0 {
                 tracing::warn!(
-                    rollout = self.brief.name,
-                    namespace = self.brief.namespace,
+                    rollout = self.ledger.brief().name,
+                    namespace = self.ledger.brief().namespace,
                     interval_seconds = interval.as_secs_f64(),
                     "analysis.interval is shorter than two scrapes and was raised"
                 );
@@ -233,55 +188,33 @@ impl Run {
 
     /// End of the next window, and how long until it can be asked for.
     fn due(&mut self, prometheus: &Prometheus, newest: Timestamp, clock: &Clock) -> (Timestamp, Duration) {
-        let at = self.next_end(prometheus, newest, clock.now());
+        let pace = Pace { interval: self.interval(prometheus), scrape: prometheus.scrape_interval() };
+        let Due { at, set_back, missed } = self.ledger.due(pace, newest, clock.now());
+        if set_back {
+            self.restart();
+        }
+        if missed {
+            self.shares = Shares::default();
+            self.tracker.restart(self.ledger.since());
+        }
         (at, Duration::try_from(at.duration_since(newest)).unwrap_or(Duration::ZERO))
     }
 
     /// Whether windows that have ended are still to be asked for.
     fn behind(&mut self, prometheus: &Prometheus, clock: &Clock) -> bool {
-        let newest = clock.now().saturating_sub(signed(prometheus.lag())).unwrap_or(Timestamp::MIN);
+        let newest = clock.now().saturating_sub(prometheus.lag()).unwrap_or(Timestamp::MIN);
         self.found.is_none() || !self.calibrated || self.due(prometheus, newest, clock).1.is_zero()
     }
 
     /// Whether users' queries belong to the present windows.
     fn has_own(&self) -> bool {
-        self.counted().is_some() && self.brief.analysis.metrics.iter().any(|metric| metric.kind.is_threshold())
-    }
-
-    /// End of the next window: on the grid that begins one scrape after the weight was read back; without a weight at the interval's pace.
-    fn next_end(&mut self, prometheus: &Prometheus, newest: Timestamp, now: Timestamp) -> Timestamp {
-        let interval = signed(self.interval(prometheus));
-        if self.last.is_some_and(|last| last.duration_since(newest) > interval + interval) {
-            // The wall clock was set back.
-            self.restart(now);
-        }
-        let Some(since) = self.since else {
-            let next = self.last.and_then(|last| last.checked_add(interval).ok()).unwrap_or(newest);
-            return if newest.duration_since(next) > interval { newest } else { next };
-        };
-        let base = since.saturating_add(signed(prometheus.scrape_interval())).unwrap_or(since);
-        let next = match (self.last, self.resume) {
-            (Some(last), _) => after(base, interval, last),
-            (None, Some(resume)) if resume >= base => resume,
-            (None, _) => base,
-        };
-        if newest.duration_since(next).as_millis() / interval.as_millis().max(1) <= i128::from(MOST_BACKLOG) {
-            return next;
-        }
-        // Too much was missed: the pass side starts over, from now.
-        self.begin_step();
-        self.shares = Shares::default();
-        self.tracker.restart(Some(since));
-        self.resume = None;
-        let newest = after(base, interval, newest.saturating_sub(interval).unwrap_or(newest));
-        self.last = newest.checked_sub(interval).ok();
-        newest
+        self.ledger.belongs() == Belongs::Step && self.ledger.brief().analysis.metrics.iter().any(|metric| metric.kind.is_threshold())
     }
 
     /// Asks. Changes nothing: an answer that is not waited for leaves no trace.
     pub(super) fn ask(&self, prometheus: &Arc<Prometheus>, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
-        let (brief, found, clock) = (self.brief.clone(), self.found.clone(), *clock);
-        let search = self.lost.search(&self.brief, self.since);
+        let (brief, found, clock) = (self.ledger.brief().clone(), self.found.clone(), *clock);
+        let search = self.lost.search(self.ledger.brief(), self.ledger.since());
         let (Job::Preflight(end) | Job::Calibrate(end) | Job::Look(end) | Job::Own(end)) = job;
         let (seconds, interval) = (self.seconds(prometheus, end), self.interval(prometheus));
         let prometheus = prometheus.clone();
@@ -310,8 +243,8 @@ impl Run {
         let pause = answer.pause();
         let failed = match answer {
             Answer::Preflight(Ok(found)) => {
-                self.queries = queries(&found, prometheus, &self.brief);
-                self.lost.query = found.shown_unanswered(prometheus, &self.brief);
+                self.queries = queries(&found, prometheus, self.ledger.brief());
+                self.lost.query = found.shown_unanswered(prometheus, self.ledger.brief());
                 self.tracker.set_longest(self.interval(prometheus) * STRETCH);
                 self.found = Some(found);
                 self.problem = None;
@@ -320,8 +253,7 @@ impl Run {
             Answer::Preflight(Err(Trouble::Query(error))) | Answer::Calibrate(Err(error)) => Some(self.unanswered(&error)),
             Answer::Preflight(Err(Trouble::Found(problem))) => Some(problem),
             Answer::Calibrate(Ok(past)) => {
-                self.evidence.interval_seconds = self.interval(prometheus).as_secs_f64();
-                self.evidence.calibrate_by(&self.brief.analysis.metrics, &past, &self.brief.steps, ready(&self.brief.canary));
+                self.ledger.calibrate(&past, self.interval(prometheus), ready(&self.ledger.brief().canary));
                 self.calibrated = true;
                 self.problem = None;
                 None
@@ -333,15 +265,15 @@ impl Run {
                 match reading {
                     Err(error) if error.would_come_again() => {
                         // That window is lost; the next one reaches back over it.
-                        (self.last, self.resume, self.canary_in_window) = (Some(at), None, None);
+                        self.ledger.looked(at);
+                        self.canary_in_window = None;
                         Some(self.unusable(&error))
                     }
                     Err(error) => Some(self.unanswered(&error)),
                     Ok(reading) => {
                         self.count(&reading, at);
                         self.name_lag(prometheus);
-                        self.last = Some(at);
-                        self.resume = None;
+                        self.ledger.looked(at);
                         None
                     }
                 }
@@ -375,8 +307,8 @@ impl Run {
 
     /// From what users' queries gave to evidence; a query that gives no value is a problem from the second look on.
     fn observe(&mut self, at: Timestamp, sightings: Vec<Sighting>) {
-        let Some(terms) = self.counted().cloned() else { return };
-        let metrics = &self.brief.analysis.metrics;
+        let Some(terms) = self.ledger.terms().filter(|_| self.ledger.belongs() == Belongs::Step) else { return };
+        let metrics = &self.ledger.brief().analysis.metrics;
         let asked = |sighting: &&Sighting| metrics.get(sighting.metric).is_some_and(|metric| terms.asks(metric));
         let unseen = sightings.iter().filter(asked).find_map(|sighting| match &sighting.seen {
             Seen::Value(_) => None,
@@ -395,16 +327,15 @@ impl Run {
             }
         }
         let seen: Vec<(usize, Seen)> = sightings.into_iter().map(|sighting| (sighting.metric, sighting.seen)).collect();
-        self.evidence.observe(metrics, &terms, at, &seen);
+        self.ledger.observe(at, &seen);
     }
 
     /// From raw series to evidence.
     fn count(&mut self, reading: &Reading, at: Timestamp) {
         let Some(found) = &self.found else { return };
-        let terms = self.counted().cloned();
-        let resting = self.resting().cloned();
-        let outcome = self.tracker.look(reading, &found.scope(&self.brief, terms.is_some() || resting.is_some()), at);
-        tracing::debug!(namespace = self.brief.namespace, rollout = self.brief.name, %at, counted = terms.is_some(), ?outcome, "look");
+        let belongs = self.ledger.belongs();
+        let outcome = self.tracker.look(reading, &found.scope(self.ledger.brief(), belongs != Belongs::Nothing), at);
+        tracing::debug!(namespace = self.ledger.brief().namespace, rollout = self.ledger.brief().name, %at, ?belongs, ?outcome, "look");
         let deltas = match outcome {
             Outcome::Baseline => {
                 self.drops = 0;
@@ -419,7 +350,7 @@ impl Run {
                 return;
             }
             Outcome::Counted(mut deltas) => {
-                self.lost.charge(&self.brief, Programmed::of(self.programmed(found.by_pod)), &mut deltas);
+                self.lost.charge(self.ledger.brief(), Programmed::of(self.programmed(found.by_pod)), &mut deltas);
                 deltas
             }
         };
@@ -427,50 +358,39 @@ impl Run {
         self.drops = 0;
         self.problem = None;
         self.canary_in_window = Some(deltas.requests(Side::Canary));
-        let metrics = &self.brief.analysis.metrics;
-        if let Some(terms) = resting {
-            let window = deltas.window(metrics, 0.0, [ready(&self.brief.stable), ready(&self.brief.canary)]);
-            self.evidence.rest(metrics, &terms, &window);
-            self.window_end = Some(at);
+        if belongs == Belongs::Nothing {
             return;
         }
-        let (Some(terms), Some(since)) = (terms, self.since) else { return };
-        let (share, seen) = (self.brief.key.share, self.programmed(found.by_pod));
-        let window = deltas.window(metrics, f64::from(share.weight) / 100.0, [ready(&self.brief.stable), ready(&self.brief.canary)]);
-        self.evidence.add(metrics, &terms, &window);
-        self.window_end = Some(at);
+        let brief = self.ledger.brief();
+        let (weight, pods) = (f64::from(brief.key.share.weight) / 100.0, [ready(&brief.stable), ready(&brief.canary)]);
+        let window = deltas.window(&brief.analysis.metrics, weight, pods);
+        self.ledger.count(&window);
+        let Some(since) = self.ledger.since().filter(|_| belongs == Belongs::Step) else { return };
+        let seen = self.programmed(found.by_pod);
         self.shares.add(deltas.requests(Side::Stable), deltas.requests(Side::Canary));
         self.problem = self.shares.check(Programmed::of(seen), since, at).map(|fault| self.share(&fault));
     }
 
     /// What the canary should have of the requests that are counted: where the senders count, copies are not among them.
     fn programmed(&self, by_pod: bool) -> Share {
-        let share = self.brief.key.share;
+        let share = self.ledger.brief().key.share;
         Share { mirror: if by_pod { share.mirror } else { 0 }, ..share }
     }
 
     /// What is known now.
     pub(super) fn look(&self) -> Look {
-        let metrics = &self.brief.analysis.metrics;
-        let fallback = StepTerms::weighted(0.0, 1.0, 1);
-        let terms = self.brief.key.step.and_then(|step| self.brief.steps.get(step)).or(self.brief.steps.first()).unwrap_or(&fallback);
-        let mut judgement = self.evidence.judge(metrics, terms);
-        for evidence in &mut judgement.metrics {
+        let metrics = &self.ledger.brief().analysis.metrics;
+        let mut look = self.ledger.look();
+        for evidence in &mut look.judgement.metrics {
             let query = self.queries.iter().find(|(name, _)| *name == evidence.metric).map(|(_, query)| query.clone());
             evidence.query = evidence.query.take().or(query);
         }
-        let unanswered = self.lost.show(self.found.as_ref(), metrics, &mut judgement);
-        Look {
-            key: self.brief.key,
-            window_end: self.window_end,
-            evidence: self.evidence.clone(),
-            judgement,
-            ready: metrics.is_empty() || (self.found.is_some() && self.calibrated),
-            problem: self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen()),
-            canary_in_window: self.canary_in_window,
-            unanswered,
-            note: self.tally.note(),
-        }
+        look.unanswered = self.lost.show(self.found.as_ref(), metrics, &mut look.judgement);
+        look.ready = metrics.is_empty() || (self.found.is_some() && self.calibrated);
+        look.problem = self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen());
+        look.canary_in_window = self.canary_in_window;
+        look.note = self.tally.note();
+        look
     }
 }
 

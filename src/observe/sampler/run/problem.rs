@@ -10,7 +10,7 @@ use crate::seen::Problem;
 
 impl Run {
     pub(super) fn unanswered(&self, error: &QueryError) -> Problem {
-        let message = format!("provider {}: {error}", self.brief.analysis.prometheus);
+        let message = format!("provider {}: {error}", self.ledger.brief().analysis.prometheus);
         Problem { reason: Reason::MetricsUnavailable, message, unavailable: true }
     }
 
@@ -21,13 +21,13 @@ impl Run {
         if let Some(advice) = newest.and_then(|newest| advice(&newest, prometheus.lag(), prometheus.scrape_interval())) {
             problem
                 .message
-                .push_str(&format!("; {advice} (provider {} of the controller's configuration)", self.brief.analysis.prometheus));
+                .push_str(&format!("; {advice} (provider {} of the controller's configuration)", self.ledger.brief().analysis.prometheus));
         }
     }
 
     /// An answer that would be the same if it were asked for again: its window is not counted.
     pub(super) fn unusable(&self, error: &QueryError) -> Problem {
-        let message = format!("window not counted, for neither arm: provider {}: {error}", self.brief.analysis.prometheus);
+        let message = format!("window not counted, for neither arm: provider {}: {error}", self.ledger.brief().analysis.prometheus);
         Problem { reason: Reason::MetricsUnavailable, message, unavailable: true }
     }
 
@@ -51,10 +51,10 @@ impl Run {
     pub(super) fn mirror_unseen(&self) -> Option<Problem> {
         let found = self.found.as_ref().filter(|found| !found.by_pod)?;
         let mesh = |step: &&StepTerms| {
-            let mut metrics = self.brief.analysis.metrics.iter();
+            let mut metrics = self.ledger.brief().analysis.metrics.iter();
             step.share.mirror > 0 && metrics.any(|metric| metric.kind.counted().is_of_mesh() && step.asks(metric))
         };
-        self.brief.steps.iter().skip(self.brief.key.step.unwrap_or(0)).find(mesh)?;
+        self.ledger.brief().steps.iter().skip(self.ledger.brief().key.step.unwrap_or(0)).find(mesh)?;
         let message = format!(
             "a step mirrors, and requests of the mesh are counted at reporter {} alone, where a copy is never seen: give the model's pods \
              sidecars (reporter destination), or judge copies by the model's own metrics (drift) with `without` for errorRate and latency, or \

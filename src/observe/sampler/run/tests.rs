@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Provider;
 use crate::counts::Dropped;
+use crate::judge::{Evidence, StepTerms};
 use crate::plan::{AnalysisPlan, ErrorRate, Metric, MetricKind, Share};
 
 fn prometheus() -> Prometheus {
@@ -64,7 +65,7 @@ async fn an_interval_shorter_than_two_scrapes_is_raised() {
     let clock = Clock::virtual_from(t(100));
     let mut run = run(5, Some(0), None, 100);
     assert_eq!(run.next(&prometheus(), &clock), Some((Job::Look(t(15)), Duration::ZERO)));
-    run.last = Some(t(15));
+    run.ledger.looked(t(15));
     assert_eq!(run.next(&prometheus(), &clock), Some((Job::Look(t(45)), Duration::ZERO)));
 }
 
@@ -73,8 +74,7 @@ async fn after_a_restart_looks_go_on_where_they_ended_or_from_now_if_too_many_ar
     let clock = Clock::virtual_from(t(3620));
     let mut near = run(30, Some(0), Some(2025), 3620);
     assert_eq!(near.next(&prometheus(), &clock), Some((Job::Look(t(2025)), Duration::ZERO)));
-    near.last = Some(t(2025));
-    near.resume = None;
+    near.ledger.looked(t(2025));
     assert_eq!(near.next(&prometheus(), &clock), Some((Job::Look(t(2055)), Duration::ZERO)));
 
     let clock = Clock::virtual_from(t(36_020));
@@ -89,20 +89,22 @@ async fn after_a_restart_looks_go_on_where_they_ended_or_from_now_if_too_many_ar
 #[tokio::test(start_paused = true)]
 async fn a_begin_that_came_back_from_status_in_whole_seconds_is_the_same() {
     let mut run = run(30, Some(100), None, 100);
-    run.last = Some(t(145));
-    let mut brief = run.brief.clone();
+    run.ledger.looked(t(145));
+    let mut brief = run.ledger.brief().clone();
+    let clock = Clock::virtual_from(t(150));
+    let next = |run: &mut Run| run.next(&prometheus(), &clock).map(|(job, _)| job);
     brief.since = Timestamp::from_millisecond(t(100).as_millisecond() + 999).ok();
     run.adopt(brief.clone(), t(150));
-    assert_eq!(run.last, Some(t(145)));
+    assert!(matches!(next(&mut run), Some(Job::Look(at)) if at.as_second() == t(175).as_second()), "{:?}", next(&mut run));
     brief.since = Some(t(140));
     run.adopt(brief, t(150));
-    assert_eq!(run.last, None);
+    assert_eq!(next(&mut run), Some(Job::Look(t(155))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wall_clock_set_back_does_not_stop_the_looks() {
     let mut run = run(30, Some(0), None, 7200);
-    run.last = Some(t(7185));
+    run.ledger.looked(t(7185));
     let clock = Clock::virtual_from(t(-3600));
     let (_, wait) = run.next(&prometheus(), &clock).unwrap();
     assert!(wait <= Duration::from_secs(35), "{wait:?}");
@@ -122,13 +124,17 @@ fn istio_11093_23496_where_only_senders_count_no_copy_is_judged_by_them() {
     let mirror = Share { mirror: 100, ..Share::NONE };
     let mut run = run(30, Some(0), None, 100);
     assert_eq!(run.look().problem, None, "a weight is seen by the senders");
-    run.brief.steps.push(StepTerms { weight: 0.5, share: mirror, kind: 1, ..run.brief.steps[0].clone() });
+    let mut brief = run.ledger.brief().clone();
+    brief.steps.push(StepTerms { weight: 0.5, share: mirror, kind: 1, ..brief.steps[0].clone() });
+    run.adopt(brief.clone(), t(100));
     let problem = run.look().problem.unwrap();
     assert_eq!((problem.reason, problem.unavailable), (Reason::MirrorUnseen, false));
     assert!(problem.message.contains("reporter source alone") && problem.message.contains("sidecars"), "{}", problem.message);
-    run.brief.steps[1].without = vec!["errorRate".into()];
+    brief.steps[1].without = vec!["errorRate".into()];
+    run.adopt(brief.clone(), t(100));
     assert_eq!(run.look().problem, None, "nothing of the mesh gates the copies");
-    run.brief.steps[1].without.clear();
+    brief.steps[1].without.clear();
+    run.adopt(brief, t(100));
     let found = run.found.as_mut().unwrap();
     (found.reporter, found.by_pod) = ("destination", true);
     assert_eq!(run.look().problem, None, "the model's sidecar counts them");

@@ -1,0 +1,43 @@
+//! The status that a turn leaves behind, and the alerts in it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Turn;
+use crate::api::{OutboxEntry, RolloutStatus};
+use crate::state::{project, same_but_for_time};
+use crate::tell::outbox;
+
+/// Numbers that change at every look are stored this often: for people, and as the checkpoint that a restart continues from.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// What status says after a turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The status. Its outbox has the alerts to send once it is stored.
+    pub status: RolloutStatus,
+    /// Whether it is to be stored: it says something new, or the numbers are old.
+    pub store: bool,
+}
+
+/// The status after a turn. `waiting` are the alerts of `old` that are not delivered yet, `sinks` are who is told of new ones, and `age` is the
+/// time since status was written last, if this process wrote it.
+pub fn report(
+    turn: &Turn<'_>,
+    old: Option<&RolloutStatus>,
+    mut waiting: Vec<OutboxEntry>,
+    sinks: &[String],
+    age: Option<Duration>,
+    now: Timestamp,
+) -> Report {
+    let Turn { seen, decision } = turn;
+    for record in &decision.records {
+        outbox::enqueue(&mut waiting, outbox::key(&seen.uid, record), sinks, record);
+    }
+    let status = project(&decision.state, &decision.stance, seen, waiting, old, now);
+    let says_new = old.is_none_or(|old| !same_but_for_time(old, &status));
+    let due = decision.state.run.is_some() && age.is_none_or(|age| age >= REFRESH);
+    let refresh = due && old.is_none_or(|old| *old != status);
+    Report { store: (says_new || refresh) && !seen.deleting, status }
+}
