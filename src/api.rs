@@ -13,7 +13,7 @@ mod version;
 pub use reason::{AnyReason, Reason};
 pub use spec::{
     Analysis, Capacity, DestinationSpec, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RatioSpec, Rollout, RolloutSpec,
-    ThresholdAction, ThresholdSpec, Traffic,
+    ThresholdAction, ThresholdSpec, TimeUnit, Traffic,
 };
 pub use status::{
     Actor, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, Noise,

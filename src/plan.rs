@@ -23,7 +23,7 @@ pub use edit::{Change, Edit};
 pub use fault::{Fault, Faults};
 pub use metric::{
     Counted, DistanceLimits, Drift, DriftSource, ErrorRate, Latency, Limits, Metric, MetricKind, RangeLimits, Ratio, ShareLimits,
-    StretchLimits, Threshold,
+    StretchLimits, Threshold, Times,
 };
 pub use span::read_span;
 pub use split::{Share, Split};

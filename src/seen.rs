@@ -137,6 +137,13 @@ pub struct Brief {
     pub resume_after: Option<Timestamp>,
 }
 
+impl Brief {
+    /// The Service that is the canary's alone: what is sent to it is the canary's, whether or not anybody answers.
+    pub fn canary_service(&self) -> Option<&str> {
+        self.canary.service.as_deref().filter(|service| self.stable.service.as_deref() != Some(service))
+    }
+}
+
 /// Identity of a step of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -161,6 +168,8 @@ pub struct Arm {
     pub version: Option<String>,
     /// The subset or the Service that they are.
     pub name: String,
+    /// Name of the Service that selects the pods of this version alone; `None`: the versions are subsets of one Service.
+    pub service: Option<String>,
     /// Their revision, as it was when the rollout began.
     pub revision: String,
     /// Pods by name, sorted.

@@ -165,6 +165,15 @@ fn no_module_is_imported_by_what_it_imports() {
 }
 
 #[test]
+fn no_kind_of_metric_is_known_outside_of_its_own_file() {
+    let outside =
+        production().into_iter().filter(|(_, inside, _)| !inside.starts_with("plan/metric") && inside != Path::new("plan/metric.rs"));
+    let named: Vec<String> =
+        outside.filter(|(.., code)| code.contains("MetricKind::")).map(|(_, inside, _)| inside.display().to_string()).collect();
+    assert!(named.is_empty(), "ask the metric what it counts and how it is judged: {named:?}");
+}
+
+#[test]
 fn the_pure_modules_are_there() {
     for module in PURE {
         assert!(root().join(format!("src/{module}.rs")).is_file(), "src/{module}.rs is gone: this test must follow");

@@ -20,11 +20,23 @@ use serde_json::{Value, json};
 
 /// v1 and v2 with a route at 95 and 5, and a sampler's brief about them.
 async fn stage(seed: u64) -> (World, Clock, Brief) {
+    let v2 = Behaviour::default().with_errors(0.002).with_invalid(0.004).with_memory(30_000.0);
+    let metrics = json!([
+        {"errorRate": {}}, {"latency": {}}, {"drift": {"counter": "model_prediction_class_total", "class": "class"}},
+        {"name": "scores", "drift": {"histogram": "model_prediction_value"}},
+        {"ratio": {"name": "invalid", "bad": "model_prediction_invalid_total", "total": "model_prediction_class_total"}},
+        {"threshold": {"name": "gpu", "query": "max(DCGM_FI_DEV_FB_USED{pod=~\"{{canaryPods}}\"})", "max": 38000, "for": "10s"}},
+    ]);
+    staged(seed, [Behaviour::default(), v2], metrics).await
+}
+
+async fn staged(seed: u64, [v1, v2]: [Behaviour; 2], metrics: Value) -> (World, Clock, Brief) {
     let clock = Clock::virtual_from("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
     let mut config = WorldConfig::new(clock, seed);
     (config.rps, config.history) = (400.0, Duration::from_secs(300));
     let world = World::start(config).await.unwrap();
-    world.deploy("v2", Behaviour::default().with_errors(0.002).with_invalid(0.004).with_memory(30_000.0));
+    world.behave("v1", v1);
+    world.deploy("v2", v2);
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut route = world.virtual_service();
     let destination = |subset: &str, weight: u8| json!({"destination": {"host": "fraud", "subset": subset}, "weight": weight});
@@ -32,12 +44,6 @@ async fn stage(seed: u64) -> (World, Clock, Brief) {
     world.objects().put(route).unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
 
-    let metrics = json!([
-        {"errorRate": {}}, {"latency": {}}, {"drift": {"counter": "model_prediction_class_total", "class": "class"}},
-        {"name": "scores", "drift": {"histogram": "model_prediction_value"}},
-        {"ratio": {"name": "invalid", "bad": "model_prediction_invalid_total", "total": "model_prediction_class_total"}},
-        {"threshold": {"name": "gpu", "query": "max(DCGM_FI_DEV_FB_USED{pod=~\"{{canaryPods}}\"})", "max": 38000, "for": "10s"}},
-    ]);
     let spec = json!({
         "traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": {"canary": {}},
         "analysis": {"interval": "2s", "warmUp": "0s", "metrics": metrics},
@@ -136,4 +142,22 @@ async fn after_a_restart_the_evidence_is_rebuilt_from_prometheus_as_it_was() {
     };
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert!(one.judgement.metrics.iter().all(|metric| metric.reason != Some(haldane::api::EvidenceReason::NoData)), "{:?}", one.judgement);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_token_that_is_late_fails_by_its_own_histogram_and_in_its_own_unit() {
+    let [v1, v2] = [300.0, 500.0].map(|p50| Behaviour::default().with_first_token(p50, 3.0 * p50));
+    let metrics = json!([
+        {"latency": {}},
+        {"name": "firstToken", "latency": {"histogram": "vllm:time_to_first_token_seconds", "unit": "s"}},
+    ]);
+    let (world, clock, brief) = staged(52, [v1, v2], metrics).await;
+    let look = until(&spawn(&world, clock, brief), 40).await;
+    let of = |name: &str| look.judgement.metrics.iter().find(|metric| metric.metric == name).unwrap();
+    let (mesh, own) = (of("latency"), of("firstToken"));
+    assert!(own.fail_evidence > own.fail_at && mesh.fail_evidence < mesh.fail_at, "{:?} {:?}", own.fail_evidence, mesh.fail_evidence);
+    assert!(own.message.starts_with("vllm:time_to_first_token_seconds above 0."), "{}", own.message);
+    assert!(own.message.contains("] s"), "{}", own.message);
+    let query = own.query.as_deref().unwrap();
+    assert!(query.starts_with("sum by (pod, le) (increase(vllm:time_to_first_token_seconds_bucket{"), "{query}");
 }

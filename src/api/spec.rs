@@ -233,7 +233,7 @@ pub struct MetricSpec {
     /// Share of requests that fail: HTTP 5xx, and for gRPC the status codes of server faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<ErrorRateSpec>,
-    /// Request duration, compared on the histogram's own bounds.
+    /// Request duration, or a histogram of times of your own, compared on its own bounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<LatencySpec>,
     /// The distribution of the model's answers.
@@ -267,10 +267,20 @@ pub struct ErrorRateSpec {
     pub pass: Option<f64>,
 }
 
-/// Limits of latency, as a stretch of stable's distribution.
+/// Latency: the duration of requests, or a histogram of times of your own. Limits are a stretch of stable's distribution.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.unit) || has(self.histogram)").message("unit goes with histogram: the mesh counts in milliseconds"))]
 pub struct LatencySpec {
+    /// Name of a histogram of your own without `_bucket`, for example `vllm:time_to_first_token_seconds`, that the pods of both versions
+    /// export. Default: the request duration that the mesh counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]+$"#))]
+    #[x_kube(validation = Rule::new("!self.endsWith('_bucket')").message("the name without _bucket"))]
+    pub histogram: Option<String>,
+    /// Unit of the bounds of your histogram. Default: s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<TimeUnit>,
     /// Fail: slower than stable stretched by this ratio. Default: 0.05.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 10.0))]
@@ -281,6 +291,27 @@ pub struct LatencySpec {
     // The API server cuts a bound to a whole number where the value is one: without the rule `pass: 0` would get through.
     #[x_kube(validation = Rule::new("self >= 0.001").message("at least 0.001"))]
     pub pass: Option<f64>,
+}
+
+/// Unit of the bounds of a histogram of times. Default: s.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeUnit {
+    /// Seconds.
+    #[default]
+    S,
+    /// Milliseconds.
+    Ms,
+}
+
+impl TimeUnit {
+    /// As it is written behind a number.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::S => "s",
+            Self::Ms => "ms",
+        }
+    }
 }
 
 /// Drift of the model's answers: a counter by class, or a histogram of scores.

@@ -142,6 +142,11 @@ fn setup(plan: &Plan, scenario: &Scenario) -> (Setup, Vec<String>) {
     }
     notes.extend(beside_weights(&plan));
     notes.extend(leave_out(&mut plan, can_draw, "a scenario does not say what your own metrics would show"));
+    let own = |metric: &&Metric| metric.kind.unit().is_some() && !metric.kind.counted().is_of_mesh();
+    let own: Vec<&str> = plan.analysis.metrics.iter().filter(own).map(|metric| metric.name.as_str()).collect();
+    if !own.is_empty() {
+        notes.push(format!("{}: rehearsed with the durations of requests, as if your own histogram showed them", own.join(", ")));
+    }
     if plan.capacity == Capacity::Proportional {
         for (at, step) in plan.steps.iter().enumerate() {
             let need = (step.load() * scenario.stable_pods).div_ceil(200).max(1);
@@ -264,6 +269,13 @@ mod tests {
         assert_eq!(notes(&json!([{"name": "errors", "errorRate": {}}]), &["errors"], "errors=1"), [errors]);
         let slower = "the canary is slower, which no metric that gates compares; a latency metric would";
         assert_eq!(notes(&json!([{"name": "errors", "errorRate": {}}]), &[], "p99=2s"), [slower]);
+    }
+
+    #[test]
+    fn a_histogram_of_times_of_your_own_is_rehearsed_as_the_requests_durations() {
+        let metrics = json!([{"latency": {}}, {"name": "first", "latency": {"histogram": "first_token_seconds"}}]);
+        let told = notes(&metrics, &[], "errors=0");
+        assert_eq!(told, ["first: rehearsed with the durations of requests, as if your own histogram showed them"]);
     }
 
     #[test]

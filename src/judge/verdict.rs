@@ -109,7 +109,7 @@ fn shares_answer(
     let limit = track.fail_margin().at(p_a);
     let latency = !state.bounds().is_empty();
     let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
-    let (subject, unit) = (metric.subject(latency.then(|| bound(track))), metric.kind.unit());
+    let (subject, unit) = (metric.subject(latency.then(|| bound(track))), metric.unit());
     // What a pass has proved is the pass margin of this step; the limit of the fail side would look odd beside an estimate beyond it.
     let passed = shares.proved() == Some(true);
     let harmed = context.failed || shares.fail_evidence(alpha) >= super::FAIL_AT;

@@ -198,10 +198,16 @@ fn metric() -> impl Strategy<Value = Value> {
         3 => Just(json!({"histogram": "score"})),
         2 => optional(vec![("counter", json!("a")), ("class", json!("b")), ("histogram", json!("c"))]),
     ];
+    let histogram = prop_oneof![3 => Just("vllm:first_seconds"), 1 => Just("first_seconds_bucket"), 1 => Just("a b")];
+    let times = (proptest::option::weighted(0.7, histogram), proptest::option::of(Just("ms"))).prop_map(|(histogram, unit)| {
+        let field = |name: &str, value: Option<&str>| value.map_or(json!({}), |value| json!({name: value}));
+        merged(vec![field("histogram", histogram), field("unit", unit)])
+    });
     let name = prop_oneof![3 => Just(json!({})), 1 => Just(json!({"name": "scores"})), 1 => Just(json!({"name": "latency"}))];
     let kind = prop_oneof![
         4 => Just(json!({"errorRate": {}})),
         4 => Just(json!({"latency": {"pass": 0.2}})),
+        3 => times.prop_map(|times| json!({"latency": times})),
         6 => drift.prop_map(|drift| json!({"drift": drift})),
         3 => Just(json!({"ratio": {"bad": "a_total", "total": "b_total"}})),
         4 => threshold().prop_map(|threshold| json!({"threshold": threshold})),

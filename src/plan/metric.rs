@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::Fault;
 use super::parse::Parser;
 use super::promql::Counter;
-use crate::api::MetricSpec;
+use crate::api::{MetricSpec, TimeUnit};
 
 pub use drift::{Drift, DriftSource};
 pub use errors::ErrorRate;
-pub use latency::Latency;
+pub use latency::{Latency, Times};
 pub use limits::{DistanceLimits, Limits, RangeLimits, ShareLimits, StretchLimits};
 pub use ratio::Ratio;
 pub use threshold::Threshold;
@@ -108,9 +108,9 @@ trait Kind: Sized {
     fn noun(&self) -> Option<&str> {
         None
     }
-    /// Unit of its bounds, with the space before it.
-    fn unit(&self) -> &'static str {
-        ""
+    /// Unit of its bounds.
+    fn unit(&self) -> Option<TimeUnit> {
+        None
     }
     /// What works, but perhaps not as meant, at a field within its own.
     fn doubt(&self, _gates: bool) -> Option<Fault> {
@@ -154,8 +154,8 @@ macro_rules! kinds {
                 source.into_iter().chain(self.limits().fields()).collect()
             }
 
-            /// Unit of its bounds, with the space before it.
-            pub fn unit(&self) -> &'static str {
+            /// Unit of its bounds, if they are times.
+            pub fn unit(&self) -> Option<TimeUnit> {
                 match self { $(Self::$kind(kind) => kind.unit(),)+ }
             }
 
@@ -225,7 +225,16 @@ impl Metric {
     /// What a share is a share of: `errors`, `requests above 250 ms`.
     pub fn subject(&self, bound: Option<f64>) -> String {
         let noun = self.kind.noun().unwrap_or(&self.name);
-        bound.map_or_else(|| noun.to_owned(), |bound| format!("{noun} above {bound}{}", self.kind.unit()))
+        bound.map_or_else(|| noun.to_owned(), |bound| format!("{noun} above {bound}{}", self.unit()))
+    }
+
+    /// What stands behind a bound: the unit, with the space before it.
+    pub fn unit(&self) -> &'static str {
+        match self.kind.unit() {
+            Some(TimeUnit::Ms) => " ms",
+            Some(TimeUnit::S) => " s",
+            None => "",
+        }
     }
 
     /// What a spec means; `None` after a fault that leaves nothing to judge.

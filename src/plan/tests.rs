@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{Destination, OnInconclusive, RolloutSpec, ThresholdAction};
+use crate::api::{Destination, OnInconclusive, RolloutSpec, ThresholdAction, TimeUnit};
 
 mod traffic;
 
@@ -118,6 +118,59 @@ fn own_metrics_have_their_names_beside_or_within_and_every_default() {
     );
     let stored = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+}
+
+#[test]
+fn a_latency_reads_a_histogram_of_ones_own_in_its_unit_beside_the_mesh_s() {
+    let plan = plan(
+        json!({"canary": {"without": ["tokens"]}}),
+        json!({"metrics": [{"latency": {}}, {"name": "first", "latency": {"histogram": "vllm:time_to_first_token_seconds"}},
+                           {"name": "tokens", "latency": {"histogram": "token_ms", "unit": "ms", "stretch": 0.1}}]}),
+    );
+    let own = |name: &str, unit, stretch| {
+        let limits = StretchLimits { stretch, ..StretchLimits::default() };
+        MetricKind::Latency(Latency { histogram: Some(Times { name: name.into(), unit }), limits })
+    };
+    let [mesh, first, tokens] = plan.analysis.metrics.as_slice() else { panic!() };
+    assert_eq!(
+        (&first.kind, &tokens.kind),
+        (&own("vllm:time_to_first_token_seconds", TimeUnit::S, 0.05), &own("token_ms", TimeUnit::Ms, 0.1))
+    );
+    assert_eq!(mesh.kind.counted(), Counted::Durations);
+    assert_eq!(mesh.subject(Some(250.0)), "requests above 250 ms");
+    assert_eq!(first.subject(Some(0.25)), "vllm:time_to_first_token_seconds above 0.25 s");
+    let stored = serde_json::to_string(&plan).unwrap();
+    assert!(stored.contains(r#""kind":{"latency":{"stretch":0.05,"pass":0.1}}"#), "as it was stored before: {stored}");
+    assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+}
+
+#[test]
+fn faults_of_a_histogram_of_times_name_the_field_and_the_fix() {
+    let told = faults(
+        json!({"canary": {}}),
+        json!({"metrics": [{"latency": {"unit": "s"}}, {"name": "a", "latency": {"histogram": "a_seconds_bucket"}},
+                           {"name": "b", "latency": {"histogram": "sum(b)"}}, {"latency": {"histogram": "c"}}]}),
+    );
+    let wanted = [
+        "spec.analysis.metrics[0].latency.unit: has no histogram beside it; leave it out: the mesh counts in milliseconds",
+        "spec.analysis.metrics[1].latency.histogram: is a_seconds_bucket; the name without _bucket: a_seconds",
+        "spec.analysis.metrics[2].latency.histogram: \"sum(b)\" is not a name; the name of a Prometheus metric, without labels",
+        "spec.analysis.metrics[3].name: \"latency\" is the name of metrics[0] too; names of metrics must differ; a metric without a name is \
+         called by its kind",
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn a_unit_that_contradicts_the_name_is_doubted() {
+    let doubt = |name: &str, unit| {
+        let kind = MetricKind::Latency(Latency { histogram: Some(Times { name: name.into(), unit }), ..Latency::default() });
+        kind.doubt(true).map(|doubt| doubt.to_string())
+    };
+    let told = "latency.unit: is s, but token_ms is named as if its bounds were in ms; `unit: ms`, if they are";
+    assert_eq!(doubt("token_ms", TimeUnit::S).as_deref(), Some(told));
+    assert_eq!([doubt("token_ms", TimeUnit::Ms), doubt("x_seconds", TimeUnit::S), doubt("x", TimeUnit::S)], [None, None, None]);
+    assert!(doubt("x_seconds", TimeUnit::Ms).is_some());
 }
 
 #[test]
@@ -329,6 +382,16 @@ fn of_own_metrics_too_the_stricter_counts_at_once_and_another_source_or_gate_lat
     assert_eq!(told(&back.now), ["max of metric gpu 6 -> 5"]);
     let other = own(json!({"query": "y", "max": 1}), "b", true);
     assert_eq!(old.adopt(&other, 0), old, "another query is another metric");
+}
+
+#[test]
+fn another_histogram_of_times_is_another_metric() {
+    let of = |latency: Value| plan(json!({"canary": {}}), json!({"metrics": [{"name": "m", "latency": latency}]}));
+    let old = of(json!({"histogram": "a"}));
+    let edit = old.edit(&of(json!({"histogram": "b", "stretch": 0.0})), 0);
+    assert!(edit.now.is_empty());
+    assert_eq!(told(&edit.later), ["source of metric m histogram a in s -> histogram b in s", "stretch of metric m 0.05 -> 0"]);
+    assert_eq!(told(&old.edit(&of(json!({"histogram": "a", "stretch": 0.0})), 0).now), ["stretch of metric m 0.05 -> 0"]);
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl Stage {
                 workload: name.to_owned(),
                 version: Some(name.to_owned()),
                 name: name.to_owned(),
+                service: None,
                 revision: revision.clone(),
                 pods: (0..pods).map(pod).collect(),
             };

@@ -36,6 +36,9 @@ fn a_healthy_canary_is_promoted_after_its_holds() {
 
 #[test]
 fn a_bad_canary_is_rolled_back_by_the_metric_that_saw_it() {
+    let own = json!({"name": "first", "latency": {"histogram": "first_token_seconds"}});
+    let slow = run(&plan(canary(json!({})), json!([own])), "canary: {latency: {p50: 300ms, p99: 1200ms}}", 1);
+    assert_eq!(slow.by.as_deref(), Some("first"), "{slow:?}");
     let plan = plan(canary(json!({})), json!([{"latency": {}}, {"errorRate": {}}]));
     for (scenario, by) in [("canary: {errors: 0.2}", "errorRate"), ("canary: {latency: {p50: 300ms, p99: 1200ms}}", "latency")] {
         let played = run(&plan, scenario, 2);

@@ -12,6 +12,7 @@ use statrs::function::erf::erfc;
 
 use super::draw;
 use super::scenario::{Behaviour, Incident, Scenario};
+use crate::api::TimeUnit;
 use crate::counts::{Counts, History, Sample};
 use crate::judge::most_windows;
 use crate::plan::{Counted, Limits, Metric, MetricKind};
@@ -283,13 +284,25 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Durations of requests; a histogram of times of the user's own is drawn as if it were of them.
+    fn times(&self, unit: TimeUnit, total: u64, above: &[u64]) -> Counts {
+        let each = match unit {
+            TimeUnit::Ms => 1.0,
+            TimeUnit::S => 1000.0,
+        };
+        Counts::Histogram { bounds: self.bounds.iter().map(|bound| bound / each).collect(), above: above.to_vec(), total }
+    }
+
     /// The counts as the product sees them.
     fn sample(&self, gained: Gained) -> Sample {
         let counts = |metric: &Metric| match metric.kind.counted() {
             Counted::Requests => Some(Counts::Events { total: gained.total, bad: gained.bad }),
-            Counted::Durations => Some(Counts::Histogram { bounds: self.bounds.clone(), above: gained.above.clone(), total: gained.total }),
+            Counted::Durations => Some(self.times(TimeUnit::Ms, gained.total, &gained.above)),
             Counted::Classes { .. } => Some(Counts::Classes(self.names.iter().cloned().zip(gained.classes.iter().copied()).collect())),
-            Counted::Histogram(_) => Some(scores(&gained.classes)),
+            Counted::Histogram(_) => Some(match metric.kind.unit() {
+                Some(unit) => self.times(unit, gained.total, &gained.above),
+                None => scores(&gained.classes),
+            }),
             Counted::Share { .. } | Counted::Value(_) => None, // [`can_draw`]
         };
         self.metrics.iter().filter_map(|metric| Some((metric.name.clone(), counts(metric)?))).collect()

@@ -60,7 +60,8 @@ fn opens_to(plan: &Plan, index: usize) -> f64 {
 pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str, name: &str, now: Timestamp) -> Option<Brief> {
     let arm = |version: &Version| {
         let arm = subsets.get(&version.name).map(|subset| subset.arm.clone()).unwrap_or_default();
-        Arm { host: version.host.clone(), name: version.name.clone(), revision: version.revision.clone(), ..arm }
+        let service = version.subset.is_none().then(|| version.name.clone());
+        Arm { host: version.host.clone(), name: version.name.clone(), service, revision: version.revision.clone(), ..arm }
     };
     if let Some(run) = &state.run {
         let evidence = run.evidence.clone();

@@ -110,7 +110,7 @@ pub fn drift() -> Metric {
 pub fn strict() -> Vec<Metric> {
     vec![
         Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate(ShareLimits { relative: 1.0, absolute: 0.0, pass: 0.002 }))),
-        Metric::new("latency", MetricKind::Latency(Latency { limits: StretchLimits { stretch: 0.0, pass: 0.10 } })),
+        Metric::new("latency", MetricKind::Latency(Latency { limits: StretchLimits { stretch: 0.0, pass: 0.10 }, ..Latency::default() })),
         Metric::new(
             "drift",
             MetricKind::Drift(Drift { source: source(), limits: DistanceLimits { rollback: 0.0, ..DistanceLimits::default() } }),

@@ -106,7 +106,7 @@ pub enum EvidenceReason {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArmValue {
-    /// The value, in the unit of the metric (a ratio for errors and drift; milliseconds for latency: the upper bound of the bucket).
+    /// The value, in the unit of the metric (a ratio for errors and drift; for latency the upper bound of the bucket, in milliseconds or in the unit of your histogram).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// The value in words: `0.11 %`, `p99 in (250, 500] ms`.
@@ -119,16 +119,16 @@ pub struct ArmValue {
     pub quantiles: Vec<Quantile>,
 }
 
-/// The bucket of a histogram that a quantile is in. Nothing is interpolated.
+/// The bucket of a histogram that a quantile is in, in milliseconds or in the unit of your histogram. Nothing is interpolated.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quantile {
     /// 0.5, 0.95 or 0.99.
     pub quantile: f64,
-    /// It is greater than this bound, ms; absent: the first bucket.
+    /// It is greater than this bound; absent: the first bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<f64>,
-    /// It is at most this bound, ms; absent: above the last bound.
+    /// It is at most this bound; absent: above the last bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to: Option<f64>,
 }

@@ -51,7 +51,7 @@ pub struct Blame {
     charged: u64,
     flags: ByFlags,
     windows: u32,
-    /// Windows in a row in which requests stayed unanswered and the canary answered none.
+    /// Windows in a row in which requests stayed unanswered and the canary answered none; of those sent to it by name, such requests.
     silent: u32,
     charge: Charge,
 }
@@ -105,7 +105,27 @@ impl Blame {
             if never { self.open.2 } else { 0.0 }
         };
         // A float cast saturates.
-        let owed = owed.round() as u64;
+        self.owe(owed.round() as u64)
+    }
+
+    /// Takes a window of requests that were sent to the canary by name: those that stayed unanswered are its own, whatever came before.
+    pub fn take_own(&mut self, seen: Seen<'_>) -> u64 {
+        let lost: u64 = seen.unanswered.values().sum();
+        self.silent = if seen.canary == 0 { self.silent.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX)) } else { 0 };
+        self.charge.newest = 0;
+        self.charge.silent = f64::from(self.silent) >= FEW;
+        if lost == 0 && self.charge.requests == 0 {
+            return 0;
+        }
+        self.open = (self.open.0 + seen.stable as f64, self.open.1 + seen.canary as f64, self.open.2 + lost as f64);
+        for (flags, count) in seen.unanswered {
+            *self.flags.entry(flags.clone()).or_default() += count;
+        }
+        self.owe(self.charged + lost)
+    }
+
+    /// So many of what is open are the canary's. Gives those that were not charged yet.
+    fn owe(&mut self, owed: u64) -> u64 {
         let more = owed.saturating_sub(self.charged);
         self.charged = self.charged.max(owed);
         if more > 0 {

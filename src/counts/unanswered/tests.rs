@@ -148,3 +148,24 @@ fn a_cohort_is_charged_only_where_nobody_of_it_was_ever_answered() {
     assert_eq!(at(0.0, 0.0, &[(900, 0, 0), (900, 0, 60), (900, 0, 60)]), [0, 0, 0], "it did not begin with the raise");
     assert_eq!(at(0.0, 0.0, &[(900, 3, 50), (900, 0, 60)]), [0, 0]);
 }
+
+#[test]
+fn what_was_sent_to_the_canary_by_name_is_its_own_from_the_first_window_and_three_without_an_answer_are_a_dead_canary() {
+    let mut blame = Blame::default();
+    let mut take = |canary, lost: &[(&str, u64)]| {
+        let unanswered = flags(lost);
+        let more = blame.take_own(blame::Seen { seconds: 30.0, stable: 900, canary, unanswered: &unanswered });
+        (more, blame.charge().cloned())
+    };
+    assert_eq!(take(100, &[]), (0, None));
+    let (more, charge) = take(98, &[("UF", 2)]);
+    assert_eq!((more, charge.map(|c| (c.requests, c.silent))), (2, Some((2, false))), "some of them");
+    let (more, charge) = take(0, &[("UH", 2)]);
+    assert_eq!((more, charge.map(|c| (c.requests, c.silent))), (2, Some((4, false))), "two say nothing yet");
+    let (more, charge) = take(0, &[("UH", 40)]);
+    let charge = charge.unwrap();
+    assert_eq!((more, charge.requests, charge.newest, charge.silent), (40, 44, 40, true));
+    assert_eq!((charge.flags.as_slice(), charge.stable), (&["UH".to_owned(), "UF".to_owned()][..], 2700), "while stable answered");
+    let (more, charge) = take(100, &[]);
+    assert_eq!((more, charge.map(|c| (c.newest, c.silent))), (0, Some((0, false))), "it answers again");
+}

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::preflight::Found;
 use super::thresholds;
-use crate::counts::{Family, Pod, Reading, Scope, Side};
+use crate::counts::{Family, Pod, Reading, Scope, Series, Side};
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
 use crate::plan::promql::label_name;
 use crate::plan::{Counted, MetricKind};
@@ -15,6 +15,15 @@ use crate::seen::{Arm, Brief};
 
 pub(super) const REQUESTS: &str = "istio_requests_total";
 pub(super) const DURATIONS: &str = "istio_request_duration_milliseconds";
+
+/// Who counts requests, the best first: the model's pod, the waypoint before it, the gateway or client. Each counts the same requests, so that
+/// never two are added.
+pub(super) const REPORTERS: [&str; 3] = ["destination", "waypoint", "source"];
+
+/// The best of the reporters that these series have; `None`: none of them.
+pub(super) fn reporter<'a>(rows: impl Iterator<Item = &'a Series> + Clone) -> Option<&'static str> {
+    REPORTERS.into_iter().find(|reporter| rows.clone().any(|row| row.label("reporter") == *reporter))
+}
 
 /// Whom to ask about.
 #[derive(Clone, Debug)]
@@ -170,10 +179,7 @@ pub(super) fn names(arm: &Arm) -> impl Iterator<Item = &str> {
 
 /// Selector of what tells the arms apart, before that is known.
 pub(super) fn requests_where(namespace: &str, label: &str, values: &[&str]) -> Result<Selector, BadName> {
-    Selector::new(REQUESTS)?
-        .any_of("reporter", ["destination", "source"])?
-        .is("destination_workload_namespace", namespace)?
-        .any_of(label, values)
+    Selector::new(REQUESTS)?.any_of("reporter", REPORTERS)?.is("destination_workload_namespace", namespace)?.any_of(label, values)
 }
 
 /// Selector of request durations.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ask::{DURATIONS, REQUESTS, Who, durations, names, requests_where};
+use super::ask::{DURATIONS, REQUESTS, Who, durations, names, reporter, requests_where};
 use super::unanswered;
 use crate::api::Reason;
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ use crate::seen::{Brief, Problem};
 /// What preflight found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// `destination` (counted at the model's pod) or `source` (at the gateway or client).
+    /// One of [`super::ask::REPORTERS`].
     pub(super) reporter: &'static str,
     /// Label that tells the arms apart.
     pub(super) label: &'static str,
@@ -90,8 +90,10 @@ async fn same_time(prometheus: &Prometheus, brief: &Brief, clock: &Clock) -> Res
 /// Asks at `at`, with `seconds` of raw samples for `up`.
 pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u64, at: Timestamp) -> Result<Found, Trouble> {
     let (label, stable, canary, rows) = separating(prometheus, brief, at).await?;
-    let service = if label == "destination_workload" { None } else { Some(one_service(label, stable, &rows)?) };
-    let reporter = if rows.iter().any(|row| row.label("reporter") == "destination") { "destination" } else { "source" };
+    // A workload and a Service belong to nobody else; other models of the namespace may have the same versions.
+    let apart = ["destination_workload", "destination_service_name"].contains(&label);
+    let service = if apart { None } else { Some(one_service(label, stable, &rows)?) };
+    let reporter = reporter(rows.iter()).unwrap_or_default();
     let rows: Vec<&Series> = rows.iter().filter(|row| row.label("reporter") == reporter).collect();
     let by_pod = reporter == "destination";
     let named = rows.iter().all(|row| row.labels.get("pod").is_some_and(|pod| !pod.is_empty()));
@@ -212,19 +214,20 @@ async fn separating<'a>(
     brief: &'a Brief,
     at: Timestamp,
 ) -> Result<(&'static str, &'a str, &'a str, Vec<Series>), Trouble> {
-    let version = |arm: &'a Option<String>| arm.as_deref().unwrap_or("");
+    let text = |value: &'a Option<String>| value.as_deref().unwrap_or("");
     let (stable, canary) = (&brief.stable, &brief.canary);
-    let candidates: [Candidate<'a>; 3] = [
+    let candidates: [Candidate<'a>; 4] = [
         ("destination_workload", &stable.workload, &canary.workload),
-        ("destination_version", version(&stable.version), version(&canary.version)),
-        ("destination_canonical_revision", version(&stable.version), version(&canary.version)),
+        ("destination_service_name", text(&stable.service), text(&canary.service)),
+        ("destination_version", text(&stable.version), text(&canary.version)),
+        ("destination_canonical_revision", text(&stable.version), text(&canary.version)),
     ];
     let usable: Vec<Candidate<'a>> =
         candidates.into_iter().filter(|(_, one, two)| !one.is_empty() && !two.is_empty() && one != two).collect();
     if usable.is_empty() {
         let message = format!(
-            "nothing tells the two arms apart in the metrics: both belong to workload {:?} and neither the label version of their pods \
-             differs; give the canary a Deployment of its own, or a label version",
+            "nothing tells the two arms apart in the metrics: both belong to workload {:?}, and neither a Service of their own nor the \
+             label version of their pods differs; give the canary a Deployment of its own, or a label version",
             stable.workload
         );
         return Err(trouble(Reason::ArmsInseparable, false, message));
@@ -244,32 +247,25 @@ async fn separating<'a>(
     }
     let tried: Vec<String> = usable.iter().map(|(label, value, _)| format!("{label}={value:?}")).collect();
     let message = format!(
-        "no istio_requests_total of stable in namespace {} at reporter destination or source (tried {}): has stable had a request in the \
-         last five minutes, are its sidecars or the gateway scraped, and do the provider's url and labels fit?",
+        "no istio_requests_total of stable in namespace {} at reporter destination, waypoint or source (tried {}): has stable had a \
+         request in the last five minutes, are its sidecars, the waypoint or the gateway scraped, and do the provider's url and labels fit?",
         brief.namespace,
         tried.join(", ")
     );
     Err(trouble(Reason::MetricsUnavailable, true, message))
 }
 
-/// Whether nothing on the way of stable's requests reads them, or only a waypoint does: the reason why there are no counts that can be used.
+/// Whether nothing on the way of stable's requests reads them: the reason why there are no counts.
 async fn no_proxy(prometheus: &Prometheus, brief: &Brief, usable: &[Candidate<'_>], at: Timestamp) -> Result<Option<Trouble>, Trouble> {
     for (label, stable, _) in usable {
-        let of = |metric: &str| Selector::new(metric).and_then(|s| s.is("destination_workload_namespace", &brief.namespace));
-        let waypoint = of("istio_requests_total").and_then(|s| s.is("reporter", "waypoint")).and_then(|s| s.is(label, stable));
-        if !prometheus.groups(&waypoint.map_err(QueryError::from)?, &["reporter"], at).await?.is_empty() {
-            let message = format!(
-                "stable ({label}={stable:?}) is counted at reporter waypoint alone (ambient mode), which is not judged by: give the model's pods \
-                 sidecars, or bring the traffic through a gateway"
-            );
-            return Ok(Some(trouble(Reason::NoProxy, true, message)));
-        }
-        let connections = of("istio_tcp_connections_opened_total").and_then(|s| s.is(label, stable)).map_err(QueryError::from)?;
+        let connections = Selector::new("istio_tcp_connections_opened_total")
+            .and_then(|s| s.is("destination_workload_namespace", &brief.namespace))
+            .and_then(|s| s.is(label, stable))
+            .map_err(QueryError::from)?;
         if !prometheus.groups(&connections, &["reporter"], at).await?.is_empty() {
             let message = format!(
                 "stable ({label}={stable:?}) is counted in TCP connections alone: nothing on the way reads its requests, so that weights, matches \
-                 and mirrors have no effect: it takes sidecars or a gateway (in ambient mode a waypoint is not enough), and a port whose name or \
-                 appProtocol says http or grpc"
+                 and mirrors have no effect: it takes sidecars, a gateway or a waypoint, and a port whose name or appProtocol says http or grpc"
             );
             return Ok(Some(trouble(Reason::NoProxy, true, message)));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ask::{REQUESTS, Who, names};
+use super::ask::{REPORTERS, REQUESTS, Who, names, reporter};
 use super::preflight::{Trouble, preflight};
 use crate::counts::{History, Series, chosen, gain, past};
 use crate::judge::Evidence;
@@ -144,7 +144,7 @@ pub async fn record(prometheus: &Prometheus, wanted: &Wanted<'_>, mut progress: 
 /// with the most requests lately.
 async fn serving(prometheus: &Prometheus, wanted: &Wanted<'_>) -> Result<(String, f64, BTreeSet<String>), RecordError> {
     let mut selector = Selector::new(REQUESTS)
-        .and_then(|s| s.any_of("reporter", ["destination", "source"]))
+        .and_then(|s| s.any_of("reporter", REPORTERS))
         .and_then(|s| s.is("destination_workload_namespace", wanted.namespace))
         .map_err(QueryError::from)?;
     if let Some(workload) = wanted.workload {
@@ -153,7 +153,7 @@ async fn serving(prometheus: &Prometheus, wanted: &Wanted<'_>) -> Result<(String
     let series = prometheus.raw(&selector, LATELY, wanted.to).await?;
     let of_service: Vec<&Series> = series.iter().filter(|one| one.label("destination_service_name") == wanted.service).collect();
     let series: Vec<&Series> = if wanted.workload.is_some() || of_service.is_empty() { series.iter().collect() } else { of_service };
-    let reporter = if series.iter().any(|one| one.label("reporter") == "destination") { "destination" } else { "source" };
+    let reporter = reporter(series.iter().copied()).unwrap_or_default();
     let mut requests: BTreeMap<&str, (f64, BTreeSet<String>)> = BTreeMap::new();
     for one in series.iter().filter(|one| one.label("reporter") == reporter && !one.label("destination_workload").is_empty()) {
         let of = requests.entry(one.label("destination_workload")).or_default();

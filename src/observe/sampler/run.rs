@@ -385,7 +385,7 @@ impl Run {
             let query = self.queries.iter().find(|(name, _)| *name == evidence.metric).map(|(_, query)| query.clone());
             evidence.query = evidence.query.take().or(query);
         }
-        look.unanswered = self.lost.show(self.found.as_ref(), metrics, &mut look.judgement);
+        look.unanswered = self.lost.show(self.found.as_ref(), self.ledger.brief(), &mut look.judgement);
         look.ready = metrics.is_empty() || (self.found.is_some() && self.calibrated);
         look.problem = self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen());
         look.canary_in_window = self.canary_in_window;

@@ -14,11 +14,8 @@ use crate::counts::{Charge, Delta, Unanswered as Counted};
 use crate::istio::name::Host;
 use crate::judge::Judgement;
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
-use crate::plan::Metric;
 use crate::seen::{Brief, Unanswered};
 
-/// Who counts a request that reaches nobody.
-const SENDER: &str = "source";
 /// Errors that went on this long before a raise did not begin with it.
 const BACK: SignedDuration = SignedDuration::from_mins(30);
 
@@ -50,9 +47,9 @@ pub(super) struct Lost {
 
 /// Names by which senders know the route's service: as their proxies name it where requests of the arms arrive. Empty: they do not say.
 pub(super) async fn hosts(prometheus: &Prometheus, found: &Found, brief: &Brief, at: Timestamp) -> Result<BTreeSet<String>, QueryError> {
-    let Some(service) = Host::of(&brief.canary.host, &brief.namespace).service_in(&brief.namespace) else { return Ok(BTreeSet::new()) };
-    let selector = Selector::new(REQUESTS)?
-        .is("reporter", SENDER)?
+    let service = Host::of(&brief.canary.host, &brief.namespace).service_in(&brief.namespace);
+    let Some(service) = service.filter(|_| brief.canary_service().is_none()) else { return Ok(BTreeSet::new()) };
+    let selector = Found::sent(Selector::new(REQUESTS)?, found.reporter)?
         .is("destination_workload_namespace", &brief.namespace)?
         .any_of(found.label, [&found.stable, &found.canary])?;
     let rows = prometheus.groups(&selector, &["destination_service"], at).await?;
@@ -61,21 +58,34 @@ pub(super) async fn hosts(prometheus: &Prometheus, found: &Found, brief: &Brief,
 }
 
 impl Found {
-    /// Requests to the route's service that no workload answered, as the senders count them. One whose subset no proxy knows has no service:
-    /// a gateway calls it unknown, a client says what it asked for.
+    /// `of` as counted by those who would know of a request that reaches nobody: where a waypoint counts, that and those before it. One request has
+    /// such a flag at one of them alone: whoever gets an answer from the next one has the answer's code.
+    fn sent(of: Selector, reporter: &str) -> Result<Selector, BadName> {
+        if reporter == "waypoint" { of.any_of("reporter", ["waypoint", "source"]) } else { of.is("reporter", "source") }
+    }
+
+    /// Requests that no workload answered, as the senders count them: to the canary's own Service, or to the route's. One whose subset no proxy
+    /// knows has no service: a gateway calls it unknown, a client says what it asked for.
     fn unanswered(&self, brief: &Brief) -> Result<Option<Selector>, BadName> {
+        let mut workloads = vec!["unknown", ""];
+        let selector = Self::sent(Selector::new(REQUESTS)?, self.reporter)?;
+        if let Some(service) = brief.canary_service() {
+            workloads.extend(Some(brief.canary.workload.as_str()).filter(|name| self.by_pod && !name.is_empty()));
+            let selector = selector.any_of("destination_workload", workloads)?.is("destination_service_name", service)?;
+            let selector = selector.is("destination_service_namespace", &brief.namespace)?;
+            return Ok(Some(selector.any_of("response_flags", NOT_REACHED)?));
+        }
         let Some(service) = Host::of(&brief.canary.host, &brief.namespace).service_in(&brief.namespace).filter(|_| !self.hosts.is_empty())
         else {
             return Ok(None);
         };
         let namespace = &brief.namespace;
         let asked = [service.to_owned(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")];
-        let mut workloads = vec!["unknown", ""];
         // Where the pods count, a request that no pod got is not among theirs although its sender knows whom it was for.
-        if self.reporter != SENDER && self.label == "destination_workload" {
+        if self.by_pod && self.label == "destination_workload" {
             workloads.push(&self.canary);
         }
-        let selector = Selector::new(REQUESTS)?.is("reporter", SENDER)?.any_of("destination_workload", workloads)?;
+        let selector = selector.any_of("destination_workload", workloads)?;
         let selector = selector.any_host("destination_service", self.hosts.iter().chain(&asked))?;
         Ok(Some(selector.any_of("response_flags", NOT_REACHED)?))
     }
@@ -124,7 +134,11 @@ impl Lost {
     pub(super) fn search(&self, brief: &Brief, since: Option<Timestamp>) -> Option<Search> {
         let share = brief.key.share;
         match since {
-            Some(raise) if share.reaches_users() => Some(Search { raise: Some(raise).filter(|_| self.background.is_none()) }),
+            Some(raise) if share.reaches_users() => {
+                // What is sent to the canary by name is its own, whatever was before.
+                let wanted = self.background.is_none() && brief.canary_service().is_none();
+                Some(Search { raise: Some(raise).filter(|_| wanted) })
+            }
             Some(_) => None,
             // Before the first raise: a series that comes with it is known to be new.
             None => Some(Search { raise: None }),
@@ -141,7 +155,9 @@ impl Lost {
 
     /// Adds to a window what the canary lost in it.
     pub(super) fn charge(&mut self, brief: &Brief, programmed: Programmed, deltas: &mut Deltas) {
-        let Some(background) = self.background.filter(|_| brief.key.share.reaches_users()) else { return };
+        if !brief.key.share.reaches_users() {
+            return;
+        }
         let unanswered = self.counted.between(deltas.start, deltas.end);
         let seen = Seen {
             seconds: deltas.end.duration_since(deltas.start).as_secs_f64(),
@@ -149,7 +165,11 @@ impl Lost {
             canary: deltas.requests(Side::Canary),
             unanswered: &unanswered,
         };
-        let more = self.blame.take(programmed.part, background, seen);
+        let more = match (brief.canary_service(), self.background) {
+            (Some(_), _) => self.blame.take_own(seen),
+            (None, Some(background)) => self.blame.take(programmed.part, background, seen),
+            (None, None) => return,
+        };
         let flags = self.blame.charge().and_then(|charge| charge.flags.first()).cloned().unwrap_or_default();
         if more > 0 {
             let labels = [("response_code", "503".to_owned()), ("response_flags", flags)];
@@ -165,13 +185,14 @@ impl Lost {
     }
 
     /// What is charged, for the look: the query behind the errors shows it too.
-    pub(super) fn show(&self, found: Option<&Found>, metrics: &[Metric], judgement: &mut Judgement) -> Option<Unanswered> {
+    pub(super) fn show(&self, found: Option<&Found>, brief: &Brief, judgement: &mut Judgement) -> Option<Unanswered> {
         let Charge { flags, requests, stable, silent, newest } = self.blame.charge()?.clone();
-        let errors = |name: &str| metrics.iter().any(|metric| metric.name == name && metric.counts_requests());
+        let errors = |name: &str| brief.analysis.metrics.iter().any(|metric| metric.name == name && metric.counts_requests());
         for evidence in judgement.metrics.iter_mut().filter(|evidence| errors(&evidence.metric)) {
             evidence.query = evidence.query.take().zip(self.query.as_ref()).map(|(query, lost)| format!("{query} or {lost}"));
         }
-        let service = found.and_then(|found| found.hosts.first()).cloned().unwrap_or_default();
+        let own = brief.canary_service().map(|service| format!("{service}.{}", brief.namespace));
+        let service = own.or_else(|| found?.hosts.first().cloned()).unwrap_or_default();
         Some(Unanswered { requests, stable, flags: flags.join(", "), service, dead: silent && newest > 0 })
     }
 }

@@ -4,7 +4,7 @@ use rand::rngs::SmallRng;
 use rand_distr::{Binomial, Distribution};
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::counters::{LATENCY_BOUNDS, SCORE_BOUNDS};
+use super::counters::{FIRST_TOKEN_BOUNDS, LATENCY_BOUNDS, SCORE_BOUNDS};
 
 /// How a version answers. Built once, then only drawn from.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub struct Behaviour {
     scores: Vec<f64>,
     mean_score: f64,
     invalid: f64,
+    first_token: Option<(Vec<f64>, f64)>,
     /// What each pod's GPU shows as used, in MiB; `None`: nothing is exported.
     pub memory: Option<f64>,
 }
@@ -32,8 +33,17 @@ impl Behaviour {
     pub fn new(errors: f64, p50_ms: f64, p99_ms: f64, classes: &[(&str, f64)]) -> Self {
         let total: f64 = classes.iter().map(|(_, share)| share).sum();
         let classes = classes.iter().map(|(name, share)| ((*name).to_owned(), share / total)).collect();
-        let made =
-            Self { errors, latency: Vec::new(), mean_ms: 0.0, classes, scores: Vec::new(), mean_score: 0.0, invalid: 0.0, memory: None };
+        let made = Self {
+            errors,
+            latency: Vec::new(),
+            mean_ms: 0.0,
+            classes,
+            scores: Vec::new(),
+            mean_score: 0.0,
+            invalid: 0.0,
+            first_token: None,
+            memory: None,
+        };
         made.with_latency(p50_ms, p99_ms).with_scores(0.10, 1.0)
     }
 
@@ -45,9 +55,13 @@ impl Behaviour {
 
     /// The same with another latency: median and p99 in milliseconds, p99 above the median.
     pub fn with_latency(mut self, p50_ms: f64, p99_ms: f64) -> Self {
-        let sigma = ((p99_ms / p50_ms).ln() / 2.326_347_874).max(1e-3);
-        self.latency = shares(&LATENCY_BOUNDS, |bound| normal((bound / p50_ms).ln() / sigma));
-        self.mean_ms = p50_ms * (sigma * sigma / 2.0).exp();
+        (self.latency, self.mean_ms) = times(&LATENCY_BOUNDS, p50_ms, p99_ms);
+        self
+    }
+
+    /// The same, and the model exports how long its first token takes: median and p99 in milliseconds.
+    pub fn with_first_token(mut self, p50_ms: f64, p99_ms: f64) -> Self {
+        self.first_token = Some(times(&FIRST_TOKEN_BOUNDS, p50_ms / 1000.0, p99_ms / 1000.0));
         self
     }
 
@@ -91,6 +105,12 @@ impl Behaviour {
         (multinomial(rng, count, &self.latency), count as f64 * self.mean_ms)
     }
 
+    /// Answers by the time of their first token, and the sum in seconds, if the model says it.
+    pub(super) fn first_tokens(&self, rng: &mut SmallRng, count: u64) -> Option<(Vec<u64>, f64)> {
+        let (shares, mean) = self.first_token.as_ref()?;
+        Some((multinomial(rng, count, shares), count as f64 * mean))
+    }
+
     pub(super) fn classes(&self, rng: &mut SmallRng, count: u64) -> Vec<(&str, u64)> {
         let shares: Vec<f64> = self.classes.iter().map(|(_, share)| *share).collect();
         self.classes.iter().map(|(name, _)| name.as_str()).zip(multinomial(rng, count, &shares)).collect()
@@ -112,6 +132,12 @@ fn shares(bounds: &[f64], cdf: impl Fn(f64) -> f64) -> Vec<f64> {
     }
     shares.push(1.0 - below);
     shares
+}
+
+/// Shares of log-normal times between the bounds, and their mean.
+fn times(bounds: &[f64], p50: f64, p99: f64) -> (Vec<f64>, f64) {
+    let sigma = ((p99 / p50).ln() / 2.326_347_874).max(1e-3);
+    (shares(bounds, |bound| normal((bound / p50).ln() / sigma)), p50 * (sigma * sigma / 2.0).exp())
 }
 
 fn normal(x: f64) -> f64 {

@@ -14,6 +14,8 @@ pub const LATENCY_BOUNDS: [f64; 19] =
 /// Bounds of the model's histogram of scores.
 pub const SCORE_BOUNDS: [f64; 20] =
     [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0];
+/// Bounds of a language model's time to its first token, in seconds.
+pub const FIRST_TOKEN_BOUNDS: [f64; 16] = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// Destination workload, source workload, response code.
 pub type HttpKey = (String, String, u16);
@@ -26,6 +28,7 @@ pub struct Target {
     classes: BTreeMap<String, Counter>,
     scores: Option<Histogram>,
     invalid: Option<Counter>,
+    first_tokens: Option<Histogram>,
     /// GPU memory in use, MiB.
     pub memory: Option<f64>,
     memory_id: Option<usize>,
@@ -80,6 +83,7 @@ impl Target {
             classes,
             scores: None,
             invalid: None,
+            first_tokens: None,
             memory: None,
             memory_id: None,
             health: [None, None],
@@ -128,6 +132,10 @@ impl Target {
             let kind = || own.iter().map(|(name, value)| (name.clone(), value.clone())).chain([("kind".into(), "nan".into())]).collect();
             self.invalid.get_or_insert_with(|| Counter::new("model_prediction_invalid_total", kind())).value += invalid;
         }
+        if let Some((buckets, sum)) = behaviour.first_tokens(rng, count) {
+            let new = || Histogram::new("vllm:time_to_first_token_seconds", own.clone(), &FIRST_TOKEN_BOUNDS);
+            self.first_tokens.get_or_insert_with(new).record(&buckets, sum);
+        }
         predicted
     }
 
@@ -135,7 +143,7 @@ impl Target {
     pub fn reset(&mut self) {
         self.http.clear();
         self.classes.clear();
-        (self.scores, self.invalid) = (None, None);
+        (self.scores, self.invalid, self.first_tokens) = (None, None, None);
     }
 
     /// Scrapes at the moment that is due, if one is.
@@ -158,7 +166,8 @@ impl Target {
                 samples += http.requests.write(database, at) + http.duration.write(database, at);
             }
             samples += self.classes.values_mut().map(|c| c.write(database, at)).sum::<u64>();
-            samples += self.scores.as_mut().map_or(0, |s| s.write(database, at));
+            let histograms = self.scores.iter_mut().chain(&mut self.first_tokens);
+            samples += histograms.map(|h| h.write(database, at)).sum::<u64>();
             samples += self.invalid.as_mut().map_or(0, |c| c.write(database, at));
             if let Some(memory) = self.memory {
                 let own = &self.own;
@@ -188,7 +197,7 @@ impl Target {
     fn mark_stale(&self, database: &mut Database, at: i64) {
         let http = self.http.values().flat_map(|h| h.requests.id.into_iter().chain(h.duration.ids.iter().copied()));
         let classes = self.classes.values().filter_map(|c| c.id);
-        let scores = self.scores.iter().flat_map(|s| s.ids.iter().copied());
+        let scores = self.scores.iter().chain(&self.first_tokens).flat_map(|s| s.ids.iter().copied());
         let others = self.invalid.as_ref().and_then(|c| c.id).into_iter().chain(self.memory_id);
         for id in http.chain(classes).chain(scores).chain(others) {
             database.push(id, at, f64::NAN);

@@ -83,3 +83,47 @@ async fn where_senders_do_not_say_for_which_service_nothing_is_asked_and_nothing
     assert_eq!((look.unanswered, look.problem), (None, None));
     assert!(!world.asked.lock().unwrap().iter().any(|(query, _)| query.contains("response_flags")));
 }
+
+/// Stable behind `fraud-v1`, the canary behind a Service of its own.
+fn own_services(mut brief: Brief) -> Brief {
+    (brief.stable.service, brief.canary.service) = (Some("fraud-v1".into()), Some("fraud-v2".into()));
+    brief
+}
+
+fn to_the_canary(flags: &'static str) -> Vec<(&'static str, &'static str)> {
+    let service = vec![("destination_service_name", "fraud-v2"), ("destination_service_namespace", "ml")];
+    [gateway("unknown", "503", flags), service].concat()
+}
+
+#[tokio::test]
+async fn what_is_sent_to_a_dead_canary_s_own_service_counts_against_it_at_once_whatever_was_before() {
+    let clock = Clock::system();
+    let mut world = world(&clock, None);
+    world.add("istio_requests_total", &to_the_canary("UH"), |age| Some(250.0 * age));
+    // Another namespace has a Service of that name too.
+    let other = [gateway("unknown", "503", "UH"), vec![("destination_service_name", "fraud-v2"), ("destination_service_namespace", "b")]];
+    world.add("istio_requests_total", &other.concat(), |age| Some(9000.0 * age));
+    let (world, prometheus) = world.serve().await;
+    let sampler = spawn(&prometheus, clock, own_services(at_25(&clock)));
+    let look = wait(&sampler, "a charge", |look| look.unanswered.is_some()).await;
+    let lost = look.unanswered.unwrap();
+    assert!(lost.dead && lost.flags == "UH" && lost.service == "fraud-v2.ml", "{lost:?}");
+    assert_eq!(look.judgement.windows, 1, "the first window says it");
+    let exposure = look.evidence.exposure(&[errors()]).unwrap();
+    assert_eq!((exposure.canary_requests, exposure.canary_errors), (lost.requests as i64, Some(lost.requests as i64)));
+    assert!(lost.requests < 1000, "of this namespace alone: {lost:?}");
+    assert!(!world.asked.lock().unwrap().iter().any(|(query, _)| query.ends_with("[1800s]")), "what was before does not matter");
+}
+
+#[tokio::test]
+async fn a_canary_that_loses_some_of_its_requests_is_charged_with_those_and_is_not_dead() {
+    let clock = Clock::system();
+    let mut world = healthy(&clock, 60);
+    world.add("istio_requests_total", &to_the_canary("UF,URX"), |age| Some(10.0 * age));
+    let (_world, prometheus) = world.serve().await;
+    let sampler = spawn(&prometheus, clock, own_services(step(brief(&clock, vec![errors()]), 0, 5, clock.now())));
+    let look = wait(&sampler, "charges", |look| look.judgement.windows >= 5 && look.unanswered.is_some()).await;
+    let lost = look.unanswered.unwrap();
+    assert!(!lost.dead && lost.requests > 0 && lost.flags == "UF,URX", "{lost:?}");
+    assert!(look.evidence.exposure(&[errors()]).unwrap().canary_errors >= Some(lost.requests as i64));
+}
