@@ -380,7 +380,8 @@ fn http_labels(
     flags: &str,
 ) -> Labels {
     let code = code.to_string();
-    let service_name = service.split('.').next().unwrap_or_default();
+    let mut parts = service.split('.');
+    let (service_name, service_namespace) = (parts.next().unwrap_or_default(), parts.next().unwrap_or("unknown"));
     let revision = if version == "unknown" { "latest" } else { version };
     [
         ("reporter", reporter),
@@ -391,6 +392,7 @@ fn http_labels(
         ("destination_canonical_revision", revision),
         ("destination_service", service),
         ("destination_service_name", service_name),
+        ("destination_service_namespace", service_namespace),
         ("request_protocol", "http"),
         ("response_code", code.as_str()),
         ("response_flags", flags),
