@@ -13,8 +13,10 @@ pub mod kinds;
 pub mod mesh;
 pub mod objects;
 pub mod prometheus;
+pub mod route_kind;
 pub mod store;
 pub mod traffic;
 mod world;
 
+pub use route_kind::RouteKind;
 pub use world::{APP, NAMESPACE, World, WorldConfig};

@@ -76,12 +76,13 @@ async fn a_wrong_object_is_refused_with_the_path_of_its_fault() {
     let server = server().await;
     let raw = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("haldane.dev", "v1alpha1", "Rollout"), "rollouts");
     let api: Api<DynamicObject> = Api::default_namespaced_with(over_http(&server), &raw);
-    let spec = json!({"spec": {"traffic": {"virtualService": ""}, "canary": {}, "strategy": {"canary": {"weights": [0, "x"]}}}});
+    let spec =
+        json!({"spec": {"traffic": {"virtualService": ""}, "canary": {"subset": "v2"}, "strategy": {"canary": {"weights": [0, "x"]}}}});
     let error = api.create(&PostParams::default(), &DynamicObject::new("bad", &raw).data(spec)).await.unwrap_err();
     let kube::Error::Api(status) = error else { panic!() };
     let text = status.message;
     assert_eq!(status.code, 422);
-    for part in ["spec.traffic.virtualService", "spec.canary.subset: Required value", "spec.strategy.canary.weights[0]", "weights[1]"] {
+    for part in ["spec.traffic.virtualService", "spec.strategy.canary.weights[0]", "weights[1]"] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
 }
@@ -301,4 +302,174 @@ async fn the_client_in_the_process_works_in_virtual_time() {
     let later = api.create(&PostParams::default(), &rollout("later")).await.unwrap();
     let age = later.creation_timestamp().unwrap().0 - made.creation_timestamp().unwrap().0;
     assert_eq!(age.total(jiff::Unit::Second).unwrap(), 120.0);
+}
+
+fn gateway_api(server: &ApiServer, kind: &str) -> (ApiResource, Api<DynamicObject>) {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind));
+    let api = Api::default_namespaced_with(over_http(server), &kind);
+    (kind, api)
+}
+
+#[tokio::test]
+async fn routes_of_the_gateway_api_are_stored_with_their_defaults() {
+    let server = server().await;
+    let (kind, api) = gateway_api(&server, "HTTPRoute");
+    let mirror = json!({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "b", "port": 80}, "fraction": {"numerator": 5}}});
+    let rule = json!({
+        "name": "primary", "matches": [{"headers": [{"name": "x", "value": "1"}]}], "filters": [mirror],
+        "backendRefs": [{"name": "a", "port": 80, "weight": 100}, {"name": "b", "port": 80}], "timeouts": {"request": "2s"},
+    });
+    let spec = json!({"parentRefs": [{"name": "g"}, {"group": "", "kind": "Service", "name": "fraud"}], "rules": [rule], "other": 1});
+    let made = api.create(&PostParams::default(), &DynamicObject::new("fraud", &kind).data(json!({ "spec": spec }))).await.unwrap();
+    let backend = |name: &str| json!({"group": "", "kind": "Service", "name": name, "port": 80});
+    let weighted = |name: &str, weight: u64| json!({"group": "", "kind": "Service", "name": name, "port": 80, "weight": weight});
+    let fraction = json!({"numerator": 5, "denominator": 100});
+    let expected = json!({
+        "parentRefs": [
+            {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g"},
+            {"group": "", "kind": "Service", "name": "fraud"},
+        ],
+        "rules": [{
+            "name": "primary",
+            "matches": [{
+                "path": {"type": "PathPrefix", "value": "/"}, "headers": [{"name": "x", "type": "Exact", "value": "1"}],
+            }],
+            "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": backend("b"), "fraction": fraction}}],
+            "backendRefs": [weighted("a", 100), weighted("b", 1)], "timeouts": {"request": "2s"},
+        }],
+    });
+    assert_eq!(made.data["spec"], expected);
+    assert_eq!(made.metadata.generation, Some(1));
+    let operations = json!([
+        {"op": "test", "path": "/spec/rules/0/backendRefs/1/weight", "value": 1},
+        {"op": "replace", "path": "/spec/rules/0/backendRefs/1/weight", "value": 5},
+    ]);
+    let patch: json_patch::Patch = serde_json::from_value(operations).unwrap();
+    let after = api.patch("fraud", &PatchParams::apply("haldane"), &Patch::<()>::Json(patch)).await.unwrap();
+    assert_eq!((after.metadata.generation, &after.data["spec"]["rules"][0]["backendRefs"][1]["weight"]), (Some(2), &json!(5)));
+    let fields = after.managed_fields().last().unwrap().fields_v1.clone().unwrap().0;
+    assert_eq!(fields, json!({"f:spec": {"f:rules": {}}}), "the list is one field");
+    let condition = json!({
+        "type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-11-23T12:00:00Z",
+        "observedGeneration": 2,
+    });
+    let parent = json!({"parentRef": {"name": "g"}, "controllerName": "istio.io/gateway-controller", "conditions": [condition]});
+    let status = Patch::Merge(json!({"status": {"parents": [parent]}}));
+    let after = api.patch_status("fraud", &PatchParams::default(), &status).await.unwrap();
+    assert_eq!(after.metadata.generation, Some(2));
+    assert_eq!(after.data["status"]["parents"][0]["parentRef"]["kind"], "Gateway");
+}
+
+#[tokio::test]
+async fn routes_of_the_gateway_api_are_refused_in_the_words_of_a_real_server() {
+    let server = server().await;
+    let backend = |name: &str| json!({"name": name, "port": 80});
+    let mirror = |mirror: serde_json::Value| json!({"rules": [{"filters": [{"type": "RequestMirror", "requestMirror": mirror}]}]});
+    let some = |count: usize, one: serde_json::Value| vec![one; count];
+    let paths: Vec<_> = (0..43).map(|index| json!({"path": {"value": format!("/{index}")}})).collect();
+    let twice = json!([{"name": "x", "value": "1"}, {"name": "x", "value": "2"}]);
+    let cases = [
+        ("HTTPRoute", json!({"rules": []}), "spec.rules: Invalid value: 0: spec.rules in body should have at least 1 items"),
+        ("HTTPRoute", json!({"rules": some(17, json!({}))}), "spec.rules: Too many: 17: must have at most 16 items"),
+        (
+            "HTTPRoute",
+            json!({"rules": [{"backendRefs": some(17, backend("a"))}]}),
+            "spec.rules[0].backendRefs: Too many: 17: must have at most 16 items",
+        ),
+        (
+            "HTTPRoute",
+            json!({"rules": [{"backendRefs": [{"name": "a", "port": 80, "weight": 1_000_001}]}]}),
+            "spec.rules[0].backendRefs[0].weight: Invalid value: 1000001: spec.rules[0].backendRefs[0].weight in body should be less than or \
+             equal to 1000000",
+        ),
+        (
+            "GRPCRoute",
+            json!({"rules": [{"backendRefs": [{"name": "a", "port": 80, "weight": -1}]}]}),
+            "spec.rules[0].backendRefs[0].weight: Invalid value: -1: spec.rules[0].backendRefs[0].weight in body should be greater than or \
+             equal to 0",
+        ),
+        (
+            "HTTPRoute",
+            json!({"rules": [{"name": "Bad_Name"}]}),
+            "spec.rules[0].name: Invalid value: \"Bad_Name\": spec.rules[0].name in body should match '^[a-z0-9]",
+        ),
+        ("HTTPRoute", json!({"rules": [{"backendRefs": [{"port": 80}]}]}), "spec.rules[0].backendRefs[0].name: Required value"),
+        (
+            "HTTPRoute",
+            json!({"rules": [{"name": "x"}, {"name": "x"}]}),
+            "spec.rules: Invalid value: Rule name must be unique within the route",
+        ),
+        (
+            "HTTPRoute",
+            json!({"rules": [{"backendRefs": [{"name": "a"}]}]}),
+            "spec.rules[0].backendRefs[0]: Invalid value: Must have port for Service reference",
+        ),
+        (
+            "HTTPRoute",
+            mirror(json!({"backendRef": backend("a"), "percent": 5, "fraction": {"numerator": 500}})),
+            "[spec.rules[0].filters[0].requestMirror: Invalid value: Only one of percent or fraction may be specified in \
+             HTTPRequestMirrorFilter, spec.rules[0].filters[0].requestMirror.fraction: Invalid value: numerator must be less than or equal \
+             to denominator]",
+        ),
+        (
+            "HTTPRoute",
+            json!({"rules": [{"filters": [{"type": "RequestMirror"}]}]}),
+            "spec.rules[0].filters[0]: Invalid value: filter.requestMirror must be specified for RequestMirror filter.type",
+        ),
+        (
+            "HTTPRoute",
+            json!({"rules": [{"matches": [{"headers": twice}]}]}),
+            r#"spec.rules[0].matches[0].headers[1]: Duplicate value: {"name":"x"}"#,
+        ),
+        (
+            "HTTPRoute",
+            json!({"rules": [{"matches": [{"path": {"type": "Exact", "value": "a"}}]}]}),
+            "spec.rules[0].matches[0].path: Invalid value: value must be an absolute path and start with '/' when type one of ['Exact', \
+             'PathPrefix']",
+        ),
+        (
+            "GRPCRoute",
+            json!({"rules": [{"matches": [{"method": {}}]}]}),
+            "spec.rules[0].matches[0].method: Invalid value: One or both of 'service' or 'method' must be specified",
+        ),
+        (
+            "HTTPRoute",
+            json!({"rules": some(3, json!({ "matches": paths }))}),
+            "spec.rules: Invalid value: While 16 rules and 64 matches per rule are allowed, the total number of matches across all rules in a \
+             route must be less than 128",
+        ),
+    ];
+    for (kind, spec, words) in cases {
+        let (resource, api) = gateway_api(&server, kind);
+        let object = DynamicObject::new("c", &resource).data(json!({ "spec": spec }));
+        let kube::Error::Api(status) = api.create(&PostParams::default(), &object).await.unwrap_err() else { panic!() };
+        assert!(status.code == 422 && status.message.contains(words), "{words} is not in {}", status.message);
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_nobody_installed_is_in_no_discovery_and_its_paths_are_404() {
+    let server = server().await;
+    let client = over_http(&server);
+    let (_, routes) = gateway_api(&server, "HTTPRoute");
+    let groups = || async { client.list_api_groups().await.unwrap().groups.into_iter().map(|group| group.name).collect::<Vec<String>>() };
+    assert!(groups().await.contains(&"gateway.networking.k8s.io".to_owned()));
+    let listed = client.list_api_group_resources("gateway.networking.k8s.io/v1").await.unwrap().resources;
+    let names: Vec<&str> = listed.iter().map(|resource| resource.name.as_str()).collect();
+    assert_eq!(names, ["httproutes", "httproutes/status", "grpcroutes", "grpcroutes/status"]);
+    assert!(routes.list(&ListParams::default()).await.unwrap().items.is_empty());
+
+    for group in ["gateway.networking.k8s.io", "networking.istio.io"] {
+        server.set_served(group, false);
+        assert!(!groups().await.contains(&group.to_owned()));
+    }
+    assert_eq!(code(&routes.list(&ListParams::default()).await.unwrap_err()), 404);
+    assert!(client.list_api_group_resources("gateway.networking.k8s.io/v1").await.is_err());
+    let rule = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "DestinationRule"));
+    let rules: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &rule);
+    assert_eq!(code(&rules.get("fraud").await.unwrap_err()), 404);
+
+    server.set_served("gateway.networking.k8s.io", true);
+    assert!(routes.list(&ListParams::default()).await.unwrap().items.is_empty());
+    assert!(groups().await.contains(&"gateway.networking.k8s.io".to_owned()));
 }

@@ -4,7 +4,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use haldane::clock::Clock;
-use haldane::sim::{NAMESPACE, World, WorldConfig, prometheus::Mode, traffic::Behaviour};
+use haldane::gateway_api::status::{Programmed, programmed};
+use haldane::sim::{
+    NAMESPACE, RouteKind, World, WorldConfig,
+    mesh::{conditions::Refusal, routes::Cohort},
+    prometheus::Mode,
+    traffic::Behaviour,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Pod, discovery::v1::EndpointSlice};
 use kube::{
@@ -42,12 +48,25 @@ async fn increase(world: &World, selector: &str, range: &str, by: &str) -> BTree
     sums
 }
 
-async fn set_route(world: &World, route: Value) {
-    let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"), "virtualservices");
-    let api: Api<DynamicObject> = Api::default_namespaced_with(world.client(), &kind);
-    let patch: json_patch::Patch =
-        serde_json::from_value(json!([{"op": "replace", "path": "/spec/http/0/route", "value": route}])).unwrap();
+/// Patches the world's route through the API.
+async fn patch(world: &World, operations: Value) {
+    let route = world.route();
+    let (group, version) = route["apiVersion"].as_str().unwrap().split_once('/').unwrap();
+    let kind = GroupVersionKind::gvk(group, version, route["kind"].as_str().unwrap());
+    let api: Api<DynamicObject> = Api::default_namespaced_with(world.client(), &ApiResource::from_gvk(&kind));
+    let patch: json_patch::Patch = serde_json::from_value(operations).unwrap();
     api.patch("fraud", &PatchParams::default(), &Patch::<()>::Json(patch)).await.unwrap();
+}
+
+async fn set_route(world: &World, route: Value) {
+    patch(world, json!([{"op": "replace", "path": "/spec/http/0/route", "value": route}])).await;
+}
+
+/// Sets the weights of v1 and v2 where the route has both.
+async fn set_weights(world: &World, v1: u64, v2: u64) {
+    let list = if world.route()["kind"] == "VirtualService" { "/spec/http/0/route" } else { "/spec/rules/0/backendRefs" };
+    let set = |index: usize, weight: u64| json!({"op": "replace", "path": format!("{list}/{index}/weight"), "value": weight});
+    patch(world, json!([set(0, v1), set(1, v2)])).await;
 }
 
 fn split(v1: u64, v2: u64) -> Value {
@@ -212,4 +231,179 @@ async fn the_world_runs_in_virtual_time() {
     let grown = world.served()["v1"].requests as f64 - before;
     assert!((grown - 18_000.0).abs() < 1000.0, "{grown}");
     assert_eq!(world.objects().list("pods", NAMESPACE).len(), 6);
+}
+
+const SERVICES: [RouteKind; 3] = [RouteKind::Services, RouteKind::HttpRoute, RouteKind::GrpcRoute];
+
+fn requests(world: &World) -> BTreeMap<String, u64> {
+    world.served().into_iter().map(|(version, served)| (version, served.requests)).collect()
+}
+
+/// Requests by version in the next so many seconds.
+async fn grown(world: &World, seconds: u64) -> BTreeMap<String, f64> {
+    let before = requests(world);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let gained = |(version, n): (String, u64)| (version.clone(), (n - before.get(&version).copied().unwrap_or(0)) as f64);
+    requests(world).into_iter().map(gained).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_route_splits_the_requests_by_weight() {
+    for kind in RouteKind::ALL {
+        let world = world(|c| (c.route, c.rps) = (kind, 1000.0)).await;
+        assert!(requests(&world)["v1"] > 250_000, "{kind:?}: v1 has had everything");
+        world.deploy("v2", Behaviour::default());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        match kind {
+            RouteKind::Subsets => set_route(&world, split(80, 20)).await,
+            _ => set_weights(&world, 80, 20).await,
+        }
+        assert_eq!(world.weights(), BTreeMap::from([("v1".into(), 80), ("v2".into(), 20)]), "{kind:?}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let grown = grown(&world, 20).await;
+        let n = grown["v1"] + grown["v2"];
+        assert!((n - 20_000.0).abs() < 1000.0, "{kind:?}: {grown:?}");
+        assert!((grown["v2"] - 0.2 * n).abs() < 5.0 * (n * 0.16).sqrt(), "{kind:?}: {grown:?}");
+        assert_eq!(grown.get("").copied().unwrap_or(0.0), 0.0, "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_service_has_the_pods_it_selects() {
+    let world = world(|c| c.route = RouteKind::HttpRoute).await;
+    world.deploy("v2", Behaviour::default());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let slices = world.objects().list("endpointslices.discovery.k8s.io", NAMESPACE);
+    let pods = |slice: &Value| {
+        let endpoints = slice["endpoints"].as_array().unwrap();
+        endpoints.iter().filter(|endpoint| endpoint["conditions"]["ready"] == true).count()
+    };
+    let owner = |slice: &Value| slice["metadata"]["labels"]["kubernetes.io/service-name"].as_str().unwrap().to_owned();
+    let found: BTreeMap<String, usize> = slices.iter().map(|slice| (owner(slice), pods(slice))).collect();
+    let expected = [("fraud", 6), ("fraud-v1", 3), ("fraud-v2", 3), ("fraud-v3", 0)];
+    assert_eq!(found, expected.map(|(name, pods)| (name.to_owned(), pods)).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_of_a_version_without_endpoints_is_named_by_who_sends() {
+    for kind in SERVICES {
+        let world = world(|c| (c.route, c.rps, c.history) = (kind, 1000.0, Duration::from_secs(10))).await;
+        set_weights(&world, 50, 50).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let by = "destination_service_name, destination_workload, reporter, request_protocol, response_code, grpc_response_status";
+        let answer = ask(&world, &format!(r#"group by ({by}) (istio_requests_total{{response_flags="UH"}})"#)).await;
+        let (protocol, code, status) =
+            if kind == RouteKind::GrpcRoute { ("grpc", "200", json!("14")) } else { ("http", "503", Value::Null) };
+        let found = answer["data"]["result"].as_array().unwrap();
+        assert_eq!(found.len(), 1, "{kind:?}: {answer}");
+        let label = |name: &str| found[0]["metric"][name].clone();
+        assert_eq!((label("destination_service_name"), label("destination_workload")), (json!("fraud-v2"), json!("unknown")), "{kind:?}");
+        assert_eq!((label("reporter"), label("request_protocol"), label("response_code")), (json!("source"), json!(protocol), json!(code)));
+        assert_eq!(label("grpc_response_status"), status, "{kind:?}");
+
+        world.deploy("v2", Behaviour::default().with_errors(0.2));
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let services = |reporter: &str| format!(r#"istio_requests_total{{reporter="{reporter}",destination_workload="fraud-v2"}}"#);
+        let sent = increase(&world, &services("source"), "2s", "destination_service_name").await;
+        assert!(sent.len() == 1 && sent["fraud-v2"] > 100.0, "{kind:?}: {sent:?}");
+        let got = increase(&world, &services("destination"), "2s", "destination_service_name").await;
+        assert!(got.len() == 1 && got["fraud"] > 100.0, "{kind:?}: a pod's own proxy names the first Service that has it: {got:?}");
+        if kind == RouteKind::GrpcRoute {
+            let by = increase(&world, &services("source"), "2s", "grpc_response_status").await;
+            assert!(by["0"] > by["13"] && by["13"] > 10.0, "{by:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_rule_takes_its_cohort_and_a_mirror_copies_without_an_answer() {
+    for (kind, route) in [("HTTPRoute", RouteKind::HttpRoute), ("GRPCRoute", RouteKind::GrpcRoute)] {
+        let world = world(|c| (c.route, c.cohorts) = (route, vec![Cohort::with_header(0.1, "x-group", "beta")])).await;
+        world.deploy("v2", Behaviour::default());
+        world.deploy("v3", Behaviour::default());
+        let rule = world.route()["spec"]["rules"][0].clone();
+        let mut beta = rule.clone();
+        beta["name"] = json!("beta");
+        beta["matches"][0]["headers"] = json!([{"name": "X-Group", "value": "beta"}]);
+        beta["backendRefs"] = json!([{"name": "fraud-v2", "port": 80}]);
+        let mirror = json!({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "fraud-v3", "port": 80}, "percent": 50}});
+        // After the rule that is for everybody: the order means nothing.
+        patch(
+            &world,
+            json!([
+                {"op": "add", "path": "/spec/rules/-", "value": beta},
+                {"op": "add", "path": "/spec/rules/0/filters", "value": [mirror]},
+            ]),
+        )
+        .await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mirrored = world.served()["v3"].mirrored;
+        let grown = grown(&world, 20).await;
+        let n = grown["v1"] + grown["v2"];
+        assert!((grown["v2"] - 0.1 * n).abs() < 5.0 * (n * 0.09).sqrt(), "{kind}: {grown:?}");
+        let copies = (world.served()["v3"].mirrored - mirrored) as f64;
+        assert!(grown["v3"] == 0.0 && (copies - 0.5 * grown["v1"]).abs() < 5.0 * n.sqrt(), "{kind}: {copies} of {grown:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gateways_say_a_moment_later_what_they_make_of_a_route() {
+    let world = world(|c| c.route = RouteKind::HttpRoute).await;
+    let said = || programmed(&world.route());
+    assert_eq!(said(), Programmed::Accepted);
+    set_weights(&world, 90, 10).await;
+    assert_eq!(said(), Programmed::NotYet);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(said(), Programmed::Accepted);
+
+    patch(&world, json!([{"op": "replace", "path": "/spec/rules/0/backendRefs/1/name", "value": "fraud-v9"}])).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let refused = |parent: &str, condition: &'static str, reason: &str, message: &str| Programmed::Refused {
+        parent: parent.into(),
+        condition,
+        reason: reason.into(),
+        message: message.into(),
+    };
+    let missing = "backend(fraud-v9.ml.svc.cluster.local) not found";
+    assert_eq!(said(), refused("Gateway istio-system/public", "ResolvedRefs", "BackendNotFound", missing));
+    let failed = grown(&world, 10).await[""];
+    assert!((200.0..400.0).contains(&failed), "a tenth is answered 500: {failed}");
+    let service = json!({"name": "fraud-v9", "namespace": NAMESPACE});
+    let spec = json!({"selector": {"app": "fraud", "version": "v1"}, "ports": [{"name": "http", "port": 80}]});
+    world.objects().put(json!({"apiVersion": "v1", "kind": "Service", "metadata": service, "spec": spec}));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(said(), Programmed::Accepted);
+    assert_eq!(grown(&world, 10).await[""], 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_refuses_a_route_stays_with_the_one_it_has() {
+    let world = world(|c| c.route = RouteKind::HttpRoute).await;
+    world.deploy("v2", Behaviour::default());
+    world.refuse(Some(Refusal { reason: "NotAllowedByListeners".into(), message: "no listener takes it".into() }));
+    set_weights(&world, 0, 100).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let refused = Programmed::Refused {
+        parent: "Gateway istio-system/public".into(),
+        condition: "Accepted",
+        reason: "NotAllowedByListeners".into(),
+        message: "no listener takes it".into(),
+    };
+    assert_eq!(programmed(&world.route()), refused);
+    let split = grown(&world, 10).await;
+    let share = split["v2"] / (split["v1"] + split["v2"]);
+    assert!((share - 0.3).abs() < 0.05, "the mesh's clients alone have the new one: {split:?}");
+    world.refuse(None);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(programmed(&world.route()), Programmed::Accepted);
+    assert_eq!(grown(&world, 5).await["v1"], 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_whose_weights_are_all_0_answers_500() {
+    let world = world(|c| c.route = RouteKind::HttpRoute).await;
+    set_weights(&world, 0, 0).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let grown = grown(&world, 5).await;
+    assert!(grown["v1"] == 0.0 && grown[""] > 1000.0, "{grown:?}");
 }

@@ -12,6 +12,7 @@ use haldane::{
     api::{Rollout, RolloutStatus},
     clock::Clock,
     sim::{
+        RouteKind,
         alerts::AlertReceiver,
         apiserver::{ApiServer, Verb},
         cluster::Cluster,
@@ -99,7 +100,7 @@ impl Fleet {
             for version in ["v1", "v2"] {
                 cluster.deploy(version, 3, now, Some(begin - SignedDuration::from_secs(60)));
             }
-            let watched = Watched { namespace: NAMESPACE.into(), virtual_service: name.clone(), service: name.clone() };
+            let watched = Watched { namespace: NAMESPACE.into(), kind: RouteKind::default(), route: name.clone(), service: name.clone() };
             let config = TrafficConfig {
                 cohorts: Vec::new(),
                 seed: index as u64,

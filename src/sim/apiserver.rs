@@ -1,5 +1,6 @@
 //! A Kubernetes API server in the process, for the kinds that a rollout touches: what kube and `kubectl get`, `describe`, `annotate`,
-//! `delete` and `patch` send over HTTP. There is no server-side apply, no CEL, no authorisation, and every list is one page.
+//! `delete` and `patch` send over HTTP. There is no server-side apply, no
+//! CEL but the rules that matter for routes, no authorisation, and every list is one page.
 
 mod answer;
 mod check;
@@ -7,6 +8,7 @@ mod discovery;
 mod events;
 mod managed;
 mod request;
+mod rules;
 mod schema;
 mod selector;
 mod table;
@@ -41,6 +43,7 @@ use crate::clock::Clock;
 
 use super::{
     faults::{Fault, Faults, Record},
+    kinds::{Absent, Kind},
     objects::Objects,
     store::Store,
 };
@@ -63,6 +66,7 @@ struct Shared {
     store: Store,
     clock: Clock,
     faults: Faults,
+    absent: Absent,
     cut: Arc<watch::Sender<u64>>,
     hole: Arc<watch::Sender<Hole>>,
 }
@@ -93,6 +97,7 @@ impl ApiServer {
             store: Store::new(HISTORY),
             clock,
             faults: Faults::default(),
+            absent: Absent::default(),
             cut: Arc::new(watch::Sender::new(0)),
             hole: Arc::default(),
         };
@@ -151,6 +156,13 @@ impl ApiServer {
         &self.shared.faults
     }
 
+    /// Whether the kinds of a group are served; at first every one is. Those that are not are in no discovery, and each path to them is 404.
+    /// Watches break, as they do when a CustomResourceDefinition goes.
+    pub fn set_served(&self, group: &str, served: bool) {
+        self.shared.absent.set(group, !served);
+        self.cut_watches();
+    }
+
     /// Breaks the connection of every watch.
     pub fn cut_watches(&self) {
         self.shared.cut.send_modify(|n| *n += 1);
@@ -189,7 +201,8 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
         Ok(options) => options,
         Err(refusal) => return refuse(&refusal),
     };
-    let target = request::target(&parts.method, &path, &options);
+    let served = shared.absent.served();
+    let target = request::target(&parts.method, &path, &options, &served);
     let (number, fault) = shared.faults.strike(record(&shared, &target, &path, parts.uri.query(), &options, &body));
     let mut behind = 0;
     match &fault {
@@ -206,7 +219,7 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
         Some(Fault::HangAfter | Fault::DropAfter) | None => {}
     }
     let response = match target {
-        None => plain(&path),
+        None => plain(&path, &served),
         Some(Err(refusal)) if refusal.code == 404 => not_served(),
         Some(Err(refusal)) => refuse(&refusal),
         Some(Ok(target)) => answer(&shared, &target, &options, &body, behind).unwrap_or_else(|refusal| refuse(&refusal)),
@@ -295,10 +308,10 @@ fn answer(shared: &Shared, target: &Target, options: &Options, body: &Bytes, beh
     }
 }
 
-fn plain(path: &str) -> Response {
+fn plain(path: &str, served: &[&Kind]) -> Response {
     match path {
         "/healthz" | "/readyz" | "/livez" => with_body(200, Body::from("ok")),
-        path => discovery::document(path).map_or_else(not_served, |document| json_response(200, &document)),
+        path => discovery::document(path, served).map_or_else(not_served, |document| json_response(200, &document)),
     }
 }
 

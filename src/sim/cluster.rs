@@ -1,5 +1,5 @@
 //! The controllers of a cluster, as far as a rollout sees them: pods of each version are kept at their number, become ready after a while,
-//! and stand in the EndpointSlice of the Service.
+//! and stand in the EndpointSlices of the Services that select them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -192,11 +192,25 @@ impl Cluster {
         json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": true, "blockOwnerDeletion": true})
     }
 
+    /// The EndpointSlices of the app's Services.
     fn endpoints(&self) {
+        for service in self.objects.list("services", &self.namespace) {
+            if text(&service, "/spec/selector/app") == self.app {
+                self.slice(&service);
+            }
+        }
+    }
+
+    fn slice(&self, service: &Value) {
         let pods = self.objects.list("pods", &self.namespace);
+        let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+        let selects = |pod: &Value| {
+            let labels = pod.pointer("/metadata/labels");
+            selector.into_iter().flatten().all(|(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value))
+        };
         let endpoints: Vec<Value> = pods
             .iter()
-            .filter(|p| text(p, "/metadata/labels/app") == self.app)
+            .filter(|pod| selects(pod))
             .map(|p| {
                 let terminating = p.pointer("/metadata/deletionTimestamp").is_some();
                 let serving = is_ready(p);
@@ -207,12 +221,12 @@ impl Cluster {
                 json!({"addresses": [text(p, "/status/podIP")], "conditions": conditions, "targetRef": pod})
             })
             .collect();
-        let service = self.owner("v1", "Service", "services", &self.app);
+        let name = text(service, "/metadata/name");
+        let owner = self.owner("v1", "Service", "services", &name);
         let labels =
-            json!({"kubernetes.io/service-name": self.app, "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"});
-        let metadata =
-            json!({"name": format!("{}-x7k2p", self.app), "namespace": self.namespace, "labels": labels, "ownerReferences": [service]});
-        let ports = json!([{"name": "http", "port": 8080, "protocol": "TCP"}]);
+            json!({"kubernetes.io/service-name": name, "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"});
+        let metadata = json!({"name": format!("{name}-x7k2p"), "namespace": self.namespace, "labels": labels, "ownerReferences": [owner]});
+        let ports = json!([{"name": text(service, "/spec/ports/0/name"), "port": 8080, "protocol": "TCP"}]);
         self.objects.put(json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, "addressType": "IPv4",
             "endpoints": endpoints, "ports": ports,

@@ -1,9 +1,16 @@
 //! The kinds that the simulated API server knows. Nothing else is there: secrets are not, on purpose.
 
-use std::sync::OnceLock;
+mod gateway_api;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
+
+use crate::gateway_api::name::GROUP;
 
 /// One kind of object.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,8 +53,10 @@ const PLAIN: Kind = Kind {
     create_by_put: false,
 };
 
+const ROUTE: Kind = Kind { group: GROUP, categories: &["gateway-api"], status: true, generation: true, custom: true, ..PLAIN };
+
 /// Every kind.
-pub static KINDS: [Kind; 12] = [
+pub static KINDS: [Kind; 14] = [
     Kind { kind: "Namespace", plural: "namespaces", short: &["ns"], namespaced: false, status: true, ..PLAIN },
     Kind { kind: "Pod", plural: "pods", short: &["po"], categories: &["all"], status: true, ..PLAIN },
     Kind { kind: "Service", plural: "services", short: &["svc"], categories: &["all"], status: true, ..PLAIN },
@@ -75,6 +84,8 @@ pub static KINDS: [Kind; 12] = [
     },
     Kind { group: "coordination.k8s.io", kind: "Lease", plural: "leases", create_by_put: true, ..PLAIN },
     Kind { group: "discovery.k8s.io", kind: "EndpointSlice", plural: "endpointslices", generation: true, ..PLAIN },
+    Kind { kind: "HTTPRoute", plural: "httproutes", ..ROUTE },
+    Kind { kind: "GRPCRoute", plural: "grpcroutes", ..ROUTE },
     Kind {
         group: "haldane.dev",
         version: "v1alpha1",
@@ -112,11 +123,6 @@ pub static KINDS: [Kind; 12] = [
 ];
 
 impl Kind {
-    /// The kind behind a path.
-    pub fn at(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-        KINDS.iter().find(|k| k.group == group && k.version == version && k.plural == plural)
-    }
-
     /// The kind by its plural name and group, `rollouts.haldane.dev` or `pods`.
     pub fn named(resource: &str) -> Option<&'static Kind> {
         KINDS.iter().find(|k| k.resource() == resource)
@@ -152,7 +158,12 @@ impl Kind {
 
     /// The structural schema of its objects, if it has one here.
     pub fn schema(&self) -> Option<&'static Value> {
-        (self.kind == "Rollout").then(|| crd_version().pointer("/schema/openAPIV3Schema")).flatten()
+        match self.kind {
+            "Rollout" => crd_version().pointer("/schema/openAPIV3Schema"),
+            "HTTPRoute" => Some(gateway_api::http_route()),
+            "GRPCRoute" => Some(gateway_api::grpc_route()),
+            _ => None,
+        }
     }
 
     /// Printer columns beside the name: (name, type, JSON path).
@@ -165,6 +176,7 @@ impl Kind {
                 columns.into_iter().flatten().map(|c| (text(c, "name"), text(c, "type"), text(c, "jsonPath"))).collect()
             }
             "VirtualService" => own(&[("Gateways", "string", ".spec.gateways"), ("Hosts", "string", ".spec.hosts"), AGE]),
+            "HTTPRoute" | "GRPCRoute" => own(&[("Hostnames", "string", ".spec.hostnames"), AGE]),
             "DestinationRule" => own(&[("Host", "string", ".spec.host"), AGE]),
             "Pod" => own(&[("Status", "string", ".status.phase"), ("IP", "string", ".status.podIP"), AGE]),
             "Deployment" => own(&[("Ready", "string", ".status.readyReplicas"), ("Wanted", "string", ".spec.replicas"), AGE]),
@@ -215,13 +227,26 @@ fn crd_version() -> &'static Value {
     })
 }
 
-/// Groups in the order of discovery, without the core group.
-pub fn groups() -> Vec<(&'static str, &'static str)> {
-    let mut found: Vec<(&str, &str)> = Vec::new();
-    for kind in KINDS.iter().filter(|k| !k.group.is_empty()) {
-        if !found.contains(&(kind.group, kind.version)) {
-            found.push((kind.group, kind.version));
+/// Which groups a cluster does without: nobody installed their CustomResourceDefinitions. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Absent {
+    groups: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Absent {
+    /// Lets a group be there, or not.
+    pub fn set(&self, group: &str, absent: bool) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if absent {
+            groups.insert(group.to_owned());
+        } else {
+            groups.remove(group);
         }
     }
-    found
+
+    /// The kinds that are there.
+    pub fn served(&self) -> Vec<&'static Kind> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        KINDS.iter().filter(|kind| !groups.contains(kind.group)).collect()
+    }
 }

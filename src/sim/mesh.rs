@@ -1,17 +1,24 @@
-//! The mesh: proxies that learn of a VirtualService a little later than it was written, each with its own delay, and pick a route by its
-//! match and pods by weight and subset as Istio does.
+//! The mesh: proxies that learn of a route a little later than it was written, each with its own delay, and pick a route by its match and
+//! pods by weight and by subset or Service as Istio does.
 
+pub mod conditions;
 pub mod routes;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::store::{Key, Store};
-use crate::istio::name::Host;
+use super::{
+    route_kind::{RouteKind, service},
+    store::{Key, Store},
+};
 use crate::observe::{
     kept::Rule,
     mesh::{self, Declared},
@@ -36,6 +43,7 @@ pub struct ControlPlane {
     pub route: Arc<Routes>,
     namespace: String,
     rules: Vec<(Arc<Value>, Arc<Rule>)>,
+    services: BTreeSet<String>,
     /// Service and pod.
     ready: Vec<(String, Backend)>,
 }
@@ -45,26 +53,29 @@ pub struct ControlPlane {
 pub struct Watched {
     /// Namespace of all of it.
     pub namespace: String,
-    /// Name of the VirtualService.
-    pub virtual_service: String,
-    /// Name of the Service.
+    /// Kind of the route.
+    pub kind: RouteKind,
+    /// Its name.
+    pub route: String,
+    /// Name of the Service that clients call.
     pub service: String,
 }
 
 impl ControlPlane {
-    /// Reads the store again if it changed. True when the route is a new one.
-    pub fn refresh(&mut self, store: &Store, watched: &Watched) -> bool {
+    /// Reads the store again if it changed.
+    pub fn refresh(&mut self, store: &Store, watched: &Watched) {
         let key = |table, name: &str| Key { table, namespace: watched.namespace.clone(), name: name.to_owned() };
         let found = store.read(|t| {
             (t.revision() != self.seen).then(|| {
-                let route = t.get(&key("virtualservices", &watched.virtual_service));
+                let route = t.get(&key(watched.kind.plural(), &watched.route));
                 let rules = t.list("destinationrules", Some(&watched.namespace));
+                let services = t.list("services", Some(&watched.namespace));
                 let slices = t.list("endpointslices", Some(&watched.namespace));
                 let pods = t.list("pods", Some(&watched.namespace));
-                (t.revision(), route, rules, slices, pods)
+                (t.revision(), route, rules, services, slices, pods)
             })
         });
-        let Some((revision, route, rules, slices, pods)) = found else { return false };
+        let Some((revision, route, rules, services, slices, pods)) = found else { return };
         self.seen = revision;
         self.namespace.clone_from(&watched.namespace);
         let same = |(old, new): (&(Arc<Value>, Arc<Rule>), &Arc<Value>)| Arc::ptr_eq(&old.0, new);
@@ -72,8 +83,9 @@ impl ControlPlane {
             let read = |rule: Arc<Value>| Some((Arc::new(Rule::deserialize(rule.as_ref()).ok()?), rule));
             self.rules = rules.into_iter().filter_map(read).map(|(read, rule)| (rule, read)).collect();
         }
+        self.services = services.iter().filter_map(|service| text(service, "/metadata/name")).collect();
         let ready: Vec<(String, String)> =
-            slices.iter().flat_map(|slice| ready_pods(slice).into_iter().map(|pod| (service(slice), pod))).collect();
+            slices.iter().flat_map(|slice| ready_pods(slice).into_iter().map(|pod| (owner(slice), pod))).collect();
         self.ready = Vec::new();
         for object in &pods {
             let Some(pod) = text(object, "/metadata/name") else { continue };
@@ -83,19 +95,21 @@ impl ControlPlane {
             }
         }
         let version = route.as_deref().and_then(|r| text(r, "/metadata/resourceVersion")).unwrap_or_default();
-        if version == self.version {
-            return false;
+        if version != self.version {
+            self.version = version;
+            self.route = Arc::new(route.as_deref().map(|route| Routes::of(watched.kind, route)).unwrap_or_default());
         }
-        self.version = version;
-        let route = Arc::new(route.as_deref().map(Routes::of).unwrap_or_default());
-        let new = *route != *self.route;
-        self.route = route;
-        new
     }
 
-    /// Whether the proxies have a subset of a host.
-    pub fn has_subset(&self, host: &str, subset: &str) -> bool {
-        subset.is_empty() || self.labels(host, subset).is_some()
+    /// Whether the proxies know a subset of a host; where none is named, whether they know the host.
+    pub fn knows(&self, host: &str, subset: &str) -> bool {
+        service(host, &self.namespace).is_some_and(|service| self.services.contains(service))
+            && (subset.is_empty() || self.labels(host, subset).is_some())
+    }
+
+    /// The Service that a pod's own proxy names: of those that have the pod the first by name, whichever was called.
+    pub fn first_service(&self, pod: &str) -> Option<&str> {
+        self.ready.iter().filter(|(_, backend)| backend.pod == pod).map(|(service, _)| service.as_str()).min()
     }
 
     /// Labels of a subset, by the rules that speak for its host.
@@ -109,7 +123,7 @@ impl ControlPlane {
 
     /// Ready pods of a host's subset; of all subsets where none is named.
     pub fn backends(&self, host: &str, subset: &str) -> Vec<&Backend> {
-        let Some(service) = Host::of(host, &self.namespace).service_in(&self.namespace) else { return Vec::new() };
+        let Some(service) = service(host, &self.namespace) else { return Vec::new() };
         let labels = if subset.is_empty() { Some(Vec::new()) } else { self.labels(host, subset) };
         let Some(wanted) = labels else { return Vec::new() };
         let here = self.ready.iter().filter(|(there, _)| *there == service).map(|(_, backend)| backend);
@@ -151,6 +165,11 @@ impl Proxy {
         self.coming.push_back((at, route));
     }
 
+    /// The newest route that it has or will have.
+    pub fn newest(&self) -> &Routes {
+        self.coming.back().map_or(&self.current, |(_, route)| route)
+    }
+
     /// The route it uses at a time.
     pub fn route(&mut self, now: Timestamp) -> Arc<Routes> {
         while self.coming.front().is_some_and(|(at, _)| *at <= now) {
@@ -167,7 +186,7 @@ fn labels(map: Option<&Value>) -> Vec<(String, String)> {
     map.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }
 
-fn service(slice: &Value) -> String {
+fn owner(slice: &Value) -> String {
     text(slice, "/metadata/labels/kubernetes.io~1service-name").unwrap_or_default()
 }
 

@@ -79,6 +79,17 @@ impl Objects {
         })
     }
 
+    /// Writes the status of an object, as a function of the object as it stands. `None` if it is not there.
+    pub fn set_status(&self, resource: &str, namespace: &str, name: &str, status: impl FnOnce(&Value) -> Value) -> Option<Arc<Value>> {
+        let key = key(Kind::named(resource)?, namespace, name);
+        self.store.write(|tables| {
+            let mut object = tables.get(&key).as_deref()?.clone();
+            let status = status(&object);
+            object.as_object_mut()?.insert("status".into(), status);
+            Some(tables.put(key, object))
+        })
+    }
+
     /// Deletes an object.
     pub fn remove(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let key = key(Kind::named(resource)?, namespace, name);

@@ -3,6 +3,7 @@
 
 pub mod behaviour;
 pub mod counters;
+mod labels;
 mod lost;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 pub use behaviour::{Behaviour, multinomial};
 use counters::Target;
+use labels::{Called, Protocol};
 pub use lost::Lost;
 
 use super::{
@@ -21,9 +23,14 @@ use super::{
         ControlPlane, Proxy, Watched,
         routes::{Cohort, HttpRoute, Request},
     },
-    prometheus::series::{Database, Labels},
+    prometheus::series::Database,
     store::{Store, Tables},
 };
+
+/// Index of the gateway among the proxies.
+const GATEWAY: usize = 0;
+/// What a Service's name in full ends with.
+const DOMAIN: &str = "svc.cluster.local";
 
 /// What never changes while the world runs.
 #[derive(Clone, Debug)]
@@ -56,6 +63,7 @@ pub struct Traffic {
     behaviours: BTreeMap<String, Arc<Behaviour>>,
     lost: BTreeMap<String, Lost>,
     stray: f64,
+    refused: bool,
     /// Revision of the store at which the pods were read.
     discovered: u64,
     scraping: bool,
@@ -134,7 +142,10 @@ struct PodIdentity {
 
 impl Traffic {
     /// Traffic that begins at a time, over the route in the store.
-    pub fn new(config: TrafficConfig, store: &Store, start: Timestamp) -> Self {
+    pub fn new(mut config: TrafficConfig, store: &Store, start: Timestamp) -> Self {
+        for cohort in &mut config.cohorts {
+            cohort.request = config.watched.kind.request(&cohort.request);
+        }
         let mut control = ControlPlane::default();
         control.refresh(store, &config.watched);
         let proxy =
@@ -152,6 +163,7 @@ impl Traffic {
             behaviours: BTreeMap::new(),
             lost: BTreeMap::new(),
             stray: 0.0,
+            refused: false,
             discovered: 0,
             scraping: true,
             last: start,
@@ -167,6 +179,11 @@ impl Traffic {
     /// Requests a second from now on.
     pub fn set_rps(&mut self, rps: f64) {
         self.config.rps = rps;
+    }
+
+    /// Whether the gateway refuses routes: it stays with the one it has.
+    pub fn set_refused(&mut self, refused: bool) {
+        self.refused = refused;
     }
 
     /// Whether targets are scraped.
@@ -201,8 +218,9 @@ impl Traffic {
         if seconds <= 0.0 {
             return;
         }
-        if self.control.refresh(store, &self.config.watched) {
-            for proxy in &mut self.proxies {
+        self.control.refresh(store, &self.config.watched);
+        for (index, proxy) in self.proxies.iter_mut().enumerate() {
+            if *proxy.newest() != *self.control.route && !(self.refused && index == GATEWAY) {
                 proxy.push(Arc::clone(&self.control.route), self.last, self.config.proxy_delay, &mut self.rng);
             }
         }
@@ -229,7 +247,7 @@ impl Traffic {
         let plain = 1.0 - cohorts.iter().map(|cohort| cohort.share).sum::<f64>();
         let shares: Vec<f64> = std::iter::once(plain).chain(cohorts.iter().map(|cohort| cohort.share)).collect();
         let split = if cohorts.is_empty() { vec![count] } else { multinomial(&mut self.rng, count, &shares) };
-        let nothing = Request::default();
+        let nothing = self.config.watched.kind.request(&Request::default());
         for (request, count) in std::iter::once(&nothing).chain(cohorts.iter().map(|cohort| &cohort.request)).zip(split) {
             if let Some(route) = routes.takes(request).filter(|_| count > 0) {
                 self.take(index, route, count);
@@ -240,33 +258,33 @@ impl Traffic {
     /// So many requests on one route: to its destinations by weight, and copies to its mirrors.
     fn take(&mut self, index: usize, route: &HttpRoute, count: u64) {
         if route.destinations.is_empty() {
-            return;
+            return self.refuse(index, count);
         }
         let total: u64 = route.destinations.iter().map(|(_, _, weight)| weight).sum();
         let shares: Vec<f64> = route.destinations.iter().map(|(_, _, weight)| *weight as f64 / total.max(1) as f64).collect();
         let split = multinomial(&mut self.rng, count, &shares);
         for ((host, subset, _), count) in route.destinations.iter().zip(split) {
             if count > 0 {
-                self.send_to_subset(index, host, subset, count, false);
+                self.send(index, host, subset, count, false);
             }
         }
         for (host, subset, share) in &route.mirrors {
             let copies =
                 if *share >= 1.0 { count } else { multinomial(&mut self.rng, count, &[*share, 1.0 - share]).first().copied().unwrap_or(0) };
             if copies > 0 {
-                self.send_to_subset(index, host, subset, copies, true);
+                self.send(index, host, subset, copies, true);
             }
         }
     }
 
     /// A copy is counted by the pod's own sidecar and by the model alone: the sender does not wait for it, and never counts it.
-    fn send_to_subset(&mut self, index: usize, host: &str, subset: &str, count: u64, copy: bool) {
+    fn send(&mut self, index: usize, host: &str, subset: &str, count: u64, copy: bool) {
         if !copy && self.lose(index, host, subset, count) {
             return;
         }
         let backends: Vec<String> = self.control.backends(host, subset).into_iter().map(|b| b.pod.clone()).collect();
+        let (service, protocol) = (self.full(host), self.protocol());
         let (Some(proxy), Some(gateway)) = (self.proxies.get(index), self.gateways.get_mut(index)) else { return };
-        let service = format!("{host}.{}.svc.cluster.local", self.config.watched.namespace);
         let source = proxy.workload.clone();
         if backends.is_empty() {
             return;
@@ -292,13 +310,18 @@ impl Traffic {
                     served.add_latency(&buckets);
                 }
                 let (workload, version) = (counters.identity.workload.clone(), counters.identity.version.clone());
-                let labels = |reporter| http_labels(reporter, &source, &workload, namespace, &version, &service, code, "-");
-                let key = (workload.clone(), source.clone(), code);
+                let labels = |reporter: &str, service: &str| {
+                    let by = [workload.as_str(), namespace, version.as_str()];
+                    Called { reporter, source: &source, by, service, protocol, code, flags: "-" }.labels()
+                };
+                let key = |service: &str| (workload.clone(), source.clone(), code, service.to_owned());
                 if self.config.sidecars {
-                    counters.sidecar.http(key.clone(), || labels("destination")).record(count, &buckets, sum);
+                    let own =
+                        self.control.first_service(pod).map_or_else(|| service.clone(), |name| format!("{name}.{namespace}.{DOMAIN}"));
+                    counters.sidecar.http(key(&own), || labels("destination", &own)).record(count, &buckets, sum);
                 }
                 if !copy {
-                    gateway.http(key, || labels("source")).record(count, &buckets, sum);
+                    gateway.http(key(&service), || labels("source", &service)).record(count, &buckets, sum);
                 }
             }
             for (class, count) in counters.model.predictions(&behaviour, &mut self.rng, count - errors) {
@@ -366,37 +389,4 @@ fn identity(pod: &Value) -> Option<(String, PodIdentity)> {
     let workload = owner.rsplit_once('-').map_or(owner.as_str(), |(workload, _)| workload).to_owned();
     let (ip, uid) = (text("/status/podIP")?, text("/metadata/uid")?);
     Some((text("/metadata/name")?, PodIdentity { uid, ip, version: text("/metadata/labels/version").unwrap_or_default(), workload }))
-}
-
-#[allow(clippy::too_many_arguments)]
-fn http_labels(
-    reporter: &str,
-    source: &str,
-    workload: &str,
-    namespace: &str,
-    version: &str,
-    service: &str,
-    code: u16,
-    flags: &str,
-) -> Labels {
-    let code = code.to_string();
-    let mut parts = service.split('.');
-    let (service_name, service_namespace) = (parts.next().unwrap_or_default(), parts.next().unwrap_or("unknown"));
-    let revision = if version == "unknown" { "latest" } else { version };
-    [
-        ("reporter", reporter),
-        ("source_workload", source),
-        ("destination_workload", workload),
-        ("destination_workload_namespace", namespace),
-        ("destination_version", version),
-        ("destination_canonical_revision", revision),
-        ("destination_service", service),
-        ("destination_service_name", service_name),
-        ("destination_service_namespace", service_namespace),
-        ("request_protocol", "http"),
-        ("response_code", code.as_str()),
-        ("response_flags", flags),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
 }

@@ -16,9 +16,14 @@ use super::{
     alerts::AlertReceiver,
     apiserver::ApiServer,
     cluster::Cluster,
-    mesh::{Watched, routes::Cohort},
+    mesh::{
+        Watched,
+        conditions::{Conditions, Refusal},
+        routes::Cohort,
+    },
     objects::Objects,
     prometheus::{Prometheus, series::Database},
+    route_kind::RouteKind,
     traffic::{Behaviour, Lost, Served, Traffic, TrafficConfig},
 };
 use crate::{
@@ -61,6 +66,8 @@ pub struct WorldConfig {
     pub sidecars: bool,
     /// Users whose requests carry something.
     pub cohorts: Vec<Cohort>,
+    /// What splits the requests, and what tells the versions apart.
+    pub route: RouteKind,
     /// Ports of the API server and of Prometheus; 0: free ones.
     pub ports: [u16; 2],
 }
@@ -79,6 +86,7 @@ impl WorldConfig {
             proxy_delay: (Duration::from_millis(100), Duration::from_millis(400)),
             sidecars: true,
             cohorts: Vec::new(),
+            route: RouteKind::default(),
             ports: [0, 0],
         }
     }
@@ -90,6 +98,7 @@ pub struct World {
     clock: Clock,
     replicas: usize,
     scrape_interval: Duration,
+    route: RouteKind,
     api: ApiServer,
     prometheus: Prometheus,
     alerts: AlertReceiver,
@@ -102,6 +111,9 @@ pub struct World {
 struct Engine {
     objects: Objects,
     cluster: Cluster,
+    conditions: Conditions,
+    watched: Watched,
+    proxy_delay: Duration,
     traffic: Traffic,
     database: Arc<Mutex<Database>>,
 }
@@ -123,14 +135,14 @@ impl World {
         let (clock, now) = (config.clock, config.clock.now());
         let api = ApiServer::start(clock, config.ports[0]).await?;
         let objects = api.objects();
-        for object in demo_app() {
+        for object in demo_app(config.route) {
             objects.put(object);
         }
         let history = SignedDuration::try_from(config.history).unwrap_or(SignedDuration::ZERO);
         let begin = now - history;
         let mut cluster = Cluster::new(objects.clone(), NAMESPACE, APP, config.start_up);
         cluster.deploy("v1", config.replicas, now, Some(begin - SignedDuration::from_secs(60)));
-        let watched = Watched { namespace: NAMESPACE.into(), virtual_service: APP.into(), service: APP.into() };
+        let watched = Watched { namespace: NAMESPACE.into(), kind: config.route, route: APP.into(), service: APP.into() };
         let traffic_config = TrafficConfig {
             seed: config.seed,
             rps: config.rps,
@@ -138,12 +150,20 @@ impl World {
             proxy_delay: config.proxy_delay,
             sidecars: config.sidecars,
             cohorts: config.cohorts,
-            watched,
+            watched: watched.clone(),
         };
         let traffic = Traffic::new(traffic_config, objects.store(), begin);
         let retention = i64::try_from(RETENTION.as_millis()).unwrap_or(i64::MAX);
         let database = Arc::new(Mutex::new(Database::new(retention)));
-        let mut engine = Engine { objects: objects.clone(), cluster, traffic, database: Arc::clone(&database) };
+        let mut engine = Engine {
+            objects: objects.clone(),
+            cluster,
+            conditions: Conditions::default(),
+            watched,
+            proxy_delay: config.proxy_delay.1,
+            traffic,
+            database: Arc::clone(&database),
+        };
         let mut at = begin;
         while at < now {
             at = (at + PAST_TICK).min(now);
@@ -153,8 +173,8 @@ impl World {
         let prometheus = Prometheus::start(clock, database, config.ports[1]).await?;
         let alerts = AlertReceiver::start(clock).await?;
         let task = tokio::spawn(run(Arc::clone(&engine), clock));
-        let (replicas, scrape_interval) = (config.replicas, config.scrape_interval);
-        Ok(Self { clock, replicas, scrape_interval, api, prometheus, alerts, objects, engine, task })
+        let (replicas, scrape_interval, route) = (config.replicas, config.scrape_interval, config.route);
+        Ok(Self { clock, replicas, scrape_interval, route, api, prometheus, alerts, objects, engine, task })
     }
 
     /// The world's clock.
@@ -258,9 +278,16 @@ impl World {
         self.lock().cluster.set_healthy(version, healthy, now);
     }
 
-    /// Lets requests to a subset whose pods are ready not reach them, or again.
-    pub fn lose(&self, subset: &str, lost: Option<Lost>) {
-        self.lock().traffic.set_lost(subset, lost);
+    /// Lets requests to a version whose pods are ready not reach them, or again.
+    pub fn lose(&self, version: &str, lost: Option<Lost>) {
+        self.lock().traffic.set_lost(&self.route.arm(APP, version), lost);
+    }
+
+    /// Lets the gateways refuse every HTTPRoute and GRPCRoute from now on, for this reason and in these words, or take them again.
+    pub fn refuse(&self, refusal: Option<Refusal>) {
+        let mut engine = self.lock();
+        engine.traffic.set_refused(refusal.is_some());
+        engine.conditions.set_refusal(refusal);
     }
 
     /// So many requests a second to the Service fail before they reach a pod, whatever the canary does.
@@ -292,22 +319,20 @@ impl World {
         self.lock().traffic.served()
     }
 
-    /// Weights of the managed route by subset, as they stand in the VirtualService.
+    /// Weights of the managed route or rule by version, as they stand in the route.
     pub fn weights(&self) -> BTreeMap<String, i64> {
-        let route = self.virtual_service();
-        let http = route.pointer("/spec/http").and_then(Value::as_array);
-        let managed = http.into_iter().flatten().find(|r| r.get("name").and_then(Value::as_str) == Some("primary"));
-        let destinations = managed.and_then(|r| r.get("route")).and_then(Value::as_array);
-        let alone = destinations.is_some_and(|d| d.len() == 1);
-        let weight = |d: &Value| d.get("weight").and_then(Value::as_i64).unwrap_or(if alone { 100 } else { 0 });
-        let subset = |d: &Value| d.pointer("/destination/subset").and_then(Value::as_str).unwrap_or_default().to_owned();
-        destinations.into_iter().flatten().map(|d| (subset(d), weight(d))).collect()
+        self.route.weights(APP, &self.route())
     }
 
-    /// The VirtualService.
+    /// The route, of whatever kind it is.
+    pub fn route(&self) -> Value {
+        let found = self.objects.get(&self.route.resource(), NAMESPACE, APP);
+        found.map(|route| Value::clone(&route)).unwrap_or_default()
+    }
+
+    /// The route, where it is a VirtualService.
     pub fn virtual_service(&self) -> Value {
-        let found = self.objects.get("virtualservices.networking.istio.io", NAMESPACE, APP);
-        found.map(|v| Value::clone(&v)).unwrap_or_default()
+        self.route()
     }
 
     /// Creates the Rollout `fraud` through the API, or replaces its spec.
@@ -342,6 +367,7 @@ impl World {
 
 impl Engine {
     fn play(&mut self, now: Timestamp) {
+        self.conditions.sync(&self.objects, &self.watched, self.proxy_delay, now);
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         self.traffic.advance(self.objects.store(), &mut database, now);
     }
@@ -359,24 +385,10 @@ async fn run(engine: Arc<Mutex<Engine>>, clock: Clock) {
     }
 }
 
-/// Namespaces, Service, DestinationRule and VirtualService of the demo app.
-fn demo_app() -> Vec<Value> {
+/// Namespaces, and what routes the demo app.
+fn demo_app(route: RouteKind) -> Vec<Value> {
     let namespace =
         |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}, "status": {"phase": "Active"}});
-    let metadata = json!({"name": APP, "namespace": NAMESPACE});
-    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}]);
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": {"app": APP}, "ports": ports},
-    });
-    let subsets: Vec<Value> = ["v1", "v2", "v3"].iter().map(|v| json!({"name": v, "labels": {"version": v}})).collect();
-    let rule = json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": metadata,
-        "spec": {"host": APP, "subsets": subsets},
-    });
-    let stable = json!({"destination": {"host": APP, "subset": "v1"}, "weight": 100});
-    let http = json!([{"name": "primary", "route": [stable], "timeout": "2s", "retries": {"attempts": 2, "perTryTimeout": "1s"}}]);
-    let route = json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": metadata, "spec": {"hosts": [APP], "http": http},
-    });
-    vec![namespace("default"), namespace(NAMESPACE), namespace("haldane-system"), service, rule, route]
+    let namespaces = ["default", NAMESPACE, "haldane-system"].map(namespace);
+    namespaces.into_iter().chain(route.objects(APP, NAMESPACE)).collect()
 }

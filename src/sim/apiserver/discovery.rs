@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::sim::kinds::{KINDS, groups};
+use crate::sim::kinds::Kind;
 
-/// The document at a path, if there is one.
-pub fn document(path: &str) -> Option<Value> {
+/// The document at a path of a server with these kinds, if there is one.
+pub fn document(path: &str, served: &[&Kind]) -> Option<Value> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
         ["version"] => Some(json!({
@@ -16,10 +16,10 @@ pub fn document(path: &str) -> Option<Value> {
             "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [],
         })),
         ["apis"] => {
-            let groups: Vec<Value> = groups().iter().map(|(group, version)| about(group, version)).collect();
+            let groups: Vec<Value> = groups(served).iter().map(|(group, version)| about(group, version)).collect();
             Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
         }
-        ["apis", group] => groups().iter().find(|(g, _)| g == group).map(|(group, version)| {
+        ["apis", group] => groups(served).iter().find(|(g, _)| g == group).map(|(group, version)| {
             let mut found = about(group, version);
             if let Value::Object(map) = &mut found {
                 map.insert("kind".into(), json!("APIGroup"));
@@ -27,8 +27,8 @@ pub fn document(path: &str) -> Option<Value> {
             }
             found
         }),
-        ["api", version] => resources("", version),
-        ["apis", group, version] => resources(group, version),
+        ["api", version] => resources(served, "", version),
+        ["apis", group, version] => resources(served, group, version),
         _ => None,
     }
 }
@@ -38,9 +38,20 @@ fn about(group: &str, version: &str) -> Value {
     json!({"name": group, "versions": [version], "preferredVersion": version})
 }
 
-fn resources(group: &str, version: &str) -> Option<Value> {
-    let kinds: Vec<_> = KINDS.iter().filter(|k| k.group == group && k.version == version).collect();
+fn resources(served: &[&Kind], group: &str, version: &str) -> Option<Value> {
+    let kinds: Vec<_> = served.iter().filter(|k| k.group == group && k.version == version).collect();
     let first = kinds.first()?;
     let entries: Vec<Value> = kinds.iter().flat_map(|k| k.discovery()).collect();
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(), "resources": entries}))
+}
+
+/// Groups and versions in order, without the core group.
+fn groups(served: &[&Kind]) -> Vec<(&'static str, &'static str)> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for kind in served.iter().filter(|kind| !kind.group.is_empty()) {
+        if !found.contains(&(kind.group, kind.version)) {
+            found.push((kind.group, kind.version));
+        }
+    }
+    found
 }

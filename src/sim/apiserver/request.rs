@@ -168,11 +168,11 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Reads method and path of a request for objects; `None` when the path names none.
+/// Reads method and path of a request for objects of these kinds; `None` when the path names none.
 ///
 /// # Errors
 /// 404 for a resource that is not there, 405 for a method that fits nothing.
-pub fn target(method: &Method, path: &str, options: &Options) -> Option<Result<Target, Refusal>> {
+pub fn target(method: &Method, path: &str, options: &Options, served: &[&'static Kind]) -> Option<Result<Target, Refusal>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api", version, rest @ ..] => ("", *version, rest),
@@ -190,7 +190,8 @@ pub fn target(method: &Method, path: &str, options: &Options) -> Option<Result<T
         [plural, name, subresource] => (*plural, *name, *subresource),
         _ => return Some(Err(Refusal::no_such_path())),
     };
-    let Some(kind) = Kind::at(group, version, plural) else { return Some(Err(Refusal::no_such_path())) };
+    let at = |kind: &&&Kind| kind.group == group && kind.version == version && kind.plural == plural;
+    let Some(kind) = served.iter().find(at).copied() else { return Some(Err(Refusal::no_such_path())) };
     if !(subresource.is_empty() || subresource == "status" && kind.status) || (kind.namespaced && namespace.is_empty() && !name.is_empty())
     {
         return Some(Err(Refusal::no_such_path()));

@@ -121,9 +121,26 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<Cause>) {
             if let Some(below) = schema.get("items") {
                 items.iter().enumerate().for_each(|(index, item)| check(below, item, &format!("{path}[{index}]"), found));
             }
+            check_keys(schema, items, path, found);
         }
         Value::Object(map) => check_object(schema, map, path, found),
         _ => {}
+    }
+}
+
+/// A list that is a map has no two entries with the same keys.
+fn check_keys(schema: &Value, items: &[Value], path: &str, found: &mut Vec<Cause>) {
+    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let of = |item: &Value| -> Map<String, Value> { keys.iter().map(|key| ((*key).to_owned(), item[*key].clone())).collect() };
+    let mut known = Vec::new();
+    for (index, item) in items.iter().enumerate().filter(|_| !keys.is_empty()) {
+        let key = of(item);
+        if known.contains(&key) {
+            let message = format!("Duplicate value: {}", Value::Object(key));
+            found.push(Cause { reason: "FieldValueDuplicate", message, field: format!("{path}[{index}]") });
+        } else {
+            known.push(key);
+        }
     }
 }
 

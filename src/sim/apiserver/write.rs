@@ -11,7 +11,7 @@ use super::{
     check::{check_finalizers, check_name, finalizers, refuse_weights, suffix, uid},
     events, managed,
     request::{Options, Target, Verb},
-    schema,
+    rules, schema,
 };
 use crate::sim::{
     kinds::Kind,
@@ -330,7 +330,11 @@ impl Writer<'_> {
             return Err(Refusal::bad_request(message));
         }
         schema::set_defaults(schema, object);
-        match schema::faults(schema, object).as_slice() {
+        let mut faults = schema::faults(schema, object);
+        if faults.is_empty() {
+            faults = rules::faults(kind, object);
+        }
+        match faults.as_slice() {
             [] if self.options.get("fieldValidation") == Some("Ignore") => Ok(Vec::new()),
             [] => Ok(unknown),
             faults => Err(Refusal::invalid(kind, name, faults)),

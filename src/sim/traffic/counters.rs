@@ -17,8 +17,8 @@ pub const SCORE_BOUNDS: [f64; 20] =
 /// Bounds of a language model's time to its first token, in seconds.
 pub const FIRST_TOKEN_BOUNDS: [f64; 16] = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// Destination workload, source workload, response code.
-pub type HttpKey = (String, String, u16);
+/// Destination workload (or the flags, if none answered), source workload, response code, Service.
+pub type HttpKey = (String, String, u16, String);
 
 /// One scrape target.
 #[derive(Debug)]
@@ -98,7 +98,6 @@ impl Target {
         self.http.entry(key).or_insert_with(|| {
             let mut labels = labels();
             labels.extend(own.clone());
-            labels.insert("grpc_response_status".into(), String::new());
             Http {
                 requests: Counter::new("istio_requests_total", labels.clone()),
                 duration: Histogram::new("istio_request_duration_milliseconds", labels, &LATENCY_BOUNDS),
@@ -305,7 +304,7 @@ mod tests {
         let start = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(10);
         let mut target = Target::proxy("a", "ml", "10.0.0.1", start);
         let second = Duration::from_secs(1);
-        let key = |code| ("fraud-v1".to_owned(), "web".to_owned(), code);
+        let key = |code| ("fraud-v1".to_owned(), "web".to_owned(), code, "fraud".to_owned());
         target.http(key(200), || Labels::from([("response_code".into(), "200".into())])).record(5, &[5], 1.0);
         target.scrape(&mut database, start, second, true);
         target.http(key(500), || Labels::from([("response_code".into(), "500".into())])).record(2, &[2], 1.0);
