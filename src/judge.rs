@@ -18,6 +18,7 @@ pub mod dispersion;
 pub mod distance;
 mod drift;
 mod effect;
+pub mod finding;
 mod forecast;
 pub mod incident;
 pub mod kernel;
@@ -28,13 +29,14 @@ pub mod mixture;
 pub mod passing;
 mod past;
 mod proportions;
-mod say;
 mod terms;
 mod threshold;
 mod verdict;
 
+use finding::Finding;
 pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan, late_rest};
-pub use late::{Late, Slowest};
+pub use late::{Fix, Late, Limit, Need, Slowest};
+pub use metric::CALIBRATION;
 use metric::MetricState;
 pub use past::{Past, most_windows, recent_windows};
 pub use terms::StepTerms;
@@ -88,14 +90,14 @@ pub struct Evidence {
     resting: bool,
 }
 
-/// What the evidence says at one look.
+/// What the evidence says at one look; of each metric in numbers ([`finding::Finding`]) or with its text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Judgement {
+pub struct Judgement<M = MetricEvidence> {
     /// All metrics together. `Pass` at weight 1 is never given: there `Inconclusive` means "did not fail".
     pub verdict: Verdict,
     /// One entry for each metric of the plan, the deciding one first.
-    pub metrics: Vec<MetricEvidence>,
+    pub metrics: Vec<M>,
     /// Merged fail evidence (statistics 2d); 1 is none.
     pub fail_evidence: f64,
     /// Where it fails.
@@ -354,7 +356,7 @@ impl Evidence {
     }
 
     /// What it says now.
-    pub fn judge(&self, metrics: &[Metric], step: &StepTerms) -> Judgement {
+    pub fn judge(&self, metrics: &[Metric], step: &StepTerms) -> Judgement<Finding> {
         let context = self.context();
         let answer = |(state, metric): (&MetricState, &Metric)| self.answer(state, metric, step, &context);
         let mut answers: Vec<verdict::Answer> = self.metrics.iter().zip(metrics).map(answer).collect();
@@ -381,10 +383,12 @@ impl Evidence {
             && self.step_requests >= NO_HARM_REQUESTS
             && answers.iter().zip(metrics).filter(|(_, metric)| step.asks(metric)).all(|(answer, _)| answer.within);
         let slowest = self.slowest(step, &answers);
-        answers.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
+        let mut findings: Vec<(f64, Finding)> =
+            answers.into_iter().enumerate().map(|(at, answer)| (rank(&answer), answer.finding(at))).collect();
+        findings.sort_by(|a, b| a.0.total_cmp(&b.0));
         Judgement {
             verdict,
-            metrics: answers.into_iter().map(|answer| answer.evidence).collect(),
+            metrics: findings.into_iter().map(|(_, finding)| finding).collect(),
             fail_evidence: merged,
             fail_at: self.fail_at(step),
             hold_limit,
@@ -471,6 +475,14 @@ fn rank(answer: &verdict::Answer) -> f64 {
         (Verdict::Pass, _) => 3.0,
     };
     class - answer.evidence.fail_evidence.unwrap_or(0.0).min(1e9) * 1e-10
+}
+
+#[cfg(test)]
+impl Evidence {
+    /// What it says now, with its text.
+    pub(crate) fn told(&self, metrics: &[Metric], step: &StepTerms) -> Judgement {
+        crate::say::judged(self.judge(metrics, step), metrics)
+    }
 }
 
 #[cfg(test)]

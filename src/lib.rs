@@ -26,6 +26,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod rehearse;
 pub mod route;
+pub mod say;
 pub mod seen;
 pub mod server;
 pub mod sim;

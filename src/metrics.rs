@@ -124,9 +124,13 @@ impl Metrics {
         let verdict_to_routed = Histogram::new(exponential_buckets(0.005, 2.0, 14));
         registry.register("verdict_to_routed_seconds", "From the verdict Fail to the patch of the route", verdict_to_routed.clone());
         let queries = Family::new_with_constructor(asked as fn() -> Histogram);
-        registry.register("prometheus_query_duration_seconds", "How long a query to Prometheus took", queries.clone());
+        registry.register("prometheus_query_duration_seconds", "How long a query to Prometheus took, by provider", queries.clone());
         let query_failures = Family::default();
-        registry.register("prometheus_query_failures", "Queries to Prometheus without a usable answer, by reason", query_failures.clone());
+        registry.register(
+            "prometheus_query_failures",
+            "Queries to Prometheus without a usable answer, by provider and reason (Timeout, Unreachable, Status, Warnings)",
+            query_failures.clone(),
+        );
         let notifications = Family::default();
         registry.register("notifications", "Tries to deliver an alert, by sink and result", notifications.clone());
         let events = Family::default();
@@ -142,7 +146,11 @@ impl Metrics {
         let leader = Gauge::default();
         registry.register("leader", "1: this replica acts", leader.clone());
         let watches = Family::default();
-        registry.register("watch_age_seconds", "Since the newest answer of a watch of the API server", watches.clone());
+        registry.register(
+            "watch_age_seconds",
+            "Since the newest answer of a watch of the API server, by resource and namespace",
+            watches.clone(),
+        );
         let registry = Mutex::new(registry);
         Self {
             inner: Arc::new(Inner {

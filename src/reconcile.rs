@@ -31,7 +31,7 @@ use crate::observe::providers::Providers;
 use crate::observe::sampler::Sampler;
 use crate::seen::Observation;
 use crate::state::brief;
-use crate::state::{CheckpointError, State, restore};
+use crate::state::{CheckpointError, State};
 use crate::tell::{Teller, event::Events};
 
 use memory::Memory;
@@ -170,9 +170,9 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Observe, decide, act, tell. Returns whether something was changed, and when to come back.
-async fn pass(cached: &Rollout, context: &Context, memory: &mut Memory) -> Result<(bool, Option<f64>), ReconcileError> {
+async fn pass(cached: &Arc<Rollout>, context: &Context, memory: &mut Memory) -> Result<(bool, Option<f64>), ReconcileError> {
     let rollout = memory.newest(cached);
-    let state = restore(rollout.status.as_ref())?;
+    let state = memory.state(&rollout)?;
     let kind = object_of(&rollout, &state).kind();
     let routes = context.caches.routes.get(kind).map(|routes| routes.resource);
     let desk = Desk::new(context.client.clone(), &rollout.namespace().unwrap_or_default(), routes.as_ref());

@@ -1,6 +1,9 @@
 //! What a decision is made of: the route, the pods and the newest look at the metrics, as values. Absence and error are values here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -132,7 +135,7 @@ pub struct Brief {
     /// When the present weight was read back from the mesh object: counts start there. `None` before the first step.
     pub since: Option<Timestamp>,
     /// Evidence up to `resume_after`, from the checkpoint.
-    pub evidence: Evidence,
+    pub evidence: Arc<Evidence>,
     /// End of the newest window in `evidence`.
     pub resume_after: Option<Timestamp>,
 }
@@ -195,7 +198,7 @@ pub struct Look {
     /// End of the newest window used.
     pub window_end: Option<Timestamp>,
     /// Evidence up to there, for the checkpoint.
-    pub evidence: Evidence,
+    pub evidence: Arc<Evidence>,
     /// What it says.
     pub judgement: Judgement,
     /// Preflight on stable is done: label, reporter and baseline are known.

@@ -4,7 +4,7 @@ mod bound;
 pub mod brief;
 mod project;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -133,7 +133,7 @@ pub struct Run {
     /// That was told.
     pub metrics_told: bool,
     /// Evidence at the newest look.
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<Arc<Evidence>>,
     /// End of the newest window in it.
     pub evidence_until: Option<Timestamp>,
 }
@@ -282,7 +282,7 @@ impl Run {
             stepped_back: 0,
             metrics_lost: None,
             metrics_told: false,
-            evidence: Some(evidence),
+            evidence: Some(Arc::new(evidence)),
             evidence_until: None,
         }
     }
@@ -361,7 +361,7 @@ pub fn restore(status: Option<&RolloutStatus>) -> Result<State, CheckpointError>
             if version > u64::from(CHECKPOINT) {
                 return Err(CheckpointError::Newer(version));
             }
-            serde_json::from_value(value.clone()).map_err(|error| CheckpointError::Malformed(error.to_string()))?
+            State::deserialize(value).map_err(|error| CheckpointError::Malformed(error.to_string()))?
         }
     };
     state.epoch = state.epoch.max(status.epoch);

@@ -6,6 +6,7 @@
 mod alertmanager;
 mod courier;
 pub mod event;
+pub mod meaning;
 pub mod outbox;
 mod teller;
 pub mod text;

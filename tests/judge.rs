@@ -3,7 +3,10 @@
 #[path = "judge/world.rs"]
 mod world;
 
-use haldane::api::{EvidenceReason, Verdict};
+use haldane::{
+    api::{EvidenceReason, Verdict},
+    say,
+};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use world::*;
@@ -215,12 +218,12 @@ fn at_full_weight_a_canary_that_breaks_is_found_against_stable_before_the_switch
         evidence.add(&base.metrics, &all[3], &window(&base, &mut rng, k, 1.0));
     }
     let judgement = evidence.judge(&base.metrics, &all[3]);
-    assert_eq!((judgement.verdict, judgement.metrics[0].reason), (Verdict::Inconclusive, Some(EvidenceReason::Bake)));
+    assert_eq!((judgement.verdict, judgement.metrics[0].evidence.reason), (Verdict::Inconclusive, Some(EvidenceReason::Bake)));
     let broken = World { canary: Version { errors: 0.10, ..healthy() }, ..base.clone() };
     for k in 14..19 {
         evidence.add(&base.metrics, &all[3], &window(&broken, &mut rng, k, 1.0));
     }
-    let judgement = evidence.judge(&base.metrics, &all[3]);
+    let judgement = say::judged(evidence.judge(&base.metrics, &all[3]), &base.metrics);
     assert_eq!((judgement.verdict, judgement.metrics[0].metric.as_str()), (Verdict::Fail, "errorRate"));
     assert!(judgement.metrics[0].message.contains("before the switch"), "{}", judgement.metrics[0].message);
 }

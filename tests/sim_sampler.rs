@@ -50,7 +50,7 @@ async fn staged(seed: u64, [v1, v2]: [Behaviour; 2], metrics: Value) -> (World, 
     });
     let analysis = Plan::parse(&serde_json::from_value::<RolloutSpec>(spec).unwrap()).unwrap().analysis;
     let step = |weight: f64, next_weight: f64| StepTerms::weighted(weight, next_weight, 20);
-    let evidence = Evidence::new(&analysis.metrics, 2.0);
+    let evidence = Arc::new(Evidence::new(&analysis.metrics, 2.0));
     let now = clock.now();
     let brief = Brief {
         namespace: NAMESPACE.into(),
@@ -122,8 +122,8 @@ async fn after_a_restart_the_evidence_is_rebuilt_from_prometheus_as_it_was() {
     let checkpoint = until(&first, 12).await;
     until(&first, 60).await;
     // What status kept, and a controller that knows nothing else.
-    let stored: Evidence = serde_json::from_str(&serde_json::to_string(&checkpoint.evidence).unwrap()).unwrap();
-    let second = spawn(&world, clock, Brief { evidence: stored, resume_after: checkpoint.window_end, ..brief });
+    let stored: Evidence = serde_json::from_str(&serde_json::to_string(checkpoint.evidence.as_ref()).unwrap()).unwrap();
+    let second = spawn(&world, clock, Brief { evidence: stored.into(), resume_after: checkpoint.window_end, ..brief });
     // The query of a threshold is asked a moment after the counters: both looks are the same once both have both.
     let json = |look: &Look| json!({"evidence": look.evidence, "judgement": look.judgement});
     let (mut found, mut compared) = (Vec::new(), 0);

@@ -1,5 +1,7 @@
 //! Edits of the manifest, and changes of the pods, in the middle of a rollout.
 
+use std::sync::Arc;
+
 use super::{Pass, words::version};
 use crate::api::{Actor, Outcome, Phase, Reason};
 use crate::gateway_api::status::Programmed;
@@ -216,7 +218,7 @@ impl Pass<'_> {
         let epoch = self.state.epoch;
         if let Some(run) = &mut self.state.run {
             run.stable.revision = revision;
-            run.evidence = Some(Evidence::new(&run.plan.analysis.metrics, run.plan.analysis.interval.as_secs_f64()));
+            run.evidence = Some(Arc::new(Evidence::new(&run.plan.analysis.metrics, run.plan.analysis.interval.as_secs_f64())));
             run.evidence_until = None;
             run.incident = None;
             run.key_epoch = epoch;

@@ -3,13 +3,14 @@
 //! The controller's sampler counts what Prometheus answered, a rehearsal what it drew; which windows belong to which step, and what a look
 //! says, is the same.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use super::grid::{after, same_second, signed};
 use crate::counts::Window;
 use crate::judge::{Evidence, Past, Seen, StepTerms};
+use crate::say;
 use crate::seen::{Brief, Look};
 
 /// Windows that are asked for again after an outage or a restart.
@@ -20,7 +21,7 @@ const MOST_BACKLOG: i64 = 120;
 pub struct Ledger {
     /// Whom it watches.
     brief: Brief,
-    evidence: Evidence,
+    evidence: Arc<Evidence>,
     /// When the present weight was read back, and not in the future.
     since: Option<Timestamp>,
     /// Time of the newest look that was answered.
@@ -115,7 +116,7 @@ impl Ledger {
 
     fn begin_step(&mut self) {
         if let Some(terms) = self.brief.key.step.and_then(|step| self.brief.steps.get(step)) {
-            self.evidence.begin_step(&self.brief.analysis.metrics, terms);
+            Arc::make_mut(&mut self.evidence).begin_step(&self.brief.analysis.metrics, terms);
         }
     }
 
@@ -136,8 +137,8 @@ impl Ledger {
 
     /// Freezes margins from stable's past, with so many canary pods.
     pub fn calibrate(&mut self, past: &Past, interval: Duration, canary_pods: u32) {
-        self.evidence.interval_seconds = interval.as_secs_f64();
-        self.evidence.calibrate_by(&self.brief.analysis.metrics, past, &self.brief.steps, canary_pods);
+        Arc::make_mut(&mut self.evidence).interval_seconds = interval.as_secs_f64();
+        Arc::make_mut(&mut self.evidence).calibrate_by(&self.brief.analysis.metrics, past, &self.brief.steps, canary_pods);
     }
 
     /// End of the next window: on the grid that begins one scrape after the weight was read back; without a weight at the interval's pace.
@@ -193,8 +194,8 @@ impl Ledger {
         let Some(terms) = self.terms().cloned() else { return };
         let metrics = &self.brief.analysis.metrics;
         match self.belongs() {
-            Belongs::Step => self.evidence.add(metrics, &terms, window),
-            Belongs::Rest => self.evidence.rest(metrics, &terms, window),
+            Belongs::Step => Arc::make_mut(&mut self.evidence).add(metrics, &terms, window),
+            Belongs::Rest => Arc::make_mut(&mut self.evidence).rest(metrics, &terms, window),
             Belongs::Nothing => return,
         }
         self.window_end = Some(window.end);
@@ -203,7 +204,7 @@ impl Ledger {
     /// Takes what users' queries gave at this time: index of the metric, and what was seen.
     pub fn observe(&mut self, at: Timestamp, seen: &[(usize, Seen)]) {
         if let Some(terms) = self.terms().cloned().filter(|_| self.belongs() == Belongs::Step) {
-            self.evidence.observe(&self.brief.analysis.metrics, &terms, at, seen);
+            Arc::make_mut(&mut self.evidence).observe(&self.brief.analysis.metrics, &terms, at, seen);
         }
     }
 
@@ -211,11 +212,12 @@ impl Ledger {
     pub fn look(&self) -> Look {
         let fallback = StepTerms::weighted(0.0, 1.0, 1);
         let terms = self.terms().or(self.brief.steps.first()).unwrap_or(&fallback);
+        let metrics = &self.brief.analysis.metrics;
         Look {
             key: self.brief.key,
             window_end: self.window_end,
             evidence: self.evidence.clone(),
-            judgement: self.evidence.judge(&self.brief.analysis.metrics, terms),
+            judgement: say::judged(self.evidence.judge(metrics, terms), metrics),
             ready: true,
             problem: None,
             canary_in_window: None,
@@ -248,7 +250,7 @@ mod tests {
             stable: Arm::default(),
             canary: Arm::default(),
             since: Some(t(0)),
-            evidence: Evidence::new(&metrics, 30.0),
+            evidence: Arc::new(Evidence::new(&metrics, 30.0)),
             resume_after: None,
             analysis: AnalysisPlan { prometheus: "default".into(), interval: Duration::from_secs(30), warm_up: Duration::ZERO, metrics },
         };

@@ -11,7 +11,6 @@ use super::late::Late;
 use super::mixture::{CAP, ETA, GAMMA_FIRST, PASS_CAP};
 use super::passing::{Hold, PARTS, PASS_AT, Passing};
 use super::proportions::{LEAST_EVENTS, brackets, fail_margin, pass_margin, share_above, value_exceeded};
-use super::say;
 use crate::plan::{Counted, DistanceLimits, Limits, Metric, MetricKind};
 
 mod enough;
@@ -114,8 +113,6 @@ pub struct Reach {
     pub found_by_end: f64,
     /// Smallest regression found with 90 %: error rate, slow-down (0.1: by 10 %), distance; `None`: none.
     pub smallest_found: Option<f64>,
-    /// The same in words.
-    pub words: String,
 }
 
 /// How long one step will take.
@@ -165,13 +162,7 @@ fn reach(metric: &Metric, ahead: &[Ahead], n: f64, errors: f64, alpha: f64) -> R
         }
         Limits::Range(_) => (0.0, None),
     };
-    let words = match (limits, smallest_found) {
-        (_, None) | (Limits::Range(_), _) => "nothing".to_owned(),
-        (Limits::Share(_), Some(p_b)) => format!("from {}", say::percent(p_b)),
-        (Limits::Stretch(_), Some(stretch)) => format!("{} slower", say::percent(stretch)),
-        (Limits::Distance(_), Some(distance)) => format!("from {distance:.3}"),
-    };
-    Reach { metric: metric.name.clone(), found_by_end, smallest_found, words }
+    Reach { metric: metric.name.clone(), found_by_end, smallest_found }
 }
 
 /// Windows until one metric passes a step, and until it would see its regression, for typical latencies and classes. An outer `None` in
@@ -322,6 +313,7 @@ fn forecast_step(metrics: &[Metric], step: &StepTerms, interval_seconds: f64, rp
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::Limit;
     use crate::plan::{Drift, DriftSource, ErrorRate, Latency};
 
     const STRICT: Margin = Margin { r: 1.0, d: 0.0 };
@@ -364,7 +356,7 @@ mod tests {
     #[test]
     fn a_plan_at_one_request_a_second_is_told_to_be_impossible_with_a_mend() {
         let plan = forecast_plan(&metrics(), &steps(), 30.0, 1.0, &[300.0; 4], &[3600.0; 4], 0.005);
-        let Some(Late::Deadline(text)) = plan.late else { panic!("{plan:?}") };
+        let text = crate::say::late(&plan.late.filter(|late| late.limit == Limit::Deadline).unwrap());
         assert!(text.contains("1 requests a second") && text.contains("would be enough"), "{text}");
     }
 
@@ -372,7 +364,7 @@ mod tests {
     fn a_hold_shorter_than_the_forecast_is_told_and_what_would_do_does() {
         let plan = |steps: &[StepTerms], hold: f64| forecast_plan(&metrics(), steps, 30.0, 10.0, &[hold; 4], &[7200.0; 4], 0.001);
         let found = plan(&steps(), 300.0);
-        let Some(Late::Hold(text)) = found.late else { panic!("{found:?}") };
+        let text = crate::say::late(&found.late.filter(|late| late.limit == Limit::Hold).unwrap());
         assert!(text.starts_with("at 10 requests a second the step at 5 % needs about ") && text.contains("its hold is 5m; "), "{text}");
         let seconds = offered(&text, "a hold of ");
         let longer: Vec<StepTerms> =
@@ -384,9 +376,9 @@ mod tests {
     #[test]
     fn a_deadline_shorter_than_the_forecast_is_told_and_what_would_do_does() {
         let plan = |deadline: f64| forecast_plan(&metrics(), &steps(), 30.0, 10.0, &[300.0; 4], &[deadline; 4], 0.001);
-        let Some(Late::Deadline(text)) = plan(600.0).late else { panic!("{:?}", plan(600.0)) };
+        let text = crate::say::late(&plan(600.0).late.filter(|late| late.limit == Limit::Deadline).unwrap());
         let seconds = offered(&text, "a deadline of ");
-        assert!(!matches!(plan(seconds).late, Some(Late::Deadline(_))), "{text}");
+        assert!(plan(seconds).late.is_none_or(|late| late.limit != Limit::Deadline), "{text}");
     }
 
     /// The seconds of the time that a message offers, which can be put into a manifest as it stands.
@@ -402,7 +394,8 @@ mod tests {
             assert!(few.smallest_found.is_none_or(|x| x > many.smallest_found.unwrap()), "{few:?} {many:?}");
             assert!(few.found_by_end <= many.found_by_end);
         }
-        assert!(many[0].words.starts_with("from 1.") && many[1].words.ends_with("% slower"), "{many:?}");
+        let words: Vec<String> = many.iter().zip(&metrics()).map(|(found, metric)| crate::say::reach(metric, found)).collect();
+        assert!(words[0].starts_with("from 1.") && words[1].ends_with("% slower"), "{words:?}");
     }
 
     #[test]

@@ -10,9 +10,10 @@ use super::kernel::one_arm_bets;
 use super::metric::{MetricState, Processes};
 use super::mixture::CAP;
 use super::proportions::Track;
-use super::{Evidence, StepTerms, say, tidy};
+use super::{Evidence, StepTerms, tidy};
 use crate::counts::Window;
 use crate::plan::Metric;
+use crate::words::percent;
 
 /// Evidence at which stable counts as degraded.
 const DEGRADED_AT: f64 = 100.0;
@@ -148,9 +149,9 @@ fn words(share: &Watched<'_>, since: Timestamp, clean: u32) -> String {
         "stable itself is degraded since {} UTC: {} {} against {} before the rollout (limit {}); {clean} of {CLEAN} windows as before",
         since.strftime("%H:%M:%S"),
         share.subject,
-        say::percent(share.own.share),
-        say::percent(share.before),
-        say::percent(limit(share.before)),
+        percent(share.own.share),
+        percent(share.before),
+        percent(limit(share.before)),
     )
 }
 

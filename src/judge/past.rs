@@ -222,7 +222,7 @@ mod tests {
         let (stable, canary) = (sample(19_000, 19, &BOUNDS), sample(1_000, 1, &BOUNDS));
         let window = crate::counts::Window { start: time(0), end: time(30), weight: 0.05, stable, canary, stable_pods: 2, canary_pods: 1 };
         evidence.add(&metrics(), &step(), &window);
-        evidence.judge(&metrics(), &step())
+        evidence.told(&metrics(), &step())
     }
 
     fn errors(judgement: &Judgement) -> &crate::api::MetricEvidence {

@@ -74,7 +74,7 @@ fn messages_carry_the_numbers() {
     for k in 0..3 {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.01, 0.05, &CLASSES)));
     }
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_eq!(judgement.verdict, Verdict::Fail);
     let errors = &judgement.metrics[0];
     assert_eq!((errors.metric.as_str(), errors.reason), ("errorRate", Some(EvidenceReason::FailLimit)));
@@ -95,7 +95,7 @@ fn effects_are_there_as_numbers() {
     for k in 0..3 {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.01, 0.05, &shifted)));
     }
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     let errors = found(&judgement, "errorRate");
     let effect = errors.effect.as_ref().unwrap();
     assert!(effect.low.unwrap() < 0.009 && effect.high.unwrap() > 0.009 && effect.by_chance.unwrap() > 0.0, "{effect:?}");
@@ -122,7 +122,7 @@ fn a_drift_that_rolls_back_does_not_speak_of_the_limit_that_holds() {
     for k in 0..8 {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.001, 0.05, &shifted)));
     }
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_eq!(judgement.verdict, Verdict::Fail);
     let drift = found(&judgement, "drift");
     assert_eq!(drift.reason, Some(EvidenceReason::FailLimit));
@@ -139,7 +139,7 @@ fn a_failure_stands_whatever_comes_after() {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), usual(1_000)));
     }
     evidence.begin_step(&metrics(), &step(0.05));
-    assert_eq!(evidence.judge(&metrics(), &step(0.05)).verdict, Verdict::Fail);
+    assert_eq!(evidence.told(&metrics(), &step(0.05)).verdict, Verdict::Fail);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_healthy_canary_passes_and_shows_no_harm() {
     for k in 0..40 {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), usual(1_000)));
     }
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_eq!(
         (judgement.verdict, judgement.no_harm, judgement.windows, judgement.step_requests),
         (Verdict::Pass, true, 40, 40_000),
@@ -157,7 +157,7 @@ fn a_healthy_canary_passes_and_shows_no_harm() {
     assert_eq!(found(&judgement, "errorRate").forecast.as_ref().unwrap().minutes_to_pass, Some(0.0));
     assert!(found(&judgement, "errorRate").effect.as_ref().unwrap().low.unwrap() < 0.0);
     evidence.begin_step(&metrics(), &step(0.5));
-    assert_eq!(evidence.judge(&metrics(), &step(0.5)).verdict, Verdict::Inconclusive, "the pass side restarts at every step");
+    assert_eq!(evidence.told(&metrics(), &step(0.5)).verdict, Verdict::Inconclusive, "the pass side restarts at every step");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_pass_says_what_was_proved_and_a_failure_which_limit_was_crossed() {
     for k in 0..6 {
         evidence.add(&metrics(), &terms, &window(k, usual(19_000), sample(1_000, 0.002, 0.05, &CLASSES)));
     }
-    let judgement = evidence.judge(&metrics(), &terms);
+    let judgement = evidence.told(&metrics(), &terms);
     assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
     let message = |judgement: &Judgement, name: &str| found(judgement, name).message.clone();
     assert_eq!(message(&judgement, "errorRate"), "errors 0.20 % against 0.10 % (proved to be below 1.10 %), n 6,000 / 114,000");
@@ -180,7 +180,7 @@ fn a_pass_says_what_was_proved_and_a_failure_which_limit_was_crossed() {
     for k in 6..20 {
         evidence.add(&metrics(), &terms, &window(k, usual(19_000), sample(1_000, 0.05, 0.05, &CLASSES)));
     }
-    let judgement = evidence.judge(&metrics(), &terms);
+    let judgement = evidence.told(&metrics(), &terms);
     assert_eq!(judgement.verdict, Verdict::Fail);
     for metric in &judgement.metrics {
         assert!(!metric.message.contains("proved"), "{}", metric.message);
@@ -196,7 +196,7 @@ fn without_history_it_says_how_far_calibration_is_and_neither_side_accrues() {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.1, 0.05, &CLASSES)));
     }
     assert!(!evidence.calibrated());
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_eq!((judgement.verdict, judgement.fail_evidence), (Verdict::Inconclusive, 1.0));
     assert_eq!(judgement.metrics[0].reason, Some(EvidenceReason::Calibrating));
     assert!(judgement.metrics[0].message.contains("window 7 of 20"), "{}", judgement.metrics[0].message);
@@ -204,7 +204,7 @@ fn without_history_it_says_how_far_calibration_is_and_neither_side_accrues() {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.1, 0.05, &CLASSES)));
     }
     assert!(evidence.calibrated());
-    let start = evidence.judge(&metrics(), &step(0.05)).fail_evidence;
+    let start = evidence.told(&metrics(), &step(0.05)).fail_evidence;
     assert!((1.0 - 1e-8..=1.0).contains(&start), "{start}: stored numbers are rounded to the safe side");
 }
 
@@ -229,14 +229,14 @@ fn missing_data_is_never_a_pass_and_never_a_failure() {
     let mut without = usual(1_000);
     without.remove("latency");
     evidence.add(&metrics(), &step(0.05), &window(40, usual(19_000), without));
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
     assert_eq!((judgement.metrics[0].metric.as_str(), judgement.metrics[0].reason), ("latency", Some(EvidenceReason::NoData)));
 }
 
 #[test]
 fn nothing_counted_is_no_data() {
-    let judgement = calibrated().judge(&metrics(), &step(0.05));
+    let judgement = calibrated().told(&metrics(), &step(0.05));
     assert_eq!((judgement.verdict, judgement.metrics[0].reason), (Verdict::Inconclusive, Some(EvidenceReason::NoData)));
 }
 
@@ -250,7 +250,7 @@ fn a_metric_that_does_not_gate_a_step_neither_blocks_nor_passes_it() {
         canary.remove("latency");
         evidence.add(&metrics(), &without, &window(k, usual(19_000), canary));
     }
-    assert_eq!(evidence.judge(&metrics(), &without).verdict, Verdict::Pass);
+    assert_eq!(evidence.told(&metrics(), &without).verdict, Verdict::Pass);
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn nothing_to_judge_is_a_pass_of_the_hold_alone() {
     let mut evidence = Evidence::new(&[], 30.0);
     evidence.calibrate(&[], &History::default(), &[step(0.05)], 1);
     evidence.begin_step(&[], &step(0.05));
-    assert_eq!(evidence.judge(&[], &step(0.05)).verdict, Verdict::Pass);
+    assert_eq!(evidence.told(&[], &step(0.05)).verdict, Verdict::Pass);
     assert!(evidence.calibrated());
 }
 
@@ -269,7 +269,7 @@ fn the_limit_that_holds_blocks_a_pass() {
     for k in 0..60 {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.001, 0.05, &shifted)));
     }
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_eq!((judgement.verdict, judgement.hold_limit), (Verdict::Inconclusive, true));
     assert_eq!((judgement.metrics[0].metric.as_str(), judgement.metrics[0].reason), ("drift", Some(EvidenceReason::HoldLimit)));
 }
@@ -283,12 +283,12 @@ fn different_buckets_are_compared_where_they_agree_and_not_otherwise() {
     for k in 0..40 {
         evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), canary.clone()));
     }
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_ne!(found(&judgement, "latency").reason, Some(EvidenceReason::NotComparable));
     let mut evidence = calibrated();
     canary.insert("latency".into(), histogram(&[7.0], &[1_000], 1_000));
     evidence.add(&metrics(), &step(0.05), &window(0, usual(19_000), canary));
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_eq!(found(&judgement, "latency").reason, Some(EvidenceReason::NotComparable));
 }
 
@@ -300,7 +300,7 @@ fn at_traffic(stable: Sample, canary: Sample) -> Judgement {
     }
     evidence.begin_step(&metrics(), &step(0.05));
     evidence.add(&metrics(), &step(0.05), &window(500, stable, canary));
-    evidence.judge(&metrics(), &step(0.05))
+    evidence.told(&metrics(), &step(0.05))
 }
 
 #[test]
@@ -315,7 +315,9 @@ fn too_little_traffic_is_told_with_the_numbers() {
     let arm = |n: u64| sample(n, 0.001, 0.04, &CLASSES);
     let judgement = at_traffic(arm(190), arm(10));
     let slowest = judgement.slowest.unwrap();
-    let Some(Late::Deadline(text)) = slowest.late(0.5, 5.0, 30.0) else { panic!("{slowest:?}") };
+    let late = slowest.late(0.5, 5.0, 30.0).unwrap();
+    assert_eq!(late.limit, Limit::Deadline);
+    let text = crate::say::late(&late);
     assert!(text.contains("at 5 % of 6.7 requests a second") && text.ends_with("would be enough"), "{text}");
     assert_eq!(slowest.late(0.5, 1e6, 1e6), None);
 }
@@ -325,10 +327,10 @@ fn a_canary_that_has_passed_waits_for_nothing() {
     let mut evidence = calibrated();
     let add = |evidence: &mut Evidence, k| evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), usual(1_000)));
     add(&mut evidence, 0);
-    let slowest = evidence.judge(&metrics(), &step(0.05)).slowest.unwrap();
+    let slowest = evidence.told(&metrics(), &step(0.05)).slowest.unwrap();
     assert!(slowest.minutes.unwrap() > 0.0 && slowest.shown == 0.5 && (slowest.rps - 20_000.0 / 30.0).abs() < 1.0, "{slowest:?}");
     (1..40).for_each(|k| add(&mut evidence, k));
-    assert_eq!(evidence.judge(&metrics(), &step(0.05)).slowest, None);
+    assert_eq!(evidence.told(&metrics(), &step(0.05)).slowest, None);
     assert_eq!(evidence.usual(&metrics()).map(|(_, errors)| errors), Some(0.001));
 }
 
@@ -385,5 +387,5 @@ fn a_late_step_of_the_same_plan_gets_its_own_start_weight_and_a_resume_gets_none
         evidence.begin_step(&metrics(), &step(0.05));
         evidence
     };
-    assert_eq!(resumed.judge(&metrics(), &step(0.05)).fail_evidence, evidence.judge(&metrics(), &step(0.05)).fail_evidence);
+    assert_eq!(resumed.told(&metrics(), &step(0.05)).fail_evidence, evidence.told(&metrics(), &step(0.05)).fail_evidence);
 }

@@ -1,14 +1,13 @@
 //! One value against limits that a user set, without a comparison with stable. One odd value does nothing: it must be beyond the limit at
 //! every look over the time that the user gave.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{StepTerms, say, verdict::Answer};
+use super::finding::{Range, Says, Side};
+use super::{StepTerms, verdict::Answer};
 use crate::api::{ArmValue, EvidenceReason, MetricEvidence, ThresholdAction, Verdict};
-use crate::plan::{Limits, Metric, RangeLimits, span};
+use crate::plan::{Limits, Metric, RangeLimits};
 
 /// A look so many windows after the one before leaves looks out between them: what came before is no part of the run any more.
 const GAP: f64 = 2.5;
@@ -89,10 +88,10 @@ impl Threshold {
     }
 }
 
-/// The limit that a value is beyond, in words; `None`: within both.
-fn beyond(RangeLimits { min, max, .. }: RangeLimits, value: f64) -> Option<(f64, &'static str)> {
-    let above = max.filter(|max| value > *max).map(|max| (max, "above"));
-    above.or_else(|| min.filter(|min| value < *min).map(|min| (min, "below")))
+/// The limit that a value is beyond; `None`: within both.
+fn beyond(RangeLimits { min, max, .. }: RangeLimits, value: f64) -> Option<(f64, Side)> {
+    let above = max.filter(|max| value > *max).map(|max| (max, Side::Above));
+    above.or_else(|| min.filter(|min| value < *min).map(|min| (min, Side::Below)))
 }
 
 /// What the threshold says at this step; `state` is absent before the first look.
@@ -101,56 +100,53 @@ pub fn answer(state: Option<&Threshold>, metric: &Metric, limits: RangeLimits, s
     let state = state.unwrap_or(&fresh);
     let asked = !step.without.contains(&metric.name);
     let value = state.value.filter(|_| state.looks > 0);
-    let (verdict, reason, message) = words(state, value, &metric.name, limits, asked);
+    let (verdict, reason, range) = found(state, value, limits, asked);
     let crossed = value.and_then(|value| beyond(limits, value));
-    let mut evidence = MetricEvidence::new(&metric.name, verdict, reason, message);
+    let mut evidence = MetricEvidence::new(&metric.name, verdict, reason, String::new());
     evidence.canary =
-        value.map(|value| ArmValue { value: Some(value), text: say::number(value), n: i64::from(state.looks), quantiles: Vec::new() });
+        value.map(|value| ArmValue { value: Some(value), text: String::new(), n: i64::from(state.looks), quantiles: Vec::new() });
     evidence.limit = crossed.map(|(limit, _)| limit).or(limits.max).or(limits.min);
-    Answer { evidence, gates: asked, within: value.is_some() && crossed.is_none() && state.broken.is_none(), windows_to_pass: Some(0.0) }
+    Answer {
+        evidence,
+        says: Says::Range { range, value },
+        missing: 0,
+        history: None,
+        gates: asked,
+        within: value.is_some() && crossed.is_none() && state.broken.is_none(),
+        windows_to_pass: Some(0.0),
+    }
 }
 
-fn words(state: &Threshold, value: Option<f64>, name: &str, range: RangeLimits, asked: bool) -> (Verdict, Option<EvidenceReason>, String) {
-    let RangeLimits { min, max, lasting, action } = range;
-    let limits = [min.map(|min| format!("at least {}", say::number(min))), max.map(|max| format!("at most {}", say::number(max)))];
-    let limits = limits.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    if let Some(broken) = &state.broken {
-        let (limit, side) = beyond(range, broken.value).unwrap_or((max.or(min).unwrap_or_default(), "beyond"));
-        let long = span(Duration::try_from_secs_f64(broken.seconds.round()).unwrap_or_default());
-        let looks = if broken.looks == 1 { "1 look".to_owned() } else { format!("{} looks in a row", broken.looks) };
-        let (was, limit) = (say::number(broken.value), say::number(limit));
-        let message = match value.filter(|now| beyond(range, *now).is_none()) {
-            None => format!("{name} {was} is {side} {limit} for {long}, at {looks}"),
-            Some(now) => format!("{name} {was} was {side} {limit} for {long}, at {looks}; now {}", say::number(now)),
+fn found(state: &Threshold, value: Option<f64>, limits: RangeLimits, asked: bool) -> (Verdict, Option<EvidenceReason>, Range) {
+    if let Some(Broken { value: was, seconds, looks }) = state.broken {
+        let (limit, side) = match beyond(limits, was) {
+            Some((limit, side)) => (limit, Some(side)),
+            None => (limits.max.or(limits.min).unwrap_or_default(), None),
         };
-        return match action {
-            ThresholdAction::Rollback => (Verdict::Fail, Some(EvidenceReason::FailLimit), message),
-            ThresholdAction::Hold => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), message),
+        let now = value.filter(|now| beyond(limits, *now).is_none());
+        let range = Range::Broken { was, limit, side, seconds, looks, now };
+        return match limits.action {
+            ThresholdAction::Rollback => (Verdict::Fail, Some(EvidenceReason::FailLimit), range),
+            ThresholdAction::Hold => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), range),
         };
     }
     let Some(value) = value else {
         let reason = if asked { EvidenceReason::NoValue } else { EvidenceReason::NotGating };
-        let why = state.absent.clone().unwrap_or_else(|| "not asked yet in this step".to_owned());
-        return (Verdict::Inconclusive, Some(reason), format!("{name} has no value ({limits}): {why}"));
+        return (Verdict::Inconclusive, Some(reason), Range::Absent(state.absent.clone()));
     };
-    match (beyond(range, value), &state.run) {
+    match (beyond(limits, value), state.run) {
         (Some((limit, side)), Some((_, looks))) => {
-            let then = match action {
-                ThresholdAction::Rollback => "rolls back",
-                ThresholdAction::Hold => "holds",
-            };
-            let looks = if *looks == 1 { "1 look".to_owned() } else { format!("{looks} looks in a row") };
-            let (value, limit) = (say::number(value), say::number(limit));
-            let message = format!("{name} {value} is {side} {limit} at {looks}: it {then} when that lasts {}", span(lasting));
-            (Verdict::Inconclusive, Some(EvidenceReason::Beyond), message)
+            (Verdict::Inconclusive, Some(EvidenceReason::Beyond), Range::Beyond { value, limit, side, looks })
         }
-        _ => (Verdict::Pass, None, format!("{name} {} ({limits})", say::number(value))),
+        _ => (Verdict::Pass, None, Range::Within(value)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use std::time::Duration;
 
     use super::*;
     use crate::counts::{Counts, REQUESTS, Window};
@@ -186,7 +182,7 @@ mod tests {
             let again = serde_json::from_str::<Evidence>(&serde_json::to_string(&evidence).unwrap()).unwrap();
             assert_eq!(again, evidence, "a restart changes nothing");
         }
-        evidence.judge(&metrics, &step(0.05))
+        evidence.told(&metrics, &step(0.05))
     }
 
     fn values(looks: &[(i64, f64)]) -> Vec<(i64, Seen)> {
@@ -273,13 +269,13 @@ mod tests {
         let mut evidence = Evidence::new(&metrics, 30.0);
         evidence.begin_step(&metrics, &step(0.05));
         evidence.observe(&metrics, &step(0.05), t(0), &[(0, Seen::Value(1.0))]);
-        assert_eq!(evidence.judge(&metrics, &step(0.05)).verdict, Verdict::Pass);
+        assert_eq!(evidence.told(&metrics, &step(0.05)).verdict, Verdict::Pass);
         evidence.observe(&metrics, &step(0.05), t(30), &[(0, Seen::Value(99.0))]);
         evidence.begin_step(&metrics, &step(1.0));
-        assert_eq!(evidence.judge(&metrics, &step(1.0)).metrics[0].reason, Some(EvidenceReason::NoValue));
+        assert_eq!(evidence.told(&metrics, &step(1.0)).metrics[0].reason, Some(EvidenceReason::NoValue));
         evidence.observe(&metrics, &step(1.0), t(60), &[(0, Seen::Value(99.0))]);
         evidence.observe(&metrics, &step(1.0), t(90), &[(0, Seen::Value(99.0))]);
-        assert_eq!(evidence.judge(&metrics, &step(1.0)).verdict, Verdict::Fail, "at 100 % too");
+        assert_eq!(evidence.told(&metrics, &step(1.0)).verdict, Verdict::Fail, "at 100 % too");
     }
 
     #[test]
@@ -290,7 +286,7 @@ mod tests {
         let (stable, canary) = (arm(950), arm(50));
         let window = Window { start: t(0), end: t(30), weight: 0.05, stable, canary, stable_pods: 3, canary_pods: 1 };
         evidence.add(&metrics, &step(0.05), &window);
-        let found = evidence.judge(&metrics, &step(0.05));
+        let found = evidence.told(&metrics, &step(0.05));
         assert_eq!((found.windows, found.step_requests, found.exposure.stable_requests), (1, 50, 950));
     }
 }

@@ -1,20 +1,27 @@
-//! What the evidence about one metric says, in numbers and in words.
+//! What the evidence about one metric says.
 
 use super::budget::{PART, found, smallest};
 use super::columns::{Layout, Row};
 use super::dispersion::ENOUGH_WINDOWS;
 use super::drift::{self, Drift};
+use super::finding::{Against, Both, Column, Distance, Finding, Says, Share, Switched};
 use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail};
-use super::metric::{CALIBRATION, MetricState, Processes, distance_limits};
+use super::metric::{MetricState, Processes, distance_limits};
 use super::proportions::{Proportions, Rest, Track, bracket, share_above, value_exceeded};
-use super::{Context, StepTerms, bake, effect, say};
+use super::{Context, StepTerms, bake, effect};
 use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Verdict};
 use crate::plan::{DistanceLimits, Limits, Metric};
 
 /// One metric's answer, and what the whole asks of it.
 pub struct Answer {
-    /// For status.
+    /// For status, but for its text.
     pub evidence: MetricEvidence,
+    /// What its text says.
+    pub says: Says,
+    /// Windows in a row without data.
+    pub missing: u32,
+    /// Windows of history, where they are too few.
+    pub history: Option<usize>,
     /// It gates this step and has something to prove in it.
     pub gates: bool,
     /// Its estimate is within the fail margins.
@@ -23,59 +30,55 @@ pub struct Answer {
     pub windows_to_pass: Option<f64>,
 }
 
+impl Answer {
+    /// What it says, of the plan's metric `metric`.
+    pub fn finding(self, metric: usize) -> Finding {
+        Finding { metric, evidence: self.evidence, says: self.says, missing: self.missing, history: self.history }
+    }
+}
+
 /// Confidence of the intervals shown: 1 - ALPHA.
 const ALPHA: f64 = 0.05;
 
 /// What `state` says at this step.
 pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> Answer {
-    let bare = |reason: EvidenceReason, message: String| Answer {
-        evidence: MetricEvidence::new(&metric.name, Verdict::Inconclusive, Some(reason), message),
+    let bare = |reason: EvidenceReason, says: Says| Answer {
+        evidence: MetricEvidence::new(&metric.name, Verdict::Inconclusive, Some(reason), String::new()),
+        says,
+        missing: 0,
+        history: None,
         gates: !step.without.contains(&metric.name),
         within: false,
         windows_to_pass: None,
     };
-    let name = &metric.name;
     if state.apart {
-        return bare(
-            EvidenceReason::NotComparable,
-            format!("{name}: the two arms' counts do not fit each other (different buckets or kinds)"),
-        );
+        return bare(EvidenceReason::NotComparable, Says::NotComparable);
     }
     let mut found = match (&state.processes, &state.bake) {
         _ if step.weight >= 1.0 => match &state.bake {
-            Some(bake) if bake.seen.n > 0.0 => at_full(state, bake, metric, &bare),
-            Some(_) => bare(EvidenceReason::NoData, format!("{name}: no canary request counted at 100 % yet")),
-            None if matches!(metric.kind.limits(), Limits::Distance(_)) => {
-                bare(EvidenceReason::Bake, format!("{name}: not compared at 100 %"))
-            }
-            None => bare(EvidenceReason::NoData, format!("{name}: stable was not counted before the switch")),
+            Some(bake) if bake.seen.n > 0.0 => at_full(state, bake, &bare),
+            Some(_) => bare(EvidenceReason::NoData, Says::NoneAtFull),
+            None if matches!(metric.kind.limits(), Limits::Distance(_)) => bare(EvidenceReason::Bake, Says::NotAtFull),
+            None => bare(EvidenceReason::NoData, Says::NoBaseline),
         },
-        (None, _) if state.pending.is_empty() => bare(EvidenceReason::NoData, format!("{name}: no window counted yet")),
-        (None, _) => {
-            let message = format!("{name}: margins not known yet, window {} of {CALIBRATION} of stable", state.pending.len());
-            bare(EvidenceReason::Calibrating, message)
-        }
-        (Some(_), _) if state.windows == 0 => {
-            bare(EvidenceReason::NoData, format!("{name}: no window with both arms counted in this step yet"))
-        }
+        (None, _) if state.pending.is_empty() => bare(EvidenceReason::NoData, Says::NoWindow),
+        (None, _) => bare(EvidenceReason::Calibrating, Says::Calibrating(state.pending.len())),
+        (Some(_), _) if state.windows == 0 => bare(EvidenceReason::NoData, Says::NoWindowOfStep),
         (Some(Processes::Shares(shares)), _) => {
-            shares_answer(state, shares, metric, step, context, bare(EvidenceReason::NotEnoughData, String::new()))
+            shares_answer(state, shares, step, context, bare(EvidenceReason::NotEnoughData, Says::Nothing))
         }
         (Some(Processes::Drift(drift)), _) => {
-            drift_answer(state, drift, metric, step, context, bare(EvidenceReason::NotEnoughData, String::new()))
+            drift_answer(state, drift, metric, step, context, bare(EvidenceReason::NotEnoughData, Says::Nothing))
         }
     };
     if state.missing > 0 && found.evidence.reason != Some(EvidenceReason::NoData) {
-        found.evidence.message = format!("{} (no data for {} windows)", found.evidence.message, state.missing);
+        found.missing = state.missing;
         if found.evidence.verdict == Verdict::Pass {
             (found.evidence.verdict, found.evidence.reason) = (Verdict::Inconclusive, Some(EvidenceReason::NoData));
         }
     }
     let history = usize::try_from(state.history).unwrap_or(usize::MAX);
-    if let Some(noise) = found.evidence.noise.as_ref().filter(|_| history < ENOUGH_WINDOWS) {
-        let words = format!("judged with {history} of {ENOUGH_WINDOWS} windows of history: evidence counts 1/{:.0}", noise.dispersion);
-        found.evidence.message = format!("{}; {words}", found.evidence.message);
-    }
+    found.history = Some(history).filter(|history| *history < ENOUGH_WINDOWS);
     if state.catastrophe {
         (found.evidence.verdict, found.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
     }
@@ -86,19 +89,7 @@ fn whole(n: f64) -> i64 {
     n as i64
 }
 
-/// Both arms' counts, as `n 3,120 / 59,204`.
-fn counted(state: &MetricState) -> String {
-    format!("n {} / {}", say::count(state.seen.n_b), say::count(state.seen.n_a))
-}
-
-fn shares_answer(
-    state: &MetricState,
-    shares: &Proportions,
-    metric: &Metric,
-    step: &StepTerms,
-    context: &Context<'_>,
-    bare: Answer,
-) -> Answer {
+fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, context: &Context<'_>, bare: Answer) -> Answer {
     let (a, b) = (state.seen.stable(), state.seen.canary());
     let at = |values: &[f64], column: usize| values.get(column).copied().unwrap_or(0.0);
     let alpha = state.alpha(context);
@@ -109,53 +100,23 @@ fn shares_answer(
     let limit = track.fail_margin().at(p_a);
     let latency = !state.bounds().is_empty();
     let bound = |t: &Track| state.bounds().get(t.column).copied().unwrap_or(0.0);
-    let (subject, unit) = (metric.subject(latency.then(|| bound(track))), metric.unit());
     // What a pass has proved is the pass margin of this step; the limit of the fail side would look odd beside an estimate beyond it.
     let passed = shares.proved() == Some(true);
     let harmed = context.failed || shares.fail_evidence(alpha) >= super::FAIL_AT;
-    let against = if passed && track.pass.proves && !harmed {
-        format!("proved to be below {}", say::percent(track.pass.margin().at(p_a)))
-    } else {
-        format!("limit {}", say::percent(limit))
-    };
-    let mut message = format!("{subject} {} against {} ({against}), {}", say::percent(p_b), say::percent(p_a), counted(state));
+    let against = if passed && track.pass.proves && !harmed { Against::Proved(track.pass.margin().at(p_a)) } else { Against::Limit(limit) };
     let (low, high) = state.seen.difference_interval(p_a, p_b, phi, ALPHA);
     let value = p_b - p_a;
-    let what = if latency { format!(" of {subject}") } else { String::new() };
     let chance = effect::chance(p_a, state.seen.precision(), phi);
-    let effect = Effect {
-        value,
-        low: Some(low),
-        high: Some(high),
-        by_chance: Some(chance),
-        text: format!(
-            "{} points{what} (95 %: {} to {}; stable against itself: {:.2})",
-            say::points(value),
-            say::points(low),
-            say::points(high),
-            100.0 * chance
-        ),
-    };
+    let effect = Effect { value, low: Some(low), high: Some(high), by_chance: Some(chance), text: String::new() };
     let arm = |shares: &[f64], n: f64| {
         if !latency {
-            let share = at(shares, track.column);
-            return ArmValue { value: Some(share), text: say::percent(share), n: whole(n), quantiles: Vec::new() };
+            return ArmValue { value: Some(at(shares, track.column)), text: String::new(), n: whole(n), quantiles: Vec::new() };
         }
-        let quantile = |level: f64| bracket(state.bounds(), shares, level);
-        let text =
-            [("p50", 0.5), ("p95", 0.05), ("p99", 0.01)].map(|(name, level)| format!("{name} {}", say::bucket(quantile(level), unit)));
-        ArmValue { value: quantile(0.01).1, text: text.join(", "), n: whole(n), quantiles: effect::quantiles(state.bounds(), shares) }
+        let slowest = bracket(state.bounds(), shares, 0.01).1;
+        ArmValue { value: slowest, text: String::new(), n: whole(n), quantiles: effect::quantiles(state.bounds(), shares) }
     };
     let (stable, canary) = (arm(&a, state.seen.n_a), arm(&b, state.seen.n_b));
-    if latency {
-        let p99 = |shares: &[f64]| say::bucket(bracket(state.bounds(), shares, 0.01), "");
-        message = format!("{message}; p99 {} against {}{unit}", p99(&b), p99(&a));
-    }
-    let left_out: Vec<String> = shares.tracks.iter().filter(|t| latency && !t.pass.proves).map(|t| format!("{}", bound(t))).collect();
-    let rps = state.per_window() / context.interval_seconds.max(1e-9);
-    if !left_out.is_empty() {
-        message = format!("{message}; above {}{unit} cannot be proved at {rps:.0} requests a second in this step", left_out.join(", "));
-    }
+    let left_out = shares.tracks.iter().filter(|t| latency && !t.pass.proves).map(bound).collect();
     let (n, hold) = (state.expected(step), state.hold(step));
     let to_pass = |t: &Track| t.pass.windows(t.stable.rate(), t.phi(), hold);
     let windows = if passed {
@@ -187,17 +148,27 @@ fn shares_answer(
         Some(true) => (Verdict::Pass, None),
         Some(false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
     };
-    if reason == Some(EvidenceReason::NotGating) {
-        message = format!("{message}; nothing of it can be proved, so it does not gate this step");
-    }
+    let says = Says::Share(Box::new(Share {
+        bound: latency.then(|| bound(track)),
+        share: Both { canary: p_b, stable: p_a },
+        against,
+        n: Both { canary: state.seen.n_b, stable: state.seen.n_a },
+        interval: (low, high),
+        by_chance: chance,
+        left_out,
+        rps: state.per_window() / context.interval_seconds.max(1e-9),
+        gates: reason != Some(EvidenceReason::NotGating),
+    }));
     Answer {
         gates: bare.gates && reason != Some(EvidenceReason::NotGating),
         within: shares.tracks.iter().all(|t| at(&b, t.column) <= t.fail_margin().at(at(&a, t.column))),
         windows_to_pass: windows,
+        says,
+        missing: bare.missing,
+        history: bare.history,
         evidence: MetricEvidence {
             verdict,
             reason,
-            message,
             stable: Some(stable),
             canary: Some(canary),
             effect: Some(effect),
@@ -225,37 +196,26 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let planned = each * f64::from(step.planned_windows);
     let upper = drift::upper_bound(layout, &state.seen, planned, phi);
     let pass_limit = drift::pass_limit(pass, step.next_weight);
-    let name = if matches!(layout, Layout::Classes(_)) { "total variation" } else { "Kolmogorov-Smirnov distance" };
     let passed = upper <= pass_limit;
     let harmed = context.failed || drift.held || drift.harm(alpha) >= super::FAIL_AT;
-    let against = if passed && !harmed { format!("proved to be below {pass_limit:.3}") } else { format!("limit {rollback}") };
-    let mut message = format!("{name} {distance:.3} ({against}; stable against itself: {chance:.3}), {}", counted(state));
+    let against = if passed && !harmed { Against::Proved(pass_limit) } else { Against::Limit(rollback) };
     let (a, b) = (state.seen.stable(), state.seen.canary());
-    let named = |at: usize| {
-        let label = match layout {
-            Layout::Classes(names) => names.get(at).cloned().unwrap_or_else(|| "other classes".to_owned()),
-            Layout::Bounds(bounds) => metric.subject(Some(bounds.get(at).copied().unwrap_or(0.0))),
-            Layout::Events => String::new(),
-        };
-        format!("{label} {} against {}", say::percent(b.get(at).copied().unwrap_or(0.0)), say::percent(a.get(at).copied().unwrap_or(0.0)))
+    let column = |at: usize| match layout {
+        Layout::Classes(names) => names.get(at).map_or(Column::Others, |name| Column::Class(name.clone())),
+        Layout::Bounds(bounds) => Column::Above(bounds.get(at).copied().unwrap_or(0.0)),
+        Layout::Events => Column::All,
     };
+    let of = |shares: &[f64], at: usize| shares.get(at).copied().unwrap_or(0.0);
     let leading = drift.rollback.leading_rate().and_then(|at| drift.watched.get(at).copied());
     let most = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).enumerate().max_by(|x, y| x.1.total_cmp(&y.1)).map(|(at, _)| at);
-    if let Some(at) = leading.or(most) {
-        message = format!("{message}; most in {}", named(at));
-    }
-    let arm = |shares: &[f64], n: f64| {
+    let top = |shares: &[f64]| {
         let mut top: Vec<(usize, f64)> = shares.iter().copied().enumerate().collect();
         if let Layout::Classes(_) = layout {
             top.sort_by(|x, y| y.1.total_cmp(&x.1));
         }
-        let text = top.iter().take(3).map(|(at, share)| match layout {
-            Layout::Classes(names) => format!("{} {}", names.get(*at).map_or("other", String::as_str), say::percent(*share)),
-            Layout::Bounds(bounds) => format!("above {} {}", bounds.get(*at).copied().unwrap_or(0.0), say::percent(*share)),
-            Layout::Events => say::percent(*share),
-        });
-        ArmValue { value: None, text: text.collect::<Vec<_>>().join(", "), n: whole(n), quantiles: Vec::new() }
+        top.into_iter().take(3).map(|(at, share)| (column(at), share)).collect()
     };
+    let arm = |n: f64| ArmValue { value: None, text: String::new(), n: whole(n), quantiles: Vec::new() };
     // The ball of Pinsker is for the classes; for a histogram one bound alone.
     let counts = |shares: &[f64], n: f64| match layout {
         Layout::Classes(_) => shares.iter().map(|p| p * n).collect::<Vec<f64>>(),
@@ -286,36 +246,35 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
         (false, true) => (Verdict::Pass, None),
         (false, false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
     };
-    if !bare.gates && step.share.matched {
-        message = format!("{message}; users were picked by a match, so it is shown and does not gate");
-    }
-    if reason == Some(EvidenceReason::HoldLimit) {
-        let limit = hold_limit;
-        message = format!(
-            "{message}; the limit that holds was crossed (distance {}, or the rate of a class by {:.2} times and {})",
-            limit.tau, limit.rate.r, limit.rate.d
-        );
-    }
+    let crossed = (hold_limit.tau, hold_limit.rate.r, hold_limit.rate.d);
+    let says = Says::Distance(Box::new(Distance {
+        classes: matches!(layout, Layout::Classes(_)),
+        value: distance,
+        by_chance: chance,
+        against,
+        n: Both { canary: state.seen.n_b, stable: state.seen.n_a },
+        most: leading.or(most).map(|at| (column(at), Both { canary: of(&b, at), stable: of(&a, at) })),
+        stable: top(&a),
+        canary: top(&b),
+        interval: (low, high),
+        jensen_shannon: distances.jensen_shannon,
+        psi: distances.psi,
+        picked: !bare.gates && step.share.matched,
+        crossed: (reason == Some(EvidenceReason::HoldLimit)).then_some(crossed),
+    }));
     Answer {
         gates: bare.gates,
         within: distance <= rollback,
         windows_to_pass: windows,
+        says,
+        missing: bare.missing,
+        history: bare.history,
         evidence: MetricEvidence {
             verdict,
             reason,
-            message,
-            stable: Some(arm(&a, state.seen.n_a)),
-            canary: Some(ArmValue { value: Some(distance), ..arm(&b, state.seen.n_b) }),
-            effect: Some(Effect {
-                value: distance,
-                low: Some(low),
-                high: Some(high),
-                by_chance: Some(chance),
-                text: format!(
-                    "{name} {distance:.3} (95 %: {low:.3} to {high:.3}; stable against itself: {chance:.3}), Jensen-Shannon {:.3}, PSI {:.3}",
-                    distances.jensen_shannon, distances.psi
-                ),
-            }),
+            stable: Some(arm(state.seen.n_a)),
+            canary: Some(ArmValue { value: Some(distance), ..arm(state.seen.n_b) }),
+            effect: Some(Effect { value: distance, low: Some(low), high: Some(high), by_chance: Some(chance), text: String::new() }),
             distances: Some(distances),
             noise: Some(noise(state, phi)),
             limit: Some(rollback),
@@ -328,31 +287,28 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
 }
 
 /// At 100 %: the canary against stable before the switch.
-fn at_full(state: &MetricState, bake: &bake::Bake, metric: &Metric, bare: &impl Fn(EvidenceReason, String) -> Answer) -> Answer {
+fn at_full(state: &MetricState, bake: &bake::Bake, bare: &impl Fn(EvidenceReason, Says) -> Answer) -> Answer {
     let n = bake.seen.n;
     let guard = bake.guards.iter().max_by(|x, y| x.fail.value().total_cmp(&y.fail.value()));
-    let Some(guard) = guard else { return bare(EvidenceReason::Bake, format!("{}: nothing to compare at 100 %", metric.name)) };
+    let Some(guard) = guard else { return bare(EvidenceReason::Bake, Says::NothingAtFull) };
     let share = bake.seen.x.get(guard.column).copied().unwrap_or(0.0) / n;
-    let subject = metric.subject(state.bounds().get(guard.column).copied());
-    let message = format!(
-        "{subject} {} against {} before the switch (limit {}), n {} / {}",
-        say::percent(share),
-        say::percent(guard.before),
-        say::percent(guard.limit),
-        say::count(n),
-        say::count(bake.before)
-    );
-    let mut found = bare(EvidenceReason::Bake, message);
+    let says = Switched {
+        bound: state.bounds().get(guard.column).copied(),
+        share: Both { canary: share, stable: guard.before },
+        limit: guard.limit,
+        n: Both { canary: n, stable: bake.before },
+    };
+    let mut found = bare(EvidenceReason::Bake, Says::Switched(says));
     found.within = share <= guard.limit;
     let arm = |share: f64, of: &Row| {
         let above: Vec<f64> = of.x.iter().map(|x| x / of.n.max(1.0)).collect();
         let quantiles = if state.bounds().is_empty() { Vec::new() } else { effect::quantiles(state.bounds(), &above) };
-        ArmValue { value: Some(share), text: say::percent(share), n: whole(of.n), quantiles }
+        ArmValue { value: Some(share), text: String::new(), n: whole(of.n), quantiles }
     };
     found.evidence.stable = Some(arm(guard.before, &state.recent));
     found.evidence.canary = Some(arm(share, &bake.seen));
     let value = share - guard.before;
-    found.evidence.effect = Some(Effect { value, low: None, high: None, by_chance: None, text: format!("{} points", say::points(value)) });
+    found.evidence.effect = Some(Effect { value, low: None, high: None, by_chance: None, text: String::new() });
     found.evidence.limit = Some(guard.limit - guard.before);
     found.evidence.fail_evidence = Some(bake.fail_evidence());
     found.evidence.fail_at = Some(bake::FAIL_AT);

@@ -101,11 +101,13 @@ impl Collector for Rollouts {
             Ok::<(), Error>(())
         };
         family("rollout_info", "1: phase and versions of a Rollout", &|t| vec![(t.info.to_vec(), 1.0)])?;
-        family("rollout_weight", "Canary's share in percent", &|t| {
+        family("rollout_weight", "The canary's programmed share in percent", &|t| {
             vec![(vec![("role", "canary".into()), ("kind", "programmed".into())], t.weight as f64)]
         })?;
         family("rollout_step", "Index of the present step, from 0; -1: none", &|t| vec![(vec![], t.step as f64)])?;
-        family("rollout_undelivered_alerts", "Alerts that some sink has not got yet", &|t| vec![(vec![], t.undelivered as f64)])?;
+        family("rollout_undelivered_alerts", "Alerts that some sink has not got yet: entries of status.outbox", &|t| {
+            vec![(vec![], t.undelivered as f64)]
+        })?;
         family("guard_verdict", "1: what a metric says at the newest look", &|t| {
             t.guards.iter().map(|g| (vec![("metric", g.metric.clone()), ("verdict", g.verdict.clone())], 1.0)).collect()
         })?;

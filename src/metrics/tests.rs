@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::api::{ArmValue, Destination, MetricEvidence, Phase, Reason, StepStatus, Verdict, Version};
 use crate::link::Key;
@@ -99,27 +97,4 @@ fn the_controllers_own_state_is_told() {
     ] {
         assert!(text.lines().any(|l| l == line), "missing {line}\n{text}");
     }
-}
-
-/// The metrics of the manual's table.
-fn documented() -> BTreeSet<String> {
-    let manual = include_str!("../../docs/operations.md");
-    let rows = manual.lines().filter_map(|line| line.strip_prefix("| `haldane_")?.split('`').next());
-    rows.map(|name| format!("haldane_{name}")).collect()
-}
-
-#[test]
-fn every_metric_is_documented_and_every_documented_metric_is_there() {
-    let metrics = Metrics::new();
-    metrics.rollout("ml", "fraud", &status());
-    metrics.ended(Outcome::RolledBack, &Reason::AnalysisFailed.into(), 1);
-    metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::ZERO }]);
-    metrics.notified("oncall", true);
-    metrics.event(true);
-    metrics.queried("default", Duration::ZERO, Some("Timeout"));
-    metrics.reconciled(Duration::ZERO, true);
-    let text = metrics.encode();
-    let found: BTreeSet<String> =
-        text.lines().filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned())).collect();
-    assert_eq!(found, documented());
 }

@@ -79,9 +79,10 @@ impl Sampler {
         Self { brief, source, looks, task: task.abort_handle() }
     }
 
-    /// Tells what is watched now: another step, other pods. The evidence in it is not used.
+    /// Tells what is watched now: another step, other pods. The evidence in it is not news: it came from here.
     pub fn tell(&self, brief: Brief) {
         self.brief.send_if_modified(|known| {
+            let brief = Brief { evidence: known.evidence.clone(), resume_after: known.resume_after, ..brief };
             let differs = *known != brief;
             *known = brief;
             differs

@@ -1,6 +1,6 @@
 //! What this process knows of a Rollout beside status and caches. All of it may be lost.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kube::ResourceExt;
 use serde_json::Value;
@@ -9,14 +9,17 @@ use crate::api::{Rollout, RouteRef};
 use crate::drive::Passes;
 use crate::observe::sampler::Sampler;
 use crate::observe::workload::ReadyLog;
+use crate::state::{CheckpointError, State, restore};
 
 /// Memory of one Rollout.
 #[derive(Default)]
 pub(super) struct Memory {
     /// The server's answer to our newest write, until the watch shows a newer one.
-    pub(super) rollout: Option<Box<Rollout>>,
+    pub(super) rollout: Option<Arc<Rollout>>,
     /// Its resourceVersion, and when that write was sent, on the monotonic clock.
     answered: Option<(String, Duration)>,
+    /// The state in status, by the resourceVersion that it was read from.
+    state: Option<(String, Arc<State>)>,
     /// The object that holds the route as answered or read, until the watch shows a newer one.
     pub(super) route: Option<Value>,
     /// What refused the newest downward write.
@@ -40,7 +43,7 @@ impl Memory {
     /// Keeps the server's answer to a write of the Rollout that was sent at `sent` and guarded by its resourceVersion.
     pub(super) fn wrote(&mut self, answer: Rollout, sent: Duration) {
         self.answered = answer.resource_version().map(|version| (version, sent));
-        self.rollout = Some(Box::new(answer));
+        self.rollout = Some(Arc::new(answer));
     }
 
     /// Whether this is what the server said of the Rollout just now.
@@ -55,11 +58,24 @@ impl Memory {
     }
 
     /// The newer of the cache's object and our own.
-    pub(super) fn newest(&mut self, cached: &Rollout) -> Rollout {
+    pub(super) fn newest(&mut self, cached: &Arc<Rollout>) -> Arc<Rollout> {
         let own = self.rollout.take().filter(|own| own.uid() == cached.uid());
         let own = own.filter(|own| number(own.resource_version().as_deref()) > number(cached.resource_version().as_deref()));
         self.rollout.clone_from(&own);
-        own.map_or_else(|| cached.clone(), |own| *own)
+        own.unwrap_or_else(|| cached.clone())
+    }
+
+    /// The state in the status of this Rollout. It is read once for each version of the object.
+    pub(super) fn state(&mut self, rollout: &Rollout) -> Result<Arc<State>, CheckpointError> {
+        let version = rollout.resource_version().unwrap_or_default();
+        if let Some((known, state)) = &self.state
+            && *known == version
+        {
+            return Ok(state.clone());
+        }
+        let state = Arc::new(restore(rollout.status.as_ref())?);
+        self.state = Some((version, state.clone()));
+        Ok(state)
     }
 
     /// The object that holds the route as we know it, if that is newer than the cache's.
@@ -103,5 +119,13 @@ mod tests {
         assert!(!memory.fresh(&rollout("8"), at(5_010)), "somebody wrote since");
         memory.doubt();
         assert!(!memory.fresh(&rollout("7"), at(5_010)));
+    }
+
+    #[test]
+    fn a_status_is_read_once_for_each_version() {
+        let mut memory = Memory::default();
+        let first = memory.state(&rollout("7")).unwrap();
+        assert!(Arc::ptr_eq(&first, &memory.state(&rollout("7")).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &memory.state(&rollout("8")).unwrap()));
     }
 }

@@ -1,6 +1,6 @@
 //! What a sampler works from, made of the state and the pods. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -64,15 +64,13 @@ pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str,
         Arm { host: version.host.clone(), name: version.name.clone(), service, revision: version.revision.clone(), ..arm }
     };
     if let Some(run) = &state.run {
-        let evidence = run.evidence.clone();
         return Some(Brief {
-            evidence: evidence.unwrap_or_else(|| fresh(&run.plan.analysis)),
             steps: terms(&run.plan),
             stable: arm(&run.stable),
             canary: arm(&run.canary),
             since: run.since,
             resume_after: run.evidence_until,
-            ..base(namespace, name, run.key(), &run.plan.analysis)?
+            ..base(namespace, name, run.key(), &run.plan.analysis, run.evidence.as_ref())?
         });
     }
     let ended = state.ended.as_ref().filter(|ended| ended.outcome != Outcome::Promoted && !ended.drained)?;
@@ -84,11 +82,12 @@ pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str,
         stable: arm(&ended.stable),
         canary: arm(&ended.canary),
         since: Some(ended.at),
-        ..base(namespace, name, key, &ended.plan.as_ref()?.analysis)?
+        ..base(namespace, name, key, &ended.plan.as_ref()?.analysis, None)?
     })
 }
 
-fn base(namespace: &str, name: &str, key: StepKey, analysis: &AnalysisPlan) -> Option<Brief> {
+fn base(namespace: &str, name: &str, key: StepKey, analysis: &AnalysisPlan, evidence: Option<&Arc<Evidence>>) -> Option<Brief> {
+    let fresh = || Arc::new(Evidence::new(&analysis.metrics, analysis.interval.as_secs_f64()));
     (!analysis.metrics.is_empty()).then(|| Brief {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -98,13 +97,9 @@ fn base(namespace: &str, name: &str, key: StepKey, analysis: &AnalysisPlan) -> O
         stable: Arm::default(),
         canary: Arm::default(),
         since: None,
-        evidence: fresh(analysis),
+        evidence: evidence.cloned().unwrap_or_else(fresh),
         resume_after: None,
     })
-}
-
-fn fresh(analysis: &AnalysisPlan) -> Evidence {
-    Evidence::new(&analysis.metrics, analysis.interval.as_secs_f64())
 }
 
 #[cfg(test)]

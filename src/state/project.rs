@@ -7,8 +7,9 @@ use super::brief::terms;
 use super::{Run, State, is_running};
 use crate::api::names::condition;
 use crate::api::{OutboxEntry, Phase, Reason, RolloutStatus, StepStatus, Verdict};
-use crate::judge::{Late, Slowest, StepTerms, forecast_plan, late_rest};
+use crate::judge::{Late, Limit, Slowest, StepTerms, forecast_plan, late_rest};
 use crate::plan::Share;
+use crate::say;
 use crate::seen::{Look, Observation};
 
 /// Where a rollout stands: what the phase and the conditions are made of.
@@ -113,8 +114,8 @@ fn conditions(
             rows.push((condition::METRICS_AVAILABLE, true, Reason::AsPlanned, format!("every metric returns data{note}")));
         }
         match look.and_then(|look| late(run, look, now)) {
-            Some(Late::Deadline(words)) => rows.push((condition::FEASIBLE, false, Reason::TrafficTooLow, words)),
-            Some(Late::Hold(words)) => rows.push((condition::FEASIBLE, true, Reason::AsPlanned, words)),
+            Some(late) if late.limit == Limit::Deadline => rows.push((condition::FEASIBLE, false, Reason::TrafficTooLow, say::late(&late))),
+            Some(late) => rows.push((condition::FEASIBLE, true, Reason::AsPlanned, say::late(&late))),
             None if look.is_some_and(|look| look.problem.is_none() && look.judgement.windows > 0) => {
                 rows.push((condition::FEASIBLE, true, Reason::AsPlanned, "the traffic is enough for the plan".to_owned()));
             }
@@ -169,7 +170,7 @@ fn late(run: &Run, look: &Look, now: Timestamp) -> Option<Late> {
     };
     let later = look.evidence.usual(metrics).and_then(later);
     match (present, later) {
-        (Some(Late::Hold(_)), Some(Late::Deadline(words))) => Some(Late::Deadline(words)),
+        (Some(present), Some(later)) if present.limit == Limit::Hold && later.limit == Limit::Deadline => Some(later),
         (present, later) => present.or(later),
     }
 }
@@ -182,12 +183,26 @@ pub fn same_but_for_time(one: &RolloutStatus, other: &RolloutStatus) -> bool {
 
 /// As the API server keeps it: times in whole seconds, numbers without their point.
 fn plain(status: &RolloutStatus) -> serde_json::Value {
-    let mut status = status.clone();
-    (status.verdict, status.evidence) = (None, Vec::new());
-    let running = is_running(&status);
-    if running {
-        status.outbox = Vec::new();
-    }
+    let running = is_running(status);
+    // What is left out is not copied: it is the larger part.
+    let mut status = RolloutStatus {
+        verdict: None,
+        evidence: Vec::new(),
+        checkpoint: status.checkpoint.as_ref().map(without_evidence),
+        outbox: if running { Vec::new() } else { status.outbox.clone() },
+        observed_generation: status.observed_generation,
+        phase: status.phase,
+        epoch: status.epoch,
+        stable: status.stable.clone(),
+        canary: status.canary.clone(),
+        step: status.step.clone(),
+        decision: status.decision.clone(),
+        refused: status.refused.clone(),
+        history: status.history.clone(),
+        handled: status.handled.clone(),
+        rejected: status.rejected.clone(),
+        conditions: status.conditions.clone(),
+    };
     // What is said of a rollout under way has times and counts in it. What is said before and after one must not grow old.
     for condition in status.conditions.iter_mut().filter(|condition| running && condition.type_ != condition::TRAFFIC_PROGRAMMED) {
         condition.message = String::new();
@@ -195,13 +210,20 @@ fn plain(status: &RolloutStatus) -> serde_json::Value {
     if let Some(step) = &mut status.step {
         (step.held_seconds, step.windows) = (0, 0);
     }
-    if let Some(run) = status.checkpoint.as_mut().and_then(|checkpoint| checkpoint.get_mut("run")).and_then(|run| run.as_object_mut()) {
-        run.remove("evidence");
-        run.remove("evidenceUntil");
-    }
     let mut value = serde_json::to_value(&status).unwrap_or_default();
     as_floats(&mut value);
     value
+}
+
+/// A checkpoint without the numbers of the newest look.
+fn without_evidence(checkpoint: &serde_json::Value) -> serde_json::Value {
+    let Some(fields) = checkpoint.as_object() else { return checkpoint.clone() };
+    let told = |name: &str| !matches!(name, "evidence" | "evidenceUntil");
+    let run = |run: &serde_json::Value| match run.as_object() {
+        Some(run) => run.iter().filter(|(name, _)| told(name)).map(|(name, value)| (name.clone(), value.clone())).collect(),
+        None => run.clone(),
+    };
+    fields.iter().map(|(name, value)| (name.clone(), if name == "run" { run(value) } else { value.clone() })).collect()
 }
 
 /// The API server gives 1 back for what was stored as 1.0, and JSON values tell the two apart.

@@ -31,12 +31,12 @@ pub(super) fn address(base: &str) -> Option<Url> {
 /// The body of the post.
 pub(super) fn alerts(letter: &Letter, now: Timestamp) -> Value {
     let record = &letter.record;
-    let class = letter.class();
+    let alert = letter.alert();
     let text = letter.text();
     // The epoch is in the labels: a second rollback of the same revision within the hour is another alert, not the first one's echo.
     let mut labels = BTreeMap::from([
-        ("alertname", class.name.to_owned()),
-        ("severity", class.severity.word().into()),
+        ("alertname", alert.name.to_owned()),
+        ("severity", alert.severity.word().into()),
         ("namespace", letter.namespace.clone()),
         ("rollout", letter.name.clone()),
         ("reason", record.reason.to_string()),

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 
-use super::{alertmanager, outbox, outbox::Class, text::Text, webhook};
+use super::{alertmanager, meaning, meaning::Alert, text::Text, webhook};
 use crate::{
     api::{DecisionRecord, OutboxEntry},
     config::{HttpAccess, Sink, WebhookFormat},
@@ -51,8 +51,8 @@ impl Letter {
         Text::of(&self.namespace, &self.name, &self.record)
     }
 
-    pub(super) fn class(&self) -> Class {
-        outbox::class(&self.record).unwrap_or(Class { name: "RolloutChanged", severity: outbox::Severity::Info })
+    pub(super) fn alert(&self) -> Alert {
+        meaning::of(&self.record).alert.unwrap_or(Alert { name: "RolloutChanged", severity: meaning::Severity::Info })
     }
 }
 

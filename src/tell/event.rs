@@ -10,11 +10,11 @@ use kube::{
 use tokio::{sync::mpsc, time};
 
 use super::{
-    outbox::{Severity, class},
+    meaning::{Severity, of},
     text::Text,
 };
 use crate::{
-    api::{DecisionRecord, Outcome, Reason, names},
+    api::{DecisionRecord, Outcome, names},
     metrics::Metrics,
 };
 
@@ -54,7 +54,7 @@ impl Events {
         let (namespace, name) = (regarding.namespace.clone().unwrap_or_default(), regarding.name.clone().unwrap_or_default());
         let event = Event {
             type_: if warns(record) { EventType::Warning } else { EventType::Normal },
-            reason: reason_of(record).into(),
+            reason: of(record).event.unwrap_or(record.reason.as_str()).into(),
             note: Some(Text::of(&namespace, &name, record).note()),
             // Events with the same action and reason are merged for six minutes, and keep the first note: the epoch keeps them apart.
             action: format!("{:?}.{}", record.outcome, record.epoch),
@@ -67,32 +67,7 @@ impl Events {
 }
 
 fn warns(record: &DecisionRecord) -> bool {
-    record.outcome == Outcome::CommandRefused || class(record).is_some_and(|c| c.severity >= Severity::Warning)
-}
-
-/// The reason of a decision's event.
-pub fn reason_of(record: &DecisionRecord) -> &str {
-    match (record.outcome, record.reason.known()) {
-        (Outcome::Started, _) => "RolloutStarted",
-        (Outcome::Advanced, _) => "StepPassed",
-        (Outcome::Restored, _) => "WeightProgrammed",
-        (Outcome::Promoted, _) => "Promoted",
-        (Outcome::Passed, _) => "Passed",
-        (Outcome::Failed, _) => "Failed",
-        (Outcome::RolledBack, _) => "RolledBack",
-        (Outcome::Aborted, _) => "AbortedByUser",
-        (Outcome::Resumed, _) => "Resumed",
-        (Outcome::Retried, _) => "Retried",
-        (Outcome::Edited, _) => record.reason.as_str(),
-        (Outcome::CommandRefused, _) => "CommandRefused",
-        (_, Some(Reason::ManualOverride | Reason::Contended | Reason::ShareRaised | Reason::Drifted)) => "RouteEdited",
-        (Outcome::Paused, Some(Reason::ApprovalRequired)) => "ApprovalRequired",
-        (Outcome::Paused, _) => "Paused",
-        (Outcome::Lowered, Some(Reason::PlanChanged | Reason::CanaryChanged)) => "Superseded",
-        (Outcome::Held, Some(Reason::HoldLimit)) => "GuardFailed",
-        (Outcome::Held, Some(Reason::NotEnoughData | Reason::DeadlineExceeded)) => "NotEnoughData",
-        (Outcome::Held | Outcome::Lowered, _) => record.reason.as_str(),
-    }
+    record.outcome == Outcome::CommandRefused || of(record).alert.is_some_and(|alert| alert.severity >= Severity::Warning)
 }
 
 #[cfg(test)]
@@ -103,6 +78,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::Reason;
     use crate::tell::text::tests::{drift_rollback, held, promoted};
 
     type Written = Arc<Mutex<Vec<Value>>>;
@@ -167,22 +143,5 @@ mod tests {
         events.decided(fraud(), &DecisionRecord { message: "ü".repeat(2_000), ..held(Reason::DeadlineExceeded) });
         until("counted", || metrics.encode().contains(r#"haldane_events_total{result="error"} 1"#)).await;
         assert!(written.lock().unwrap()[0]["note"].as_str().unwrap().len() <= 1_000);
-    }
-
-    #[test]
-    fn reasons_are_those_that_are_documented() {
-        for (record, wanted) in [
-            (held(Reason::MetricsUnavailable), "MetricsUnavailable"),
-            (held(Reason::HoldLimit), "GuardFailed"),
-            (held(Reason::DeadlineExceeded), "NotEnoughData"),
-            (held(Reason::Drifted), "RouteEdited"),
-            (held(Reason::CanaryCapacity), "CanaryCapacity"),
-            (DecisionRecord { outcome: Outcome::Paused, ..held(Reason::Contended) }, "RouteEdited"),
-            (DecisionRecord { outcome: Outcome::Paused, ..held(Reason::ManualPause) }, "Paused"),
-            (DecisionRecord { outcome: Outcome::Lowered, ..held(Reason::PlanChanged) }, "Superseded"),
-            (DecisionRecord { outcome: Outcome::Lowered, ..held(Reason::CanaryUnavailable) }, "CanaryUnavailable"),
-        ] {
-            assert_eq!(reason_of(&record), wanted);
-        }
     }
 }

@@ -1,75 +1,13 @@
-//! Which decisions alert, under which key, and the ring of those that are not delivered yet. Pure.
+//! The alerts that are not delivered yet: their keys, and the ring of them. Pure.
 //!
 //! An alert is news of a transition, not of a state: the caller enqueues when a decision is made, not when it is looked at again. The ring
 //! is in status, so a crash between the decision and its delivery loses nothing; receivers drop duplicates by the key.
 
-use crate::api::{DecisionRecord, OutboxEntry, Outcome, Reason};
+use super::meaning::of;
+use crate::api::{DecisionRecord, OutboxEntry, Outcome};
 
 /// Entries kept in status (the schema's limit).
 pub const RING: usize = 20;
-
-/// How much it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// For the record.
-    Info,
-    /// Somebody should look today.
-    Warning,
-    /// Somebody should look now.
-    Critical,
-}
-
-impl Severity {
-    /// The word used in Alertmanager's label `severity`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-/// The kind of an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Class {
-    /// Alertmanager's `alertname`.
-    pub name: &'static str,
-    /// How much it matters.
-    pub severity: Severity,
-}
-
-/// The kind of alert that a decision is; `None`: it does not alert (steps, commands, holds that end by themselves).
-pub fn class(record: &DecisionRecord) -> Option<Class> {
-    use Severity::{Critical, Info, Warning};
-    let (name, severity) = match (record.outcome, record.reason.known()) {
-        (Outcome::RolledBack, Some(Reason::RolledBackAfterPromotion)) => ("RolloutRolledBack", Warning),
-        (Outcome::RolledBack, _) => ("RolloutRolledBack", Critical),
-        (Outcome::Failed, _) => ("RolloutFailed", Warning),
-        (Outcome::Passed, _) => ("RolloutPassed", Info),
-        (_, Some(Reason::StableUnavailable)) => ("RolloutStableUnavailable", Critical),
-        (_, Some(Reason::RouteRefused)) => ("RolloutRouteRefused", Critical),
-        (_, Some(Reason::Drifted)) => ("RolloutDrifted", Warning),
-        (Outcome::Aborted, _) => ("RolloutAborted", Warning),
-        (Outcome::Promoted, _) => ("RolloutPromoted", Info),
-        (Outcome::Started, _) => ("RolloutStarted", Info),
-        (Outcome::Paused, Some(Reason::ApprovalRequired)) => ("RolloutApprovalRequired", Warning),
-        (Outcome::Paused, Some(Reason::ManualOverride | Reason::Contended)) => ("RolloutOverridden", Warning),
-        (Outcome::Paused, Some(Reason::GlobalIncident)) => ("RolloutNeedsPerson", Warning),
-        (Outcome::Lowered, Some(Reason::CanaryUnavailable)) => ("RolloutCanaryUnavailable", Warning),
-        (Outcome::Held, Some(Reason::MetricsUnavailable | Reason::ClockSkew | Reason::ProviderNotFound)) => {
-            ("RolloutMetricsMissing", Warning)
-        }
-        (Outcome::Held, Some(Reason::ArmsInseparable | Reason::DuplicateSeries | Reason::NoCanaryTraffic)) => {
-            ("RolloutMetricsMissing", Warning)
-        }
-        (Outcome::Held, Some(Reason::Bypass | Reason::ShareMismatch)) => ("RolloutShareMismatch", Warning),
-        (Outcome::Held | Outcome::Lowered, Some(Reason::GlobalIncident)) => ("RolloutGlobalIncident", Warning),
-        (Outcome::Held, Some(Reason::DeadlineExceeded | Reason::HoldLimit | Reason::CanaryCapacity)) => ("RolloutNeedsPerson", Warning),
-        _ => return None,
-    };
-    Some(Class { name, severity })
-}
 
 /// The key of a transition: `<uid>/<epoch>/<outcome>/<reason>`, and for holds and pauses the day (UTC) behind it.
 ///
@@ -83,15 +21,15 @@ pub fn key(uid: &str, record: &DecisionRecord) -> String {
     }
 }
 
-/// Adds an alert for a decision. Returns whether it did: not if the decision [does not alert](class), if there is no sink, or if the key is
+/// Adds an alert for a decision. Returns whether it did: not if the decision [does not alert](of), if there is no sink, or if the key is
 /// there already. A full ring loses its least severe entry, of those the oldest.
 pub fn enqueue(outbox: &mut Vec<OutboxEntry>, key: String, sinks: &[String], record: &DecisionRecord) -> bool {
-    if class(record).is_none() || sinks.is_empty() || outbox.iter().any(|e| e.key == key) {
+    if of(record).alert.is_none() || sinks.is_empty() || outbox.iter().any(|e| e.key == key) {
         return false;
     }
     outbox.push(OutboxEntry { key, sinks: sinks.to_vec(), record: record.clone(), attempts: 0, error: None });
     while outbox.len() > RING {
-        let least = outbox.iter().enumerate().min_by_key(|(i, e)| (class(&e.record).map(|c| c.severity), *i)).map(|(i, _)| i);
+        let least = outbox.iter().enumerate().min_by_key(|(i, e)| (of(&e.record).alert.map(|alert| alert.severity), *i)).map(|(i, _)| i);
         outbox.remove(least.unwrap_or_default());
     }
     true
@@ -100,14 +38,11 @@ pub fn enqueue(outbox: &mut Vec<OutboxEntry>, key: String, sinks: &[String], rec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Reason;
     use crate::tell::text::tests::{drift_rollback, held, promoted};
 
     fn sinks(names: &[&str]) -> Vec<String> {
         names.iter().map(ToString::to_string).collect()
-    }
-
-    fn with(outcome: Outcome, reason: Reason) -> DecisionRecord {
-        DecisionRecord { outcome, reason: reason.into(), ..promoted() }
     }
 
     #[test]
@@ -149,45 +84,6 @@ mod tests {
         let mut outbox = Vec::new();
         assert!(!enqueue(&mut outbox, "k".into(), &[], &drift_rollback()));
         assert!(outbox.is_empty());
-    }
-
-    #[test]
-    fn what_ends_a_rollout_or_needs_a_person_alerts_and_steps_do_not() {
-        for (outcome, word, name) in [
-            (Outcome::RolledBack, Reason::AnalysisFailed, "RolloutRolledBack"),
-            (Outcome::RolledBack, Reason::DeadlineExceeded, "RolloutRolledBack"),
-            (Outcome::RolledBack, Reason::CanaryUnavailable, "RolloutRolledBack"),
-            (Outcome::Aborted, Reason::Aborted, "RolloutAborted"),
-            (Outcome::Aborted, Reason::SpecReverted, "RolloutAborted"),
-            (Outcome::Promoted, Reason::AsPlanned, "RolloutPromoted"),
-            (Outcome::Started, Reason::AsPlanned, "RolloutStarted"),
-            (Outcome::Held, Reason::DeadlineExceeded, "RolloutNeedsPerson"),
-            (Outcome::Held, Reason::HoldLimit, "RolloutNeedsPerson"),
-            (Outcome::Held, Reason::CanaryCapacity, "RolloutNeedsPerson"),
-            (Outcome::Held, Reason::MetricsUnavailable, "RolloutMetricsMissing"),
-            (Outcome::Held, Reason::StableUnavailable, "RolloutStableUnavailable"),
-            (Outcome::Held, Reason::RouteRefused, "RolloutRouteRefused"),
-            (Outcome::Held, Reason::Drifted, "RolloutDrifted"),
-            (Outcome::Paused, Reason::ApprovalRequired, "RolloutApprovalRequired"),
-            (Outcome::Paused, Reason::ManualOverride, "RolloutOverridden"),
-            (Outcome::Paused, Reason::Contended, "RolloutOverridden"),
-        ] {
-            assert_eq!(class(&with(outcome, word)).map(|c| c.name), Some(name), "{outcome:?} {word}");
-        }
-        for (outcome, word) in [
-            (Outcome::Advanced, Reason::AsPlanned),
-            (Outcome::Held, Reason::HoldTime),
-            (Outcome::Held, Reason::NotEnoughData),
-            (Outcome::Held, Reason::Settling),
-            (Outcome::Paused, Reason::ManualPause),
-            (Outcome::Resumed, Reason::AsPlanned),
-            (Outcome::CommandRefused, Reason::Aborted),
-            (Outcome::Retried, Reason::AsPlanned),
-            (Outcome::Restored, Reason::AsPlanned),
-            (Outcome::Lowered, Reason::PlanChanged),
-        ] {
-            assert_eq!(class(&with(outcome, word)), None, "{outcome:?} {word}");
-        }
     }
 
     #[test]

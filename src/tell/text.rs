@@ -4,7 +4,7 @@
 use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Reason, Verdict, Version};
 use crate::words::{cut, time, whole};
 
-use super::outbox::{Severity, class};
+use super::meaning::{Severity, of};
 
 /// Longest note of a Kubernetes event: the API allows 1,024 bytes.
 const NOTE_MAX: usize = 1_000;
@@ -28,7 +28,8 @@ pub struct Text {
 impl Text {
     /// The text of a decision about the Rollout `namespace/name`.
     pub fn of(namespace: &str, name: &str, record: &DecisionRecord) -> Self {
-        let mut title = format!("{}: {namespace}/{name}", headline(record));
+        let meaning = of(record);
+        let mut title = format!("{}: {namespace}/{name}", meaning.headline);
         if let Some(canary) = &record.canary {
             title.push_str(&format!(" {}", version(canary)));
         }
@@ -63,7 +64,7 @@ impl Text {
         line("Action", action(record));
         line("Next", record.next.clone());
         line("By", record.by.as_ref().map(by).unwrap_or_default());
-        Self { title: one_line(&title, TITLE_MAX), lines, severity: class(record).map_or(Severity::Info, |c| c.severity) }
+        Self { title: one_line(&title, TITLE_MAX), lines, severity: meaning.alert.map_or(Severity::Info, |alert| alert.severity) }
     }
 
     /// Several lines, for alerts and terminals: the title, then `Why      …`.
@@ -120,37 +121,6 @@ impl Text {
             text.push_str(&format!("\n{label:<8} {}", shown(line)));
         }
         text
-    }
-}
-
-fn headline(record: &DecisionRecord) -> &'static str {
-    match (record.outcome, record.reason.known()) {
-        (_, Some(Reason::Drifted)) => "Weights drifted",
-        (Outcome::Started, _) => "Started",
-        (Outcome::Advanced, _) => "Advanced",
-        (Outcome::Promoted, _) => "Promoted",
-        (Outcome::Passed, _) => "Passed",
-        (Outcome::Failed, _) => "Failed",
-        (Outcome::RolledBack, Some(Reason::RolledBackAfterPromotion)) => "Rolled back after its promotion",
-        (Outcome::RolledBack, _) => "Rolled back",
-        (Outcome::Aborted, _) => "Aborted",
-        (Outcome::Resumed, _) => "Resumed",
-        (Outcome::Lowered, _) => "Canary share lowered",
-        (Outcome::Restored, _) => "Canary share restored",
-        (Outcome::CommandRefused, _) => "Command refused",
-        (Outcome::Retried, _) => "May be retried",
-        (Outcome::Edited, _) => "Manifest edited",
-        (Outcome::Paused, Some(Reason::ApprovalRequired)) => "Waiting for approval",
-        (Outcome::Paused, Some(Reason::ManualOverride)) => "Paused, canary share lowered by hand",
-        (Outcome::Paused, Some(Reason::Contended)) => "Paused, another applier writes the weights",
-        (Outcome::Paused, _) => "Paused",
-        (Outcome::Held, Some(Reason::StableUnavailable)) => "Cannot return the traffic: stable has no ready endpoint",
-        (Outcome::Held, Some(Reason::RouteRefused)) => "The VirtualService refuses the change",
-        (Outcome::Held, Some(Reason::MetricsUnavailable)) => "Holding, metrics are missing",
-        (Outcome::Held, Some(Reason::DeadlineExceeded)) => "Holding past the deadline",
-        (Outcome::Held, Some(Reason::HoldLimit)) => "Holding, a limit was crossed",
-        (Outcome::Held, Some(Reason::GlobalIncident)) => "Holding, stable itself is degraded",
-        (Outcome::Held, _) => "Holding",
     }
 }
 

@@ -48,14 +48,14 @@ pub(super) async fn signed(
 }
 
 fn body(letter: &Letter) -> Value {
-    let class = letter.class();
+    let alert = letter.alert();
     let text = letter.text();
     json!({
         "apiVersion": "alerts.haldane.dev/v1",
         "kind": "Decision",
         "key": letter.key,
-        "alert": class.name,
-        "severity": class.severity.word(),
+        "alert": alert.name,
+        "severity": alert.severity.word(),
         "namespace": letter.namespace,
         "rollout": letter.name,
         "title": text.title,

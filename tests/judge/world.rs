@@ -238,7 +238,7 @@ pub fn rollout(world: &World, seed: u64, deadline: u32) -> Run {
             run.held |= judgement.hold_limit;
             if judgement.verdict == Verdict::Fail {
                 run.failed = Some(at);
-                run.by.clone_from(&judgement.metrics[0].metric);
+                run.by.clone_from(&judgement.metrics[0].evidence.metric);
                 return run;
             }
             if k >= world.hold && judgement.verdict == Verdict::Pass {
@@ -268,7 +268,7 @@ pub fn scheduled(world: &World, seed: u64) -> Run {
             let judgement = evidence.judge(&world.metrics, step);
             run.held |= judgement.hold_limit;
             if judgement.verdict == Verdict::Fail {
-                (run.failed, run.by) = (Some(at + 1), judgement.metrics[0].metric.clone());
+                (run.failed, run.by) = (Some(at + 1), judgement.metrics[0].evidence.metric.clone());
                 return run;
             }
         }

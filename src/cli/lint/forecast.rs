@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     judge::{Reach, StepTerms, forecast_plan},
     plan::{Plan, span},
+    say,
     state::brief::terms,
 };
 
@@ -21,10 +22,21 @@ pub struct Outlook {
     /// One for each step.
     pub steps: Vec<StepOutlook>,
     /// What of each metric is found by the end of the plan.
-    pub reach: Vec<Reach>,
+    pub reach: Vec<ReachOutlook>,
     /// Which step is too short at this traffic, by its deadline or else by its hold, with the change that would be enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late: Option<String>,
+}
+
+/// What of one metric is found by the end of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReachOutlook {
+    /// In numbers.
+    #[serde(flatten)]
+    pub found: Reach,
+    /// The smallest regression found, in words.
+    pub words: String,
 }
 
 /// What can be proved and seen in one step.
@@ -74,7 +86,12 @@ pub(super) fn outlook(plan: &Plan, rps: f64, error_rate: f64) -> Option<Outlook>
         minutes_to_detect: found.minutes_to_detect,
         slowest: found.slowest,
     });
-    Some(Outlook { rps, error_rate, steps: steps.collect(), reach: found.reach, late: found.late.map(|late| late.words().to_owned()) })
+    let reach = found.reach.into_iter().map(|found| {
+        let metric = metrics.iter().find(|metric| metric.name == found.metric);
+        ReachOutlook { words: metric.map_or_else(String::new, |metric| say::reach(metric, &found)), found }
+    });
+    let reach = reach.collect();
+    Some(Outlook { rps, error_rate, steps: steps.collect(), reach, late: found.late.as_ref().map(say::late) })
 }
 
 impl Outlook {
@@ -96,7 +113,7 @@ impl Outlook {
             text += "           harm: twice stable's errors, 30 % slower or twice the drift limit, whichever shows last\n";
         }
         if !self.reach.is_empty() {
-            let reach: Vec<String> = self.reach.iter().map(|reach| format!("{} {}", reach.metric, reach.words)).collect();
+            let reach: Vec<String> = self.reach.iter().map(|reach| format!("{} {}", reach.found.metric, reach.words)).collect();
             text += &format!("           detectable with 90 % power by the end of the plan: {}\n", reach.join("; "));
         }
         text

@@ -335,7 +335,7 @@ fn a_shadow_step_first_is_proposed_until_a_step_has_begun() {
     let mut infeasible = |step: Option<usize>| {
         world.state.run.as_mut().unwrap().step = step;
         let mut seen = world.seen(false);
-        seen.look.as_mut().unwrap().evidence = evidence.clone();
+        seen.look.as_mut().unwrap().evidence = evidence.clone().into();
         let stance = Stance {
             phase: Phase::Waiting,
             reason: Reason::AsPlanned,

@@ -150,7 +150,7 @@ impl World {
         let look = key.filter(|_| !self.blind).map(|key| Look {
             key,
             window_end: Some(self.now - SignedDuration::from_secs(20)),
-            evidence: Evidence::new(&[], 30.0),
+            evidence: Evidence::new(&[], 30.0).into(),
             judgement: Judgement {
                 verdict: self.verdict,
                 metrics: self.hold_limit.then(|| crossed(self.crossing)).into_iter().collect(),

@@ -1,6 +1,6 @@
 //! Which step of a plan is too short at its traffic, and the change that would be enough: each is forecast like the plan itself.
 
-use super::super::{FAIL_AT, Late, StepTerms, kinds, say};
+use super::super::{FAIL_AT, Fix, Late, Limit, Need, StepTerms, kinds};
 use super::{StepForecast, forecast_step};
 use crate::plan::{Metric, Share};
 
@@ -32,22 +32,6 @@ pub(super) struct Whole<'a> {
 /// A step with its limit in minutes.
 type Limited = (StepTerms, f64);
 
-/// Which of the two limits of a step.
-#[derive(Clone, Copy, PartialEq)]
-enum Limit {
-    Hold,
-    Deadline,
-}
-
-impl Limit {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Hold => "hold",
-            Self::Deadline => "deadline",
-        }
-    }
-}
-
 impl Whole<'_> {
     /// Forecast of these steps as one plan.
     pub(super) fn forecast(&self, steps: &[StepTerms]) -> Vec<StepForecast> {
@@ -58,31 +42,29 @@ impl Whole<'_> {
 
     /// The first step whose deadline is too short, or if there is none, whose hold is.
     pub(super) fn late(&self, hold_seconds: &[f64], deadline_seconds: &[f64]) -> Option<Late> {
-        let deadline = || self.short(deadline_seconds, Limit::Deadline).map(Late::Deadline);
-        deadline().or_else(|| self.short(hold_seconds, Limit::Hold).map(Late::Hold))
+        self.short(deadline_seconds, Limit::Deadline).or_else(|| self.short(hold_seconds, Limit::Hold))
     }
 
-    /// The first step for which its limit is too short, in words, with what would be enough.
-    fn short(&self, limit_seconds: &[f64], limit: Limit) -> Option<String> {
+    /// The first step for which its limit is too short, with what would be enough.
+    fn short(&self, limit_seconds: &[f64], limit: Limit) -> Option<Late> {
         let plan: Vec<Limited> = self.steps.iter().cloned().zip(limit_seconds.iter().map(|seconds| seconds / 60.0)).collect();
         let found = self.forecast(self.steps);
         let too_short = |((step, minutes), found): (&Limited, &StepForecast)| step.weight < 1.0 && !in_time(found, *minutes);
         let at = plan.iter().zip(&found).position(too_short)?;
         let ((step, minutes), forecast) = plan.get(at).zip(found.get(at))?;
-        let need = forecast.minutes_to_pass.map_or("would never pass".to_owned(), |m| format!("needs about {}", say::minutes(m)));
-        let slowest = forecast.slowest.as_deref().unwrap_or("the analysis");
-        Some(format!(
-            "at {} requests a second the step at {} {need} for {slowest}, and its {} is {}; {}",
-            self.rps,
-            step.share.words(),
-            limit.name(),
-            say::minutes(*minutes),
-            self.fix(&plan, at, slowest, limit)
-        ))
+        Some(Late {
+            limit,
+            minutes: *minutes,
+            share: step.share,
+            rps: self.rps,
+            metric: forecast.slowest.clone(),
+            need: Need::Forecast(forecast.minutes_to_pass),
+            fix: self.fix(&plan, at, limit),
+        })
     }
 
-    /// What would be enough for a plan whose step `at` is too short, which `slowest` is proved good last in.
-    fn fix(&self, plan: &[Limited], at: usize, slowest: &str, limit: Limit) -> String {
+    /// What would be enough for a plan whose step `at` is too short.
+    fn fix(&self, plan: &[Limited], at: usize, limit: Limit) -> Fix {
         let weight = self.weight(plan, at);
         // Behind another step nothing is shown to users unproved.
         let shadow = self.shadow(plan, at, limit).filter(|_| weight.is_none() || at == 0);
@@ -90,17 +72,8 @@ impl Whole<'_> {
             Limit::Hold => self.hold(self.steps),
             Limit::Deadline => self.longest(self.steps).map(|m| told(1.3 * m)).filter(|m| *m <= LONGEST_DEADLINE),
         };
-        let or = if shadow.is_some() { ", or " } else { " or " };
-        let weight = weight.map(|weight| format!("a weight of {weight} % in its place"));
-        let longer = longer.map(|minutes| format!("a {} of {}", limit.name(), say::minutes(minutes)));
-        let fixes: Vec<String> = [weight, shadow, longer].into_iter().flatten().collect();
-        if !fixes.is_empty() {
-            return format!("{} would be enough", fixes.join(or));
-        }
-        match self.traffic(plan) {
-            Some(rps) => format!("only more traffic, about {} requests a second, would be enough", say::count(rps)),
-            None => format!("neither time nor traffic would be enough, only `without` for {slowest}"),
-        }
+        let nothing = weight.is_none() && shadow.is_none() && longer.is_none();
+        Fix { weight, shadow, longer, traffic: if nothing { self.traffic(plan) } else { None } }
     }
 
     /// Requests a second, at most a tenth too many, with which the plan has the time that it needs.
@@ -115,12 +88,12 @@ impl Whole<'_> {
         larger(plan, at).into_iter().filter(|weight| *weight < 100).find(|weight| self.fits(&from(before.clone(), plan, at, *weight)))
     }
 
-    /// A shadow step first, and the smallest weight that can come next: copies of all requests prove in less time what a weight proves, and
+    /// Minutes of a shadow step first, and the smallest weight that can come next, in percent: copies of all requests prove in less time what a weight proves, and
     /// what a weight would show to users unproved. `None` where nothing of that kind is enough.
     ///
     /// That all users come right after the copies is proposed only where the plan could not be decided otherwise: a hold that is too short
     /// costs nothing but time.
-    fn shadow(&self, plan: &[Limited], at: usize, limit: Limit) -> Option<String> {
+    fn shadow(&self, plan: &[Limited], at: usize, limit: Limit) -> Option<(f64, u8)> {
         if self.begun || plan.iter().any(|(step, _)| step.share.mirror > 0) {
             return None;
         }
@@ -133,15 +106,12 @@ impl Whole<'_> {
             ..late.clone()
         };
         let picked: Vec<Limited> = plan.iter().take(at).filter(|(step, _)| step.share.weight == 0).cloned().collect();
-        let (weight, hold) =
-            larger(plan, at).into_iter().filter(|weight| *weight < 100 || limit == Limit::Deadline).find_map(|weight| {
-                let copies = StepTerms { next_weight: f64::from(weight) / 100.0, ..copies.clone() };
-                let hold = self.hold(std::slice::from_ref(&copies))?;
-                let first = (StepTerms { planned_windows: self.windows(hold), ..copies }, hold);
-                self.fits(&from([vec![first], picked.clone()].concat(), plan, at, weight)).then_some((weight, hold))
-            })?;
-        let next = if weight < 100 { format!("{weight} % as the first weight") } else { "100 % at once".to_owned() };
-        Some(format!("a shadow step of {} first (mirror: 100, which no user waits for) and then {next}", say::minutes(hold)))
+        larger(plan, at).into_iter().filter(|weight| *weight < 100 || limit == Limit::Deadline).find_map(|weight| {
+            let copies = StepTerms { next_weight: f64::from(weight) / 100.0, ..copies.clone() };
+            let hold = self.hold(std::slice::from_ref(&copies))?;
+            let first = (StepTerms { planned_windows: self.windows(hold), ..copies }, hold);
+            self.fits(&from([vec![first], picked.clone()].concat(), plan, at, weight)).then_some((hold, weight))
+        })
     }
 
     /// Whether a healthy canary is proved good within the limit of each step.
@@ -183,7 +153,7 @@ fn in_time(found: &StepForecast, limit: f64) -> bool {
     found.minutes_to_pass.is_some_and(|minutes| minutes <= limit)
 }
 
-/// Rounded up to what [`say::minutes`] can say, to whole minutes at least.
+/// Rounded up to what is told as it is, to whole minutes at least.
 fn told(minutes: f64) -> f64 {
     crate::words::at_least(60.0 * minutes.ceil()) / 60.0
 }

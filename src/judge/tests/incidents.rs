@@ -8,7 +8,7 @@ fn hit(evidence: &mut Evidence, from: i64, errors: f64, windows: i64) -> Judgeme
         let arm = |n: u64| sample(n, errors, 0.05, &CLASSES);
         evidence.add(&metrics(), &step(0.05), &window(k, arm(19_000), arm(1_000)));
     }
-    evidence.judge(&metrics(), &step(0.05))
+    evidence.told(&metrics(), &step(0.05))
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn evidence_of_harm_goes_on_in_an_incident_and_fails_the_canary() {
     for k in 3..12 {
         evidence.add(&metrics(), &step(0.05), &window(k, sample(19_000, 0.10, 0.05, &CLASSES), sample(1_000, 0.60, 0.05, &CLASSES)));
     }
-    let judgement = evidence.judge(&metrics(), &step(0.05));
+    let judgement = evidence.told(&metrics(), &step(0.05));
     assert_eq!(judgement.verdict, Verdict::Fail);
     assert!(judgement.incident.is_some() && evidence.in_incident());
     assert_eq!(judgement.metrics[0].reason, Some(EvidenceReason::FailLimit));
@@ -50,7 +50,7 @@ fn an_incident_right_after_a_raise_is_told_until_the_canary_has_less() {
     for k in 2..5 {
         evidence.rest(&metrics(), &step(0.05), &window(k, sample(20_000, 0.10, 0.05, &CLASSES), Sample::new()));
     }
-    assert!(!evidence.judge(&metrics(), &step(0.05)).incident.unwrap().after_raise);
+    assert!(!evidence.told(&metrics(), &step(0.05)).incident.unwrap().after_raise);
     let again: Evidence = serde_json::from_str(&serde_json::to_string(&evidence).unwrap()).unwrap();
     assert_eq!(again, evidence, "a restart in an incident changes nothing");
     for k in 5..10 {
@@ -78,7 +78,7 @@ fn a_plan_that_has_ended_finds_nothing_more_by_its_budget() {
     assert!(by_end(&hit(&mut evidence, 0, 0.001, 1)).unwrap() > 0.0);
     hit(&mut evidence, 1, 0.001, 8);
     let evidence_of = |judgement: &Judgement| judgement.fail_evidence;
-    let before = evidence_of(&evidence.judge(&metrics(), &step(0.05)));
+    let before = evidence_of(&evidence.told(&metrics(), &step(0.05)));
     let after = hit(&mut evidence, 9, 0.001, 1);
     assert_eq!(by_end(&after), Some(0.0));
     assert!(evidence_of(&after) <= before);
@@ -111,7 +111,7 @@ fn the_end_of_a_long_incident_is_no_new_one() {
         for k in from..from + windows {
             let arm = |n: u64| sample(n, errors, 0.05, &CLASSES);
             evidence.add(&metrics(), &step(0.05), &window(k, arm(1_900), arm(100)));
-            seen = evidence.judge(&metrics(), &step(0.05)).incident.or(seen);
+            seen = evidence.told(&metrics(), &step(0.05)).incident.or(seen);
         }
         (seen.is_some(), evidence.in_incident())
     };

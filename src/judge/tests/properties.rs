@@ -82,7 +82,7 @@ proptest! {
         }
         for terms in [step(0.05), step(1.0)] {
             evidence.begin_step(&metrics(), &terms);
-            let judgement = evidence.judge(&metrics(), &terms);
+            let judgement = evidence.told(&metrics(), &terms);
             prop_assert!(judgement.fail_evidence.is_finite());
             let json = serde_json::to_string(&evidence).unwrap();
             prop_assert_eq!(serde_json::from_str::<Evidence>(&json).unwrap(), evidence.clone());

@@ -1,7 +1,7 @@
 //! Recorded traffic of one workload, pod by pod, for playing a policy on it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -186,7 +186,7 @@ fn brief(wanted: &Wanted<'_>, workload: &str, pods: &BTreeSet<String>) -> Brief 
         stable: Arm { workload: workload.to_owned(), pods, ..Arm::default() },
         canary: Arm { workload: format!("{workload} as canary"), ..Arm::default() },
         since: None,
-        evidence: Evidence::new(&wanted.analysis.metrics, wanted.analysis.interval.as_secs_f64()),
+        evidence: Arc::new(Evidence::new(&wanted.analysis.metrics, wanted.analysis.interval.as_secs_f64())),
         resume_after: None,
     }
 }

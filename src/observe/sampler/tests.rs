@@ -225,7 +225,7 @@ fn brief(clock: &Clock, metrics: Vec<Metric>) -> Brief {
         stable: arm("v1", &["v1-a"], old),
         canary: arm("v2", &["v2-a"], old),
         since: None,
-        evidence: Evidence::new(&metrics, 0.2),
+        evidence: Arc::new(Evidence::new(&metrics, 0.2)),
         resume_after: None,
     }
 }

@@ -30,8 +30,8 @@ fn forecast(metrics: &[Metric], steps: &[StepTerms], rps: f64, hold: &[f64], dea
     forecast_plan(metrics, steps, 30.0, rps, &seconds(hold), &seconds(deadline), 0.001)
 }
 
-fn words(plan: &PlanForecast) -> &str {
-    plan.late.as_ref().map_or("", Late::words)
+fn words(plan: &PlanForecast) -> String {
+    plan.late.as_ref().map(crate::say::late).unwrap_or_default()
 }
 
 fn class_counter() -> DriftSource {
@@ -64,7 +64,7 @@ fn a_shadow_step_first_is_proposed_with_the_weight_after_it_and_both_do() {
         assert!(text.contains(&format!("the step at 5 % needs about 22m for errors, and its {late} is 18m; ")), "{text}");
         assert!(text.contains("; a weight of 10 % in its place, or a shadow step of 2m first "), "{text}");
         assert!(text.contains(" (mirror: 100, which no user waits for) and then 10 % as the first weight, or a "), "{text}");
-        let held = minutes(text, "a shadow step of ");
+        let held = minutes(&text, "a shadow step of ");
         let steps: Vec<StepTerms> = [shadow(0.1, held)].into_iter().chain(weights(&[10, 26, 50, 100], 18.0)).collect();
         let ((hold, _), (_, deadline)) = (limits(late, 4, Some(held)), limits(late, 4, Some(60.0)));
         assert_eq!(forecast(&[errors()], &steps, 10.0, &hold, &deadline).late, None, "{text}");
@@ -87,10 +87,9 @@ fn whatever_is_proposed_does() {
                 forecast(&metrics, &steps, rps, &holds, &with(own.map(|(_, held)| held.max(30.0) * 2.0), deadline)).late
             };
             let Some(found) = late(plan, None, hold, deadline) else { continue };
-            let (by_hold, text) = (matches!(found, Late::Hold(_)), found.words());
+            let (by_hold, text) = (found.limit == Limit::Hold, crate::say::late(&found));
             let does = |weights: &[u8], own: Option<(f64, f64)>, hold: f64, deadline: f64| match late(weights, own, hold, deadline) {
-                Some(Late::Deadline(words)) => panic!("{plan:?}: {text}: {words}"),
-                Some(Late::Hold(words)) if by_hold => panic!("{plan:?}: {text}: {words}"),
+                Some(late) if late.limit == Limit::Deadline || by_hold => panic!("{plan:?}: {text}: {late:?}"),
                 _ => 1,
             };
             let number = |after: &str| -> Option<u8> { text.split_once(after)?.1.split(' ').next()?.parse().ok() };
@@ -103,14 +102,14 @@ fn whatever_is_proposed_does() {
             if let Some(weight) = number(" and then ") {
                 let rest = plan.iter().copied().filter(|planned| *planned > weight);
                 let weights: Vec<u8> = [weight].into_iter().chain(rest).collect();
-                let own = (f64::from(weight) / 100.0, minutes(text, "a shadow step of "));
+                let own = (f64::from(weight) / 100.0, minutes(&text, "a shadow step of "));
                 told[1] += does(&weights, Some(own), hold, deadline);
             }
             if text.contains(" a hold of ") {
-                told[2] += does(plan, None, minutes(text, " a hold of "), 1e5);
+                told[2] += does(plan, None, minutes(&text, " a hold of "), 1e5);
             }
             if text.contains(" a deadline of ") {
-                told[3] += does(plan, None, hold, minutes(text, " a deadline of "));
+                told[3] += does(plan, None, hold, minutes(&text, " a deadline of "));
             }
         }
     }
@@ -125,10 +124,13 @@ fn a_weight_of_the_plan_that_has_the_time_is_the_first_after_the_shadow() {
     let text = words(&found);
     assert!(text.contains("; a weight of 26 % in its place, or a shadow step of "), "{text}");
     assert!(text.contains(" and then 26 % as the first weight, or a deadline of "), "{text}");
-    let held = minutes(text, "a shadow step of ");
+    let held = minutes(&text, "a shadow step of ");
     let steps: Vec<StepTerms> = [shadow(0.26, held)].into_iter().chain(weights(&[26, 50, 100], 5.0)).collect();
     let found = forecast(&metrics, &steps, 10.0, &[held, 5.0, 5.0, 5.0], &[60.0; 4]);
-    assert!(!matches!(found.late, Some(Late::Deadline(_))) && found.steps[0].minutes_to_pass <= Some(held), "{text}: {found:?}");
+    assert!(
+        found.late.as_ref().is_none_or(|late| late.limit == Limit::Hold) && found.steps[0].minutes_to_pass <= Some(held),
+        "{text}: {found:?}"
+    );
 }
 
 #[test]
@@ -140,19 +142,16 @@ fn where_no_weight_has_the_time_the_shadow_may_be_all_that_comes_before_everybod
         text.contains("; a shadow step of 1h19m first (mirror: 100, which no user waits for) and then 100 % at once, or a d"),
         "{text}"
     );
-    let held = minutes(text, "a shadow step of ");
+    let held = minutes(&text, "a shadow step of ");
     let late = |held: f64| {
         let steps = [shadow(1.0, held), StepTerms::weighted(1.0, 1.0, 10)];
         forecast(&metrics, &steps, 1.0, &[held, 5.0], &[2.0 * held, 60.0]).late
     };
     assert_eq!(late(held), None, "{text}");
-    assert!(matches!(late(held - 12.0), Some(Late::Hold(_))), "it is not longer than it must be: {text}");
+    assert!(late(held - 12.0).is_some_and(|late| late.limit == Limit::Hold), "it is not longer than it must be: {text}");
     // A hold that is too short costs time alone: nobody skips the weights for that.
     let found = forecast(&metrics, &weights(&[5, 20, 50, 100], 5.0), 1.0, &[5.0; 4], &[600.0; 4]);
-    assert!(
-        matches!(&found.late, Some(Late::Hold(text)) if text.contains("its hold is 5m; a hold of ") && !text.contains("shadow")),
-        "{found:?}"
-    );
+    assert!(words(&found).contains("its hold is 5m; a hold of ") && !words(&found).contains("shadow"), "{found:?}");
 }
 
 #[test]
@@ -161,7 +160,7 @@ fn no_shadow_is_proposed_to_a_plan_that_has_one_or_has_begun_or_to_the_users_of_
     let text = |steps: &[StepTerms]| {
         let n = steps.len();
         let found = forecast(&metrics, steps, 5.0, &vec![5.0; n], &vec![60.0; n]);
-        words(&found).to_owned()
+        words(&found)
     };
     let begins = |text: &str| text.starts_with("at 5 requests a second the step at 5 % needs about 4h30m for errors, ");
     let plain = text(&late);
@@ -170,7 +169,7 @@ fn no_shadow_is_proposed_to_a_plan_that_has_one_or_has_begun_or_to_the_users_of_
     let has = text(&with_shadow);
     assert!(begins(&has) && has.contains("; a weight of 30 % in its place or a deadline of ") && !has.contains("shadow"), "{has}");
     let begun = late_rest(&metrics, &late, 30.0, (5.0, 0.001), &[300.0; 2], &[3600.0; 2]).unwrap();
-    assert_eq!(begun.words(), has);
+    assert_eq!(crate::say::late(&begun), has);
     let matched = StepTerms { share: Share { matched: true, ..Share::NONE }, ..late[0].clone() };
     let matched = text(&[matched, late[1].clone()]);
     assert!(matched.contains(" the step at match needs about 4h30m for errors, and its deadline is 1h; a deadline of "), "{matched}");
@@ -188,7 +187,7 @@ fn a_weight_in_its_place_has_the_time_and_so_have_the_steps_before_it() {
     let late = found(20, &deadlines);
     let text = words(&late);
     assert!(text.contains("; a weight of 30 % in its place or a deadline of "), "behind 5 % nothing is unproved: {text}");
-    assert!(!matches!(found(30, &deadlines).late, Some(Late::Deadline(_))), "{text}");
+    assert!(found(30, &deadlines).late.is_none_or(|late| late.limit != Limit::Deadline), "{text}");
 }
 
 #[test]
@@ -197,12 +196,12 @@ fn the_traffic_that_would_do_is_told_where_no_time_does() {
         let steps = weights(&[5, 20, 50, 100], 5.0);
         forecast_plan(&[errors()], &steps, 30.0, rps, &[300.0; 4], &[3600.0; 4], rate).late
     };
-    let Some(Late::Deadline(text)) = late(0.001, 0.001) else { panic!("it is late") };
+    let text = crate::say::late(&late(0.001, 0.001).filter(|late| late.limit == Limit::Deadline).unwrap());
     let rps = text.split("; only more traffic, about ").nth(1).and_then(|rest| rest.strip_suffix(" requests a second, would be enough"));
     let rps: f64 = rps.unwrap_or_else(|| panic!("{text}")).parse().unwrap();
-    assert!(!matches!(late(rps, 0.001), Some(Late::Deadline(_))), "{text}");
-    assert!(matches!(late(0.7 * rps, 0.001), Some(Late::Deadline(_))), "{text}");
-    let Some(Late::Deadline(text)) = late(10.0, 0.96) else { panic!("it is late") };
+    assert!(late(rps, 0.001).is_none_or(|late| late.limit != Limit::Deadline), "{text}");
+    assert!(late(0.7 * rps, 0.001).is_some_and(|late| late.limit == Limit::Deadline), "{text}");
+    let text = crate::say::late(&late(10.0, 0.96).filter(|late| late.limit == Limit::Deadline).unwrap());
     assert!(
         text.ends_with(
             "would never pass for errors, and its deadline is 1h; neither time nor traffic would be enough, only `without` for errors"
@@ -214,5 +213,5 @@ fn the_traffic_that_would_do_is_told_where_no_time_does() {
 #[test]
 fn minutes_are_told_as_they_are() {
     assert_eq!([0.2, 12.0, 12.1, 89.0, 89.5, 97.0, 5990.0, 5995.0].map(told), [1.0, 12.0, 13.0, 89.0, 90.0, 97.0, 6000.0, 6000.0]);
-    assert_eq!([102.0, 90.0, 7200.0].map(say::minutes), ["1h42m", "1h30m", "120h"]);
+    assert_eq!([102.0, 90.0, 7200.0].map(|minutes| crate::words::time(60.0 * minutes)), ["1h42m", "1h30m", "120h"]);
 }

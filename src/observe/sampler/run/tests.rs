@@ -32,7 +32,7 @@ fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run 
         stable: Arm::default(),
         canary: Arm::default(),
         since: since.map(t),
-        evidence: Evidence::new(&metrics, 30.0),
+        evidence: Arc::new(Evidence::new(&metrics, 30.0)),
         resume_after: resume.map(t),
         analysis: AnalysisPlan { prometheus: "default".into(), interval: Duration::from_secs(interval), warm_up: Duration::ZERO, metrics },
     };

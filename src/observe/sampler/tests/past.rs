@@ -66,7 +66,7 @@ pub(super) async fn read(clock: &Clock, world: World, pods: &[&str]) -> (Arc<Wor
     let window =
         Window { start: at, end: clock.now(), weight: 0.05, stable: sample(2850), canary: sample(150), stable_pods: 2, canary_pods: 1 };
     evidence.add(&brief.analysis.metrics, &brief.steps[0], &window);
-    (world, evidence.judge(&brief.analysis.metrics, &brief.steps[0]))
+    (world, evidence.told(&brief.analysis.metrics, &brief.steps[0]))
 }
 
 pub(super) fn windows(judgement: &crate::judge::Judgement) -> Vec<i32> {
@@ -160,6 +160,6 @@ async fn at_a_gateway_noise_comes_from_one_block_of_time_against_the_next() {
     let window =
         Window { start: at, end: clock.now(), weight: 0.05, stable: sample(28_500), canary: sample(1500), stable_pods: 1, canary_pods: 3 };
     evidence.add(&brief.analysis.metrics, &brief.steps[0], &window);
-    let noise = evidence.judge(&brief.analysis.metrics, &brief.steps[0]).metrics[0].noise.clone().unwrap();
+    let noise = evidence.told(&brief.analysis.metrics, &brief.steps[0]).metrics[0].noise.clone().unwrap();
     assert!(noise.windows > 450 && noise.dispersion > 20.0, "{noise:?}");
 }
