@@ -5,6 +5,8 @@
 mod crashes;
 #[path = "sim_controller/incidents.rs"]
 mod incidents;
+#[path = "sim_controller/kinds.rs"]
+mod kinds;
 #[path = "sim_controller/outages.rs"]
 mod outages;
 #[path = "sim_controller/outcomes.rs"]

@@ -6,7 +6,7 @@ mod board;
 
 use std::{io::Write, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -26,7 +26,7 @@ use crate::{
     command::{Request, Verb, annotation},
     config::ConfigHandle,
     controller::{self, Options},
-    sim::{APP, NAMESPACE, World, WorldConfig},
+    sim::{APP, NAMESPACE, RouteKind, World, WorldConfig},
 };
 use acts::{Act, Begin, Story};
 use board::Board;
@@ -43,6 +43,9 @@ pub(super) struct DemoArgs {
     /// How the versions are rolled out
     #[arg(long, value_name = "STRATEGY", value_enum, default_value_t)]
     strategy: Story,
+    /// What splits the requests, and what tells the versions apart
+    #[arg(long, value_name = "ROUTE", value_enum, default_value_t)]
+    route: Route,
     /// Leave the world running until Ctrl-C, for a second terminal
     #[arg(long)]
     keep: bool,
@@ -52,6 +55,31 @@ pub(super) struct DemoArgs {
     /// Requests a second
     #[arg(long, value_name = "RPS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(50..=20_000))]
     rps: u32,
+}
+
+/// What splits the requests, and what tells the versions apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Route {
+    /// A VirtualService and the subsets of one Service
+    #[default]
+    Virtualservice,
+    /// A VirtualService and a Service for each version
+    Services,
+    /// An HTTPRoute and a Service for each version
+    Httproute,
+    /// A GRPCRoute and a Service for each version
+    Grpcroute,
+}
+
+impl Route {
+    fn kind(self) -> RouteKind {
+        match self {
+            Self::Virtualservice => RouteKind::Subsets,
+            Self::Services => RouteKind::Services,
+            Self::Httproute => RouteKind::HttpRoute,
+            Self::Grpcroute => RouteKind::GrpcRoute,
+        }
+    }
 }
 
 /// How the demo ended, for programs.
@@ -82,14 +110,15 @@ pub(super) async fn run(args: &DemoArgs, clock: Clock, output: &Output) -> Resul
     let mut config = WorldConfig::new(clock, args.seed);
     config.rps = f64::from(args.rps);
     config.cohorts = args.strategy.cohorts();
+    config.route = args.route.kind();
     let world = World::start(config).await.map_err(|e| Failure::new(Exit::Error, format!("cannot listen on loopback: {e}"), ""))?;
     let kubeconfig = Kubeconfig::write(&world)?;
     let controller = Controller::start(&world)?;
     let mut board = Board::new(&world, output, clock);
-    board.say(&intro(&world, &kubeconfig));
+    board.say(&intro(&world, args.route.kind(), &kubeconfig));
     let acts = args.strategy.acts();
     let played = tokio::select! {
-        played = play(args.strategy, &acts, &world, &controller, &mut board) => played?,
+        played = play(args, &acts, &world, &controller, &mut board) => played?,
         () = super::controller::signal() => return Err(Failure::new(Exit::Error, "stopped before the end", "")),
     };
     let any = |phase: Phase| played.iter().any(|act| act.phase == Some(phase) && act.as_it_should);
@@ -109,8 +138,16 @@ pub(super) async fn run(args: &DemoArgs, clock: Clock, output: &Output) -> Resul
 }
 
 /// All acts, up to the first that does not end as it should.
-async fn play(story: Story, acts: &[Act], world: &World, controller: &Controller, board: &mut Board<'_>) -> Result<Vec<ActEnded>, Failure> {
-    let mut rollout: Rollout = serde_yaml::from_str(&story.manifest()).map_err(|e| Failure::new(Exit::Error, e.to_string(), ""))?;
+async fn play(
+    args: &DemoArgs,
+    acts: &[Act],
+    world: &World,
+    controller: &Controller,
+    board: &mut Board<'_>,
+) -> Result<Vec<ActEnded>, Failure> {
+    let kind = args.route.kind();
+    let mut rollout: Rollout =
+        serde_yaml::from_str(&args.strategy.manifest(kind)).map_err(|e| Failure::new(Exit::Error, e.to_string(), ""))?;
     let mut played = Vec::new();
     for (number, act) in (1..).zip(acts) {
         board.say(&format!("\n{number}. {}\n", act.title));
@@ -119,13 +156,13 @@ async fn play(story: Story, acts: &[Act], world: &World, controller: &Controller
         match &act.begin {
             Begin::Deploy(behaviour) => {
                 world.deploy(canary, behaviour.clone());
-                rollout.spec.canary = rollout.spec.canary.destination().other(canary).into();
+                rollout.spec.canary = rollout.spec.canary.destination().other(kind.arm(APP, canary)).into();
                 world.apply(&rollout).await.map_err(refused)?;
             }
             Begin::Command(verb, reason) => order(world, *verb, None, reason).await?,
         }
         board.compare(stable, canary);
-        let phase = follow(act, epoch, world, board, controller).await?;
+        let phase = follow(act, (kind, epoch), world, board, controller).await?;
         let seen = world.served().get(canary).is_some_and(|served| served.requests > 0);
         let as_it_should = phase == Some(act.ends) && !(act.unseen && seen);
         played.push(ActEnded { canary, phase, as_it_should });
@@ -133,7 +170,7 @@ async fn play(story: Story, acts: &[Act], world: &World, controller: &Controller
             break;
         }
         if matches!(act.ends, Phase::RolledBack | Phase::Failed) && number == acts.len() {
-            board.say(&alert(world, canary).await);
+            board.say(&alert(world, &kind.arm(APP, canary)).await);
         }
     }
     Ok(played)
@@ -159,7 +196,13 @@ async fn order(world: &World, verb: Verb, step: Option<String>, reason: &str) ->
 }
 
 /// Shows an act until it has ended, and says how. A question for a person is answered; the canary turns when its step has come.
-async fn follow(act: &Act, epoch: i64, world: &World, board: &mut Board<'_>, controller: &Controller) -> Result<Option<Phase>, Failure> {
+async fn follow(
+    act: &Act,
+    (kind, epoch): (RouteKind, i64),
+    world: &World,
+    board: &mut Board<'_>,
+    controller: &Controller,
+) -> Result<Option<Phase>, Failure> {
     let (begin, [live, plain]) = (Instant::now(), PACE);
     let mut ticks = tokio::time::interval(if board.live() { live } else { plain });
     let (canary, mut turns) = (act.arms[1], act.turns.as_ref());
@@ -176,7 +219,7 @@ async fn follow(act: &Act, epoch: i64, world: &World, board: &mut Board<'_>, con
             board.say(&format!("          $ haldane promote {APP} -n {NAMESPACE} --step {step}\n"));
             order(world, Verb::Promote, Some(step), "looks good").await?;
         }
-        if status.epoch > epoch && is_about(&status, canary) && has_ended(&status) {
+        if status.epoch > epoch && is_about(&status, &kind.arm(APP, canary)) && has_ended(&status) {
             board.clear();
             return Ok(status.phase);
         }
@@ -203,11 +246,11 @@ fn has_ended(status: &RolloutStatus) -> bool {
     matches!(status.phase, Some(Phase::Promoted | Phase::Passed | Phase::Failed | Phase::RolledBack | Phase::Aborted | Phase::Invalid))
 }
 
-fn intro(world: &World, kubeconfig: &Kubeconfig) -> String {
-    let file = kubeconfig.0.display();
+fn intro(world: &World, kind: RouteKind, kubeconfig: &Kubeconfig) -> String {
+    let (file, routes) = (kubeconfig.0.display(), kind.plural());
     format!(
         "A Kubernetes API, an Istio mesh, traffic and a Prometheus in this process;\nthe controller is the true one.\n\n  From a second \
-         terminal:\n    export KUBECONFIG={file}\n    kubectl get rollouts.haldane.dev,virtualservices,pods -n {NAMESPACE}\n    kubectl \
+         terminal:\n    export KUBECONFIG={file}\n    kubectl get rollouts.haldane.dev,{routes},pods -n {NAMESPACE}\n    kubectl \
          describe rollouts.haldane.dev {APP} -n {NAMESPACE}\n    haldane status {APP} -n {NAMESPACE}\n    haldane abort {APP} -n \
          {NAMESPACE} --reason 'I say so'\n  Prometheus: {}\n",
         world.prometheus().url()

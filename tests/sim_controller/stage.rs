@@ -1,16 +1,16 @@
 //! A world in virtual time with controllers in it, and what the route went through.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use haldane::{
-    api::{Phase, Rollout, RolloutStatus},
+    api::{self, Destination, Phase, Rollout, RolloutStatus},
     clock::Clock,
     config::ConfigHandle,
     controller::{self, Options},
     plan::Share,
     route::{Sought, find},
     sim::{
-        NAMESPACE, World, WorldConfig,
+        APP, NAMESPACE, RouteKind, World, WorldConfig,
         faults::{Fault, Rule},
         traffic::Behaviour,
     },
@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 pub struct Stage {
     pub world: World,
+    pub kind: RouteKind,
     clock: Clock,
     replicas: Vec<(String, tokio::task::JoinHandle<()>)>,
     begin: u64,
@@ -39,9 +40,10 @@ impl Stage {
         let mut config = WorldConfig::new(clock, seed);
         (config.rps, config.history) = (1000.0, Duration::from_secs(300));
         change(&mut config);
+        let kind = config.route;
         let world = World::start(config).await.unwrap();
         let begin = world.objects().store().read(|t| t.revision());
-        Self { world, clock, replicas: Vec::new(), begin }
+        Self { world, kind, clock, replicas: Vec::new(), begin }
     }
 
     /// Starts a controller; with an election if there shall be several.
@@ -91,17 +93,18 @@ impl Stage {
         panic!("not {what} within ten minutes: {:?} {:?} {:?}", status.phase, status.step, status.decision.map(|d| d.message));
     }
 
-    pub async fn until_phase(&self, subset: &str, phase: Phase) -> RolloutStatus {
-        let about = |s: &RolloutStatus| s.decision.as_ref().and_then(|d| d.canary.as_ref()).is_some_and(|c| c.name == subset);
+    pub async fn until_phase(&self, version: &str, phase: Phase) -> RolloutStatus {
+        let arm = self.kind.arm(APP, version);
+        let about = |s: &RolloutStatus| s.decision.as_ref().and_then(|d| d.canary.as_ref()).is_some_and(|c| c.name == arm);
         self.until(&format!("{phase:?}"), |s| s.phase == Some(phase) && about(s)).await
     }
 
-    /// Canary's weight after each write of the VirtualService that changed it.
-    pub fn weights_of(&self, subset: &str) -> Vec<i64> {
+    /// Canary's weight after each write of the route that changed it.
+    pub fn weights_of(&self, version: &str) -> Vec<i64> {
         let changes = self.world.objects().store().read(|t| t.since(self.begin)).unwrap();
         let mut seen: Vec<i64> = vec![0];
-        for change in changes.iter().filter(|c| c.key.table == "virtualservices") {
-            let weight = weights(&change.after).get(subset).copied().unwrap_or(0);
+        for change in changes.iter().filter(|c| c.key.table == self.kind.plural()) {
+            let weight = self.kind.weights(APP, &change.after).get(version).copied().unwrap_or(0);
             if seen.last() != Some(&weight) {
                 seen.push(weight);
             }
@@ -109,12 +112,19 @@ impl Stage {
         seen
     }
 
-    /// All that a subset had after each write of the VirtualService that changed it: `0 %`, `match`, `mirror of 100 %`.
-    pub fn shares_of(&self, subset: &str) -> Vec<String> {
+    /// All that a version had after each write of the route that changed it: `0 %`, `match`, `mirror of 100 %`.
+    pub fn shares_of(&self, version: &str) -> Vec<String> {
         let changes = self.world.objects().store().read(|t| t.since(self.begin)).unwrap();
         let mut seen = vec![Share::NONE];
-        for change in changes.iter().filter(|c| c.key.table == "virtualservices") {
-            let share = find(&change.after, Sought::subsets(None)).unwrap().found(subset);
+        let arm = self.kind.arm(APP, version);
+        let (kind, canary) = match self.kind {
+            RouteKind::Subsets => (api::RouteKind::VirtualService, Destination::Subset(arm.clone())),
+            RouteKind::Services => (api::RouteKind::VirtualService, Destination::Service(arm.clone())),
+            RouteKind::HttpRoute => (api::RouteKind::HttpRoute, Destination::Service(arm.clone())),
+            RouteKind::GrpcRoute => (api::RouteKind::GrpcRoute, Destination::Service(arm.clone())),
+        };
+        for change in changes.iter().filter(|c| c.key.table == self.kind.plural()) {
+            let share = find(&change.after, Sought { kind, route: Some("primary"), canary: &canary }).unwrap().found(&arm);
             if seen.last() != Some(&share) {
                 seen.push(share);
             }
@@ -144,18 +154,6 @@ impl Stage {
     pub fn alerts(&self) -> Vec<String> {
         self.world.alerts().received().iter().map(|d| d.text()).collect()
     }
-}
-
-pub fn weights(route: &Value) -> BTreeMap<String, i64> {
-    let http = route.pointer("/spec/http").and_then(Value::as_array);
-    let managed = http.into_iter().flatten().find(|route| route["name"] == "primary");
-    let list = managed.and_then(|route| route["route"].as_array()).cloned().unwrap_or_default();
-    let alone = list.len() == 1;
-    let one = |d: &Value| {
-        let subset = d["destination"]["subset"].as_str().unwrap_or_default().to_owned();
-        (subset, d["weight"].as_i64().unwrap_or(if alone { 100 } else { 0 }))
-    };
-    list.iter().map(one).collect()
 }
 
 /// The Rollout of the stories, with fields of its spec replaced.

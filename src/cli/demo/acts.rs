@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use crate::{
     api::Phase,
     command::Verb,
-    sim::{mesh::routes::Cohort, traffic::Behaviour},
+    sim::{APP, RouteKind, mesh::routes::Cohort, traffic::Behaviour},
 };
 
 /// What the demo rolls out: what a user would write, with clocks for people who watch.
@@ -14,8 +14,8 @@ apiVersion: haldane.dev/v1alpha1
 kind: Rollout
 metadata: {name: fraud, namespace: ml}
 spec:
-  traffic: {virtualService: fraud}
-  canary: {subset: v2}
+  traffic: {OBJECT: fraud}
+  canary: {NAMED: ARM}
   strategy: STRATEGY
   analysis:
     interval: 2s
@@ -119,8 +119,15 @@ impl Story {
     }
 
     /// The Rollout, as YAML.
-    pub(super) fn manifest(self) -> String {
-        MANIFEST.replace("STRATEGY", self.strategy())
+    pub(super) fn manifest(self, kind: RouteKind) -> String {
+        let (object, named) = match kind {
+            RouteKind::Subsets => ("virtualService", "subset"),
+            RouteKind::Services => ("virtualService", "service"),
+            RouteKind::HttpRoute => ("httpRoute", "service"),
+            RouteKind::GrpcRoute => ("grpcRoute", "service"),
+        };
+        let manifest = MANIFEST.replace("STRATEGY", self.strategy()).replace("OBJECT", object);
+        manifest.replace("NAMED", named).replace("ARM", &kind.arm(APP, "v2"))
     }
 
     /// The acts in order.
@@ -258,8 +265,8 @@ mod tests {
 
     #[test]
     fn the_manifests_of_the_demo_have_no_fault_and_lead_where_their_acts_say() {
-        for story in Story::value_variants() {
-            let rollout: Rollout = serde_yaml::from_str(&story.manifest()).unwrap();
+        for (story, kind) in Story::value_variants().iter().flat_map(|story| RouteKind::ALL.map(|kind| (story, kind))) {
+            let rollout: Rollout = serde_yaml::from_str(&story.manifest(kind)).unwrap();
             let plan = Plan::parse(&rollout.spec).unwrap();
             assert_eq!(plan.analysis.metrics.len(), 3);
             let ends = if plan.promotes() { Phase::Promoted } else { Phase::Passed };
@@ -272,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_story_of_the_demo_is_a_canary_where_none_is_named() {
-        let rollout: Rollout = serde_yaml::from_str(&Story::default().manifest()).unwrap();
+        let rollout: Rollout = serde_yaml::from_str(&Story::default().manifest(RouteKind::Subsets)).unwrap();
         let plan = Plan::parse(&rollout.spec).unwrap();
         assert_eq!(plan.steps.iter().map(|s| s.split.weight).collect::<Vec<_>>(), [5, 20, 50, 100]);
     }
