@@ -1,13 +1,18 @@
 //! The CRD and the examples that users apply.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers of tests
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use haldane::{
-    api::Rollout,
+    api::{Destination, Rollout, RouteKind},
     cli,
     plan::Plan,
     rehearse::{Ending, Hands, Played, Scenario, Setup, World, can_draw, play},
+    route::{Sought, find},
 };
 use serde_json::Value;
 
@@ -67,19 +72,24 @@ fn every_example_is_a_plan_without_a_fault_or_a_warning() {
 #[test]
 fn the_route_of_the_examples_is_the_one_that_they_bring() {
     let all: Vec<Value> = examples().iter().flat_map(|(_, text)| documents(text)).collect();
-    let named = |kind: &str, name: &Value| all.iter().find(|document| document["kind"] == kind && &document["metadata"]["name"] == name);
-    let mut checked = 0;
-    for rollout in all.iter().filter(|document| document["kind"] == "Rollout") {
-        let traffic = &rollout["spec"]["traffic"];
-        let Some(service) = named("VirtualService", &traffic["virtualService"]) else { continue };
-        let routes = service["spec"]["http"].as_array().unwrap();
-        assert!(traffic["route"].is_null() && routes.len() == 1 || routes.iter().any(|route| route["name"] == traffic["route"]));
-        let rule = named("DestinationRule", &traffic["virtualService"]).unwrap();
-        let subsets = rule["spec"]["subsets"].as_array().unwrap();
-        assert!(subsets.iter().any(|subset| subset["name"] == rollout["spec"]["canary"]["subset"]));
-        checked += 1;
+    let named = |kind: &str, name: &str| all.iter().find(|document| document["kind"] == kind && document["metadata"]["name"] == name);
+    let mut checked = BTreeMap::new();
+    for document in all.iter().filter(|document| document["kind"] == "Rollout") {
+        let rollout: Rollout = serde_json::from_value(document.clone()).unwrap();
+        let (object, canary) = (rollout.spec.traffic.object(), rollout.spec.canary.destination());
+        let Some(route) = named(object.kind().kind(), object.name()) else { continue };
+        let view = find(route, Sought { kind: object.kind(), route: rollout.spec.traffic.route.as_deref(), canary: &canary }).unwrap();
+        assert!(view.sole().is_some_and(|stable| stable != canary.name()), "{object}: {}", view.words());
+        match &canary {
+            Destination::Subset(subset) => {
+                let subsets = named("DestinationRule", &view.host).unwrap()["spec"]["subsets"].as_array().unwrap();
+                assert!(subsets.iter().any(|there| there["name"] == *subset), "{object}");
+            }
+            Destination::Service(service) => assert!(named("Service", service).is_some(), "{object}"),
+        }
+        *checked.entry((object.kind(), canary.field())).or_insert(0) += 1;
     }
-    assert!(checked >= 3);
+    assert!(checked.len() == 4 && checked[&(RouteKind::VirtualService, "subset")] >= 3, "{checked:?}");
 }
 
 /// One rehearsal of an example at 500 requests a second, what a scenario cannot draw left out.
