@@ -407,3 +407,21 @@ async fn a_rule_whose_weights_are_all_0_answers_500() {
     let grown = grown(&world, 5).await;
     assert!(grown["v1"] == 0.0 && grown[""] > 1000.0, "{grown:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_route_is_for_the_proxies_that_are_among_its_parents() {
+    let world = world(|c| c.route = RouteKind::HttpRoute).await;
+    world.deploy("v2", Behaviour::default());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    patch(&world, json!([{"op": "remove", "path": "/spec/parentRefs/1"}])).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let split = grown(&world, 20).await;
+    let share = split["v2"] / (split["v1"] + split["v2"]);
+    assert!((share - 0.15).abs() < 0.03, "the mesh's clients call the Service of both: {split:?}");
+    assert_eq!(world.route()["status"]["parents"].as_array().unwrap().len(), 1);
+    set_weights(&world, 0, 100).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let split = grown(&world, 20).await;
+    let share = split["v2"] / (split["v1"] + split["v2"]);
+    assert!((share - 0.85).abs() < 0.03, "{split:?}");
+}

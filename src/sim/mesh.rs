@@ -39,8 +39,8 @@ pub struct Backend {
 pub struct ControlPlane {
     seen: u64,
     version: String,
-    /// Newest routes.
-    pub route: Arc<Routes>,
+    /// Newest routes of the gateway and of the mesh's clients.
+    pub routes: [Arc<Routes>; 2],
     namespace: String,
     rules: Vec<(Arc<Value>, Arc<Rule>)>,
     services: BTreeSet<String>,
@@ -97,7 +97,7 @@ impl ControlPlane {
         let version = route.as_deref().and_then(|r| text(r, "/metadata/resourceVersion")).unwrap_or_default();
         if version != self.version {
             self.version = version;
-            self.route = Arc::new(route.as_deref().map(|route| Routes::of(watched.kind, route)).unwrap_or_default());
+            self.routes = route.as_deref().map(|route| Routes::by_proxy(watched, route)).unwrap_or_default();
         }
     }
 

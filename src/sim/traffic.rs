@@ -148,9 +148,9 @@ impl Traffic {
         }
         let mut control = ControlPlane::default();
         control.refresh(store, &config.watched);
-        let proxy =
-            |workload: &str, namespace: &str, ip: &str, share| Proxy::new(workload, namespace, ip, share, Arc::clone(&control.route));
-        let proxies = vec![proxy("istio-ingressgateway", "istio-system", "10.0.0.2", 0.7), proxy("web", "shop", "10.0.0.3", 0.3)];
+        let [gateway, mesh] = control.routes.clone();
+        let gateway = Proxy::new("istio-ingressgateway", "istio-system", "10.0.0.2", 0.7, gateway);
+        let proxies = vec![gateway, Proxy::new("web", "shop", "10.0.0.3", 0.3, mesh)];
         let mut rng = SmallRng::seed_from_u64(config.seed);
         let gateways = proxies.iter().map(|p| Target::proxy(&p.pod, &p.namespace, &p.ip, phase(&mut rng, &config, start))).collect();
         Self {
@@ -219,9 +219,9 @@ impl Traffic {
             return;
         }
         self.control.refresh(store, &self.config.watched);
-        for (index, proxy) in self.proxies.iter_mut().enumerate() {
-            if *proxy.newest() != *self.control.route && !(self.refused && index == GATEWAY) {
-                proxy.push(Arc::clone(&self.control.route), self.last, self.config.proxy_delay, &mut self.rng);
+        for (index, (proxy, newest)) in self.proxies.iter_mut().zip(&self.control.routes).enumerate() {
+            if *proxy.newest() != **newest && !(self.refused && index == GATEWAY) {
+                proxy.push(Arc::clone(newest), self.last, self.config.proxy_delay, &mut self.rng);
             }
         }
         self.discover(store, database, now);

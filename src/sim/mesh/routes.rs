@@ -1,12 +1,15 @@
 //! The routes of an object, as a proxy reads them: in the order in which they are tried, so that the first whose match fits takes the
 //! request.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use super::Watched;
 use crate::{
     gateway_api::{
         self,
-        name::Ref,
+        name::{Ref, parents},
         request::{fits, ordered},
         split::{backends, mirrors},
     },
@@ -84,6 +87,20 @@ impl Routes {
         let (rules, namespace) = (gateway_api::rules(object), gateway_api::namespace(object));
         let ways = ordered(kind, &[object]).into_iter();
         Self { list: ways.filter_map(|way| Some(HttpRoute::of_rule(kind, way.one, rules.get(way.rule)?, namespace))).collect() }
+    }
+
+    /// Those of the gateway, and those of the mesh's clients. A route of the Gateway API is for who is among its parents: without it a gateway
+    /// knows nobody, and a client calls the Service as it is.
+    pub fn by_proxy(watched: &Watched, object: &Value) -> [Arc<Self>; 2] {
+        let read = Arc::new(Self::of(watched.kind, object));
+        if watched.kind.gateway_api().is_none() {
+            return [Arc::clone(&read), read];
+        }
+        let called = |parent: Ref<'_>| parent.service().is_some_and(|host| host.service_in(&watched.namespace) == Some(&watched.service));
+        let gateway = if parents(object).any(Ref::is_gateway) { Arc::clone(&read) } else { Arc::default() };
+        let direct = HttpRoute { destinations: vec![(watched.service.clone(), String::new(), 1)], ..HttpRoute::default() };
+        let mesh = if parents(object).any(called) { read } else { Arc::new(Self { list: vec![direct] }) };
+        [gateway, mesh]
     }
 
     /// The route that a request takes.

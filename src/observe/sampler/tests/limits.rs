@@ -62,5 +62,7 @@ async fn a_store_that_is_later_than_the_lag_is_named_with_the_lag_to_set() {
     let sampler = spawn(&prometheus, clock, step(brief(&clock, vec![errors()]), 0, 5, clock.now()));
     let look = wait(&sampler, "a problem", |look| look.problem.as_ref().is_some_and(|problem| problem.message.contains("lag: "))).await;
     let message = look.problem.unwrap().message;
-    assert!(message.contains("set `lag: ") && message.contains("8 s old when asked (provider default"), "{message}");
+    // Seven seconds, and what the asking takes on a busy machine.
+    let measured = (7..=10).any(|age| message.contains(&format!(": the newest sample is {age} s old when asked (provider default")));
+    assert!(message.contains("set `lag: ") && measured, "{message}");
 }
