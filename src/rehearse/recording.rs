@@ -21,7 +21,7 @@ const ENOUGH_BEFORE: usize = 120;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Unsplittable {
     /// There are no pods in the counts.
-    #[error("the counts do not tell pods apart: requests are counted at the gateway or the client (reporter \"source\")")]
+    #[error("the counts do not tell pods apart: requests are not counted at the model's own pods (reporter \"destination\")")]
     NoPods,
     /// One pod cannot be compared with itself.
     #[error("{pods} pod had traffic: at least two are needed, one of them as the canary")]
