@@ -277,6 +277,17 @@ mod tests {
     }
 
     #[test]
+    fn looks_share_their_evidence_until_the_next_window() {
+        let mut ledger = ledger(Share::weight(5));
+        ledger.count(&window());
+        let (one, two) = (ledger.look(), ledger.look());
+        assert!(Arc::ptr_eq(&one.evidence, &two.evidence));
+        ledger.count(&window());
+        let three = ledger.look();
+        assert!(one.evidence == two.evidence && one.evidence != three.evidence);
+    }
+
+    #[test]
     fn another_share_restarts_the_grid_and_another_step_its_evidence() {
         let mut ledger = ledger(Share::weight(5));
         let pace = Pace { interval: Duration::from_secs(30), scrape: Duration::from_secs(15) };

@@ -67,14 +67,14 @@ impl Memory {
 
     /// The state in the status of this Rollout. It is read once for each version of the object.
     pub(super) fn state(&mut self, rollout: &Rollout) -> Result<Arc<State>, CheckpointError> {
-        let version = rollout.resource_version().unwrap_or_default();
+        let version = rollout.resource_version();
         if let Some((known, state)) = &self.state
-            && *known == version
+            && version.as_ref() == Some(known)
         {
             return Ok(state.clone());
         }
         let state = Arc::new(restore(rollout.status.as_ref())?);
-        self.state = Some((version, state.clone()));
+        self.state = version.map(|version| (version, state.clone()));
         Ok(state)
     }
 
