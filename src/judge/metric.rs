@@ -121,6 +121,8 @@ impl MetricState {
         let kept = self.pending.len().saturating_sub(bake::WINDOWS as usize);
         self.recent = self.pending.get(kept..).map(|rows| sum(rows.iter())).unwrap_or_default();
         self.layout = Some(past.layout.clone());
+        // A step may have begun before the columns were known.
+        self.seen = Matched::new(past.layout.columns());
         self.traffic = PlugIn::seeded(self.pending.len() as f64, self.pending.iter().map(|row| row.n).sum(), self.pending.len() as f64);
         if self.pending.len() >= CALIBRATION {
             self.freeze(metric, &past.noise(), Some(&past.recent).filter(|_| past.split), context);

@@ -89,6 +89,25 @@ fn messages_carry_the_numbers() {
 }
 
 #[test]
+fn a_step_that_begins_before_the_past_is_known_shows_and_judges_the_same_numbers() {
+    let mut evidence = Evidence::new(&metrics(), 30.0);
+    evidence.begin_step(&metrics(), &step(0.05));
+    evidence.calibrate(&metrics(), &history(120), &[step(0.05), step(0.5)], 2);
+    let mut usual_order = calibrated();
+    let shifted = [("cat", 0.3), ("dog", 0.6), ("bird", 0.1)];
+    for evidence in [&mut evidence, &mut usual_order] {
+        for k in 0..3 {
+            evidence.add(&metrics(), &step(0.05), &window(k, usual(19_000), sample(1_000, 0.001, 0.05, &shifted)));
+        }
+    }
+    let [late, early] = [evidence, usual_order].map(|evidence| evidence.told(&metrics(), &step(0.05)));
+    for name in ["latency", "drift"] {
+        assert_eq!(found(&late, name).message, found(&early, name).message);
+    }
+    assert!(found(&late, "drift").message.starts_with("total variation 0.300"), "{}", found(&late, "drift").message);
+}
+
+#[test]
 fn effects_are_there_as_numbers() {
     let mut evidence = calibrated();
     let shifted = [("cat", 0.4), ("dog", 0.5), ("bird", 0.1)];
