@@ -273,7 +273,7 @@ async fn write_route(
 
 /// Starts, briefs or stops the sampler.
 fn follow(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &State, seen: &Observation) {
-    let Some(brief) = brief::brief(state, &seen.subsets, &seen.namespace, &seen.name, context.clock.now()) else {
+    let Some(brief) = brief::brief(state, &seen.versions, &seen.namespace, &seen.name, context.clock.now()) else {
         memory.sampler = None;
         return;
     };

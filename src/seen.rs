@@ -44,8 +44,8 @@ pub struct Observation {
     pub one_port: bool,
     /// Other VirtualServices for the same host, in words; looked for while nothing is rolled out.
     pub rivals: Vec<String>,
-    /// Subsets of the route's host that matter here.
-    pub subsets: BTreeMap<String, Subset>,
+    /// The versions that matter here, by name.
+    pub versions: BTreeMap<String, Deployed>,
     /// The newest look at the metrics.
     pub look: Option<Look>,
     /// A provider or sink that the spec names is not in the configuration.
@@ -83,14 +83,14 @@ impl Holder {
     }
 }
 
-/// A subset of the DestinationRule and the pods behind it.
+/// A version as it is deployed: what names it, and the pods behind it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Subset {
-    /// The DestinationRules that speak for the host have it.
+pub struct Deployed {
+    /// The DestinationRules that speak for the host have its subset; or its Service is there.
     pub declared: bool,
     /// Why a rule that has it does not count, with the fix; nothing if it is declared, or if no rule has it.
     pub undeclared: String,
-    /// Labels that its pods have, by name.
+    /// Labels that make its subset, by name.
     pub labels: BTreeMap<String, String>,
     /// pod-template-hash or controller-revision-hash of its pods that are not being deleted.
     pub revisions: BTreeSet<String>,
@@ -98,7 +98,7 @@ pub struct Subset {
     pub arm: Arm,
 }
 
-impl Subset {
+impl Deployed {
     /// Pods whose endpoint is ready.
     pub fn ready(&self) -> u32 {
         u32::try_from(self.arm.pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap_or(u32::MAX)

@@ -70,7 +70,7 @@ impl Pass<'_> {
 
     fn retry(&mut self, command: &Command, by: Actor) {
         let wanted = self.seen.plan.as_ref().map(|plan| plan.canary.name().to_owned()).unwrap_or_default();
-        let hashes = self.seen.subsets.get(&wanted).map(|subset| subset.revisions.clone()).unwrap_or_default();
+        let hashes = self.seen.versions.get(&wanted).map(|seen| seen.revisions.clone()).unwrap_or_default();
         let refused: Vec<_> = self.state.refused.iter().filter(|refused| hashes.contains(&refused.revision)).cloned().collect();
         let passed = self.state.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Passed && ended.canary.name == wanted);
         if refused.is_empty() && !passed {

@@ -166,9 +166,9 @@ impl Pass<'_> {
     /// The canary has no ready endpoint: weight 0 at once, no verdict needed. It comes back once.
     pub(super) fn canary_lost(&mut self) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
-        let subset = run.canary.name.clone();
-        let ready = self.ready(&subset);
-        let found = self.seen.route.as_ref().ok()?.found(&subset);
+        let name = run.canary.name.clone();
+        let ready = self.ready(&name);
+        let found = self.seen.route.as_ref().ok()?.found(&name);
         if ready == 0 && !found.is_none() {
             let what = if found.reaches_users() { "go to stable" } else { "end" };
             let message = format!("{} has no ready endpoint: its {} {what} at once", self.canary_words(), found.words());
@@ -181,7 +181,7 @@ impl Pass<'_> {
             let message = format!("{} lost all of its pods a second time", self.canary_words());
             return Some(self.roll_back(Reason::CanaryUnavailable, message));
         }
-        let back = self.seen.subsets.get(&subset).and_then(|subset| subset.ready_since()).filter(|_| ready > 0);
+        let back = self.seen.versions.get(&name).and_then(|seen| seen.ready_since()).filter(|_| ready > 0);
         let steady = back.map(|since| self.now.duration_since(since.max(lost.since)).as_secs_f64());
         match steady {
             Some(steady) if steady >= COME_BACK => {
@@ -198,7 +198,7 @@ impl Pass<'_> {
                 let left = steady.map_or(GIVE_UP - gone, |steady| COME_BACK - steady);
                 self.wake_in(left);
                 let what = if steady.is_some() { "its share comes back after" } else { "it counts as failed after" };
-                let declared = self.seen.subsets.get(&subset).is_some_and(|subset| subset.declared);
+                let declared = self.seen.versions.get(&name).is_some_and(|seen| seen.declared);
                 let lost = match (declared, self.state.run.as_ref().is_some_and(|run| run.canary.subset.is_some())) {
                     (true, _) => "lost its pods",
                     (false, true) => "is a subset that no DestinationRule has any more",

@@ -174,14 +174,14 @@ impl Pass<'_> {
     /// Several revisions behind the canary, or another one: weight 0, then from the first step once it has settled.
     pub(super) fn canary_changed(&mut self) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
-        let subset = self.seen.subsets.get(&run.canary.name)?;
-        if subset.revisions.is_empty() || subset.revision() == Some(run.canary.revision.as_str()) {
+        let seen = self.seen.versions.get(&run.canary.name)?;
+        if seen.revisions.is_empty() || seen.revision() == Some(run.canary.revision.as_str()) {
             return None;
         }
-        let (why, message) = match subset.revision() {
+        let (why, message) = match seen.revision() {
             Some(revision) => (Reason::CanaryChanged, format!("{} is now {revision}", version(&run.canary))),
             None => {
-                let found: Vec<_> = subset.revisions.iter().cloned().collect();
+                let found: Vec<_> = seen.revisions.iter().cloned().collect();
                 (Reason::Settling, format!("{} has pods of several revisions: {}", run.canary.name, found.join(", ")))
             }
         };
@@ -190,8 +190,8 @@ impl Pass<'_> {
 
     /// Traffic to stable without a verdict; then the rollout begins again automatically.
     fn start_again(&mut self, why: Reason, message: String) -> Stance {
-        let subset = self.state.run.as_ref().map(|run| run.canary.name.clone()).unwrap_or_default();
-        if self.seen.route.as_ref().is_ok_and(|view| !view.found(&subset).is_none()) {
+        let name = self.state.run.as_ref().map(|run| run.canary.name.clone()).unwrap_or_default();
+        if self.seen.route.as_ref().is_ok_and(|view| !view.found(&name).is_none()) {
             return self.lower(why, format!("{message}: traffic goes to stable, then the rollout starts again"));
         }
         self.state.epoch += 1;
@@ -204,11 +204,11 @@ impl Pass<'_> {
     /// Stable's pods change in the middle: hold, drop the windows, begin with a new baseline.
     pub(super) fn stable_changed(&mut self) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
-        let subset = self.seen.subsets.get(&run.stable.name)?;
-        if subset.revisions.is_empty() || subset.revision() == Some(run.stable.revision.as_str()) {
+        let seen = self.seen.versions.get(&run.stable.name)?;
+        if seen.revisions.is_empty() || seen.revision() == Some(run.stable.revision.as_str()) {
             return None;
         }
-        let Some(revision) = subset.revision() else {
+        let Some(revision) = seen.revision() else {
             let message = format!("{} has pods of several revisions: the rollout holds until it has settled", run.stable.name);
             return Some(self.stance(Phase::Holding, Reason::Settling, message));
         };

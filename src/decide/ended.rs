@@ -89,7 +89,7 @@ impl Pass<'_> {
     }
 
     /// Ready endpoints of a subset.
-    pub(super) fn ready(&self, subset: &str) -> u32 {
-        self.seen.subsets.get(subset).map_or(0, crate::seen::Subset::ready)
+    pub(super) fn ready(&self, name: &str) -> u32 {
+        self.seen.versions.get(name).map_or(0, crate::seen::Deployed::ready)
     }
 }

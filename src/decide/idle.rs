@@ -5,7 +5,7 @@ use crate::api::{Destination, Outcome, Phase, Reason, Version};
 use crate::istio::name::{Host, meant};
 use crate::plan::{Plan, Share};
 use crate::route::{Claim, View, Wanted};
-use crate::seen::{Holder, Subset};
+use crate::seen::{Deployed, Holder};
 use crate::state::{Run, Stance};
 
 /// So often it is looked again whether another VirtualService is gone, in seconds.
@@ -115,7 +115,7 @@ impl Pass<'_> {
                 return Err(Box::new(self.stalled(Phase::Waiting, Reason::UnexpectedWeights, message)));
             }
         };
-        let seen = self.seen.subsets.get(&name);
+        let seen = self.seen.versions.get(&name);
         if seen.is_none_or(|seen| !seen.declared) {
             let (why, message) = undeclared(view, &name, seen);
             return Err(Box::new(self.stalled(Phase::Waiting, why, message)));
@@ -123,7 +123,7 @@ impl Pass<'_> {
         if let Some(message) = self.overlap(view, &name) {
             return Err(Box::new(self.stalled(Phase::Waiting, Reason::ArmsOverlap, message)));
         }
-        let found = seen.and_then(Subset::revision);
+        let found = seen.and_then(Deployed::revision);
         match (known, found) {
             (Some(known), Some(found)) if known.revision != found => {
                 let stable = Version { revision: found.to_owned(), ..known.clone() };
@@ -154,7 +154,7 @@ impl Pass<'_> {
         let ended =
             self.state.ended.as_ref().filter(|ended| ended.outcome == Outcome::Passed && ended.canary.name == plan.canary.name())?;
         let same_plan = ended.plan.as_ref().is_some_and(|old| old.edit(plan, 0).restart.is_empty());
-        let seen = self.seen.subsets.get(plan.canary.name());
+        let seen = self.seen.versions.get(plan.canary.name());
         let same_pods = seen.is_none_or(|seen| seen.revisions.is_empty() || seen.revision() == Some(ended.canary.revision.as_str()));
         (same_plan && same_pods).then(|| ended.message.clone())
     }
@@ -163,7 +163,7 @@ impl Pass<'_> {
     fn startable(&mut self, plan: &Plan, view: &View, stable: &Version) -> Result<Version, Box<Stance>> {
         let name = plan.canary.name();
         let no = |stance: Stance| Err(Box::new(stance));
-        let found = self.seen.subsets.get(name);
+        let found = self.seen.versions.get(name);
         let Some(seen) = found.filter(|seen| seen.declared) else {
             let (why, message) = undeclared(view, name, found);
             let message = format!("spec.canary.{} is {name}, but {message}", plan.canary.field());
@@ -249,13 +249,13 @@ impl Pass<'_> {
     /// What the two versions have in common, with the fix.
     fn overlap(&self, view: &View, stable: &str) -> Option<String> {
         let canary = self.seen.plan.as_ref().ok().map(|plan| plan.canary.name()).filter(|canary| *canary != stable)?;
-        let (theirs, ours) = (self.seen.subsets.get(stable)?, self.seen.subsets.get(canary).filter(|canary| canary.declared)?);
-        let labels = |subset: &Subset| {
-            let list: Vec<_> = subset.labels.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let (theirs, ours) = (self.seen.versions.get(stable)?, self.seen.versions.get(canary).filter(|canary| canary.declared)?);
+        let labels = |seen: &Deployed| {
+            let list: Vec<_> = seen.labels.iter().map(|(name, value)| format!("{name}: {value}")).collect();
             format!("{{{}}}", list.join(", "))
         };
         // Without labels in a test or a rehearsal nothing is known of them.
-        let within = |one: &Subset, other: &Subset| one.labels.iter().all(|(name, value)| other.labels.get(name) == Some(value));
+        let within = |one: &Deployed, other: &Deployed| one.labels.iter().all(|(name, value)| other.labels.get(name) == Some(value));
         let known = !theirs.labels.is_empty() || !ours.labels.is_empty();
         if known && (within(theirs, ours) || within(ours, theirs)) {
             return Some(format!(
@@ -315,7 +315,7 @@ impl Pass<'_> {
         };
         let stable = self.state.stable.as_ref()?;
         let name = canary.name();
-        let behind = self.seen.subsets.get(name).map(|seen| &seen.revisions)?;
+        let behind = self.seen.versions.get(name).map(|seen| &seen.revisions)?;
         let found = view.found(name);
         if found.is_none() || stable.name == name || !(behind.is_empty() || behind.contains(&revision)) {
             return None;
@@ -375,21 +375,21 @@ impl Pass<'_> {
             ended.drained = true;
         }
         let waited = self.now.duration_since(ended.at).as_secs_f64();
-        let (drained, subset) = (ended.drained, ended.canary.name.clone());
+        let (drained, name) = (ended.drained, ended.canary.name.clone());
         let mut stance = stance;
         if stance.traffic.0 && drained {
             stance.traffic.1 = Reason::Drained;
-            stance.traffic.2 = format!("{}; no request reaches {subset} any more", stance.traffic.2);
+            stance.traffic.2 = format!("{}; no request reaches {name} any more", stance.traffic.2);
         } else if stance.traffic.0 && waited < 600.0 {
             stance.traffic.1 = Reason::Draining;
-            stance.traffic.2 = format!("{}; proxies may still send requests to {subset}", stance.traffic.2);
+            stance.traffic.2 = format!("{}; proxies may still send requests to {name}", stance.traffic.2);
         }
         stance
     }
 }
 
 /// No proxy knows a version: the reason and the words.
-fn undeclared(view: &View, name: &str, seen: Option<&Subset>) -> (Reason, String) {
+fn undeclared(view: &View, name: &str, seen: Option<&Deployed>) -> (Reason, String) {
     let why = seen.map(|seen| seen.undeclared.as_str()).filter(|why| !why.is_empty());
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     match view.canary.other(name) {

@@ -33,9 +33,9 @@ impl Pass<'_> {
     }
 
     /// `kubectl -n ml scale deployment fraud-v2 --replicas=3`.
-    pub(super) fn scale_line(&self, subset: &str, need: u32) -> String {
-        let workload = self.seen.subsets.get(subset).map(|subset| subset.arm.workload.clone()).filter(|name| !name.is_empty());
-        let workload = workload.unwrap_or_else(|| subset.to_owned());
+    pub(super) fn scale_line(&self, name: &str, need: u32) -> String {
+        let workload = self.seen.versions.get(name).map(|seen| seen.arm.workload.clone()).filter(|name| !name.is_empty());
+        let workload = workload.unwrap_or_else(|| name.to_owned());
         format!("kubectl -n {} scale deployment {workload} --replicas={need}", self.seen.namespace)
     }
 }

@@ -60,8 +60,8 @@ impl Pass<'_> {
             (Ok(view), Holder::Other(other)) => return Err(format!("Rollout {other} has claimed route {}", view.key)),
             _ => {}
         }
-        let subset = self.seen.subsets.get(&before.name).filter(|subset| subset.declared);
-        let Some(subset) = subset else {
+        let seen = self.seen.versions.get(&before.name).filter(|seen| seen.declared);
+        let Some(seen) = seen else {
             return Err(match before.destination() {
                 Destination::Subset(name) => format!("no DestinationRule has subset {name} any more"),
                 Destination::Service(name) => format!("there is no Service {name} any more"),
@@ -72,15 +72,15 @@ impl Pass<'_> {
             Capacity::Any => 1,
             Capacity::Proportional => self.ready(&promoted.canary.name).div_ceil(2).max(1),
         };
-        match subset.revision() {
+        match seen.revision() {
             Some(revision) if revision == before.revision => {}
             Some(revision) => return Err(format!("{} is {revision} now, another version: {instead}", version(before))),
-            None if subset.revisions.is_empty() => {
+            None if seen.revisions.is_empty() => {
                 return Err(format!("{} has no pods any more: scale its Deployment to {need} replicas, then retry", version(before)));
             }
             None => return Err(format!("{} has pods of several revisions: wait until they settle, then retry", version(before))),
         }
-        let ready = subset.ready();
+        let ready = seen.ready();
         if ready < need {
             let scale = self.scale_line(&before.name, need);
             return Err(format!("{} has {ready} ready pods, {need} are needed to serve everybody: {scale}, then retry", version(before)));

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::istio::name::Host;
 use crate::plan::Plan;
 use crate::route::{self, RouteFault, Serving, Sought, View};
-use crate::seen::{Holder, Look, Observation, Problem, Subset};
+use crate::seen::{Deployed, Holder, Look, Observation, Problem};
 use crate::state::{State, is_running};
 
 /// What the watches know.
@@ -133,7 +133,7 @@ impl Caches {
             _ => Vec::new(),
         };
         let one_port = route.as_ref().is_ok_and(|view| view.above_at.is_some() && self.ports(&namespace, &view.host) == 1);
-        let subsets = match &route {
+        let versions = match &route {
             Ok(view) => self.versions(&namespace, &view.host, &canary, &names, known.ready, now),
             Err(_) => match &state.run {
                 Some(run) => self.versions(&namespace, &run.stable.host, &canary, &names, known.ready, now),
@@ -162,7 +162,7 @@ impl Caches {
             rivals,
             elsewhere,
             one_port,
-            subsets,
+            versions,
             look: known.look,
             config_problem,
             passes: known.passes,
@@ -218,7 +218,7 @@ impl Caches {
         names: &BTreeSet<String>,
         ready: &mut ReadyLog,
         now: Timestamp,
-    ) -> BTreeMap<String, Subset> {
+    ) -> BTreeMap<String, Deployed> {
         let here = |meta: &ObjectMeta| meta.namespace.as_deref() == Some(namespace);
         let of = |service: &str| self.slices.state_filter(|slice| here(slice.meta()) && *slice.service == *service);
         let find = |name: &str| self.pods.get(&ObjectRef::new(name).within(namespace));
@@ -230,7 +230,7 @@ impl Caches {
                 ready.keep(|pod| endpoints.contains_key(pod));
                 let subset = |name: &String| {
                     let declared = mesh::declared(&rules, namespace, host, name);
-                    (name.clone(), workload::subset(&declared, &endpoints, find, ready, now))
+                    (name.clone(), workload::deployed(&declared, &endpoints, find, ready, now))
                 };
                 names.iter().map(subset).collect()
             }
@@ -242,7 +242,7 @@ impl Caches {
                 let all = kept::Labels::default();
                 let service = |(name, none, endpoints): &(&&String, bool, BTreeMap<String, bool>)| {
                     let declared = if *none { Declared::Not(String::new()) } else { Declared::As(&all) };
-                    ((**name).clone(), workload::subset(&declared, endpoints, find, ready, now))
+                    ((**name).clone(), workload::deployed(&declared, endpoints, find, ready, now))
                 };
                 endpoints.iter().map(service).collect()
             }

@@ -1,4 +1,4 @@
-//! The pods behind a subset: who is ready, since when, of which revision. Readiness comes from EndpointSlices, labels from Pod metadata.
+//! The pods behind a version: who is ready, since when, of which revision. Readiness comes from EndpointSlices, labels from Pod metadata.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +10,7 @@ use kube::Resource;
 
 use super::kept::{Pod, Slice};
 use super::mesh::Declared;
-use crate::seen::{Arm, ArmPod, Subset};
+use crate::seen::{Arm, ArmPod, Deployed};
 
 /// Labels that hold the revision of a pod, in order of preference.
 const REVISION_LABELS: [&str; 2] = ["pod-template-hash", "controller-revision-hash"];
@@ -49,20 +49,20 @@ pub fn endpoints(slices: &[Arc<Slice>]) -> BTreeMap<String, bool> {
     found
 }
 
-/// The subset with these labels: the service's pods that carry them and are not being deleted.
-pub fn subset(
+/// The version with these labels: the pods among the endpoints that carry them and are not being deleted.
+pub fn deployed(
     declared: &Declared<'_>,
     endpoints: &BTreeMap<String, bool>,
     pod: impl Fn(&str) -> Option<Arc<Pod>>,
     log: &mut ReadyLog,
     now: Timestamp,
-) -> Subset {
+) -> Deployed {
     let labels = match declared {
         Declared::As(labels) => *labels,
-        Declared::Not(why) => return Subset { undeclared: why.clone(), ..Subset::default() },
+        Declared::Not(why) => return Deployed { undeclared: why.clone(), ..Deployed::default() },
     };
     let named = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let mut subset = Subset { declared: true, labels: named, ..Subset::default() };
+    let mut found = Deployed { declared: true, labels: named, ..Deployed::default() };
     let mut arm = Arm::default();
     for (name, ready) in endpoints {
         let Some(pod) = pod(name) else { continue };
@@ -71,7 +71,7 @@ pub fn subset(
             continue;
         }
         let hash = REVISION_LABELS.iter().find_map(|label| own.get(label));
-        subset.revisions.insert(hash.unwrap_or(name).to_owned());
+        found.revisions.insert(hash.unwrap_or(name).to_owned());
         if arm.workload.is_empty() {
             arm.workload = workload(&pod, hash).unwrap_or_default();
             arm.version = own.get("version").map(str::to_owned);
@@ -79,8 +79,8 @@ pub fn subset(
         let created = metadata.creation_timestamp.as_ref().map_or(now, |created| created.0);
         arm.pods.push(ArmPod { name: name.clone(), created, ready_since: log.note(name, *ready, created, now) });
     }
-    subset.arm = arm;
-    subset
+    found.arm = arm;
+    found
 }
 
 /// Name of the workload that owns a pod: a ReplicaSet without its hash is its Deployment.
@@ -126,19 +126,19 @@ mod tests {
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
         let labels: crate::observe::kept::Labels = [("version", "v2")].into_iter().collect();
         let find = |name: &str| Some(pod(name, "77f", if name == "c" { "v1" } else { "v2" }));
-        let found = subset(&Declared::As(&labels), &endpoints, find, &mut log, now);
+        let found = deployed(&Declared::As(&labels), &endpoints, find, &mut log, now);
         assert_eq!(found.revision(), Some("77f"));
         assert_eq!((found.arm.workload.as_str(), found.arm.pods.len(), found.ready()), ("fraud-v2", 2, 1));
         assert_eq!(found.arm.pods[0].ready_since, Some("2026-01-01T00:00:00Z".parse().unwrap()));
         let ready = BTreeMap::from([("a".to_owned(), true), ("b".to_owned(), true)]);
-        let later = subset(&Declared::As(&labels), &ready, find, &mut log, now);
+        let later = deployed(&Declared::As(&labels), &ready, find, &mut log, now);
         assert_eq!(later.arm.pods[1].ready_since, Some(now), "b became ready before our eyes");
     }
 
     #[test]
     fn a_subset_that_no_rule_declares_is_not_declared() {
         let none = Declared::Not("DestinationRule next has it for another host".to_owned());
-        let found = subset(&none, &BTreeMap::new(), |_| None, &mut ReadyLog::default(), Timestamp::UNIX_EPOCH);
+        let found = deployed(&none, &BTreeMap::new(), |_| None, &mut ReadyLog::default(), Timestamp::UNIX_EPOCH);
         assert!(!found.declared && found.undeclared.starts_with("DestinationRule next"));
     }
 }

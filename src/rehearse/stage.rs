@@ -11,7 +11,7 @@ use crate::command::{Command, Verb};
 use crate::drive::{Done, Objects, Passes, Turn};
 use crate::plan::{Plan, Step};
 use crate::route::{RouteFault, Sought, find};
-use crate::seen::{Arm, ArmPod, Brief, Holder, Look, Observation, StepKey, Subset};
+use crate::seen::{Arm, ArmPod, Brief, Deployed, Holder, Look, Observation, StepKey};
 use crate::state::{CHECKPOINT, State, brief::brief};
 
 /// A rehearsal begins here; nothing depends on the date.
@@ -63,7 +63,7 @@ impl Stage {
                 "route": [{"destination": {"host": host, "subset": stable}, "weight": 100}],
             }]},
         });
-        let subset = |name: &str, pods: u32| {
+        let deployed = |name: &str, pods: u32| {
             let pod = |index: u32| ArmPod { name: format!("{name}-{index}"), created: before(at), ready_since: Some(before(at)) };
             let revision = format!("{name}-1");
             let arm = Arm {
@@ -75,9 +75,9 @@ impl Stage {
                 revision: revision.clone(),
                 pods: (0..pods).map(pod).collect(),
             };
-            (name.to_owned(), Subset { declared: true, revisions: BTreeSet::from([revision]), arm, ..Subset::default() })
+            (name.to_owned(), Deployed { declared: true, revisions: BTreeSet::from([revision]), arm, ..Deployed::default() })
         };
-        let subsets = BTreeMap::from([subset(stable, stable_pods.max(1)), subset(&canary, canary_pods)]);
+        let versions = BTreeMap::from([deployed(stable, stable_pods.max(1)), deployed(&canary, canary_pods)]);
         let wanted = plan.route.clone();
         let mut stage = Self {
             state: State { version: CHECKPOINT, ..State::default() },
@@ -96,7 +96,7 @@ impl Stage {
                 rivals: Vec::new(),
                 elsewhere: Vec::new(),
                 one_port: false,
-                subsets,
+                versions,
                 look: None,
                 config_problem: None,
                 passes: 0,
@@ -132,7 +132,7 @@ impl Stage {
 
     /// What a sampler works from now.
     pub(super) fn brief(&self) -> Option<Brief> {
-        brief(&self.state, &self.seen.subsets, &self.seen.namespace, &self.seen.name, self.at)
+        brief(&self.state, &self.seen.versions, &self.seen.namespace, &self.seen.name, self.at)
     }
 
     /// The time.

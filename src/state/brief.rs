@@ -8,7 +8,7 @@ use super::State;
 use crate::api::{Outcome, Version};
 use crate::judge::{Evidence, StepTerms};
 use crate::plan::{AnalysisPlan, Plan, Share, Split};
-use crate::seen::{Arm, Brief, StepKey, Subset};
+use crate::seen::{Arm, Brief, Deployed, StepKey};
 
 /// For so long after a rollout its canary's traffic is watched until it has gone.
 const DRAIN: SignedDuration = SignedDuration::from_mins(10);
@@ -57,9 +57,9 @@ fn opens_to(plan: &Plan, index: usize) -> f64 {
 }
 
 /// What the sampler of this Rollout works from; `None`: nothing to measure.
-pub fn brief(state: &State, subsets: &BTreeMap<String, Subset>, namespace: &str, name: &str, now: Timestamp) -> Option<Brief> {
+pub fn brief(state: &State, versions: &BTreeMap<String, Deployed>, namespace: &str, name: &str, now: Timestamp) -> Option<Brief> {
     let arm = |version: &Version| {
-        let arm = subsets.get(&version.name).map(|subset| subset.arm.clone()).unwrap_or_default();
+        let arm = versions.get(&version.name).map(|deployed| deployed.arm.clone()).unwrap_or_default();
         let service = version.subset.is_none().then(|| version.name.clone());
         Arm { host: version.host.clone(), name: version.name.clone(), service, revision: version.revision.clone(), ..arm }
     };

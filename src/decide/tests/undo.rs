@@ -94,7 +94,7 @@ fn it_is_refused_with_the_reason_when_there_is_nothing_to_go_back_to() {
     refused(|world| world.pods("v1", "aaa", 0, 0), "v1 (aaa) has no pods any more: scale its Deployment to 3 replicas, then retry");
     refused(|world| world.settling("v1", "ccc"), "v1 (aaa) has pods of several revisions: wait until they settle, then retry");
     refused(|world| world.pods("v1", "zzz", 10, 10), "v1 (aaa) is zzz now, another version");
-    refused(|world| drop(world.subsets.remove("v1")), "no DestinationRule has subset v1 any more");
+    refused(|world| drop(world.versions.remove("v1")), "no DestinationRule has subset v1 any more");
 }
 
 #[test]

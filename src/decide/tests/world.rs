@@ -12,14 +12,14 @@ use crate::drive::{Done, Objects, Task, Turn};
 use crate::judge::{Evidence, Judgement, Slowest, incident::Incident};
 use crate::plan::{Plan, Share};
 use crate::route::{RouteFault, Sought, View, find};
-use crate::seen::{Arm, ArmPod, Holder, Look, Observation, Problem, Subset, Unanswered};
+use crate::seen::{Arm, ArmPod, Deployed, Holder, Look, Observation, Problem, Unanswered};
 use crate::state::State;
 
 pub(super) struct World {
     pub(super) state: State,
     pub(super) route: Value,
     pub(super) spec: Value,
-    pub(super) subsets: BTreeMap<String, Subset>,
+    pub(super) versions: BTreeMap<String, Deployed>,
     pub(super) commands: Vec<Command>,
     pub(super) now: Timestamp,
     pub(super) finalizer: bool,
@@ -72,7 +72,7 @@ impl World {
                 "spec": {"http": [{"name": "primary", "timeout": "3s", "route": [{"destination": {"host": "fraud", "subset": "v1"}}]}]}
             }),
             spec: json!({"traffic": {"virtualService": "fraud"}, "canary": {"subset": "v2"}, "strategy": {"canary": {"hold": "1m", "deadline": "10m"}}}),
-            subsets: BTreeMap::new(),
+            versions: BTreeMap::new(),
             commands: Vec::new(),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             finalizer: false,
@@ -120,11 +120,11 @@ impl World {
             ..Arm::default()
         };
         let revisions = (count > 0).then(|| revision.to_owned()).into_iter().collect();
-        self.subsets.insert(subset.into(), Subset { declared: true, revisions, arm, ..Subset::default() });
+        self.versions.insert(subset.into(), Deployed { declared: true, revisions, arm, ..Deployed::default() });
     }
 
     pub(super) fn settling(&mut self, subset: &str, other: &str) {
-        self.subsets.get_mut(subset).unwrap().revisions.insert(other.into());
+        self.versions.get_mut(subset).unwrap().revisions.insert(other.into());
     }
 
     pub(super) fn say(&mut self, verb: Verb, id: &str) {
@@ -185,7 +185,7 @@ impl World {
             rivals: self.rivals.clone(),
             elsewhere: self.elsewhere.clone(),
             one_port: false,
-            subsets: self.subsets.clone(),
+            versions: self.versions.clone(),
             look,
             config_problem: self.config_problem.clone(),
             passes: self.passes,

@@ -283,7 +283,7 @@ fn an_object_restored_from_before_the_way_back_is_cleaned_although_it_has_no_lat
 fn a_subset_that_was_taken_away_is_not_called_lost_pods() {
     let mut world = ab_test("Hold");
     world.reach_share(COHORT);
-    world.subsets.insert("v2".into(), crate::seen::Subset::default());
+    world.versions.insert("v2".into(), crate::seen::Deployed::default());
     let stance = world.settle().stance;
     assert_eq!((stance.reason, world.found("v2")), (Reason::CanaryUnavailable, Share::NONE));
     assert!(stance.message.starts_with("v2 (bbb) is a subset that no DestinationRule has any more; "), "{}", stance.message);
