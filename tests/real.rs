@@ -13,6 +13,7 @@ mod real {
     mod controller;
     mod load;
     mod recorder;
+    mod ways;
     mod webhook;
     mod world;
 
@@ -27,6 +28,7 @@ mod real {
     mod replicas;
     mod revisions;
     mod rollback;
+    mod services;
     mod stack;
     mod stores;
     mod strategies;

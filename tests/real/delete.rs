@@ -11,7 +11,7 @@ use super::world::{LATER, SOON, Shape, holds_alone, story};
 async fn a_rollout_deleted_in_the_middle_leaves_the_virtual_service_as_it_was() {
     story("deleted", async |world| {
         world.models(Shape::Gateway, &[]).await;
-        let before = world.virtual_service().await;
+        let before = world.route().await;
         let _controller = world.controller();
         let load = world.load(100.0);
         let mut rollout = holds_alone("300s");
@@ -19,7 +19,7 @@ async fn a_rollout_deleted_in_the_middle_leaves_the_virtual_service_as_it_was() 
         world.apply(&rollout);
         world.until("the first step", SOON, |r| r["status"]["step"]["weight"] == 20).await;
         world.kubectl(&["delete", "rollouts.haldane.dev", "fraud", "--timeout=60s"]);
-        let after = world.virtual_service().await;
+        let after = world.route().await;
         assert_eq!(after["spec"], before["spec"]);
         assert_eq!(after["metadata"]["annotations"].get("haldane.dev/managed"), None, "{}", after["metadata"]["annotations"]);
         assert!(failed(&load.stop().await).is_empty());

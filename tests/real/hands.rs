@@ -64,7 +64,7 @@ async fn another_applier_that_forces_its_weights_is_told_of_and_not_fought() {
     story("contended", async |world| {
         let _controller = world.controller();
         at_twenty(world).await;
-        let mut git = world.virtual_service().await;
+        let mut git = world.route().await;
         git["metadata"] = json!({ "name": "fraud", "namespace": world.namespace });
         git.as_object_mut().unwrap().remove("status");
         for (index, weight) in [(0, 100), (1, 0)] {

@@ -2,6 +2,7 @@
 //! flight.
 
 use std::{
+    process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -11,10 +12,18 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rand_distr::{Distribution, Exp, StandardNormal};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    task::JoinHandle,
+};
+
+use super::world::root;
 
 /// Where the gateway listens.
 pub const GATEWAY: &str = "http://127.0.0.1:8000";
+/// Where it listens for the routes of Gateway API.
+pub const GATEWAY_API: &str = "http://127.0.0.1:8001";
 /// Where the Envoy of the client in the mesh listens.
 pub const CLIENT: &str = "http://127.0.1.1";
 /// More than this in flight: requests are answered as failed (status 0) without being sent. 5 s of 400 a second.
@@ -58,6 +67,21 @@ impl Load {
         let flying = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(send(target, rate, answers.clone(), flying.clone()));
         Self { answers, flying, task }
+    }
+
+    /// The same over gRPC, by a process of its own. The status is 200 for `OK`, 504 where the call took too long, 500 for any other.
+    pub fn start_grpc(target: &Target, rate: f64) -> Self {
+        let address = target.proxy.trim_start_matches("http://");
+        let child = Command::new("python3")
+            .arg(root("tests/stack/models/grpc_load.py"))
+            .args([address, &target.host, &rate.to_string()])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let task = tokio::spawn(read(child, answers.clone()));
+        Self { answers, flying: Arc::default(), task }
     }
 
     /// Every answer so far.
@@ -123,6 +147,22 @@ async fn send(target: Target, rate: f64, answers: Arc<Mutex<Vec<Answer>>>, flyin
             answers.lock().unwrap().push(Answer { at, status, version });
             flying.fetch_sub(1, Ordering::Relaxed);
         });
+    }
+}
+
+/// A line of `grpc_load.py` is an answer: how long ago the call was made, in seconds, the status and the version.
+async fn read(mut child: Child, answers: Arc<Mutex<Vec<Answer>>>) {
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut words = line.split(' ');
+        let (ago, status, version) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        let at = Instant::now() - Duration::from_secs_f64(ago.parse().unwrap());
+        let status = match status {
+            "OK" => 200,
+            "DEADLINE_EXCEEDED" => 504,
+            _ => 500,
+        };
+        answers.lock().unwrap().push(Answer { at, status, version: version.to_owned() });
     }
 }
 

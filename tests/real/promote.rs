@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::{
     climb::{climb, until_ended},
     load::{Answer, Load, band, failed, from_version},
-    recorder::{Recorder, route},
+    recorder::Recorder,
+    ways::rule,
     world::{LATER, SOON, Shape, World, holds_alone, judged, pretty, story, with_latency},
 };
 
@@ -66,7 +67,7 @@ pub fn condition<'a>(rollout: &'a Value, kind: &str) -> Option<&'a Value> {
 }
 
 /// While a weight stood, the canary's share of the answers was that of a binomial law with that weight.
-fn splits_are_as_programmed(record: &Recorder, load: &Load) {
+pub fn splits_are_as_programmed(record: &Recorder, load: &Load) {
     let changes = record.changes();
     for (index, (at, weight)) in changes.iter().enumerate() {
         let end = changes.get(index + 1).map_or_else(Instant::now, |(next, _)| *next);
@@ -84,14 +85,14 @@ fn splits_are_as_programmed(record: &Recorder, load: &Load) {
 async fn timeouts_retries_and_a_foreign_route_stay_as_they_were() {
     story("untouched", async |world| {
         world.models(Shape::Gateway, &[]).await;
-        let before = world.virtual_service().await;
+        let before = world.route().await;
         let _controller = world.controller();
         let record = world.record().await;
         world.apply(&holds_alone("3s"));
         world.until_phase("Promoted", LATER).await;
         assert_eq!(record.weights(), [0, 5, 20, 50, 100]);
         for seen in record.seen() {
-            assert_eq!(route(&seen.object, "model-health"), route(&before, "model-health"));
+            assert_eq!(rule(&seen.object, "model-health"), rule(&before, "model-health"));
             assert_eq!(but_for_weights(&seen.object), but_for_weights(&before));
             assert_eq!(seen.object["metadata"]["labels"], before["metadata"]["labels"]);
         }

@@ -1,4 +1,4 @@
-//! Every state that a VirtualService was in, as the API server told it.
+//! Every state that the object that splits the traffic was in, as the API server told it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,12 +13,14 @@ use kube::{
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-/// One state of the VirtualService.
+use super::ways::{claim, share, weights};
+
+/// One state of the object.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// When its event came.
     pub at: Instant,
-    /// Weights of stable and canary on the route `primary`.
+    /// Weights of v1 and v2 in the rule `primary`.
     pub weights: (i64, i64),
     /// The whole object.
     pub object: Value,
@@ -88,10 +90,10 @@ impl Recorder {
     pub fn shares(&self) -> Vec<Shared> {
         let mut shares: Vec<Shared> = Vec::new();
         for seen in self.seen() {
-            let view = haldane::route::find(&seen.object, haldane::route::Sought::subsets(Some("primary"))).unwrap();
-            let words = view.found("v2").words();
+            let words = share(&seen.object);
             if shares.last().is_none_or(|before| before.words != words) {
-                shares.push(Shared { at: seen.at, words, lowered: view.claim.and_then(|claim| claim.lowered) });
+                let lowered = claim(&seen.object)["lowered"].as_str().map(str::to_owned);
+                shares.push(Shared { at: seen.at, words, lowered });
             }
         }
         shares
@@ -112,22 +114,4 @@ impl Drop for Recorder {
 fn state(object: &DynamicObject) -> Seen {
     let object = serde_json::to_value(object).unwrap();
     Seen { at: Instant::now(), weights: weights(&object), object }
-}
-
-/// The http route of that name.
-pub fn route<'a>(object: &'a Value, name: &str) -> &'a Value {
-    let routes = object["spec"]["http"].as_array().expect("a VirtualService with http routes");
-    routes.iter().find(|r| r["name"] == name).expect("the route is still there")
-}
-
-/// Weights of v1 and v2 on the route `primary`. A destination that is not there has none; one that is alone has all.
-pub fn weights(object: &Value) -> (i64, i64) {
-    let destinations = route(object, "primary")["route"].as_array().unwrap();
-    let of = |subset: &str| {
-        destinations
-            .iter()
-            .find(|d| d["destination"]["subset"] == subset)
-            .map_or(0, |d| d["weight"].as_i64().unwrap_or(if destinations.len() == 1 { 100 } else { 0 }))
-    };
-    (of("v1"), of("v2"))
 }

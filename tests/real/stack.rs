@@ -45,19 +45,24 @@ async fn weights_reach_the_traffic_and_both_reporters_count_every_request_once()
     .await;
 }
 
-/// Asks Prometheus for one number, again and again; `NS` becomes a matcher of this namespace.
-pub async fn until_value(world: &World, query: &str, label: &str, wanted: impl Fn(f64) -> bool) {
+/// Asks Prometheus for one number; `NS` becomes a matcher of this namespace. NaN where there is none.
+pub async fn value(world: &World, query: &str, label: &str) -> f64 {
     let query = query.replace("NS", &format!("{label}=\"{}\"", world.namespace));
     let query = if query.starts_with("sum") { query } else { format!("sum({query})") };
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+    let answer = client.get(format!("{PROMETHEUS}/api/v1/query")).query(&[("query", &query)]).send().await;
+    let body: Value = match answer {
+        Ok(answer) => answer.json().await.unwrap_or_default(),
+        Err(_) => Value::Null,
+    };
+    body["data"]["result"][0]["value"][1].as_str().and_then(|v| v.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// The same, again and again.
+pub async fn until_value(world: &World, query: &str, label: &str, wanted: impl Fn(f64) -> bool) {
     let begin = Instant::now();
     loop {
-        let answer = client.get(format!("{PROMETHEUS}/api/v1/query")).query(&[("query", &query)]).send().await;
-        let body: Value = match answer {
-            Ok(answer) => answer.json().await.unwrap_or_default(),
-            Err(_) => Value::Null,
-        };
-        let value = body["data"]["result"][0]["value"][1].as_str().and_then(|v| v.parse().ok()).unwrap_or(f64::NAN);
+        let value = value(world, query, label).await;
         if wanted(value) {
             return;
         }

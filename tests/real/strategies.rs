@@ -10,21 +10,21 @@ use super::{
     hands::paused_for,
     load::{Answer, Load, failed, from_version},
     promote::{baseline, condition},
-    recorder::route,
     stack::until_value,
+    ways::rule,
     world::{LATER, SOON, Shape, judged, pretty, rollout, story},
 };
 
 /// Time from a route in the API server to every request: istiod's debounce, and the watches on the way.
-const PROPAGATION: Duration = Duration::from_secs(2);
+pub const PROPAGATION: Duration = Duration::from_secs(2);
 
 /// The users of the beta group.
-fn beta() -> Value {
+pub fn beta() -> Value {
     json!([{ "headers": { "x-user-group": { "exact": "beta" } } }])
 }
 
 /// Judged by nothing but the holds.
-fn by_holds(strategy: Value) -> Value {
+pub fn by_holds(strategy: Value) -> Value {
     rollout(strategy, json!({ "interval": "2s", "warmUp": "0s", "metrics": [] }))
 }
 
@@ -35,8 +35,8 @@ fn shadow(hold: &str) -> Value {
     rollout
 }
 
-/// All of a VirtualService but our annotation and what the API server keeps of it, as text.
-fn bytes(object: &Value) -> String {
+/// All of what splits the traffic but our annotation and what the API server keeps of it, as text.
+pub fn bytes(object: &Value) -> String {
     let mut metadata = json!({ "labels": object["metadata"]["labels"], "annotations": object["metadata"]["annotations"] });
     if let Some(annotations) = metadata["annotations"].as_object_mut() {
         annotations.remove("haldane.dev/managed");
@@ -45,7 +45,7 @@ fn bytes(object: &Value) -> String {
 }
 
 /// Requests sent in these times, each of which is taken to begin and to end so much later.
-fn sent(load: &Load, times: &[(Instant, Instant)], [begin, end]: [Duration; 2]) -> Vec<Answer> {
+pub fn sent(load: &Load, times: &[(Instant, Instant)], [begin, end]: [Duration; 2]) -> Vec<Answer> {
     times.iter().flat_map(|(from, to)| load.between(*from + begin, *to + end)).collect()
 }
 
@@ -58,7 +58,7 @@ fn requests(reporter: &str) -> String {
 async fn ten_thousand_users_are_answered_by_v1_while_v2_gets_copies_and_passes() {
     story("shadow", async |world| {
         world.models(Shape::Sidecars, &[]).await;
-        let before = bytes(&world.virtual_service().await);
+        let before = bytes(&world.route().await);
         let _controller = world.controller();
         let load = world.load(150.0);
         baseline().await;
@@ -73,7 +73,7 @@ async fn ten_thousand_users_are_answered_by_v1_while_v2_gets_copies_and_passes()
         let during = sent(&load, &times, [Duration::ZERO; 2]);
         assert!(during.len() >= 10_000, "{} requests while v2 had copies", during.len());
         assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0), "every user's answer is v1's");
-        assert_eq!(bytes(&world.virtual_service().await), before);
+        assert_eq!(bytes(&world.route().await), before);
 
         // Copies are counted where they arrive and nowhere else.
         let least = sent(&load, &times, [PROPAGATION, Duration::ZERO]).len() as f64;
@@ -95,7 +95,7 @@ async fn ten_thousand_users_are_answered_by_v1_while_v2_gets_copies_and_passes()
 async fn a_version_that_errs_fails_on_copies_and_no_user_saw_it() {
     story("shadowed", async |world| {
         world.models(Shape::Sidecars, &[("ERRORS", "0.1")]).await;
-        let before = bytes(&world.virtual_service().await);
+        let before = bytes(&world.route().await);
         let _controller = world.controller();
         let load = world.load(150.0);
         baseline().await;
@@ -107,7 +107,7 @@ async fn a_version_that_errs_fails_on_copies_and_no_user_saw_it() {
         assert_eq!(climb(&record), ["0 %", "mirror of 100 %", "0 %"], "and it is not retried");
         let answers = load.stop().await;
         assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0));
-        assert_eq!(bytes(&world.virtual_service().await), before);
+        assert_eq!(bytes(&world.route().await), before);
         assert_eq!(rollout["status"]["decision"]["why"][0]["metric"], "errorRate", "{}", pretty(&rollout["status"]));
         assert!(alert["annotations"].to_string().contains("no user saw it"), "{alert}");
     })
@@ -143,7 +143,7 @@ async fn where_the_gateway_alone_counts_nothing_is_mirrored_and_the_reason_says_
 async fn copies_of_what_a_client_in_the_mesh_sends_are_judged_at_the_models_sidecars() {
     story("mesh", async |world| {
         world.models(Shape::Mesh, &[]).await;
-        let before = bytes(&world.virtual_service().await);
+        let before = bytes(&world.route().await);
         let _controller = world.controller();
         let load = world.client_load(150.0);
         baseline().await;
@@ -153,7 +153,7 @@ async fn copies_of_what_a_client_in_the_mesh_sends_are_judged_at_the_models_side
         tokio::time::sleep(Duration::from_secs(3)).await;
         let answers = load.stop().await;
         assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0));
-        assert_eq!(bytes(&world.virtual_service().await), before);
+        assert_eq!(bytes(&world.route().await), before);
         let least = sent(&load, &while_it_had(&record, "mirror of 100 %"), [PROPAGATION, Duration::ZERO]).len() as f64;
         until_value(world, &requests("destination"), "destination_workload_namespace", |n| n >= 0.99 * least).await;
         until_value(world, &requests("source"), "destination_workload_namespace", |n| n == 0.0).await;
@@ -165,7 +165,7 @@ async fn copies_of_what_a_client_in_the_mesh_sends_are_judged_at_the_models_side
 async fn a_header_cohort_and_only_it_reaches_v2_at_no_weight() {
     story("cohort", async |world| {
         world.models(Shape::Gateway, &[]).await;
-        let object = world.virtual_service().await;
+        let object = world.route().await;
         let _controller = world.controller();
         let (everybody, cohort) = (world.load(150.0), world.load_with(60.0, &[("x-user-group", "beta")]));
         let others = world.load_with(20.0, &[("x-user-group", "gold")]);
@@ -180,8 +180,8 @@ async fn a_header_cohort_and_only_it_reaches_v2_at_no_weight() {
         assert_eq!(record.weights(), [0]);
 
         // Our route is a copy of the managed one.
-        let now = world.virtual_service().await;
-        let (own, managed) = (route(&now, "haldane.dev/primary"), route(&object, "primary"));
+        let now = world.route().await;
+        let (own, managed) = (rule(&now, "haldane.dev/primary"), rule(&object, "primary"));
         assert_eq!((&own["timeout"], &own["retries"]), (&managed["timeout"], &managed["retries"]));
 
         let (code, out, err) = haldane(world, &["promote", "--step", "everybody", "--reason", "beta is content"]).await;
@@ -190,7 +190,7 @@ async fn a_header_cohort_and_only_it_reaches_v2_at_no_weight() {
         world.order("abort", "enough seen").await;
         world.until_phase("Aborted", SOON).await;
         assert_eq!(climb(&record), ["0 %", "match", "100 %", "0 %"]);
-        assert_eq!(bytes(&world.virtual_service().await), bytes(&object));
+        assert_eq!(bytes(&world.route().await), bytes(&object));
         for load in [everybody, cohort, others] {
             assert!(failed(&load.stop().await).is_empty());
         }
@@ -202,7 +202,7 @@ async fn a_header_cohort_and_only_it_reaches_v2_at_no_weight() {
 async fn a_switch_under_load_fails_no_request_and_the_way_back_takes_less_than_a_second() {
     story("switch", async |world| {
         world.models(Shape::Gateway, &[]).await;
-        let before = bytes(&world.virtual_service().await);
+        let before = bytes(&world.route().await);
         let _controller = world.controller();
         let load = world.load(300.0);
         let record = world.record().await;
@@ -229,7 +229,7 @@ async fn a_switch_under_load_fails_no_request_and_the_way_back_takes_less_than_a
         assert_eq!((from_version(&after, "v2"), failed(&after).len()), (0, 0));
         let answers = load.stop().await;
         assert!(failed(&answers).is_empty(), "{} of {}: {:?}", failed(&answers).len(), answers.len(), failed(&answers).first());
-        assert_eq!(bytes(&world.virtual_service().await), before);
+        assert_eq!(bytes(&world.route().await), before);
         assert_eq!(record.weights(), [0, 100, 0], "it is refused from now on");
         let status = &world.rollout().await.unwrap()["status"];
         assert_eq!(status["refused"][0]["reason"], "RolledBackAfterPromotion", "{}", pretty(status));
@@ -273,9 +273,9 @@ async fn copies_then_a_cohort_then_weights_lead_to_the_end_with_one_approval() {
         for load in [load, cohort] {
             assert!(failed(&load.stop().await).is_empty());
         }
-        let spec = &world.virtual_service().await["spec"];
+        let spec = &world.route().await["spec"];
         assert_eq!(spec["http"].as_array().unwrap().len(), 2, "our route is gone: {}", pretty(spec));
-        assert_eq!(route(&world.virtual_service().await, "primary")["mirrors"], Value::Null);
+        assert_eq!(rule(&world.route().await, "primary")["mirrors"], Value::Null);
         let status = &rollout["status"];
         assert!(status["history"][0]["exposure"]["mirroredRequests"].as_i64().is_some_and(|n| n > 500), "{}", pretty(status));
     })
@@ -286,7 +286,7 @@ async fn copies_then_a_cohort_then_weights_lead_to_the_end_with_one_approval() {
 async fn an_abort_in_each_kind_of_step_leaves_the_virtual_service_as_it_was() {
     story("aborted", async |world| {
         world.models(Shape::Gateway, &[]).await;
-        let before = bytes(&world.virtual_service().await);
+        let before = bytes(&world.route().await);
         let _controller = world.controller();
         let load = world.load(100.0);
         let together = json!([
@@ -311,7 +311,7 @@ async fn an_abort_in_each_kind_of_step_leaves_the_virtual_service_as_it_was() {
             world.order("abort", "a test").await;
             world.until_phase("Aborted", SOON).await;
             assert_eq!(climb(&record), ["0 %", share, "0 %"]);
-            assert_eq!(bytes(&world.virtual_service().await), before, "{share}");
+            assert_eq!(bytes(&world.route().await), before, "{share}");
             let since = Instant::now();
             tokio::time::sleep(2 * PROPAGATION).await;
             assert_eq!(from_version(&load.between(since + PROPAGATION, Instant::now()), "v2"), 0, "{share}");

@@ -1,4 +1,4 @@
-//! One story's part of the stack: a namespace with two versions of a model behind the gateway, and what is done to it.
+//! One story's part of the stack: a namespace with two versions of a model, and what is done to it.
 
 use std::{
     io::Write,
@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 
 use super::{
     controller::{Controller, configuration},
-    load::{CLIENT, GATEWAY, Load, Target},
-    recorder::{Recorder, weights},
+    load::{CLIENT, Load, Target},
+    recorder::Recorder,
+    ways::{Way, service, weights},
     webhook::Webhook,
 };
 
@@ -42,8 +43,10 @@ pub const PROMETHEUS: &str = "http://127.0.0.1:9090";
 pub struct World {
     /// Its namespace.
     pub namespace: String,
-    /// Host of the VirtualService.
+    /// Host that users ask for.
     pub host: String,
+    /// What splits the traffic.
+    pub way: Way,
     /// What Alertmanager delivered.
     pub webhook: Webhook,
     client: Client,
@@ -53,8 +56,13 @@ pub struct World {
 
 /// Tells a story in a world of its own. When it fails, what the controller said and what the API server has is printed.
 pub async fn story<T>(name: &str, body: impl AsyncFnOnce(&World) -> T) {
+    story_by(Way::Subsets, name, body).await;
+}
+
+/// The same with something else that splits the traffic.
+pub async fn story_by<T>(way: Way, name: &str, body: impl AsyncFnOnce(&World) -> T) {
     let _turn = TURN.lock().await;
-    let world = World::new(name).await;
+    let world = World::new(name, way).await;
     let outcome = AssertUnwindSafe(tokio::time::timeout(LONGEST, body(&world))).catch_unwind().await;
     if !matches!(outcome, Ok(Ok(_))) {
         world.dump();
@@ -67,7 +75,7 @@ pub async fn story<T>(name: &str, body: impl AsyncFnOnce(&World) -> T) {
 }
 
 impl World {
-    async fn new(name: &str) -> Self {
+    async fn new(name: &str, way: Way) -> Self {
         let run = stack_run();
         assert!(run.join("pids/kube-apiserver").exists(), "{NO_STACK}");
         assert!(std::net::TcpStream::connect("127.0.0.1:6443").is_ok(), "{NO_STACK}");
@@ -78,21 +86,23 @@ impl World {
         std::fs::create_dir_all(&directory).unwrap();
         kubectl(&["create", "namespace", &namespace]);
         install(&directory);
-        let host = format!("fraud.{namespace}.test");
-        Self { namespace, host, webhook: Webhook::start().await, client, directory, replicas: AtomicUsize::new(0) }
+        let host = if way == Way::Mesh { service(&namespace) } else { format!("fraud.{namespace}.test") };
+        Self { namespace, host, way, webhook: Webhook::start().await, client, directory, replicas: AtomicUsize::new(0) }
     }
 
     /// Applies both versions and the mesh objects, and waits until a request is answered. `faults` are variables of v2.
     pub async fn models(&self, shape: Shape, faults: &[(&str, &str)]) {
-        for document in self.manifests(shape, faults) {
+        for document in self.way.manifests(shape, &self.namespace, faults) {
             self.apply(&document);
         }
         self.ready("fraud-v1").await;
         self.ready("fraud-v2").await;
-        self.answered(GATEWAY, &self.host).await;
         if shape == Shape::Mesh {
             self.ready("client").await;
-            self.answered(CLIENT, &self.service()).await;
+            self.answered(CLIENT, &service(&self.namespace)).await;
+        }
+        if self.way != Way::Grpc {
+            self.answered(self.way.proxy(), &self.host).await;
         }
     }
 
@@ -108,45 +118,6 @@ impl World {
             assert!(begin.elapsed() < SOON, "no request was answered through {proxy}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-    }
-
-    /// Full name of the Service.
-    fn service(&self) -> String {
-        format!("fraud.{}.svc.cluster.local", self.namespace)
-    }
-
-    /// The documents of `tests/stack/models` in this namespace.
-    fn manifests(&self, shape: Shape, faults: &[(&str, &str)]) -> Vec<Value> {
-        let mut text = read("tests/stack/models/fraud.yaml");
-        if shape != Shape::Gateway {
-            text = format!("{}\n---\n{text}", read("tests/stack/models/sidecar.yaml"));
-        }
-        if shape == Shape::Mesh {
-            let client = read("tests/stack/models/client.yaml").replace("default/", &format!("{}/", self.namespace));
-            text = format!("{text}\n---\n{client}");
-        }
-        let text = text.replace("namespace: default", &format!("namespace: {}", self.namespace));
-        let mut documents = documents(&text.replace("fraud.default.", &format!("fraud.{}.", self.namespace)));
-        for document in documents.iter_mut().filter(|d| d["kind"] == "VirtualService" && shape == Shape::Mesh) {
-            document["spec"]["hosts"].as_array_mut().unwrap().push(json!(self.service()));
-            document["spec"]["gateways"].as_array_mut().unwrap().push(json!("mesh"));
-        }
-        for document in documents.iter_mut().filter(|d| d["kind"] == "Deployment" && d["metadata"]["name"] != "client") {
-            let name = document["metadata"]["name"].clone();
-            let template = &mut document["spec"]["template"];
-            let container = &mut template["spec"]["containers"][0];
-            let env = container["env"].as_array_mut().unwrap();
-            if name == "fraud-v2" {
-                env.extend(faults.iter().map(|(name, value)| json!({ "name": name, "value": value })));
-            }
-            if shape != Shape::Gateway {
-                env.push(json!({ "name": "PORT", "value": "9000" }));
-                container["readinessProbe"]["httpGet"]["port"] = json!(9000);
-                template["metadata"]["annotations"]["prometheus.io/port"] = json!("9000");
-                template["metadata"]["annotations"]["stack/sidecar"] = json!("true");
-            }
-        }
-        documents
     }
 
     /// Waits until a Deployment is rolled out and its Pods are ready.
@@ -187,17 +158,23 @@ impl World {
     /// The same with headers.
     pub fn load_with(&self, rate: f64, headers: &[(&str, &str)]) -> Load {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Load::start(Target { proxy: GATEWAY, host: self.host.clone(), headers }, rate)
+        let target = Target { proxy: self.way.proxy(), host: self.host.clone(), headers };
+        if self.way == Way::Grpc { Load::start_grpc(&target, rate) } else { Load::start(target, rate) }
     }
 
     /// Traffic of the client in the mesh ([`Shape::Mesh`]).
     pub fn client_load(&self, rate: f64) -> Load {
-        Load::start(Target { proxy: CLIENT, host: self.service(), headers: Vec::new() }, rate)
+        Load::start(Target { proxy: CLIENT, host: service(&self.namespace), headers: Vec::new() }, rate)
     }
 
-    /// Writes down every state of the VirtualService from now on.
+    /// Writes down every state of what splits the traffic from now on.
     pub async fn record(&self) -> Recorder {
-        Recorder::start(self.api("networking.istio.io/v1", "VirtualService"), "fraud").await
+        Recorder::start(self.routes(), "fraud").await
+    }
+
+    fn routes(&self) -> Api<DynamicObject> {
+        let (version, kind) = self.way.kind();
+        self.api(version, kind)
     }
 
     /// Objects of one kind in this namespace.
@@ -216,14 +193,14 @@ impl World {
         self.rollouts().get_opt("fraud").await.unwrap().map(|object| serde_json::to_value(object).unwrap())
     }
 
-    /// The VirtualService as it is.
-    pub async fn virtual_service(&self) -> Value {
-        serde_json::to_value(self.api("networking.istio.io/v1", "VirtualService").get("fraud").await.unwrap()).unwrap()
+    /// What splits the traffic, as it is.
+    pub async fn route(&self) -> Value {
+        serde_json::to_value(self.routes().get("fraud").await.unwrap()).unwrap()
     }
 
-    /// The canary's weight in the VirtualService.
+    /// The weight of v2 in it.
     pub async fn weight(&self) -> i64 {
-        weights(&self.virtual_service().await).1
+        weights(&self.route().await).1
     }
 
     /// Changes the VirtualService by a JSON Patch, as the field manager `manager`.
@@ -280,7 +257,7 @@ impl World {
         self.until(&format!("phase {phase}"), limit, |r| r["status"]["phase"] == phase).await
     }
 
-    /// Waits for a weight of the canary in the VirtualService, and says when it was seen.
+    /// Waits for a weight of v2, and says when it was seen.
     pub async fn until_weight(&self, weight: i64, limit: Duration) -> Instant {
         let begin = Instant::now();
         while self.weight().await != weight {
@@ -335,7 +312,7 @@ impl World {
         };
         let events = run("kubectl", &["-n", &self.namespace, "get", "events", "--sort-by=.metadata.creationTimestamp"], "").stdout;
         let pods = run("kubectl", &["-n", &self.namespace, "get", "pods", "-o", "wide"], "").stdout;
-        eprintln!("\n---- Rollout\n{}\n---- VirtualService\n{}", show("rollouts.haldane.dev"), show("virtualservices"));
+        eprintln!("\n---- Rollout\n{}\n---- routes\n{}", show("rollouts.haldane.dev"), show("virtualservices,httproutes,grpcroutes"));
         eprintln!("---- events\n{}\n---- pods\n{}", String::from_utf8_lossy(&events), String::from_utf8_lossy(&pods));
         eprintln!("---- alerts\n{}", pretty(&json!(self.webhook.of(&self.namespace))));
         for number in 0..self.replicas.load(Ordering::Relaxed) {
@@ -411,7 +388,7 @@ pub fn with_latency(hold: &str, gate: bool) -> Value {
 fn install(directory: &Path) {
     let shipped = [kubectl(&["kustomize", &root("deploy/crd")]), kubectl(&["kustomize", &root("deploy/controller")])].join("\n---\n");
     let wanted = ["CustomResourceDefinition", "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
-    let objects: Vec<Value> = documents(&shipped).into_iter().filter(|d| wanted.iter().any(|kind| d["kind"] == *kind)).collect();
+    let objects: Vec<Value> = parsed(&shipped).into_iter().filter(|d| wanted.iter().any(|kind| d["kind"] == *kind)).collect();
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     let applied = run("kubectl", &["apply", "-f", "-"], &list.to_string());
     assert!(applied.status.success() && applied.stderr.is_empty(), "deploy/: {}", String::from_utf8_lossy(&applied.stderr));
@@ -447,11 +424,13 @@ pub fn root(path: &str) -> String {
     format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &str) -> String {
+/// A text of the repository.
+pub fn read(path: &str) -> String {
     std::fs::read_to_string(root(path)).unwrap()
 }
 
-fn documents(text: &str) -> Vec<Value> {
+/// The objects of a text of several documents.
+pub fn parsed(text: &str) -> Vec<Value> {
     let parts = text.split("\n---\n").map(|part| serde_yaml::from_str::<Value>(part).unwrap());
     parts.filter(Value::is_object).collect()
 }

@@ -5,6 +5,9 @@
     GET  /healthz, GET /metrics (model_prediction_class_total{class}, model_prediction_value), GET /faults
     PUT  /faults {"errors": 0.1, "slow_ms": 50, "shift": 2.0}: any of them, from now on
 
+With GRPC_PORT the same predictions over gRPC too: fraud.Model/Predict takes and gives the JSON text of the HTTP bodies, and
+says the version in the initial metadata.
+
 What can be wrong with a version, each from the environment or by /faults: ERRORS, the share of answers that are 500; SLOW_MS,
 added to each answer; SHIFT, added to the first feature, as a change of preprocessing does: every answer is 200, just as fast,
 and wrong. Also from the environment: POD_IP, PORT (8080), VERSION, MODEL (file).
@@ -85,14 +88,36 @@ async def serve(reader, writer):
         writer.close()
 
 
+async def serve_grpc(port):
+    """The server, which must be kept. Its library is imported only here: it costs a model that needs none some memory."""
+    import grpc
+
+    async def call(body, context):
+        await context.send_initial_metadata((("x-model-version", VERSION),))
+        status, _, data = await answer("POST", "", body)
+        if status != 200:
+            await context.abort(grpc.StatusCode.INTERNAL, data.decode())
+        return data
+
+    server = grpc.aio.server()
+    handlers = {"Predict": grpc.unary_unary_rpc_method_handler(call)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("fraud.Model", handlers),))
+    server.add_insecure_port(f"{os.environ.get('POD_IP', '127.0.0.1')}:{port}")
+    await server.start()
+    return server
+
+
 async def main():
     MODEL.predict_proba([[0] * 6])   # the first one is slow
+    rpc = await serve_grpc(os.environ["GRPC_PORT"]) if "GRPC_PORT" in os.environ else None
     server = await asyncio.start_server(serve, os.environ.get("POD_IP", "127.0.0.1"), int(os.environ.get("PORT", "8080")))
     loop, done = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, done.set)
     async with server:
         await done.wait()
         server.close()
+        if rpc:
+            await rpc.stop(0.3)
         await asyncio.sleep(0.3)   # what is being answered now
         os._exit(0)                # connections that are kept alive are not waited for
 
