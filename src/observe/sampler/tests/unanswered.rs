@@ -108,10 +108,9 @@ async fn what_is_sent_to_a_dead_canary_s_own_service_counts_against_it_at_once_w
     let look = wait(&sampler, "a charge", |look| look.unanswered.is_some()).await;
     let lost = look.unanswered.unwrap();
     assert!(lost.dead && lost.flags == "UH" && lost.service == "fraud-v2.ml", "{lost:?}");
-    assert_eq!(look.judgement.windows, 1, "the first window says it");
     let exposure = look.evidence.exposure(&[errors()]).unwrap();
     assert_eq!((exposure.canary_requests, exposure.canary_errors), (lost.requests as i64, Some(lost.requests as i64)));
-    assert!(lost.requests < 1000, "of this namespace alone: {lost:?}");
+    assert!(lost.requests < lost.stable, "of this namespace alone: {lost:?}");
     assert!(!world.asked.lock().unwrap().iter().any(|(query, _)| query.ends_with("[1800s]")), "what was before does not matter");
 }
 
