@@ -14,7 +14,7 @@ use super::{
 const HOLDS: f64 = 40.0;
 
 /// A four-step update of one model alone, so many times, each in a new world.
-pub async fn update(times: usize) {
+pub(crate) async fn update(times: usize) {
     for time in 1..=times {
         let fleet = Fleet::start(Size { models: 1, rps: 1000.0 }).await;
         fleet.apply(0, &spec(0, "v1", "10s", true)).await;
@@ -39,7 +39,7 @@ pub async fn update(times: usize) {
 }
 
 /// Many four-step updates at once.
-pub async fn updates(models: usize) {
+pub(crate) async fn updates(models: usize) {
     let fleet = Fleet::start(Size { models, rps: 300.0 }).await;
     for index in 0..models {
         fleet.apply(index, &spec(index, "v1", "10s", false)).await;
@@ -71,7 +71,7 @@ pub async fn updates(models: usize) {
 }
 
 /// Models at rest: memory, requests and processor time in a minute.
-pub async fn rest(models: usize) {
+pub(crate) async fn rest(models: usize) {
     let fleet = Fleet::start(Size { models, rps: 0.0 }).await;
     for index in 0..models {
         fleet.apply(index, &spec(index, "v1", "10s", false)).await;

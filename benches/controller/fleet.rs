@@ -31,7 +31,7 @@ use kube::{
 use serde_json::{Value, json};
 
 /// Namespace of all models.
-pub const NAMESPACE: &str = "ml";
+pub(crate) const NAMESPACE: &str = "ml";
 /// Time between two scrapes.
 const SCRAPE: Duration = Duration::from_secs(1);
 /// How much of the past is in Prometheus at the start.
@@ -41,7 +41,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How a fleet begins.
 #[derive(Clone, Copy)]
-pub struct Size {
+pub(crate) struct Size {
     /// Models.
     pub models: usize,
     /// Requests a second of each; 0: no traffic at all.
@@ -49,7 +49,7 @@ pub struct Size {
 }
 
 /// The cluster. Its traffic ends when this is dropped.
-pub struct Fleet {
+pub(crate) struct Fleet {
     pub api: ApiServer,
     pub prometheus: Prometheus,
     pub alerts: AlertReceiver,
@@ -75,13 +75,13 @@ impl Drop for Fleet {
 }
 
 /// Name of a model, of its route and of its Rollout.
-pub fn name(index: usize) -> String {
+pub(crate) fn name(index: usize) -> String {
     format!("model-{index:03}")
 }
 
 impl Fleet {
     /// Every model serves all its traffic from three pods of v1, and has three pods of v2 that are ready.
-    pub async fn start(size: Size) -> Self {
+    pub(crate) async fn start(size: Size) -> Self {
         haldane::tls::install();
         let clock = Clock::system();
         let api = ApiServer::start(clock, 0).await.unwrap();
@@ -133,12 +133,12 @@ impl Fleet {
     }
 
     /// How v2 of a model behaves from now on.
-    pub fn behave(&self, index: usize, behaviour: Behaviour) {
+    pub(crate) fn behave(&self, index: usize, behaviour: Behaviour) {
         self.models[index].lock().unwrap().traffic.set_behaviour("v2", behaviour);
     }
 
     /// The configuration file of the controller.
-    pub fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         let (prometheus, webhook) = (self.prometheus.url(), self.alerts.webhook());
         format!(
             "prometheus:\n  default: {{url: \"{prometheus}\", scrapeInterval: 1s, lag: 1s}}\nalerts:\n  default: {{webhook: {{url: \"{webhook}\", format: slack}}}}\n"
@@ -146,7 +146,7 @@ impl Fleet {
     }
 
     /// Creates the Rollout of a model, or changes its spec.
-    pub async fn apply(&self, index: usize, spec: &Value) {
+    pub(crate) async fn apply(&self, index: usize, spec: &Value) {
         let (api, name) = (self.rollouts(), name(index));
         if self.objects.get("rollouts.haldane.dev", NAMESPACE, &name).is_some() {
             api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await.unwrap();
@@ -157,7 +157,7 @@ impl Fleet {
     }
 
     /// A person's command, as the command line writes it.
-    pub async fn say(&self, index: usize, verb: &str) {
+    pub(crate) async fn say(&self, index: usize, verb: &str) {
         let live = self.rollout(index);
         let epoch = live.status.as_ref().map_or(0, |status| status.epoch);
         let id = format!("{verb}-{}", self.objects.store().number());
@@ -171,13 +171,13 @@ impl Fleet {
     }
 
     /// The Rollout of a model.
-    pub fn rollout(&self, index: usize) -> Rollout {
+    pub(crate) fn rollout(&self, index: usize) -> Rollout {
         let found = self.objects.get("rollouts.haldane.dev", NAMESPACE, &name(index)).unwrap();
         serde_json::from_value(Value::clone(&found)).unwrap()
     }
 
     /// Waits until the status of a model is as wanted.
-    pub async fn until(&self, index: usize, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) {
+    pub(crate) async fn until(&self, index: usize, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) {
         for _ in 0..24_000 {
             if self.rollout(index).status.is_some_and(|status| wanted(&status)) {
                 return;
@@ -188,7 +188,7 @@ impl Fleet {
     }
 
     /// What the controller asked: lease, lists, watches and discovery left out.
-    pub fn requests(&self) -> Vec<Record> {
+    pub(crate) fn requests(&self) -> Vec<Record> {
         let mut log = self.api.faults().log();
         let left_out =
             |record: &Record| matches!(record.verb, Verb::List | Verb::Watch | Verb::Other) || record.resource.starts_with("leases");
@@ -197,7 +197,7 @@ impl Fleet {
     }
 
     /// When the newest command for a model came in, and when the first write to its route after that.
-    pub fn command_and_patch(&self, index: usize) -> Option<(Timestamp, Timestamp)> {
+    pub(crate) fn command_and_patch(&self, index: usize) -> Option<(Timestamp, Timestamp)> {
         let (log, name) = (self.api.faults().log(), name(index));
         let own = |record: &&Record| record.verb == Verb::Patch && record.name == name;
         let by_us = |record: &&Record| record.user_agent.is_empty() && record.resource.starts_with("rollouts");
@@ -207,7 +207,7 @@ impl Fleet {
     }
 
     /// When the newest write to the route of a model came in, and when the query before it was answered.
-    pub fn look_and_patch(&self, index: usize) -> Option<(Timestamp, Timestamp)> {
+    pub(crate) fn look_and_patch(&self, index: usize) -> Option<(Timestamp, Timestamp)> {
         let (log, name) = (self.api.faults().log(), name(index));
         let written = log.iter().rfind(|r| r.verb == Verb::Patch && r.name == name && r.resource.starts_with("virtualservices"))?;
         let asked = self.prometheus.asked();
@@ -230,7 +230,7 @@ fn play(models: &[Mutex<Model>], ending: &AtomicBool, objects: &Objects, databas
 }
 
 /// A healthy version: a little better than stable, so that no step needs longer than its hold.
-pub fn better() -> Behaviour {
+pub(crate) fn better() -> Behaviour {
     Behaviour::default().with_errors(0.0005).with_latency(37.0, 165.0)
 }
 
@@ -257,7 +257,7 @@ fn mesh(name: &str) -> [Value; 3] {
 }
 
 /// The spec of a Rollout with the three metrics, windows of two seconds and this hold.
-pub fn spec(index: usize, subset: &str, hold: &str, alerts: bool) -> Value {
+pub(crate) fn spec(index: usize, subset: &str, hold: &str, alerts: bool) -> Value {
     let metrics = json!([{"errorRate": {}}, {"latency": {}}, {"drift": {"counter": "model_prediction_class_total", "class": "class"}}]);
     let alerts = if alerts { json!(["default"]) } else { json!([]) };
     json!({

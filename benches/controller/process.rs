@@ -10,7 +10,7 @@ use std::{
 use super::fleet::{Fleet, NAMESPACE};
 
 /// `haldane controller`, which is told to end when this is dropped.
-pub struct Controller {
+pub(crate) struct Controller {
     child: Child,
     folder: PathBuf,
 }
@@ -25,7 +25,7 @@ impl Drop for Controller {
 
 impl Controller {
     /// Starts it and waits until it leads and has read everything.
-    pub async fn start(fleet: &Fleet) -> Self {
+    pub(crate) async fn start(fleet: &Fleet) -> Self {
         let folder = std::env::temp_dir().join(format!("haldane-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let file = |name: &str, text: String| {
@@ -65,7 +65,7 @@ impl Controller {
     }
 
     /// A line of /proc/PID/status in MB: VmRSS, VmHWM.
-    pub fn megabytes(&self, what: &str) -> f64 {
+    pub(crate) fn megabytes(&self, what: &str) -> f64 {
         let text = fs::read_to_string(self.proc("status")).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(what)).unwrap();
         let kilobytes: f64 = line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
@@ -73,7 +73,7 @@ impl Controller {
     }
 
     /// Processor time so far, in milliseconds: of all threads that live, to the nanosecond; they are as many as at the start.
-    pub fn milliseconds(&self) -> f64 {
+    pub(crate) fn milliseconds(&self) -> f64 {
         let tasks = fs::read_dir(self.proc("task")).unwrap();
         let one = |task: fs::DirEntry| -> Option<f64> {
             let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
@@ -83,7 +83,7 @@ impl Controller {
     }
 
     /// The same by utime and stime of /proc/PID/stat, in ticks of 10 ms; threads that ended are in it.
-    pub fn ticks(&self) -> f64 {
+    pub(crate) fn ticks(&self) -> f64 {
         let text = fs::read_to_string(self.proc("stat")).unwrap();
         let after = text.rsplit_once(')').unwrap().1;
         let fields: Vec<&str> = after.split_whitespace().collect();

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// One model alone.
-pub async fn alone(aborts: usize, fails: usize) {
+pub(crate) async fn alone(aborts: usize, fails: usize) {
     let fleet = Fleet::start(Size { models: 1, rps: 1000.0 }).await;
     fleet.apply(0, &spec(0, "v2", "1h", false)).await;
     let _controller = Controller::start(&fleet).await;
@@ -25,7 +25,7 @@ pub async fn alone(aborts: usize, fails: usize) {
 }
 
 /// One model among others that are in progress, in the same namespace.
-pub async fn among(others: usize, aborts: usize, fails: usize) {
+pub(crate) async fn among(others: usize, aborts: usize, fails: usize) {
     let fleet = Fleet::start(Size { models: others + 1, rps: 300.0 }).await;
     for index in 0..=others {
         fleet.apply(index, &spec(index, "v2", "1h", false)).await;
@@ -42,7 +42,7 @@ pub async fn among(others: usize, aborts: usize, fails: usize) {
 }
 
 /// All at the same moment.
-pub async fn together(models: usize) {
+pub(crate) async fn together(models: usize) {
     let fleet = Fleet::start(Size { models, rps: 300.0 }).await;
     for index in 0..models {
         fleet.apply(index, &spec(index, "v2", "1h", false)).await;

@@ -1,4 +1,5 @@
 //! `spec` of a Rollout, as users write it.
+#![allow(unreachable_pub)] // the derived schema has a private copy of each type
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

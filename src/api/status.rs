@@ -1,4 +1,5 @@
 //! `status` of a Rollout: what the controller says, and what a restart needs.
+#![allow(unreachable_pub)] // the derived schema has a private copy of each type
 
 use std::collections::BTreeMap;
 

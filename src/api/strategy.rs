@@ -1,4 +1,5 @@
 //! `spec.strategy`: the ways to get a version to its users, and what they compile to: steps.
+#![allow(unreachable_pub)] // the derived schema has a private copy of each type
 
 use std::collections::BTreeMap;
 

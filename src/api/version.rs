@@ -1,4 +1,5 @@
 //! What a rollout is about: a version, which is a destination with a revision, and the route that leads to it.
+#![allow(unreachable_pub)] // the derived schema has a private copy of each type
 
 use std::fmt;
 

@@ -10,16 +10,16 @@ use super::proportions::{Proportions, share_above};
 use super::tidy;
 
 /// Fail evidence at which the bake fails: 1/alpha, alpha = 0.05.
-pub const FAIL_AT: f64 = 20.0;
+pub(super) const FAIL_AT: f64 = 20.0;
 /// Windows of stable that are remembered.
-pub const WINDOWS: f64 = 29.0;
+pub(super) const WINDOWS: f64 = 29.0;
 /// How much slower than before is tolerated.
 const STRETCH: f64 = 1.25;
 
 /// One share against a fixed limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Guard {
+pub(super) struct Guard {
     /// Which column.
     pub column: usize,
     /// Its part of the metric's evidence.
@@ -36,7 +36,7 @@ pub struct Guard {
 /// One metric at 100 %.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Bake {
+pub(super) struct Bake {
     /// What is guarded.
     pub guards: Vec<Guard>,
     /// Stable's requests that the limits come from.
@@ -49,7 +49,7 @@ pub struct Bake {
 
 impl Bake {
     /// Freezes the limits from stable's last counts. `None` when there are none. `bounds` is empty for errors.
-    pub fn new(shares: &Proportions, bounds: &[f64], recent: &Row, planned: u32) -> Option<Self> {
+    pub(super) fn new(shares: &Proportions, bounds: &[f64], recent: &Row, planned: u32) -> Option<Self> {
         if recent.n <= 0.0 {
             return None;
         }
@@ -68,7 +68,7 @@ impl Bake {
     }
 
     /// Adds one window of the canary alone.
-    pub fn add(&mut self, row: &Row) {
+    pub(super) fn add(&mut self, row: &Row) {
         if row.n <= 0.0 {
             return;
         }
@@ -87,7 +87,7 @@ impl Bake {
     }
 
     /// Fail evidence of the metric.
-    pub fn fail_evidence(&self) -> f64 {
+    pub(super) fn fail_evidence(&self) -> f64 {
         let value: f64 = self.guards.iter().map(|guard| guard.weight * guard.fail.value()).sum();
         if self.guards.is_empty() { 1.0 } else { value }
     }

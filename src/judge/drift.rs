@@ -12,9 +12,9 @@ use super::proportions::{Rest, pair, upwards};
 use super::tidy;
 
 /// Most classes watched as rates.
-pub const MOST_RATES: usize = 12;
+pub(super) const MOST_RATES: usize = 12;
 /// Hold evidence that holds: 1/alpha, alpha = 0.05 of its own.
-pub const HOLD_AT: f64 = 20.0;
+pub(super) const HOLD_AT: f64 = 20.0;
 /// Limits at which the margins of class rates are those of the table in 2c.
 const USUAL_HOLD: f64 = 0.05;
 const USUAL_ROLLBACK: f64 = 0.15;
@@ -23,7 +23,7 @@ const WIDEST_PASS: f64 = 0.5;
 
 /// One limit: the distance, and the margin of each class' rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limit {
+pub(super) struct Limit {
     /// Distance.
     pub tau: f64,
     /// Margin of class rates.
@@ -32,13 +32,13 @@ pub struct Limit {
 
 impl Limit {
     /// The limit that holds.
-    pub fn hold(tau: f64) -> Self {
+    pub(super) fn hold(tau: f64) -> Self {
         let part = tau.max(0.0) / USUAL_HOLD;
         Self { tau, rate: Margin { r: 1.0 + 0.5 * part, d: 0.001 * part } }
     }
 
     /// The limit that rolls back.
-    pub fn rollback(tau: f64) -> Self {
+    pub(super) fn rollback(tau: f64) -> Self {
         let part = tau.max(0.0) / USUAL_ROLLBACK;
         Self { tau, rate: Margin { r: 1.0 + 2.0 * part, d: 0.005 * part } }
     }
@@ -46,7 +46,7 @@ impl Limit {
 
 /// Evidence about one limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Side {
+pub(super) struct Side {
     /// The learnt set.
     #[serde(rename = "s")]
     set: Mixture,
@@ -62,14 +62,14 @@ impl Side {
     }
 
     /// Half the set, half the mean over the classes and directions; the set alone where no class is watched.
-    pub fn value(&self) -> f64 {
+    pub(super) fn value(&self) -> f64 {
         let classes = self.rates.len() as f64;
         let rates: f64 = self.rates.iter().map(|(more, less)| more.value() + less.value()).sum();
         if self.rates.is_empty() { self.set.value() } else { 0.5 * self.set.value() + 0.5 * rates / (2.0 * classes) }
     }
 
     /// The watched class (its place in the list) with the most evidence, if that is more than the set's.
-    pub fn leading_rate(&self) -> Option<usize> {
+    pub(super) fn leading_rate(&self) -> Option<usize> {
         let best = self.rates.iter().map(|(more, less)| more.value().max(less.value())).enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         best.filter(|(_, value)| *value > self.set.value()).map(|(at, _)| at)
     }
@@ -78,7 +78,7 @@ impl Side {
 /// Drift of one metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Drift {
+pub(super) struct Drift {
     /// Stable's counts, decayed, for each column.
     x: Vec<f64>,
     n: f64,
@@ -110,7 +110,7 @@ fn spent() -> f64 {
 }
 
 /// What is frozen at the start.
-pub struct Start {
+pub(super) struct Start {
     /// Stable's counts before the rollout, summed.
     pub past: Row,
     /// How many windows that were.
@@ -127,7 +127,7 @@ pub struct Start {
 
 impl Drift {
     /// Nothing seen yet.
-    pub fn new(start: Start) -> Self {
+    pub(super) fn new(start: Start) -> Self {
         let share = (PlugIn::MOST_WINDOWS / start.windows.max(1.0)).min(1.0);
         let columns = start.past.x.len();
         let rates = start.watched.len();
@@ -148,14 +148,14 @@ impl Drift {
     }
 
     /// Only these columns (bounds that the canary has too); evidence about sets continues.
-    pub fn narrow(&mut self, columns: &[usize]) {
+    pub(super) fn narrow(&mut self, columns: &[usize]) {
         self.x = super::columns::select(&self.x, columns);
         self.learnt = super::columns::select(&self.learnt, columns);
         self.spreads = super::columns::select(&self.spreads, columns);
     }
 
     /// Another kind of traffic begins; `alpha` is the metric's part of the budget for it.
-    pub fn begin_kind(&mut self, alpha: f64) {
+    pub(super) fn begin_kind(&mut self, alpha: f64) {
         self.learnt.iter_mut().for_each(|gap| *gap = 0.0);
         self.spreads.iter_mut().for_each(|spread| *spread = Spread::default());
         (self.hold, self.rollback, self.held) = (Side::new(self.watched.len()), Side::new(self.watched.len()), false);
@@ -167,7 +167,7 @@ impl Drift {
     }
 
     /// Dispersion: classes weigh as in Pearson's chi-square.
-    pub fn phi(&self, layout: &Layout) -> f64 {
+    pub(super) fn phi(&self, layout: &Layout) -> f64 {
         let weight = |at: usize| if matches!(layout, Layout::Classes(_)) { 1.0 - self.rate(at) } else { 1.0 };
         let used = || self.spreads.iter().enumerate().filter(|(_, spread)| spread.count > 0.0);
         let (squares, weights) = used().fold((0.0, 0.0), |(s, w), (at, spread)| (s + weight(at) * spread.squares, w + weight(at)));
@@ -200,7 +200,7 @@ impl Drift {
     }
 
     /// Both halves of the evidence that the limit which rolls back is crossed.
-    pub fn harm(&self, alpha: f64) -> f64 {
+    pub(super) fn harm(&self, alpha: f64) -> f64 {
         if alpha > 0.0 {
             (1.0 - budget::PART) * self.rollback.value() + budget::PART * budget::chance(self.rho) / alpha
         } else {
@@ -209,7 +209,7 @@ impl Drift {
     }
 
     /// Adds one window: bets on what was learnt before, then learns. One without both arms is a part of the plan that has gone by.
-    pub fn add(&mut self, gamma: f64, layout: &Layout, a: &Row, b: &Row, rest: &Rest<'_>, limits: (Limit, Limit)) {
+    pub(super) fn add(&mut self, gamma: f64, layout: &Layout, a: &Row, b: &Row, rest: &Rest<'_>, limits: (Limit, Limit)) {
         let phi = self.phi(layout);
         let tau = limits.1.tau + self.set_pods;
         let (pair_of_set, p) = self.set(layout, a, b, tau).unwrap_or_default();
@@ -256,7 +256,7 @@ impl Drift {
 }
 
 /// The distance shown and passed on: total variation of classes, Kolmogorov-Smirnov of a histogram.
-pub fn distance(layout: &Layout, seen: &Matched) -> f64 {
+pub(super) fn distance(layout: &Layout, seen: &Matched) -> f64 {
     let (a, b) = (seen.stable(), seen.canary());
     match layout {
         // Columns of a histogram are shares above each bound, so the largest gap is the distance.
@@ -267,7 +267,7 @@ pub fn distance(layout: &Layout, seen: &Matched) -> f64 {
 }
 
 /// What the distance would be by chance alone between two samples of stable of these sizes.
-pub fn distance_by_chance(layout: &Layout, seen: &Matched, phi: f64) -> f64 {
+pub(super) fn distance_by_chance(layout: &Layout, seen: &Matched, phi: f64) -> f64 {
     let precision = seen.precision();
     if precision <= 0.0 {
         return 0.0;
@@ -280,18 +280,18 @@ pub fn distance_by_chance(layout: &Layout, seen: &Matched, phi: f64) -> f64 {
 }
 
 /// Expected largest gap of two distribution functions, of which these shares are above the bounds.
-pub fn chance_of_bounds(shares: impl Iterator<Item = f64>, deviation: f64) -> f64 {
+pub(super) fn chance_of_bounds(shares: impl Iterator<Item = f64>, deviation: f64) -> f64 {
     1.2 * deviation * shares.map(|p| (p * (1.0 - p)).max(0.0).sqrt()).fold(0.0, f64::max)
 }
 
 /// Expected total variation of two samples of classes with these shares.
-pub fn chance_of_classes(shares: impl Iterator<Item = f64>, deviation: f64) -> f64 {
+pub(super) fn chance_of_classes(shares: impl Iterator<Item = f64>, deviation: f64) -> f64 {
     0.5 * (2.0 / std::f64::consts::PI).sqrt() * deviation * shares.map(|p| (p * (1.0 - p)).max(0.0).sqrt()).sum::<f64>()
 }
 
 /// Number of cells in the upper bound of the distance. A histogram's limit is crossed at one bound, and that bound alone must prove
 /// that it is not (intersection-union), so it counts as two cells.
-pub fn cells(layout: &Layout) -> f64 {
+pub(super) fn cells(layout: &Layout) -> f64 {
     match layout {
         Layout::Classes(names) => names.len() as f64 + 1.0,
         _ => 2.0,
@@ -299,17 +299,17 @@ pub fn cells(layout: &Layout) -> f64 {
 }
 
 /// Upper bound of the distance in this step, and what it must not exceed.
-pub fn upper_bound(layout: &Layout, seen: &Matched, planned: f64, phi: f64) -> f64 {
+pub(super) fn upper_bound(layout: &Layout, seen: &Matched, planned: f64, phi: f64) -> f64 {
     (distance(layout, seen) + radius(layout, seen.precision(), planned, phi)).min(1.0)
 }
 
 /// What is added to a distance for its upper bound.
-pub fn radius(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
+pub(super) fn radius(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
     pass_radius(precision, planned, cells(layout), phi, 1.0 / super::passing::PASS_AT)
 }
 
 /// What the upper bound must not exceed, for a step that opens the way to `next_weight`.
-pub fn pass_limit(pass: f64, next_weight: f64) -> f64 {
+pub(super) fn pass_limit(pass: f64, next_weight: f64) -> f64 {
     (pass / next_weight.clamp(0.01, 1.0)).min(WIDEST_PASS)
 }
 

@@ -11,7 +11,7 @@ const QUANTILES: [(f64, f64); 3] = [(0.5, 0.5), (0.95, 0.05), (0.99, 0.01)];
 const SMOOTHING: f64 = 0.5;
 
 /// The buckets of p50, p95 and p99; `shares` are the shares above each bound.
-pub fn quantiles(bounds: &[f64], shares: &[f64]) -> Vec<Quantile> {
+pub(super) fn quantiles(bounds: &[f64], shares: &[f64]) -> Vec<Quantile> {
     let of = |(quantile, level): (f64, f64)| {
         let (above, up_to) = bracket(bounds, shares, level);
         Quantile { quantile, above, up_to }
@@ -20,7 +20,7 @@ pub fn quantiles(bounds: &[f64], shares: &[f64]) -> Vec<Quantile> {
 }
 
 /// Difference of two shares that chance alone shows on average between two samples of stable: of a normal variable the mean deviation.
-pub fn chance(p: f64, precision: f64, phi: f64) -> f64 {
+pub(super) fn chance(p: f64, precision: f64, phi: f64) -> f64 {
     if precision <= 0.0 {
         return 0.0;
     }
@@ -28,7 +28,7 @@ pub fn chance(p: f64, precision: f64, phi: f64) -> f64 {
 }
 
 /// Distances on the window-matched mix. A histogram counts by its bins.
-pub fn distances(layout: &Layout, seen: &Matched, phi: f64) -> Distances {
+pub(super) fn distances(layout: &Layout, seen: &Matched, phi: f64) -> Distances {
     let bins = |shares: Vec<f64>| match layout {
         Layout::Bounds(_) => {
             let upper = std::iter::once(1.0).chain(shares.iter().copied());
@@ -44,7 +44,7 @@ pub fn distances(layout: &Layout, seen: &Matched, phi: f64) -> Distances {
 }
 
 /// Numbers with seven digits: more say nothing, and status is small.
-pub fn shortened(evidence: &mut MetricEvidence) {
+pub(super) fn shortened(evidence: &mut MetricEvidence) {
     let short = |value: &mut f64| {
         if *value != 0.0 && value.is_finite() {
             // The exponent of a finite number: the cast is exact.

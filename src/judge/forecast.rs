@@ -20,7 +20,7 @@ use enough::Whole;
 /// More windows than this is never.
 const NEVER: f64 = 1e6;
 /// The regression in latency that the forecast speaks of: slower by this.
-pub const SLOWER: f64 = 0.30;
+pub(super) const SLOWER: f64 = 0.30;
 /// Where no test is planned at the end of the hold, every other healthy canary takes longer than expected; of six, five are proved within
 /// this many times as long.
 const SPREAD: f64 = 1.5;
@@ -40,7 +40,7 @@ fn growth(n: (f64, f64), truth: (f64, f64), theta: (f64, f64), margin: Margin) -
 
 /// Windows until the fail side of a share would find the canary at `p_b`, stable being at `p_a`; `n` are requests of stable and canary
 /// in a window, `weight` is the part of the metric in the merge, `fail_at` where the merge fails. `None`: never.
-pub fn windows_to_fail(n: (f64, f64), p_a: f64, p_b: f64, margin: Margin, phi: f64, weight: f64, fail_at: f64) -> Option<f64> {
+pub(super) fn windows_to_fail(n: (f64, f64), p_a: f64, p_b: f64, margin: Margin, phi: f64, weight: f64, fail_at: f64) -> Option<f64> {
     let (b, p_a) = (margin.at(p_a), p_a.max(1e-6));
     let best = ETA
         .iter()
@@ -53,7 +53,7 @@ pub fn windows_to_fail(n: (f64, f64), p_a: f64, p_b: f64, margin: Margin, phi: f
 }
 
 /// Windows until the bets of the pass side of a share would prove a healthy canary, with `log_evidence` reached already. `None`: never.
-pub fn windows_to_pass(n: (f64, f64), p: f64, margin: Margin, phi: f64, log_evidence: f64) -> Option<f64> {
+pub(super) fn windows_to_pass(n: (f64, f64), p: f64, margin: Margin, phi: f64, log_evidence: f64) -> Option<f64> {
     let p = p.max(1e-6);
     let b = margin.at(p);
     let bet = |(way, part): (f64, f64)| {
@@ -71,7 +71,7 @@ fn windows(needed: f64, each: f64) -> Option<f64> {
 
 /// Windows until the upper bound of the distance of a healthy canary is below `limit`: `by_chance(precision)` is the distance that chance
 /// shows, `radius(precision)` what is added. `each` is the precision that one window adds, `had` what is there.
-pub fn windows_to_bound(each: f64, had: f64, limit: f64, bound: impl Fn(f64) -> f64) -> Option<f64> {
+pub(super) fn windows_to_bound(each: f64, had: f64, limit: f64, bound: impl Fn(f64) -> f64) -> Option<f64> {
     if each <= 0.0 || bound(had + each * NEVER) > limit {
         return None;
     }
@@ -84,7 +84,7 @@ pub fn windows_to_bound(each: f64, had: f64, limit: f64, bound: impl Fn(f64) -> 
 }
 
 /// The error rate that the forecast speaks of: twice stable's, or where the limit allows that, twice the limit.
-pub fn doubled(p: f64, margin: Margin) -> f64 {
+pub(super) fn doubled(p: f64, margin: Margin) -> f64 {
     let limit = margin.at(p);
     let target = if 2.0 * p > 1.2 * limit { 2.0 * p } else { 2.0 * limit };
     target.min(0.5 * (1.0 + limit))
@@ -227,7 +227,7 @@ fn step_windows(
 }
 
 /// Upper bound of the distance that a healthy canary is expected to show at a precision.
-pub fn healthy_bound(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
+pub(super) fn healthy_bound(layout: &Layout, precision: f64, planned: f64, phi: f64) -> f64 {
     let deviation = (phi / precision.max(1e-9)).sqrt();
     let chance = match layout {
         Layout::Classes(_) => chance_of_classes(CLASSES.iter().copied(), deviation),

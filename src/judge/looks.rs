@@ -7,7 +7,7 @@ use super::mixture::{GAMMA_FIRST, GAMMA_LOOKS, GAMMA_STARTS, gamma_unplanned};
 /// Where a metric is in its plan, and how many looks were given start weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Looks {
+pub(super) struct Looks {
     begun: bool,
     starts: u32,
     others: u32,
@@ -19,24 +19,24 @@ pub struct Looks {
 
 impl Looks {
     /// A later step begins.
-    pub fn step(&mut self, further: bool) {
+    pub(super) fn step(&mut self, further: bool) {
         self.in_step = 0;
         self.fresh_step = self.begun && further;
     }
 
     /// A window of the plan; while an incident hits both versions it is none.
-    pub fn window(&mut self, frozen: bool) {
+    pub(super) fn window(&mut self, frozen: bool) {
         self.in_step = self.in_step.saturating_add(u32::from(!frozen));
     }
 
     /// Windows of the present step so far.
-    pub fn in_step(&self) -> u32 {
+    pub(super) fn in_step(&self) -> u32 {
         self.in_step
     }
 
     /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .14 by the other planned ones,
     /// .04 by those beyond the plan. `plan` are the windows of each step.
-    pub fn gamma(&mut self, plan: &[u32], planned: u32, frozen: bool) -> f64 {
+    pub(super) fn gamma(&mut self, plan: &[u32], planned: u32, frozen: bool) -> f64 {
         let starts = u32::try_from(plan.len()).unwrap_or(u32::MAX).saturating_sub(1);
         let others = plan.iter().sum::<u32>().saturating_sub(starts + 1);
         if !self.begun {

@@ -32,7 +32,7 @@ const CATASTROPHE: f64 = 1e6;
 /// The processes of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Processes {
+pub(super) enum Processes {
     /// Errors and latency.
     Shares(Proportions),
     /// Drift.
@@ -42,7 +42,7 @@ pub enum Processes {
 /// All about one metric.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MetricState {
+pub(super) struct MetricState {
     /// It takes part in the merge: it gates at least one step.
     pub gates: bool,
     /// Steps with two arms that leave it out.
@@ -90,32 +90,32 @@ pub struct MetricState {
 
 impl MetricState {
     /// Nothing seen yet.
-    pub fn new(metric: &Metric) -> Self {
+    pub(super) fn new(metric: &Metric) -> Self {
         Self { gates: Self::may_gate(metric), advisory: !metric.gate, ..Self::default() }
     }
 
     /// A threshold has no part in the merge: it has no error rate to share.
-    pub fn may_gate(metric: &Metric) -> bool {
+    pub(super) fn may_gate(metric: &Metric) -> bool {
         metric.gate && !metric.kind.is_threshold()
     }
 
     /// Margins are frozen.
-    pub fn frozen(&self) -> bool {
+    pub(super) fn frozen(&self) -> bool {
         self.processes.is_some()
     }
 
     /// Bounds of the columns; empty where they are none.
-    pub fn bounds(&self) -> &[f64] {
+    pub(super) fn bounds(&self) -> &[f64] {
         if let Some(Layout::Bounds(bounds)) = &self.layout { bounds } else { &[] }
     }
 
     /// Mean requests of both arms in a window.
-    pub fn per_window(&self) -> f64 {
+    pub(super) fn per_window(&self) -> f64 {
         if self.traffic.n > 0.0 { self.traffic.x / self.traffic.n } else { 0.0 }
     }
 
     /// Takes stable's past in, and freezes if it is enough.
-    pub fn calibrate(&mut self, metric: &Metric, past: Option<&MetricPast>, context: &Context<'_>) {
+    pub(super) fn calibrate(&mut self, metric: &Metric, past: Option<&MetricPast>, context: &Context<'_>) {
         let Some(past) = past.filter(|_| !self.frozen()) else { return };
         self.pending = past.recent.iter().map(|window| sum(window.iter())).collect();
         let kept = self.pending.len().saturating_sub(bake::WINDOWS as usize);
@@ -224,7 +224,7 @@ impl MetricState {
     }
 
     /// Begins a step: counts and pass side start over; at 100 % freezes what the canary is compared with.
-    pub fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool) {
+    pub(super) fn begin_step(&mut self, metric: &Metric, step: &StepTerms, further: bool) {
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         (self.windows, self.missing) = (0, 0);
         self.threshold.iter_mut().for_each(Threshold::begin_step);
@@ -240,7 +240,7 @@ impl MetricState {
     }
 
     /// An incident is over: what was proved in this step is proved again, and stable is watched from nothing again.
-    pub fn after_incident(&mut self, metric: &Metric, step: &StepTerms) {
+    pub(super) fn after_incident(&mut self, metric: &Metric, step: &StepTerms) {
         if let Some(Processes::Shares(shares)) = &mut self.processes {
             shares.calm();
         }
@@ -250,7 +250,7 @@ impl MetricState {
     }
 
     /// A window of stable alone, which is compared with its own past.
-    pub fn rest(&mut self, stable: &Counts) {
+    pub(super) fn rest(&mut self, stable: &Counts) {
         let row = self.layout.as_ref().and_then(|layout| layout.row(stable));
         if let (Some(row), Some(Processes::Shares(shares))) = (row, &mut self.processes) {
             shares.rest(&row);
@@ -267,7 +267,7 @@ impl MetricState {
     }
 
     /// Requests of stable and canary that a window is expected to show.
-    pub fn expected(&self, step: &StepTerms) -> (f64, f64) {
+    pub(super) fn expected(&self, step: &StepTerms) -> (f64, f64) {
         if step.share.matched && self.windows > 0 {
             // How many users a match picks is known only once they are seen.
             let windows = f64::from(self.windows);
@@ -278,12 +278,12 @@ impl MetricState {
     }
 
     /// What the step's hold still shows before its test.
-    pub fn hold(&self, step: &StepTerms) -> Hold {
+    pub(super) fn hold(&self, step: &StepTerms) -> Hold {
         Hold { windows: f64::from(step.tested_windows().saturating_sub(self.windows)), n: self.expected(step) }
     }
 
     /// Another kind of traffic begins: nothing of what was learnt about the canary stays. What was frozen from stable's past does.
-    pub fn begin_kind(&mut self, context: &Context<'_>) {
+    pub(super) fn begin_kind(&mut self, context: &Context<'_>) {
         let alpha = self.alpha(context);
         match &mut self.processes {
             Some(Processes::Shares(shares)) => shares.begin_kind(alpha),
@@ -307,7 +307,14 @@ impl MetricState {
     }
 
     /// Adds one window. `None`: the metric could not be read in that arm.
-    pub fn add(&mut self, metric: &Metric, step: &StepTerms, stable: Option<&Counts>, canary: Option<&Counts>, context: &Context<'_>) {
+    pub(super) fn add(
+        &mut self,
+        metric: &Metric,
+        step: &StepTerms,
+        stable: Option<&Counts>,
+        canary: Option<&Counts>,
+        context: &Context<'_>,
+    ) {
         if step.weight >= 1.0 {
             return self.add_bake(canary);
         }
@@ -375,7 +382,7 @@ impl MetricState {
 
     /// What the plan still shows of this metric: canary's share and windows of each step. The rest of the present step is counted by
     /// `planned`, which an edit may have changed.
-    pub fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(f64, f64)> {
+    pub(super) fn ahead(&self, planned: u32, context: &Context<'_>) -> Vec<(f64, f64)> {
         let rest = |(at, weight, windows): (usize, f64, u32)| {
             let windows = if at == context.step { planned.saturating_sub(self.looks.in_step()) } else { windows };
             (at >= context.step && windows > 0).then_some((weight, f64::from(windows)))
@@ -384,7 +391,7 @@ impl MetricState {
     }
 
     /// This metric's part of the planned-horizon budget; 0 where the plan is open-ended.
-    pub fn alpha(&self, context: &Context<'_>) -> f64 {
+    pub(super) fn alpha(&self, context: &Context<'_>) -> f64 {
         let planned = self.judged(context).any(|(_, _, windows)| windows > 0);
         if planned && self.gates { budget::PART * context.part / context.fail_at } else { 0.0 }
     }
@@ -456,7 +463,7 @@ impl MetricState {
     }
 
     /// Evidence that the limit which rolls back is crossed, over the whole rollout; 1 is none.
-    pub fn fail_evidence(&self, context: &Context<'_>) -> f64 {
+    pub(super) fn fail_evidence(&self, context: &Context<'_>) -> f64 {
         match &self.processes {
             Some(Processes::Shares(shares)) => shares.fail_evidence(self.alpha(context)),
             Some(Processes::Drift(drift)) => drift.harm(self.alpha(context)),
@@ -465,7 +472,7 @@ impl MetricState {
     }
 
     /// Whether a limit that holds was crossed. At 100 % nothing is compared any more.
-    pub fn holds(&self, metric: &Metric, step: &StepTerms) -> bool {
+    pub(super) fn holds(&self, metric: &Metric, step: &StepTerms) -> bool {
         let drifted = matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held) && step.weight < 1.0;
         let broken = self.threshold.as_ref().is_some_and(|threshold| threshold.broke(metric.kind.limits(), ThresholdAction::Hold));
         !self.advisory && (drifted || broken)
@@ -473,7 +480,7 @@ impl MetricState {
 }
 
 /// The two limits of a drift metric: hold, roll back.
-pub fn distance_limits(metric: &Metric) -> (Limit, Limit) {
+pub(super) fn distance_limits(metric: &Metric) -> (Limit, Limit) {
     let limits = if let Limits::Distance(limits) = metric.kind.limits() { limits } else { DistanceLimits::default() };
     (Limit::hold(limits.hold), Limit::rollback(limits.rollback))
 }

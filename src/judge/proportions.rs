@@ -14,7 +14,7 @@ use super::tidy;
 use crate::plan::{Limits, ShareLimits, StretchLimits};
 
 /// Events that a step must be planned to show on the canary before a bound takes part in the pass.
-pub const LEAST_EVENTS: f64 = 5.0;
+pub(super) const LEAST_EVENTS: f64 = 5.0;
 /// Quantiles that are watched, as shares above.
 const WATCHED: [f64; 3] = [0.5, 0.05, 0.01];
 /// A quantile lies on a bound where the share above that differs from its level by at most this part of it: which side it is on is chance.
@@ -33,7 +33,7 @@ const LEAST_FAIL: f64 = 0.01;
 /// One share that is watched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Track {
+pub(super) struct Track {
     /// Which column.
     pub column: usize,
     /// Its part of the metric's evidence.
@@ -69,7 +69,7 @@ fn spent() -> f64 {
 
 /// The rest of the plan, as a look needs it.
 #[derive(Clone, Copy, Debug)]
-pub struct Rest<'a> {
+pub(super) struct Rest<'a> {
     /// Canary's share, and windows still to come, of each step.
     pub ahead: &'a [(f64, f64)],
     /// Requests of both arms in a window.
@@ -82,25 +82,25 @@ pub struct Rest<'a> {
 
 impl Rest<'_> {
     /// With its dispersion.
-    pub fn with(&self, phi: f64) -> Vec<Ahead> {
+    pub(super) fn with(&self, phi: f64) -> Vec<Ahead> {
         self.ahead.iter().map(|(weight, windows)| Ahead { windows: *windows, weight: *weight, phi }).collect()
     }
 }
 
 impl Track {
     /// The fail margin.
-    pub fn fail_margin(&self) -> Margin {
+    pub(super) fn fail_margin(&self) -> Margin {
         Margin { r: self.r, d: self.d }
     }
 
     /// Dispersion.
-    pub fn phi(&self) -> f64 {
+    pub(super) fn phi(&self) -> f64 {
         self.spread.phi(self.phi0)
     }
 
     /// Both halves of the evidence that the canary is worse, as a part of the metric's: `alpha` is the metric's part of the budget, 0 where
     /// the plan is open-ended.
-    pub fn harm(&self, alpha: f64) -> f64 {
+    pub(super) fn harm(&self, alpha: f64) -> f64 {
         if alpha > 0.0 {
             (1.0 - budget::PART) * self.weight * self.fail.value() + budget::PART * budget::chance(self.rho) / alpha
         } else {
@@ -130,21 +130,21 @@ impl Track {
 
 /// The watched shares of one metric.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Proportions {
+pub(super) struct Proportions {
     /// One for errors; for latency the bounds around p50, p95 and p99.
     pub tracks: Vec<Track>,
 }
 
 impl Proportions {
     /// Adds one window; one without both arms is a part of the plan that has gone by.
-    pub fn add(&mut self, gamma: f64, a: &Row, b: &Row, rest: &Rest<'_>) {
+    pub(super) fn add(&mut self, gamma: f64, a: &Row, b: &Row, rest: &Rest<'_>) {
         for track in &mut self.tracks {
             track.add(gamma, pair(a, b, track.column), rest);
         }
     }
 
     /// A window of stable alone.
-    pub fn rest(&mut self, a: &Row) {
+    pub(super) fn rest(&mut self, a: &Row) {
         for track in &mut self.tracks {
             let phi = track.phi();
             track.own.add(a.n, a.x.get(track.column).copied().unwrap_or(0.0), track.s0, phi);
@@ -152,33 +152,33 @@ impl Proportions {
     }
 
     /// Stable is as before: its evidence against its own past starts over.
-    pub fn calm(&mut self) {
+    pub(super) fn calm(&mut self) {
         for track in &mut self.tracks {
             track.own = Own::default();
         }
     }
 
     /// Starts the budget: `alpha` is the metric's part, shared by the tracks as their weights say.
-    pub fn start_budget(&mut self, alpha: f64) {
+    pub(super) fn start_budget(&mut self, alpha: f64) {
         for track in &mut self.tracks {
             track.rho = upwards(budget::start(alpha * track.weight));
         }
     }
 
     /// Fail evidence: the weighted mean over the tracks, of both halves.
-    pub fn fail_evidence(&self, alpha: f64) -> f64 {
+    pub(super) fn fail_evidence(&self, alpha: f64) -> f64 {
         let value: f64 = self.tracks.iter().map(|track| track.harm(alpha)).sum();
         if self.tracks.is_empty() { 1.0 } else { value }
     }
 
     /// Whether every track that takes part is proved; `None` when none does.
-    pub fn proved(&self) -> Option<bool> {
+    pub(super) fn proved(&self) -> Option<bool> {
         self.tracks.iter().filter(|track| track.pass.proves).map(|track| track.pass.proved()).reduce(|all, one| all && one)
     }
 
     /// Begins a step: pass sides start over, margins that follow what the next step risks. `planned` is the number of canary requests that the
     /// whole hold is planned to show.
-    pub fn begin_step(&mut self, limits: Limits, bounds: &[f64], s0: &[f64], next_weight: f64, hold: Hold, planned: f64) {
+    pub(super) fn begin_step(&mut self, limits: Limits, bounds: &[f64], s0: &[f64], next_weight: f64, hold: Hold, planned: f64) {
         for track in &mut self.tracks {
             let d = tidy(pass_margin(limits, bounds, s0, track.column, next_weight));
             track.pass = Passing::begin(d, track.stable.rate(), track.phi(), hold);
@@ -187,7 +187,7 @@ impl Proportions {
     }
 
     /// Which tracks take part in the pass: bounds of a histogram of which so many canary requests are planned to show enough.
-    pub fn choose(&mut self, bounded: bool, planned: f64) {
+    pub(super) fn choose(&mut self, bounded: bool, planned: f64) {
         for track in &mut self.tracks {
             let enough = !bounded || planned * track.s0 >= LEAST_EVENTS;
             track.pass.proves = enough && track.s0 + track.pass.d < 1.0;
@@ -195,7 +195,7 @@ impl Proportions {
     }
 
     /// Another kind of traffic begins; `alpha` is the metric's part of the budget for it.
-    pub fn begin_kind(&mut self, alpha: f64) {
+    pub(super) fn begin_kind(&mut self, alpha: f64) {
         for track in &mut self.tracks {
             (track.fail, track.spread) = (Mixture::new(ETA.len()), Spread::default());
         }
@@ -204,19 +204,19 @@ impl Proportions {
 }
 
 /// `rho` as the checkpoint stores it, never nearer to the boundary than it was.
-pub fn upwards(rho: f64) -> f64 {
+pub(super) fn upwards(rho: f64) -> f64 {
     (rho * 1e9).ceil() / 1e9
 }
 
 /// One column of both arms.
-pub fn pair(a: &Row, b: &Row, column: usize) -> Pair {
+pub(super) fn pair(a: &Row, b: &Row, column: usize) -> Pair {
     let x = |row: &Row| row.x.get(column).copied().unwrap_or(0.0);
     Pair { n_a: a.n, x_a: x(a), n_b: b.n, x_b: x(b) }
 }
 
 /// The columns around the watched quantiles with their weights (sum 1): of each the last bound that more, and the first that at most so
 /// many observations exceed; a bound that the quantile lies on, all but exactly, is both. `shares` fall.
-pub fn brackets(shares: &[f64]) -> Vec<(usize, f64)> {
+pub(super) fn brackets(shares: &[f64]) -> Vec<(usize, f64)> {
     let mut found: Vec<(usize, f64)> = Vec::new();
     for level in WATCHED {
         let off = |at: &usize| shares.get(*at).map_or(f64::INFINITY, |s| (s - level).abs());
@@ -236,14 +236,14 @@ pub fn brackets(shares: &[f64]) -> Vec<(usize, f64)> {
 }
 
 /// The bucket of a quantile (`level` = share above): greater than the first, at most the second.
-pub fn bracket(bounds: &[f64], shares: &[f64], level: f64) -> (Option<f64>, Option<f64>) {
+pub(super) fn bracket(bounds: &[f64], shares: &[f64], level: f64) -> (Option<f64>, Option<f64>) {
     let below = shares.iter().rposition(|s| *s > level).and_then(|at| bounds.get(at)).copied();
     let beyond = shares.iter().position(|s| *s <= level).and_then(|at| bounds.get(at)).copied();
     (below, beyond)
 }
 
 /// Share of a histogram above `value`: linear in the first bucket, linear in the logarithm in the others.
-pub fn share_above(bounds: &[f64], shares: &[f64], value: f64) -> f64 {
+pub(super) fn share_above(bounds: &[f64], shares: &[f64], value: f64) -> f64 {
     let mut left = (0.0, 1.0);
     for (bound, share) in bounds.iter().copied().zip(shares.iter().copied()) {
         if value <= bound {
@@ -256,7 +256,7 @@ pub fn share_above(bounds: &[f64], shares: &[f64], value: f64) -> f64 {
 }
 
 /// The value that a `share` of the histogram exceeds: the inverse of [`share_above`]. `None` beyond the last bound.
-pub fn value_exceeded(bounds: &[f64], shares: &[f64], share: f64) -> Option<f64> {
+pub(super) fn value_exceeded(bounds: &[f64], shares: &[f64], share: f64) -> Option<f64> {
     let mut left = (0.0, 1.0);
     for (bound, below) in bounds.iter().copied().zip(shares.iter().copied()) {
         if share >= below && left.1 > below {
@@ -275,7 +275,7 @@ fn stretched(bounds: &[f64], s0: &[f64], column: usize, stretch: f64) -> f64 {
 }
 
 /// Relative and absolute fail margin of a column, without the pods' part.
-pub fn fail_margin(limits: Limits, bounds: &[f64], s0: &[f64], column: usize) -> Margin {
+pub(super) fn fail_margin(limits: Limits, bounds: &[f64], s0: &[f64], column: usize) -> Margin {
     match limits {
         Limits::Share(ShareLimits { relative, absolute, .. }) => Margin { r: relative.max(1.0), d: absolute.max(0.0) },
         Limits::Stretch(StretchLimits { stretch, .. }) => {
@@ -287,7 +287,7 @@ pub fn fail_margin(limits: Limits, bounds: &[f64], s0: &[f64], column: usize) ->
 }
 
 /// Pass margin of a column for a step that opens the way to `next_weight` (2j).
-pub fn pass_margin(limits: Limits, bounds: &[f64], s0: &[f64], column: usize, next_weight: f64) -> f64 {
+pub(super) fn pass_margin(limits: Limits, bounds: &[f64], s0: &[f64], column: usize, next_weight: f64) -> f64 {
     let next = next_weight.clamp(0.01, 1.0);
     let share = s0.get(column).copied().unwrap_or(0.0);
     match limits {

@@ -26,7 +26,7 @@ pub enum Seen {
 /// All about one threshold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Threshold {
+pub(super) struct Threshold {
     /// The newest value.
     value: Option<f64>,
     /// Why there is none.
@@ -54,7 +54,7 @@ struct Broken {
 
 impl Threshold {
     /// Takes what one look gave. A look that was taken already changes nothing.
-    pub fn see(&mut self, limits: Limits, at: Timestamp, seen: &Seen, interval_seconds: f64) {
+    pub(super) fn see(&mut self, limits: Limits, at: Timestamp, seen: &Seen, interval_seconds: f64) {
         let Limits::Range(limits) = limits else { return };
         if self.at.is_some_and(|last| at <= last) {
             return;
@@ -78,12 +78,12 @@ impl Threshold {
     }
 
     /// A step begins. A value that is beyond the limit is so in the next step too.
-    pub fn begin_step(&mut self) {
+    pub(super) fn begin_step(&mut self) {
         (self.looks, self.value, self.absent) = (0, None, None);
     }
 
     /// Whether the limit was broken, and this is what follows from it.
-    pub fn broke(&self, limits: Limits, wanted: ThresholdAction) -> bool {
+    pub(super) fn broke(&self, limits: Limits, wanted: ThresholdAction) -> bool {
         self.broken.is_some() && matches!(limits, Limits::Range(limits) if limits.action == wanted)
     }
 }
@@ -95,7 +95,7 @@ fn beyond(RangeLimits { min, max, .. }: RangeLimits, value: f64) -> Option<(f64,
 }
 
 /// What the threshold says at this step; `state` is absent before the first look.
-pub fn answer(state: Option<&Threshold>, metric: &Metric, limits: RangeLimits, step: &StepTerms) -> Answer {
+pub(super) fn answer(state: Option<&Threshold>, metric: &Metric, limits: RangeLimits, step: &StepTerms) -> Answer {
     let fresh = Threshold::default();
     let state = state.unwrap_or(&fresh);
     let asked = !step.without.contains(&metric.name);

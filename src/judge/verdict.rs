@@ -13,7 +13,7 @@ use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Noi
 use crate::plan::{DistanceLimits, Limits, Metric};
 
 /// One metric's answer, and what the whole asks of it.
-pub struct Answer {
+pub(super) struct Answer {
     /// For status, but for its text.
     pub evidence: MetricEvidence,
     /// What its text says.
@@ -32,7 +32,7 @@ pub struct Answer {
 
 impl Answer {
     /// What it says, of the plan's metric `metric`.
-    pub fn finding(self, metric: usize) -> Finding {
+    pub(super) fn finding(self, metric: usize) -> Finding {
         Finding { metric, evidence: self.evidence, says: self.says, missing: self.missing, history: self.history }
     }
 }
@@ -41,7 +41,7 @@ impl Answer {
 const ALPHA: f64 = 0.05;
 
 /// What `state` says at this step.
-pub fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> Answer {
+pub(super) fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, context: &Context<'_>) -> Answer {
     let bare = |reason: EvidenceReason, says: Says| Answer {
         evidence: MetricEvidence::new(&metric.name, Verdict::Inconclusive, Some(reason), String::new()),
         says,

@@ -97,26 +97,26 @@ const MAX_EPOCH: i64 = 1 << 53;
 
 /// All claims of a VirtualService, by route key. Entries that cannot be read are kept as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Claims {
+pub(super) struct Claims {
     entries: BTreeMap<String, serde_json::Value>,
 }
 
 impl Claims {
     /// Reads the annotation's text. Text that is no JSON object counts as no claim.
-    pub fn parse(text: Option<&str>) -> Self {
+    pub(super) fn parse(text: Option<&str>) -> Self {
         let entries = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         Self { entries }
     }
 
     /// The claim on a route. One with an epoch that nobody can have counted to is not ours: it cannot be read.
-    pub fn get(&self, key: &str) -> Option<Claim> {
+    pub(super) fn get(&self, key: &str) -> Option<Claim> {
         let claim: Claim = self.entries.get(key).and_then(|value| serde_json::from_value(value.clone()).ok())?;
         let epochs = [Some(claim.epoch), claim.latch.as_ref().map(|latch| latch.epoch)];
         epochs.into_iter().flatten().all(|epoch| (0..MAX_EPOCH).contains(&epoch)).then_some(claim)
     }
 
     /// A claim whose route nobody finds any more, on entries like these, becomes this route's: the route was renamed, or got a name.
-    pub fn follow(&mut self, key: &str, present: impl Fn(&str) -> bool, serves: impl Fn(&str) -> bool) {
+    pub(super) fn follow(&mut self, key: &str, present: impl Fn(&str) -> bool, serves: impl Fn(&str) -> bool) {
         let lost = |old: &&String| !present(old) && self.get(old).is_some_and(|claim| serves(claim.canary.name()));
         let mut lost = self.entries.keys().filter(lost);
         if let (false, Some(old), None) = (self.entries.contains_key(key), lost.next().cloned(), lost.next())
@@ -127,7 +127,7 @@ impl Claims {
     }
 
     /// The annotation's text with this route's claim set or taken away; `None` when nothing is left.
-    pub fn with(&self, key: &str, claim: Option<&Claim>) -> Option<String> {
+    pub(super) fn with(&self, key: &str, claim: Option<&Claim>) -> Option<String> {
         let mut entries = self.entries.clone();
         match claim.map(serde_json::to_value) {
             Some(Ok(value)) => {

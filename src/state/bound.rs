@@ -3,13 +3,13 @@
 use crate::api::{MetricEvidence, Outcome, RolloutStatus};
 
 /// Most bytes of a status, as JSON (design section 2).
-pub const MOST_BYTES: usize = 32 * 1024;
+pub(super) const MOST_BYTES: usize = 32 * 1024;
 /// What stays of a message of the past.
 const SHORT: usize = 120;
 
 /// Makes a status that is too large smaller, step by step, until it fits: first the numbers in alerts that wait (the newest ones last), then
 /// long messages of past rollouts, then details of the newest look, then alerts that wait and are not about a rollback.
-pub fn bounded(mut status: RolloutStatus) -> RolloutStatus {
+pub(super) fn bounded(mut status: RolloutStatus) -> RolloutStatus {
     let fits = |status: &RolloutStatus| serde_json::to_vec(status).is_ok_and(|json| json.len() <= MOST_BYTES);
     if fits(&status) {
         return status;

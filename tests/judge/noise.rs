@@ -7,11 +7,11 @@ use rand_distr::{Binomial, Distribution, Gamma, Geometric, Normal, Poisson};
 
 use haldane::counts::{Counts, Sample};
 
-pub const BOUNDS: [f64; 14] = [0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0];
+pub(crate) const BOUNDS: [f64; 14] = [0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0];
 
 /// What one version does: error rate, latency (lognormal, p99 four times p50), classes.
 #[derive(Clone, Debug)]
-pub struct Version {
+pub(crate) struct Version {
     pub errors: f64,
     pub p50: f64,
     pub added_ms: f64,
@@ -20,7 +20,7 @@ pub struct Version {
 
 /// Noise of every pod, of both versions; 0 is none.
 #[derive(Clone, Debug, Default)]
-pub struct Noise {
+pub(crate) struct Noise {
     /// Errors come in bursts of this mean length (geometric): dispersion 2 x mean - 1.
     pub burst: f64,
     /// Standard deviation of log latency from window to window.
@@ -37,12 +37,12 @@ pub struct Noise {
 
 impl Noise {
     /// The bursty worlds: bursts of 3, 3 % latency, Dirichlet(500).
-    pub fn bursty() -> Self {
+    pub(crate) fn bursty() -> Self {
         Self { burst: 3.0, latency_sd: 0.03, concentration: 500.0, ..Self::default() }
     }
 
     /// Pods that differ for good: 20 % in errors, 3 % in latency.
-    pub fn of_pods() -> Self {
+    pub(crate) fn of_pods() -> Self {
         Self { pod_errors_sd: 0.2, pod_latency_sd: 0.03, ..Self::default() }
     }
 }
@@ -56,7 +56,7 @@ struct Pod {
 
 /// The pods of one version.
 #[derive(Clone, Debug)]
-pub struct Arm {
+pub(crate) struct Arm {
     pods: Vec<Pod>,
 }
 
@@ -65,7 +65,7 @@ fn gauss(rng: &mut SmallRng) -> f64 {
 }
 
 impl Arm {
-    pub fn new(pods: usize, noise: &Noise, rng: &mut SmallRng) -> Self {
+    pub(crate) fn new(pods: usize, noise: &Noise, rng: &mut SmallRng) -> Self {
         // Factors with a mean of 1.
         let factor = |sd: f64, rng: &mut SmallRng| if sd > 0.0 { (sd * gauss(rng) - 0.5 * sd * sd).exp() } else { 1.0 };
         let pod = |_| Pod {
@@ -77,7 +77,7 @@ impl Arm {
     }
 
     /// One window of the first `pods` pods, pod by pod; `mean` requests are to be expected in all.
-    pub fn window(&mut self, version: &Version, noise: &Noise, mean: f64, pods: usize, rng: &mut SmallRng) -> Vec<Sample> {
+    pub(crate) fn window(&mut self, version: &Version, noise: &Noise, mean: f64, pods: usize, rng: &mut SmallRng) -> Vec<Sample> {
         let one = |pod: &mut Pod| {
             let (sd, time) = noise.slow;
             if sd > 0.0 {
@@ -93,7 +93,7 @@ impl Arm {
     }
 }
 
-pub fn draw(rng: &mut SmallRng, n: u64, p: f64) -> u64 {
+pub(crate) fn draw(rng: &mut SmallRng, n: u64, p: f64) -> u64 {
     Binomial::new(n, p.clamp(0.0, 1.0)).unwrap().sample(rng)
 }
 
@@ -101,7 +101,7 @@ fn poisson(rng: &mut SmallRng, mean: f64) -> u64 {
     if mean > 0.0 { Poisson::new(mean).unwrap().sample(rng) as u64 } else { 0 }
 }
 
-pub fn above(version: &Version, bound: f64) -> f64 {
+pub(crate) fn above(version: &Version, bound: f64) -> f64 {
     let bound = bound - version.added_ms;
     if bound <= 0.0 {
         1.0
@@ -153,7 +153,7 @@ fn sample(rng: &mut SmallRng, version: &Version, noise: &Noise, mean: f64) -> Sa
 }
 
 /// Two pods as one.
-pub fn add(mut one: Sample, other: Sample) -> Sample {
+pub(crate) fn add(mut one: Sample, other: Sample) -> Sample {
     for (name, counts) in other {
         match (one.get_mut(&name), counts) {
             (Some(Counts::Events { total, bad }), Counts::Events { total: more, bad: worse }) => {

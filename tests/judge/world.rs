@@ -19,18 +19,18 @@ use haldane::judge::{Evidence, StepTerms};
 use haldane::plan::{DistanceLimits, Drift, DriftSource, ErrorRate, Latency, Metric, MetricKind, Share, ShareLimits, StretchLimits};
 
 #[path = "noise.rs"]
-pub mod noise;
-pub use noise::{Arm, Noise, Version};
+pub(crate) mod noise;
+pub(crate) use noise::{Arm, Noise, Version};
 
-pub const MIX: [f64; 5] = [0.50, 0.25, 0.15, 0.07, 0.03];
+pub(crate) const MIX: [f64; 5] = [0.50, 0.25, 0.15, 0.07, 0.03];
 
-pub fn healthy() -> Version {
+pub(crate) fn healthy() -> Version {
     Version { errors: 0.001, p50: 100.0, added_ms: 0.0, mix: MIX.to_vec() }
 }
 
 /// Something that happens to both arms between two windows of the rollout, from 0.
 #[derive(Clone, Debug)]
-pub struct Common {
+pub(crate) struct Common {
     pub from: f64,
     pub to: f64,
     /// Error rate of both arms meanwhile.
@@ -47,12 +47,12 @@ pub struct Common {
 
 impl Common {
     /// 10 % errors and half as slow again, from minute 8 to 12 in windows of 30 s.
-    pub fn incident() -> Self {
+    pub(crate) fn incident() -> Self {
         Self { from: 16.0, to: 24.0, errors: 0.10, latency: 1.5, mix: 0.0, ramp: false, skew: 0.0 }
     }
 
     /// Errors from 0.3 to 0.9 %, 20 % slower and ten points of another mix, over 45 minutes.
-    pub fn diurnal() -> Self {
+    pub(crate) fn diurnal() -> Self {
         Self { from: 0.0, to: 90.0, errors: 0.009, latency: 1.2, mix: 0.10, ramp: true, skew: 0.0 }
     }
 
@@ -70,7 +70,7 @@ impl Common {
 }
 
 #[derive(Clone)]
-pub struct World {
+pub(crate) struct World {
     pub rps: f64,
     pub interval: f64,
     /// Windows of stable before the rollout.
@@ -90,11 +90,11 @@ pub struct World {
     pub metrics: Vec<Metric>,
 }
 
-pub fn errors() -> Metric {
+pub(crate) fn errors() -> Metric {
     Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate::default()))
 }
 
-pub fn latency() -> Metric {
+pub(crate) fn latency() -> Metric {
     Metric::new("latency", MetricKind::Latency(Latency::default()))
 }
 
@@ -102,12 +102,12 @@ fn source() -> DriftSource {
     DriftSource::Counter { metric: "model_prediction_class_total".into(), class: "class".into() }
 }
 
-pub fn drift() -> Metric {
+pub(crate) fn drift() -> Metric {
     Metric::new("drift", MetricKind::Drift(Drift { source: source(), limits: DistanceLimits::default() }))
 }
 
 /// The three metrics with fail margins of nothing.
-pub fn strict() -> Vec<Metric> {
+pub(crate) fn strict() -> Vec<Metric> {
     vec![
         Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate(ShareLimits { relative: 1.0, absolute: 0.0, pass: 0.002 }))),
         Metric::new("latency", MetricKind::Latency(Latency { limits: StretchLimits { stretch: 0.0, pass: 0.10 }, ..Latency::default() })),
@@ -118,7 +118,7 @@ pub fn strict() -> Vec<Metric> {
     ]
 }
 
-pub fn world(rps: f64, interval: f64, history: usize, hold: u32) -> World {
+pub(crate) fn world(rps: f64, interval: f64, history: usize, hold: u32) -> World {
     World {
         rps,
         interval,
@@ -136,11 +136,11 @@ pub fn world(rps: f64, interval: f64, history: usize, hold: u32) -> World {
 }
 
 /// Windows of 30 s, an hour of history of ten pods, one, two and five of the canary.
-pub fn ten_pods(rps: f64, hold: u32) -> World {
+pub(crate) fn ten_pods(rps: f64, hold: u32) -> World {
     World { pods: 10, canary_pods: [1, 2, 5], ..world(rps, 30.0, 120, hold) }
 }
 
-pub fn steps(hold: u32) -> Vec<StepTerms> {
+pub(crate) fn steps(hold: u32) -> Vec<StepTerms> {
     let step = |weight: f64, next_weight: f64| {
         let share = Share::weight((100.0 * weight).round() as u8);
         StepTerms { weight, next_weight, planned_windows: hold, without: Vec::new(), share, kind: 0 }
@@ -150,7 +150,7 @@ pub fn steps(hold: u32) -> Vec<StepTerms> {
 
 /// How a rollout went: windows in each step until it passed with its hold over; the window (of all) in which it failed.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
+pub(crate) struct Run {
     pub passed: Vec<u32>,
     pub failed: Option<u32>,
     pub held: bool,
@@ -159,26 +159,26 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn promoted(&self) -> bool {
+    pub(crate) fn promoted(&self) -> bool {
         self.failed.is_none() && self.passed.len() == 3
     }
 }
 
 /// The two arms of a rollout under way.
-pub struct Arms {
+pub(crate) struct Arms {
     pub stable: Arm,
     pub canary: Arm,
 }
 
 impl Arms {
-    pub fn new(world: &World, rng: &mut SmallRng) -> Self {
+    pub(crate) fn new(world: &World, rng: &mut SmallRng) -> Self {
         let stable = Arm::new(world.pods.max(1), &world.noise, rng);
         let canary = Arm::new(*world.canary_pods.iter().max().unwrap(), &world.noise, rng);
         Self { stable, canary }
     }
 
     /// One window of both.
-    pub fn window(&mut self, world: &World, rng: &mut SmallRng, at: u32, weight: f64) -> Window {
+    pub(crate) fn window(&mut self, world: &World, rng: &mut SmallRng, at: u32, weight: f64) -> Window {
         let requests = world.rps * world.interval;
         let time = |k: u32| Timestamp::from_millisecond(1_700_000_000_000 + (f64::from(k) * world.interval * 1000.0) as i64).unwrap();
         let canary = if at < world.onset { &world.stable } else { &world.canary };
@@ -197,11 +197,11 @@ fn sum(pods: Vec<Sample>) -> Sample {
     pods.into_iter().reduce(noise::add).unwrap_or_default()
 }
 
-pub fn window(world: &World, rng: &mut SmallRng, at: u32, weight: f64) -> Window {
+pub(crate) fn window(world: &World, rng: &mut SmallRng, at: u32, weight: f64) -> Window {
     Arms::new(world, rng).window(world, rng, at, weight)
 }
 
-pub fn begin(world: &World, rng: &mut SmallRng) -> Evidence {
+pub(crate) fn begin(world: &World, rng: &mut SmallRng) -> Evidence {
     let mut stable = Arm::new(world.pods.max(1), &world.noise, rng);
     begin_with(world, &mut stable, rng)
 }
@@ -221,7 +221,7 @@ fn begin_with(world: &World, stable: &mut Arm, rng: &mut SmallRng) -> Evidence {
 }
 
 /// At most `deadline` windows a step.
-pub fn rollout(world: &World, seed: u64, deadline: u32) -> Run {
+pub(crate) fn rollout(world: &World, seed: u64, deadline: u32) -> Run {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut arms = Arms::new(world, &mut rng);
     let mut evidence = begin_with(world, &mut arms.stable, &mut rng);
@@ -255,7 +255,7 @@ pub fn rollout(world: &World, seed: u64, deadline: u32) -> Run {
 }
 
 /// A rollout whose steps last as long as their holds, whatever is proved: the window in which it failed, and the metric.
-pub fn scheduled(world: &World, seed: u64) -> Run {
+pub(crate) fn scheduled(world: &World, seed: u64) -> Run {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut arms = Arms::new(world, &mut rng);
     let mut evidence = begin_with(world, &mut arms.stable, &mut rng);
@@ -277,7 +277,7 @@ pub fn scheduled(world: &World, seed: u64) -> Run {
 }
 
 /// The window in which a rollout that stays in its first step fails.
-pub fn in_first_step(world: &World, seed: u64, most: u32) -> Option<u32> {
+pub(crate) fn in_first_step(world: &World, seed: u64, most: u32) -> Option<u32> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut arms = Arms::new(world, &mut rng);
     let mut evidence = begin_with(world, &mut arms.stable, &mut rng);
@@ -289,13 +289,13 @@ pub fn in_first_step(world: &World, seed: u64, most: u32) -> Option<u32> {
     })
 }
 
-pub fn median(mut values: Vec<u32>) -> u32 {
+pub(crate) fn median(mut values: Vec<u32>) -> u32 {
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or(u32::MAX)
 }
 
 /// Runs, those that failed, and the median window of the failure.
-pub fn detected(world: &World, runs: u64, deadline: u32) -> (usize, u32) {
+pub(crate) fn detected(world: &World, runs: u64, deadline: u32) -> (usize, u32) {
     let failed: Vec<u32> = (0..runs).filter_map(|seed| rollout(world, seed, deadline).failed).collect();
     (failed.len(), median(failed))
 }

@@ -15,7 +15,7 @@ const BURSTY: &str = "noise: {errorBurst: 3, latencySd: 0.03, classConcentration
 const BURSTY_ONE: &str = "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}";
 
 /// Worlds in which the canary is as stable.
-pub const NULLS: [(&str, &str); 8] = [
+pub(crate) const NULLS: [(&str, &str); 8] = [
     ("0.1 %", "stable: {errors: 0.001}"),
     ("0.1 %, p99 300 ms", "stable: {errors: 0.001, latency: {p99: 300ms}}"),
     ("1 %", "stable: {errors: 0.01}"),
@@ -30,7 +30,7 @@ pub const NULLS: [(&str, &str); 8] = [
 ];
 
 /// A regression: its name, stable's world, what the canary does, and the metric that should see it.
-pub struct Regression {
+pub(crate) struct Regression {
     pub name: &'static str,
     pub world: &'static str,
     pub canary: &'static str,
@@ -41,7 +41,7 @@ const fn regression(name: &'static str, world: &'static str, canary: &'static st
     Regression { name, world, canary, metric }
 }
 
-pub const REGRESSIONS: [Regression; 15] = [
+pub(crate) const REGRESSIONS: [Regression; 15] = [
     regression("errors 0.1 to 1 %", "", "errors=0.01", "errorRate"),
     regression("errors 1 to 2 %", "stable: {errors: 0.01}", "errors=0.02", "errorRate"),
     regression("errors 1 to 1.2 %", "stable: {errors: 0.01}", "errors=0.012", "errorRate"),
@@ -60,7 +60,7 @@ pub const REGRESSIONS: [Regression; 15] = [
 ];
 
 /// Canaries that are worse by just the pass margin of a step before 100 %.
-pub const MARGINS_MET: [Regression; 7] = [
+pub(crate) const MARGINS_MET: [Regression; 7] = [
     regression("errors 0.1 to 0.3 %", "", "errors=0.003", "errorRate"),
     regression("errors 1 to 2 %", "stable: {errors: 0.01}", "errors=0.02", "errorRate"),
     regression("errors 0.1 to 0.3 %, bursty", BURSTY, "errors=0.003", "errorRate"),
@@ -76,7 +76,7 @@ pub const MARGINS_MET: [Regression; 7] = [
 ];
 
 /// One metric with fail limits that are far away.
-pub fn wide(metric: &str) -> Value {
+pub(crate) fn wide(metric: &str) -> Value {
     match metric {
         "errorRate" => json!([{"errorRate": {"relative": 10, "absolute": 0.2}}]),
         "latency" => json!([{"latency": {"stretch": 1}}]),
@@ -86,13 +86,13 @@ pub fn wide(metric: &str) -> Value {
 
 /// Limits of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Margins {
+pub(crate) enum Margins {
     Zero,
     Default,
 }
 
 /// Errors, latency and drift with these limits.
-pub fn metrics(margins: Margins) -> Value {
+pub(crate) fn metrics(margins: Margins) -> Value {
     let drift = json!({"counter": "model_prediction_class_total", "class": "class"});
     match margins {
         Margins::Default => json!([{"errorRate": {}}, {"latency": {}}, {"drift": drift}]),
@@ -104,12 +104,12 @@ pub fn metrics(margins: Margins) -> Value {
 }
 
 /// 5, 20, 50, 100 % with windows of 30 s.
-pub fn plan(hold: &str, deadline: &str, metrics: Value) -> Plan {
+pub(crate) fn plan(hold: &str, deadline: &str, metrics: Value) -> Plan {
     weights(&[5, 20, 50, 100], hold, deadline, metrics)
 }
 
 /// One step, and 100 %.
-pub fn one_step(weight: u8, hold: &str, deadline: &str, metrics: Value) -> Plan {
+pub(crate) fn one_step(weight: u8, hold: &str, deadline: &str, metrics: Value) -> Plan {
     weights(&[weight, 100], hold, deadline, metrics)
 }
 
@@ -125,7 +125,7 @@ fn weights(weights: &[u8], hold: &str, deadline: &str, metrics: Value) -> Plan {
 }
 
 /// What is measured: a plan in a world.
-pub struct Cell<'a> {
+pub(crate) struct Cell<'a> {
     pub plan: &'a Plan,
     pub world: &'a str,
     pub canary: &'a str,
@@ -137,12 +137,12 @@ pub struct Cell<'a> {
 
 impl Cell<'_> {
     /// `runs` rehearsals, on all cores.
-    pub fn play(&self, runs: usize, seed: u64) -> Vec<Played> {
+    pub(crate) fn play(&self, runs: usize, seed: u64) -> Vec<Played> {
         self.play_each(&[self.plan], runs, seed).pop().unwrap()
     }
 
     /// The same worlds under several plans of the same steps and metrics, which may differ in their limits: the rehearsals of each.
-    pub fn play_each(&self, plans: &[&Plan], runs: usize, seed: u64) -> Vec<Vec<Played>> {
+    pub(crate) fn play_each(&self, plans: &[&Plan], runs: usize, seed: u64) -> Vec<Vec<Played>> {
         let canary: Vec<String> = if self.canary.is_empty() { Vec::new() } else { vec![self.canary.to_owned()] };
         let scenario = Scenario { history: self.hours * 3600.0, ..Scenario::read(self.world, None, &[], &canary).unwrap() };
         let interval = self.plan.analysis.interval.as_secs_f64();
@@ -173,24 +173,24 @@ impl Cell<'_> {
 }
 
 /// Share that was rolled back.
-pub fn rolled_back(played: &[Played]) -> f64 {
+pub(crate) fn rolled_back(played: &[Played]) -> f64 {
     played.iter().filter(|one| one.ending == Ending::RolledBack).count() as f64 / played.len().max(1) as f64
 }
 
 /// Share that this metric rolled back within so many minutes, and the median of the minutes.
-pub fn found(played: &[Played], metric: &str, within: f64) -> (f64, Option<f64>) {
+pub(crate) fn found(played: &[Played], metric: &str, within: f64) -> (f64, Option<f64>) {
     let by = |one: &&Played| one.ending == Ending::RolledBack && one.by.as_deref() == Some(metric) && one.minutes <= within;
     let minutes: Vec<f64> = played.iter().filter(by).map(|one| one.minutes).collect();
     (minutes.len() as f64 / played.len().max(1) as f64, Quantiles::of(minutes).p50)
 }
 
 /// Share promoted, and the median of the minutes.
-pub fn promoted(played: &[Played]) -> (f64, Option<f64>) {
+pub(crate) fn promoted(played: &[Played]) -> (f64, Option<f64>) {
     let minutes: Vec<f64> = played.iter().filter(|one| one.ending == Ending::Promoted).map(|one| one.minutes).collect();
     (minutes.len() as f64 / played.len().max(1) as f64, Quantiles::of(minutes).p50)
 }
 
 /// Share in which the limit that holds was crossed.
-pub fn held_by_limit(played: &[Played]) -> f64 {
+pub(crate) fn held_by_limit(played: &[Played]) -> f64 {
     played.iter().filter(|one| one.hold_limit).count() as f64 / played.len().max(1) as f64
 }

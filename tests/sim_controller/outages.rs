@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::stage::{Stage, better};
 
 /// A healthy v2 that has got to 20 %.
-pub async fn half_way(seed: u64) -> Stage {
+pub(crate) async fn half_way(seed: u64) -> Stage {
     let mut stage = Stage::set(seed).await;
     stage.control(false);
     stage.world.deploy("v2", better());
@@ -25,7 +25,7 @@ pub async fn half_way(seed: u64) -> Stage {
     stage
 }
 
-pub async fn annotate(stage: &Stage, verb: &str) {
+pub(crate) async fn annotate(stage: &Stage, verb: &str) {
     let api: Api<Rollout> = Api::default_namespaced(stage.world.client());
     let rollout = stage.world.rollout().unwrap();
     let epoch = rollout.status.as_ref().unwrap().epoch;

@@ -22,7 +22,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-pub struct Stage {
+pub(crate) struct Stage {
     pub world: World,
     pub kind: RouteKind,
     clock: Clock,
@@ -31,11 +31,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub async fn set(seed: u64) -> Self {
+    pub(crate) async fn set(seed: u64) -> Self {
         Self::with(seed, |_| {}).await
     }
 
-    pub async fn with(seed: u64, change: impl FnOnce(&mut WorldConfig)) -> Self {
+    pub(crate) async fn with(seed: u64, change: impl FnOnce(&mut WorldConfig)) -> Self {
         let clock = Clock::virtual_from("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
         let mut config = WorldConfig::new(clock, seed);
         (config.rps, config.history) = (1000.0, Duration::from_secs(300));
@@ -47,7 +47,7 @@ impl Stage {
     }
 
     /// Starts a controller; with an election if there shall be several.
-    pub fn control(&mut self, election: bool) {
+    pub(crate) fn control(&mut self, election: bool) {
         let name = format!("replica-{}", self.replicas.len() + 1);
         // Without sockets: under paused time a byte that the kernel delivers late would let hours go by.
         let client = self.world.client_named(&name);
@@ -65,23 +65,23 @@ impl Stage {
     }
 
     /// Kills the newest controller: no pass of it continues, and nothing that it sends is answered any more.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let (name, task) = self.replicas.last().unwrap();
         task.abort();
         self.world.api().faults().add(Rule::always(Fault::Hang).agent(&format!("{name} ")).forever());
         self.world.api().faults().add(Rule::always(Fault::Hang).agent(name).forever());
     }
 
-    pub async fn apply(&self, subset: &str) {
+    pub(crate) async fn apply(&self, subset: &str) {
         self.world.apply(&rollout(subset, json!({}))).await.unwrap();
     }
 
-    pub async fn seconds(&self, seconds: u64) {
+    pub(crate) async fn seconds(&self, seconds: u64) {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
     /// Waits until the status is as wanted.
-    pub async fn until(&self, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
         for _ in 0..2400 {
             let status = self.world.status();
             if wanted(&status) {
@@ -93,14 +93,14 @@ impl Stage {
         panic!("not {what} within ten minutes: {:?} {:?} {:?}", status.phase, status.step, status.decision.map(|d| d.message));
     }
 
-    pub async fn until_phase(&self, version: &str, phase: Phase) -> RolloutStatus {
+    pub(crate) async fn until_phase(&self, version: &str, phase: Phase) -> RolloutStatus {
         let arm = self.kind.arm(APP, version);
         let about = |s: &RolloutStatus| s.decision.as_ref().and_then(|d| d.canary.as_ref()).is_some_and(|c| c.name == arm);
         self.until(&format!("{phase:?}"), |s| s.phase == Some(phase) && about(s)).await
     }
 
     /// Canary's weight after each write of the route that changed it.
-    pub fn weights_of(&self, version: &str) -> Vec<i64> {
+    pub(crate) fn weights_of(&self, version: &str) -> Vec<i64> {
         let changes = self.world.objects().store().read(|t| t.since(self.begin)).unwrap();
         let mut seen: Vec<i64> = vec![0];
         for change in changes.iter().filter(|c| c.key.table == self.kind.plural()) {
@@ -113,7 +113,7 @@ impl Stage {
     }
 
     /// All that a version had after each write of the route that changed it: `0 %`, `match`, `mirror of 100 %`.
-    pub fn shares_of(&self, version: &str) -> Vec<String> {
+    pub(crate) fn shares_of(&self, version: &str) -> Vec<String> {
         let changes = self.world.objects().store().read(|t| t.since(self.begin)).unwrap();
         let mut seen = vec![Share::NONE];
         let arm = self.kind.arm(APP, version);
@@ -133,12 +133,12 @@ impl Stage {
     }
 
     /// Writes a command as the command line does.
-    pub async fn say(&self, verb: &str, step: Option<&str>) {
+    pub(crate) async fn say(&self, verb: &str, step: Option<&str>) {
         self.say_as(&format!("{verb}-{}", self.world.status().epoch), verb, step).await;
     }
 
     /// The same with an id of its own: the second of a verb within one epoch.
-    pub async fn say_as(&self, id: &str, verb: &str, step: Option<&str>) {
+    pub(crate) async fn say_as(&self, id: &str, verb: &str, step: Option<&str>) {
         let api: Api<Rollout> = Api::default_namespaced(self.world.client());
         let rollout = self.world.rollout().unwrap();
         let epoch = rollout.status.as_ref().unwrap().epoch;
@@ -151,13 +151,13 @@ impl Stage {
     }
 
     /// Texts of the alerts so far.
-    pub fn alerts(&self) -> Vec<String> {
+    pub(crate) fn alerts(&self) -> Vec<String> {
         self.world.alerts().received().iter().map(|d| d.text()).collect()
     }
 }
 
 /// The Rollout of the stories, with fields of its spec replaced.
-pub fn rollout(subset: &str, spec: Value) -> Rollout {
+pub(crate) fn rollout(subset: &str, spec: Value) -> Rollout {
     let metrics = json!([{"errorRate": {}}, {"latency": {}}, {"drift": {"counter": "model_prediction_class_total", "class": "class"}}]);
     let mut whole = json!({
         "traffic": {"virtualService": "fraud"}, "canary": {"subset": subset}, "strategy": {"canary": {"hold": "10s"}},
@@ -169,6 +169,6 @@ pub fn rollout(subset: &str, spec: Value) -> Rollout {
 }
 
 /// A healthy version: a little better than stable, so that no story ends by the judge's one false alarm in a hundred.
-pub fn better() -> Behaviour {
+pub(crate) fn better() -> Behaviour {
     Behaviour::default().with_errors(0.0005).with_latency(37.0, 165.0)
 }

@@ -16,30 +16,30 @@ use serde_json::{Value, json};
 
 use crate::stage::{Stage, better, rollout};
 
-pub fn beta() -> Value {
+pub(crate) fn beta() -> Value {
     json!([{"headers": {"x-user-group": {"exact": "beta"}}}])
 }
 
 /// The manifest with another strategy: a merge alone would leave `canary` beside it.
-pub fn with(subset: &str, strategy: Value) -> Rollout {
+pub(crate) fn with(subset: &str, strategy: Value) -> Rollout {
     let mut strategy = strategy;
     strategy["canary"] = Value::Null;
     rollout(subset, json!({"strategy": strategy}))
 }
 
-pub fn shadow(subset: &str) -> Rollout {
+pub(crate) fn shadow(subset: &str) -> Rollout {
     with(subset, json!({"shadow": {"percent": 100, "acknowledgeSideEffects": true, "hold": "10s"}}))
 }
 
-pub fn ab_test(subset: &str, then: &str) -> Rollout {
+pub(crate) fn ab_test(subset: &str, then: &str) -> Rollout {
     with(subset, json!({"abTest": {"match": beta(), "hold": "10s", "then": then}}))
 }
 
-pub fn blue_green(subset: &str) -> Rollout {
+pub(crate) fn blue_green(subset: &str) -> Rollout {
     with(subset, json!({"blueGreen": {"preview": beta(), "hold": "10s", "bake": "10s"}}))
 }
 
-pub fn composed(subset: &str) -> Rollout {
+pub(crate) fn composed(subset: &str) -> Rollout {
     let steps = json!([
         {"name": "shadow", "mirror": 100, "acknowledgeSideEffects": true, "hold": "8s"},
         {"name": "beta", "match": beta(), "hold": "8s"},
@@ -55,7 +55,7 @@ fn cohorts(config: &mut WorldConfig) {
     config.cohorts = vec![Cohort::with_header(0.10, "x-user-group", "beta")];
 }
 
-pub async fn stage(seed: u64, behaviour: Behaviour, rollout: &Rollout) -> Stage {
+pub(crate) async fn stage(seed: u64, behaviour: Behaviour, rollout: &Rollout) -> Stage {
     let mut stage = Stage::with(seed, cohorts).await;
     stage.control(false);
     stage.world.deploy("v2", behaviour);
@@ -64,7 +64,7 @@ pub async fn stage(seed: u64, behaviour: Behaviour, rollout: &Rollout) -> Stage 
 }
 
 /// The VirtualService without our leaves: our annotation, weights, an entry of the canary's.
-pub fn without_ours(stage: &Stage) -> Value {
+pub(crate) fn without_ours(stage: &Stage) -> Value {
     let mut route = stage.world.virtual_service();
     for field in ["resourceVersion", "generation", "managedFields"] {
         route["metadata"].as_object_mut().unwrap().remove(field);
@@ -85,15 +85,15 @@ pub fn without_ours(stage: &Stage) -> Value {
     route
 }
 
-pub fn users_of(stage: &Stage, version: &str) -> u64 {
+pub(crate) fn users_of(stage: &Stage, version: &str) -> u64 {
     stage.world.served().get(version).map_or(0, |served| served.requests)
 }
 
-pub fn copies_to(stage: &Stage, version: &str) -> u64 {
+pub(crate) fn copies_to(stage: &Stage, version: &str) -> u64 {
     stage.world.served().get(version).map_or(0, |served| served.mirrored)
 }
 
-pub fn at(step: &'static str) -> impl Fn(&RolloutStatus) -> bool {
+pub(crate) fn at(step: &'static str) -> impl Fn(&RolloutStatus) -> bool {
     move |status| status.step.as_ref().is_some_and(|now| now.name == step)
 }
 
@@ -256,7 +256,7 @@ async fn a_composed_rollout_goes_to_its_end() {
     assert!(!stage.world.served().contains_key(""), "no request found nobody");
 }
 
-pub const COMPOSED: [&str; 6] = ["0 %", "mirror of 100 %", "match", "5 % + match + mirror of 20 %", "50 %", "100 %"];
+pub(crate) const COMPOSED: [&str; 6] = ["0 %", "mirror of 100 %", "match", "5 % + match + mirror of 20 %", "50 %", "100 %"];
 
 #[tokio::test(start_paused = true)]
 async fn an_abort_in_each_kind_of_step_leaves_the_route_as_it_was() {

@@ -1,4 +1,5 @@
 //! Metrics of the user's own: a share of two counters, and a query with limits.
+#![allow(unreachable_pub)] // the derived schema has a private copy of each type
 
 use kube::KubeSchema;
 use schemars::JsonSchema;

@@ -1,4 +1,5 @@
 //! What one metric says, with its numbers.
+#![allow(unreachable_pub)] // the derived schema has a private copy of each type
 
 use kube::KubeSchema;
 use schemars::JsonSchema;

@@ -6,7 +6,7 @@ use super::answer::{Cause, Refusal};
 use crate::sim::kinds::Kind;
 
 /// What Istio's own webhook refuses.
-pub fn refuse_weights(object: &Value) -> Result<Vec<String>, Refusal> {
+pub(super) fn refuse_weights(object: &Value) -> Result<Vec<String>, Refusal> {
     let denied = |why: String| {
         let message = format!("admission webhook \"validation.istio.io\" denied the request: configuration is invalid: {why}");
         Err(Refusal::new(400, "", message))
@@ -29,7 +29,7 @@ pub fn refuse_weights(object: &Value) -> Result<Vec<String>, Refusal> {
     Ok(Vec::new())
 }
 
-pub fn check_name(kind: &Kind, name: &str) -> Result<(), Refusal> {
+pub(super) fn check_name(kind: &Kind, name: &str) -> Result<(), Refusal> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     if name.len() <= 253 && name.chars().all(fits) && edge(name.chars().next()) && edge(name.chars().last()) {
@@ -42,7 +42,7 @@ pub fn check_name(kind: &Kind, name: &str) -> Result<(), Refusal> {
     Err(Refusal::invalid(kind, name, &[cause]))
 }
 
-pub fn check_finalizers(kind: &Kind, name: &str, current: &Value, wanted: &Value) -> Result<(), Refusal> {
+pub(super) fn check_finalizers(kind: &Kind, name: &str, current: &Value, wanted: &Value) -> Result<(), Refusal> {
     if current.pointer("/metadata/deletionTimestamp").is_none() {
         return Ok(());
     }
@@ -59,7 +59,7 @@ pub fn check_finalizers(kind: &Kind, name: &str, current: &Value, wanted: &Value
     Err(Refusal::invalid_update(kind, name, &cause))
 }
 
-pub fn finalizers(object: &Value) -> Vec<String> {
+pub(super) fn finalizers(object: &Value) -> Vec<String> {
     let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }

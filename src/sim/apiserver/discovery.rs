@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::sim::kinds::Kind;
 
 /// The document at a path of a server with these kinds, if there is one.
-pub fn document(path: &str, served: &[&Kind]) -> Option<Value> {
+pub(super) fn document(path: &str, served: &[&Kind]) -> Option<Value> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
         ["version"] => Some(json!({

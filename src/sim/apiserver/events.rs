@@ -14,12 +14,12 @@ const NAMES: [(&str, &str); 7] = [
 ];
 
 /// An event as it is stored, from its newer face.
-pub fn stored(event: Value) -> Value {
+pub(super) fn stored(event: Value) -> Value {
     renamed(event, "v1", |key| NAMES.iter().find(|(new, _)| *new == key).map(|(_, core)| *core))
 }
 
 /// The newer face of a stored event.
-pub fn shown(event: &Value) -> Value {
+pub(super) fn shown(event: &Value) -> Value {
     renamed(event.clone(), "events.k8s.io/v1", |key| NAMES.iter().find(|(_, core)| *core == key).map(|(new, _)| *new))
 }
 

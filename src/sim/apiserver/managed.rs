@@ -10,7 +10,7 @@ use crate::sim::{kinds::Kind, objects::seconds_text};
 type Fields = Map<String, Value>;
 
 /// Who writes what, when.
-pub struct Write<'a> {
+pub(super) struct Write<'a> {
     /// Field manager.
     pub manager: &'a str,
     /// `status`, or empty.
@@ -20,7 +20,7 @@ pub struct Write<'a> {
 }
 
 /// Brings the managed fields of `new` up to date with the change from `old`.
-pub fn record(kind: &Kind, old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
+pub(super) fn record(kind: &Kind, old: Option<&Value>, new: &mut Value, write: &Write<'_>) {
     let mut entries = old.and_then(|o| o.pointer("/metadata/managedFields")).and_then(Value::as_array).cloned().unwrap_or_default();
     let empty = json!({});
     let (was, is) = (owned(old.unwrap_or(&empty)), owned(new));

@@ -51,7 +51,7 @@ impl Verb {
 
 /// A request for objects.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// Verb.
     pub verb: Verb,
     /// Kind.
@@ -66,7 +66,7 @@ pub struct Target {
 
 /// Options of a request.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(super) struct Options {
     query: BTreeMap<String, String>,
     /// In which shape objects are wanted.
     pub shape: Shape,
@@ -78,7 +78,7 @@ pub struct Options {
 
 /// In which shape objects are wanted (`Accept`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shape {
+pub(super) enum Shape {
     /// As they are.
     #[default]
     Object,
@@ -93,7 +93,7 @@ impl Options {
     ///
     /// # Errors
     /// 406 when nothing that is spoken here is accepted.
-    pub fn read(uri: &Uri, headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn read(uri: &Uri, headers: &HeaderMap) -> Result<Self, Refusal> {
         let text = |name| headers.get(name).and_then(|v: &axum::http::HeaderValue| v.to_str().ok()).unwrap_or_default();
         let accept = text(header::ACCEPT);
         let shape = accept.split(',').find_map(shape_of).or_else(|| accept.is_empty().then_some(Shape::Object));
@@ -106,22 +106,22 @@ impl Options {
     }
 
     /// A query parameter.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
 
     /// A query parameter that is true or false.
-    pub fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         matches!(self.get(name), Some("true" | "1"))
     }
 
     /// Whether nothing shall be stored.
-    pub fn dry_run(&self) -> bool {
+    pub(super) fn dry_run(&self) -> bool {
         self.get("dryRun").is_some()
     }
 
     /// Who writes: the field manager, or the first word of the user agent.
-    pub fn manager(&self) -> String {
+    pub(super) fn manager(&self) -> String {
         let agent = self.user_agent.split(['/', ' ']).next().unwrap_or_default();
         self.get("fieldManager").unwrap_or(if agent.is_empty() { "unknown" } else { agent }).to_owned()
     }
@@ -172,7 +172,7 @@ fn decode(text: &str) -> String {
 ///
 /// # Errors
 /// 404 for a resource that is not there, 405 for a method that fits nothing.
-pub fn target(method: &Method, path: &str, options: &Options, served: &[&'static Kind]) -> Option<Result<Target, Refusal>> {
+pub(super) fn target(method: &Method, path: &str, options: &Options, served: &[&'static Kind]) -> Option<Result<Target, Refusal>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api", version, rest @ ..] => ("", *version, rest),

@@ -12,7 +12,7 @@ use crate::sim::kinds::Kind;
 const MATCHES: usize = 128;
 
 /// What the rules of an HTTPRoute or a GRPCRoute forbid.
-pub fn faults(kind: &Kind, object: &Value) -> Vec<Cause> {
+pub(super) fn faults(kind: &Kind, object: &Value) -> Vec<Cause> {
     let mut found = Vec::new();
     if !matches!(kind.kind, "HTTPRoute" | "GRPCRoute") {
         return found;

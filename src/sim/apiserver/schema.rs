@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::answer::Cause;
 
 /// Removes fields that the schema does not know; their paths are returned.
-pub fn prune(schema: &Value, value: &mut Value) -> Vec<String> {
+pub(super) fn prune(schema: &Value, value: &mut Value) -> Vec<String> {
     let mut dropped = Vec::new();
     prune_at(schema, value, "", &mut dropped);
     dropped
@@ -50,7 +50,7 @@ fn prune_at(schema: &Value, value: &mut Value, path: &str, dropped: &mut Vec<Str
 }
 
 /// Sets defaults of fields that are absent.
-pub fn set_defaults(schema: &Value, value: &mut Value) {
+pub(super) fn set_defaults(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
             let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
@@ -73,7 +73,7 @@ pub fn set_defaults(schema: &Value, value: &mut Value) {
 }
 
 /// What is wrong with a value, in the words of the API server.
-pub fn faults(schema: &Value, value: &Value) -> Vec<Cause> {
+pub(super) fn faults(schema: &Value, value: &Value) -> Vec<Cause> {
     let mut found = Vec::new();
     check(schema, value, "", &mut found);
     found

@@ -7,7 +7,7 @@ use crate::sim::kinds::Kind;
 
 /// Which objects are wanted.
 #[derive(Clone, Debug, Default)]
-pub struct Selector {
+pub(super) struct Selector {
     labels: Vec<Requirement>,
     fields: Vec<(String, bool, String)>,
 }
@@ -31,7 +31,7 @@ impl Selector {
     ///
     /// # Errors
     /// 400 for what cannot be read, and for fields that cannot be selected by.
-    pub fn parse(kind: &Kind, labels: Option<&str>, fields: Option<&str>, name: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(kind: &Kind, labels: Option<&str>, fields: Option<&str>, name: &str) -> Result<Self, Refusal> {
         let labels = terms(labels.unwrap_or_default()).iter().map(|t| requirement(t)).collect::<Result<_, _>>()?;
         let mut found = Vec::new();
         for term in fields.unwrap_or_default().split(',').filter(|t| !t.is_empty()) {
@@ -57,7 +57,7 @@ impl Selector {
     }
 
     /// Whether an object, as it is stored, is wanted.
-    pub fn matches(&self, object: &Value) -> bool {
+    pub(super) fn matches(&self, object: &Value) -> bool {
         let field = |path: &str| {
             let path = path.replace("regarding.", "involvedObject.");
             let found = path.split('.').try_fold(object, |at, key| at.get(key));

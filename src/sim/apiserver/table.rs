@@ -7,7 +7,7 @@ use super::{events, request::Shape};
 use crate::sim::kinds::Kind;
 
 /// One object in the shape wanted.
-pub fn object(kind: &Kind, object: &Value, shape: Shape, now: Timestamp) -> Value {
+pub(super) fn object(kind: &Kind, object: &Value, shape: Shape, now: Timestamp) -> Value {
     match shape {
         Shape::Object if kind.is_new_event() => events::shown(object),
         Shape::Object => object.clone(),
@@ -17,7 +17,7 @@ pub fn object(kind: &Kind, object: &Value, shape: Shape, now: Timestamp) -> Valu
 }
 
 /// A list in the shape wanted.
-pub fn list(kind: &Kind, objects: &[&Value], shape: Shape, revision: u64, now: Timestamp) -> Value {
+pub(super) fn list(kind: &Kind, objects: &[&Value], shape: Shape, revision: u64, now: Timestamp) -> Value {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
     if let (true, Value::Object(map)) = (kind.custom && shape == Shape::Object, &mut metadata) {
         map.insert("continue".into(), json!(""));

@@ -26,7 +26,7 @@ const BOOKMARK: Duration = Duration::from_secs(60);
 const LONGEST: u64 = 45 * 60;
 
 /// A watch under way.
-pub struct Watching {
+pub(super) struct Watching {
     store: Store,
     clock: Clock,
     target: Target,
@@ -48,7 +48,7 @@ impl Watching {
     ///
     /// # Errors
     /// 400 for a resourceVersion that is no number.
-    pub fn begin(
+    pub(super) fn begin(
         store: &Store,
         clock: Clock,
         target: &Target,
@@ -87,7 +87,7 @@ impl Watching {
     }
 
     /// The lines, until the time is over or the connection is cut.
-    pub fn lines(self) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
+    pub(super) fn lines(self) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
         futures::stream::unfold(self, |mut watching| async move {
             let line = watching.next().await?;
             Some((line, watching))

@@ -21,7 +21,7 @@ use crate::sim::{
 
 /// What a write led to.
 #[derive(Debug)]
-pub struct Written {
+pub(super) struct Written {
     /// HTTP status code.
     pub code: u16,
     /// The object, or a Status.
@@ -31,7 +31,7 @@ pub struct Written {
 }
 
 /// One write under way.
-pub struct Writer<'a> {
+pub(super) struct Writer<'a> {
     /// Where it goes.
     pub store: &'a Store,
     /// What it is for.
@@ -49,7 +49,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// What a real API server refuses.
-    pub fn run(&self, body: &Bytes) -> Result<Written, Refusal> {
+    pub(super) fn run(&self, body: &Bytes) -> Result<Written, Refusal> {
         match self.target.verb {
             Verb::Create => self.create(self.decode(body)?, &self.target.name),
             Verb::Update => {

@@ -14,7 +14,7 @@ const HEADER: &str = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$";
 const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
 /// The schema of HTTPRoute.
-pub fn http_route() -> &'static Value {
+pub(super) fn http_route() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
     SCHEMA.get_or_init(|| {
         let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
@@ -42,7 +42,7 @@ pub fn http_route() -> &'static Value {
 }
 
 /// The schema of GRPCRoute.
-pub fn grpc_route() -> &'static Value {
+pub(super) fn grpc_route() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
     SCHEMA.get_or_init(|| {
         let part = json!({"type": "string", "maxLength": 1024});

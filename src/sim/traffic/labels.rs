@@ -4,7 +4,7 @@ use crate::sim::prometheus::series::Labels;
 
 /// What the app speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(super) enum Protocol {
     /// HTTP: the code says how it went.
     Http,
     /// gRPC: the code is 200, and a status says how it went.
@@ -25,7 +25,7 @@ impl Protocol {
 
 /// Requests that are counted together.
 #[derive(Clone, Copy, Debug)]
-pub struct Called<'a> {
+pub(super) struct Called<'a> {
     /// Who counts.
     pub reporter: &'a str,
     /// Who asks.
@@ -44,7 +44,7 @@ pub struct Called<'a> {
 
 impl Called<'_> {
     /// The labels.
-    pub fn labels(&self) -> Labels {
+    pub(super) fn labels(&self) -> Labels {
         let [workload, namespace, version] = self.by;
         let (code, status) = self.protocol.answer(self.code);
         let mut parts = self.service.split('.');
