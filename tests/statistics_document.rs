@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "golden/trajectory.rs"]
+mod fail_evidence;
+
+use fail_evidence::Settings;
 use haldane::judge::budget::{self, Ahead};
 use haldane::judge::kernel::{Margin, Pair, affine_log_e, at_odds, pass_bets, project};
-use haldane::judge::mixture::{CAP, ETA, GAMMA_FIRST, GAMMA_LOOKS, PlugIn, Process, e_process, gamma_unplanned};
+use haldane::judge::mixture::{CAP, ETA, GAMMA_FIRST, GAMMA_LOOKS, PlugIn, gamma_unplanned};
 use haldane::judge::passing::{Hold, PARTS, Passing};
 
 /// Errors with the default limits.
@@ -69,8 +73,8 @@ fn a_bad_canary_in_its_first_windows() {
     let errors = [2.0, 1.0, 2.0, 0.0, 3.0, 1.0];
     let windows = errors.map(window);
     let gammas: Vec<f64> = std::iter::once(GAMMA_FIRST).chain(std::iter::repeat_n(GAMMA_LOOKS / 27.0, 9)).collect();
-    let settings = Process { margin: MARGIN, etas: &ETA, gammas: &gammas, cap: CAP, half_life: PlugIn::HALF_LIFE, phi: PHI };
-    let scores: Vec<f64> = e_process(seed(), &windows, &settings).iter().map(|log| log.exp()).collect();
+    let settings = Settings { margin: MARGIN, etas: &ETA, gammas: &gammas, cap: CAP, half_life: PlugIn::HALF_LIFE, phi: PHI };
+    let scores: Vec<f64> = fail_evidence::trajectory(seed(), &windows, &settings).iter().map(|log| log.exp()).collect();
     let planned: Vec<f64> = planned(&windows).iter().map(|(_, value)| *value).collect();
     let whole: Vec<f64> = scores.iter().zip(&planned).map(|(score, planned)| 0.5 * score + 0.5 * planned).collect();
     let mean: Vec<f64> = whole.iter().map(|value| (value + 2.0) / 3.0).collect();

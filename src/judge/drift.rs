@@ -10,6 +10,7 @@ use super::kernel::{Margin, Pair, fail_bets, fall_bets};
 use super::mixture::{CAP, ETA, Mixture, PlugIn};
 use super::proportions::{Rest, pair, upwards};
 use super::tidy;
+use crate::plan::{DistanceLimits, Limits, Metric};
 
 /// Most classes watched as rates.
 pub(super) const MOST_RATES: usize = 12;
@@ -31,6 +32,12 @@ pub(super) struct Limit {
 }
 
 impl Limit {
+    /// The two limits of a drift metric: hold, roll back.
+    pub(super) fn both(metric: &Metric) -> (Self, Self) {
+        let limits = if let Limits::Distance(limits) = metric.kind.limits() { limits } else { DistanceLimits::default() };
+        (Self::hold(limits.hold), Self::rollback(limits.rollback))
+    }
+
     /// The limit that holds.
     pub(super) fn hold(tau: f64) -> Self {
         let part = tau.max(0.0) / USUAL_HOLD;

@@ -18,7 +18,7 @@ use super::threshold::Threshold;
 use super::{Context, Planned, StepTerms, tidy};
 use crate::api::ThresholdAction;
 use crate::counts::Counts;
-use crate::plan::{DistanceLimits, Limits, Metric};
+use crate::plan::{Limits, Metric};
 
 /// Windows of stable that freeze margins and dispersion.
 pub const CALIBRATION: usize = 20;
@@ -121,8 +121,7 @@ impl MetricState {
         let kept = self.pending.len().saturating_sub(bake::WINDOWS as usize);
         self.recent = self.pending.get(kept..).map(|rows| sum(rows.iter())).unwrap_or_default();
         self.layout = Some(past.layout.clone());
-        // A step may have begun before the columns were known.
-        self.seen = Matched::new(past.layout.columns());
+        self.seen = Matched::new(past.layout.columns()); // a step may have begun before
         self.traffic = PlugIn::seeded(self.pending.len() as f64, self.pending.iter().map(|row| row.n).sum(), self.pending.len() as f64);
         if self.pending.len() >= CALIBRATION {
             self.freeze(metric, &past.noise(), Some(&past.recent).filter(|_| past.split), context);
@@ -363,7 +362,7 @@ impl MetricState {
         let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted(), frozen: context.frozen, hold: self.hold(step) };
         match (&mut self.processes, &self.layout) {
             (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
-            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, distance_limits(metric)),
+            (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, Limit::both(metric)),
             _ => {}
         }
     }
@@ -477,12 +476,6 @@ impl MetricState {
         let broken = self.threshold.as_ref().is_some_and(|threshold| threshold.broke(metric.kind.limits(), ThresholdAction::Hold));
         !self.advisory && (drifted || broken)
     }
-}
-
-/// The two limits of a drift metric: hold, roll back.
-pub(super) fn distance_limits(metric: &Metric) -> (Limit, Limit) {
-    let limits = if let Limits::Distance(limits) = metric.kind.limits() { limits } else { DistanceLimits::default() };
-    (Limit::hold(limits.hold), Limit::rollback(limits.rollback))
 }
 
 fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: f64) -> Track {

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Margin, Pair, fail_bets};
 use super::tidy;
 
 /// Effect sizes of the product, log odds beyond the boundary.
@@ -83,7 +82,7 @@ impl Mixture {
     }
 
     /// The same without rounding.
-    fn add_exactly(&mut self, gamma: f64, log_es: impl IntoIterator<Item = f64>, phi: f64, cap: f64) {
+    pub fn add_exactly(&mut self, gamma: f64, log_es: impl IntoIterator<Item = f64>, phi: f64, cap: f64) {
         let gamma = gamma.min(1.0 - self.given).max(0.0);
         self.given = tidy(self.given + gamma);
         let start = (gamma / self.logs.len() as f64).ln().max(NOTHING);
@@ -104,15 +103,6 @@ impl Mixture {
         let products = self.logs.iter().map(|log| log.min(30.0).exp()).sum::<f64>();
         (products + (1.0 - self.given).max(0.0)).min(1e12)
     }
-}
-
-/// Log of the weighted mean of e-values: valid however they depend on each other (statistics 2d).
-pub fn merged_log_e(log_es: &[f64], weights: &[f64]) -> f64 {
-    log_es
-        .iter()
-        .zip(weights)
-        .map(|(log, weight)| log + weight.max(1e-300).ln())
-        .fold(f64::NEG_INFINITY, |a, b| if a == f64::NEG_INFINITY { b } else { log_add(a, b) })
 }
 
 /// Stable's rate, predicted from the past: decayed counts with a half-life of 20 windows.
@@ -152,35 +142,6 @@ impl PlugIn {
         self.x = tidy(self.x * keep + x);
         self.n = tidy(self.n * keep + n);
     }
-}
-
-/// Settings of [`e_process`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Process<'a> {
-    /// Boundary of the null.
-    pub margin: Margin,
-    /// Effect sizes.
-    pub etas: &'a [f64],
-    /// Start weight of each window; 0 for windows beyond.
-    pub gammas: &'a [f64],
-    /// Most that one window may say.
-    pub cap: f64,
-    /// Half-life of the plug-in, in windows.
-    pub half_life: f64,
-    /// Tempering.
-    pub phi: f64,
-}
-
-/// The trajectory of the log of the fail evidence over `windows`, from the seed of the plug-in.
-pub fn e_process(mut stable: PlugIn, windows: &[Pair], settings: &Process<'_>) -> Vec<f64> {
-    let mut mixture = Mixture::new(settings.etas.len());
-    let gammas = settings.gammas.iter().copied().chain(std::iter::repeat(0.0));
-    let look = |(pair, gamma): (&Pair, f64)| {
-        mixture.add_exactly(gamma, fail_bets(*pair, stable.rate(), settings.margin, settings.etas), settings.phi, settings.cap);
-        stable.add(pair.n_a, pair.x_a, settings.half_life);
-        mixture.log_value()
-    };
-    windows.iter().zip(gammas).map(look).collect()
 }
 
 #[cfg(test)]

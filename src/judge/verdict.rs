@@ -6,7 +6,7 @@ use super::dispersion::ENOUGH_WINDOWS;
 use super::drift::{self, Drift};
 use super::finding::{Against, Both, Column, Distance, Finding, Says, Share, Switched};
 use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail};
-use super::metric::{MetricState, Processes, distance_limits};
+use super::metric::{MetricState, Processes};
 use super::proportions::{Proportions, Rest, Track, bracket, share_above, value_exceeded};
 use super::{Context, StepTerms, bake, effect};
 use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Verdict};
@@ -187,7 +187,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let (Some(layout), Limits::Distance(DistanceLimits { rollback, pass, .. })) = (&state.layout, metric.kind.limits()) else {
         return bare;
     };
-    let (hold_limit, _) = distance_limits(metric);
+    let (hold_limit, _) = super::drift::Limit::both(metric);
     let phi = drift.phi(layout);
     let distance = drift::distance(layout, &state.seen);
     let chance = drift::distance_by_chance(layout, &state.seen, phi);
