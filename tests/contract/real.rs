@@ -10,7 +10,7 @@ use std::{
 
 use kube::Client;
 
-pub struct Real {
+pub(crate) struct Real {
     children: Vec<Child>,
     directory: PathBuf,
     url: String,
@@ -36,7 +36,7 @@ fn programs() -> PathBuf {
 }
 
 /// Runs kubectl with the kubeconfig in a directory: exit code and what was said, without what must differ.
-pub fn kubectl(home: &Path, line: &str) -> String {
+pub(crate) fn kubectl(home: &Path, line: &str) -> String {
     let mut command = Command::new(programs().join("kubectl"));
     command.args(line.split(' ')).env("KUBECONFIG", home.join("config")).arg("--cache-dir").arg(home.join("cache"));
     let output = command.stdin(Stdio::null()).output().unwrap();
@@ -63,7 +63,7 @@ fn without_ages(line: &str) -> String {
 }
 
 impl Real {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let bin = programs();
         assert!(bin.join("kube-apiserver").exists(), "no kube-apiserver in {}: tests/run builds it", bin.display());
         let directory = std::env::temp_dir().join(format!("haldane-contract-{}", std::process::id()));
@@ -116,7 +116,7 @@ impl Real {
         self.children.push(command.spawn().unwrap());
     }
 
-    pub fn kubeconfig(&self) -> String {
+    pub(crate) fn kubeconfig(&self) -> String {
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster: {{server: \"{}\", insecure-skip-tls-verify: \
              true}}\nusers:\n- name: c\n  user: {{token: {TOKEN}}}\ncontexts:\n- name: c\n  context: {{cluster: c, user: c, namespace: ml}}\n",
@@ -124,7 +124,7 @@ impl Real {
         )
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         let config = kube::config::Kubeconfig::from_yaml(&self.kubeconfig()).unwrap();
         let mut config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await.unwrap();
         config.default_retry = false;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// A request. `$name.rv` and `$name.uid` in the body stand for what was last seen of that object on the same server.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub(crate) struct Ask {
     pub method: &'static str,
     pub path: String,
     pub content_type: &'static str,
@@ -17,17 +17,17 @@ pub struct Ask {
     pub body: Value,
 }
 
-pub struct Side {
+pub(crate) struct Side {
     client: Client,
     seen: HashMap<String, String>,
 }
 
 impl Side {
-    pub fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self { client, seen: HashMap::new() }
     }
 
-    pub async fn ask(&mut self, ask: &Ask) -> Value {
+    pub(crate) async fn ask(&mut self, ask: &Ask) -> Value {
         let (code, body) = self.raw(ask).await;
         let object: Value = serde_json::from_str(&body).unwrap_or(json!(body.trim()));
         self.remember(&object);
@@ -52,7 +52,7 @@ impl Side {
     }
 
     /// Events of a watch that ends by itself.
-    pub async fn watch(&self, path: &str) -> Vec<Value> {
+    pub(crate) async fn watch(&self, path: &str) -> Vec<Value> {
         let mut path = path.to_owned();
         for (name, value) in &self.seen {
             path = path.replace(&format!("${name}"), value);

@@ -23,14 +23,14 @@ use tokio::task::JoinHandle;
 const QUESTION: usize = 1 << 20;
 
 /// An HTTP proxy for scrapes: what a target said a while ago is what it says now. Runs until it is dropped.
-pub struct Late(JoinHandle<()>);
+pub(super) struct Late(JoinHandle<()>);
 
 impl Late {
     /// Where it listens.
-    pub const AT: &str = "http://127.0.0.1:9998";
+    pub(super) const AT: &str = "http://127.0.0.1:9998";
 
     /// Late by so much.
-    pub async fn start(behind: Duration) -> Self {
+    pub(super) async fn start(behind: Duration) -> Self {
         let client = client();
         let said: Arc<Mutex<HashMap<String, Vec<Said>>>> = Arc::default();
         let app = Router::new().fallback(async move |uri: Uri, headers: HeaderMap| scraped(&client, &said, &uri, headers, behind).await);
@@ -77,17 +77,17 @@ async fn scraped(
 }
 
 /// Stands in front of a store that speaks the API of Prometheus. Runs until it is dropped.
-pub struct Partial {
+pub(super) struct Partial {
     on: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
 impl Partial {
     /// Where it listens.
-    pub const AT: &str = "http://127.0.0.1:9997";
+    pub(super) const AT: &str = "http://127.0.0.1:9997";
 
     /// In front of this store; it leaves out nothing yet.
-    pub async fn start(store: &'static str) -> Self {
+    pub(super) async fn start(store: &'static str) -> Self {
         let (client, on) = (client(), Arc::new(AtomicBool::new(false)));
         let partial = on.clone();
         let app =
@@ -97,7 +97,7 @@ impl Partial {
 
     /// From now on half of all series are missing, and the answer says so as that of a cluster of VictoriaMetrics does when a storage node is
     /// down; or nothing is.
-    pub fn set(&self, partial: bool) {
+    pub(super) fn set(&self, partial: bool) {
         self.on.store(partial, Ordering::Relaxed);
     }
 }

@@ -22,7 +22,7 @@ const ENDS: [&str; 5] = ["Promoted", "Passed", "Failed", "RolledBack", "Aborted"
 const JUDGED: Duration = Duration::from_secs(480);
 
 /// All that v2 had in turn, without the steps back: each must lead to what v2 had before, and say why.
-pub fn climb(record: &Recorder) -> Vec<String> {
+pub(super) fn climb(record: &Recorder) -> Vec<String> {
     let mut way: Vec<String> = Vec::new();
     for share in record.shares() {
         if share.lowered.as_deref() == Some(INCIDENT) {
@@ -37,20 +37,20 @@ pub fn climb(record: &Recorder) -> Vec<String> {
 }
 
 /// Waits until the rollout has ended in this phase.
-pub async fn until_ended(world: &World, phase: &str) -> Value {
+pub(super) async fn until_ended(world: &World, phase: &str) -> Value {
     let rollout = until(world, &format!("phase {phase}"), |_| false).await;
     assert_eq!(rollout["status"]["phase"], phase, "{}", pretty(&rollout["status"]));
     rollout
 }
 
 /// Waits until a judged rollout is at this weight.
-pub async fn until_at(world: &World, weight: i64) {
+pub(super) async fn until_at(world: &World, weight: i64) {
     let rollout = until(world, &format!("the step of {weight} %"), |r| r["status"]["step"]["weight"] == weight).await;
     assert_eq!(rollout["status"]["step"]["weight"], weight, "{}", pretty(&rollout["status"]));
 }
 
 /// Waits until a judged rollout satisfies `done`, or has ended. After a second step back, the person who is asked lets it go on.
-pub async fn until(world: &World, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn until(world: &World, what: &str, done: impl Fn(&Value) -> bool) -> Value {
     let begin = Instant::now();
     let asked = |r: &Value| paused_for(r, INCIDENT);
     let ended = |r: &Value| ENDS.iter().any(|end| r["status"]["phase"] == *end);
@@ -67,14 +67,14 @@ pub async fn until(world: &World, what: &str, done: impl Fn(&Value) -> bool) -> 
 
 /// How long something on this machine has waited for a core so far. A bound on a time that is right on an idle machine is longer by what was added
 /// meanwhile; where the kernel does not count it, nothing is.
-pub fn stalled() -> Duration {
+pub(super) fn stalled() -> Duration {
     let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let micros = text.split_whitespace().find_map(|word| word.strip_prefix("total=")?.parse().ok());
     Duration::from_micros(micros.unwrap_or_default())
 }
 
 /// From when to when v2 had this, as the API server reported it: once, and once more after each step back.
-pub fn while_it_had(record: &Recorder, words: &str) -> Vec<(Instant, Instant)> {
+pub(super) fn while_it_had(record: &Recorder, words: &str) -> Vec<(Instant, Instant)> {
     let shares = record.shares();
     let ends = shares.iter().skip(1).map(|share| share.at).chain([Instant::now()]);
     let times: Vec<_> = shares.iter().zip(ends).filter(|(share, _)| share.words == words).map(|(share, end)| (share.at, end)).collect();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::world::{SOON, Shape, World, rollout, story};
 
 /// Runs `haldane VERB fraud …` in the namespace of the story. Exit code, standard output, standard error.
-pub async fn haldane(world: &World, args: &[&str]) -> (i32, String, String) {
+pub(super) async fn haldane(world: &World, args: &[&str]) -> (i32, String, String) {
     let (verb, rest) = args.split_first().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_haldane"));
     command.arg(verb).args((*verb != "list").then_some("fraud")).args(["--namespace", &world.namespace]).args(rest).stdin(Stdio::null());

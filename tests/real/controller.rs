@@ -10,7 +10,7 @@ use std::{
 use super::world::{PROMETHEUS, command, stack_run};
 
 /// One replica.
-pub struct Controller {
+pub(super) struct Controller {
     child: Child,
     /// Where it serves health and metrics.
     address: String,
@@ -18,7 +18,7 @@ pub struct Controller {
 
 impl Controller {
     /// Starts a replica that looks at one namespace. `kubeconfig` holds the ServiceAccount's token.
-    pub fn start(directory: &Path, kubeconfig: &Path, namespace: &str, number: usize) -> Self {
+    pub(super) fn start(directory: &Path, kubeconfig: &Path, namespace: &str, number: usize) -> Self {
         let config = directory.join("haldane.yaml");
         if !config.exists() {
             std::fs::write(&config, configuration(PROMETHEUS, "1s")).unwrap();
@@ -41,18 +41,18 @@ impl Controller {
     }
 
     /// Sends a signal: `KILL`, `STOP`, `CONT`, `TERM`.
-    pub fn signal(&self, name: &str) {
+    pub(super) fn signal(&self, name: &str) {
         signal(self.child.id(), name);
     }
 
     /// As a crash does: no chance to tidy up.
-    pub fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// As a rolling update does: SIGTERM, and how long it took to end.
-    pub fn terminate(&mut self) -> Duration {
+    pub(super) fn terminate(&mut self) -> Duration {
         let begin = Instant::now();
         self.signal("TERM");
         while self.child.try_wait().unwrap().is_none() {
@@ -66,12 +66,12 @@ impl Controller {
     }
 
     /// Is it still running?
-    pub fn running(&mut self) -> bool {
+    pub(super) fn running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// What it answers to a GET: status and text; nothing when it does not answer.
-    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+    pub(super) async fn get(&self, path: &str) -> Option<(u16, String)> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
         let answer = client.get(format!("http://{}{path}", self.address)).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
@@ -89,7 +89,7 @@ impl Drop for Controller {
 }
 
 /// The controller's configuration: where the counters are, how long until what was scraped can be asked for, and where alerts go.
-pub fn configuration(url: &str, lag: &str) -> String {
+pub(super) fn configuration(url: &str, lag: &str) -> String {
     format!(
         "prometheus:\n  default: {{url: \"{url}\", scrapeInterval: 1s, lag: {lag}}}\n\
          alerts:\n  default: {{alertmanager: {{url: \"http://127.0.0.1:9093\"}}}}\n"
@@ -97,12 +97,12 @@ pub fn configuration(url: &str, lag: &str) -> String {
 }
 
 /// Sends a signal to a process.
-pub fn signal(pid: u32, name: &str) {
+pub(super) fn signal(pid: u32, name: &str) {
     command("kill", &[&format!("-{name}"), &pid.to_string()]);
 }
 
 /// Process id of a component of the stack, for example `prometheus`.
-pub fn component(name: &str) -> u32 {
+pub(super) fn component(name: &str) -> u32 {
     let line = std::fs::read_to_string(stack_run().join("pids").join(name)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }

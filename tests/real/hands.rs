@@ -18,7 +18,7 @@ async fn at_twenty(world: &World) {
     world.until("the first step", SOON, |r| r["status"]["step"]["weight"] == 20).await;
 }
 
-pub fn paused_for(rollout: &Value, reason: &str) -> bool {
+pub(super) fn paused_for(rollout: &Value, reason: &str) -> bool {
     rollout["status"]["phase"] == "Paused" && condition(rollout, "Paused").is_some_and(|c| c["status"] == "True" && c["reason"] == reason)
 }
 

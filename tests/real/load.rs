@@ -21,11 +21,11 @@ use tokio::{
 use super::world::root;
 
 /// Where the gateway listens.
-pub const GATEWAY: &str = "http://127.0.0.1:8000";
+pub(super) const GATEWAY: &str = "http://127.0.0.1:8000";
 /// Where it listens for the routes of Gateway API.
-pub const GATEWAY_API: &str = "http://127.0.0.1:8001";
+pub(super) const GATEWAY_API: &str = "http://127.0.0.1:8001";
 /// Where the Envoy of the client in the mesh listens.
-pub const CLIENT: &str = "http://127.0.1.1";
+pub(super) const CLIENT: &str = "http://127.0.1.1";
 /// More than this in flight: requests are answered as failed (status 0) without being sent. 5 s of 400 a second.
 const IN_FLIGHT: usize = 2_000;
 /// No load lasts longer than this.
@@ -33,7 +33,7 @@ const LONGEST: Duration = Duration::from_secs(720);
 
 /// What became of one request.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     /// When it was sent.
     pub at: Instant,
     /// HTTP status; 0 when there was none.
@@ -44,7 +44,7 @@ pub struct Answer {
 
 /// Where requests go, and what they carry.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// The proxy that takes them.
     pub proxy: &'static str,
     /// Host that they ask for.
@@ -54,7 +54,7 @@ pub struct Target {
 }
 
 /// Traffic that runs until it is stopped or dropped.
-pub struct Load {
+pub(super) struct Load {
     answers: Arc<Mutex<Vec<Answer>>>,
     flying: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -62,7 +62,7 @@ pub struct Load {
 
 impl Load {
     /// Sends `rate` predictions a second, at random times (a Poisson process) and with random rows.
-    pub fn start(target: Target, rate: f64) -> Self {
+    pub(super) fn start(target: Target, rate: f64) -> Self {
         let answers = Arc::new(Mutex::new(Vec::new()));
         let flying = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(send(target, rate, answers.clone(), flying.clone()));
@@ -70,7 +70,7 @@ impl Load {
     }
 
     /// The same over gRPC, by a process of its own. The status is 200 for `OK`, 504 where the call took too long, 500 for any other.
-    pub fn start_grpc(target: &Target, rate: f64) -> Self {
+    pub(super) fn start_grpc(target: &Target, rate: f64) -> Self {
         let address = target.proxy.trim_start_matches("http://");
         let child = Command::new("python3")
             .arg(root("tests/stack/models/grpc_load.py"))
@@ -85,17 +85,17 @@ impl Load {
     }
 
     /// Every answer so far.
-    pub fn answers(&self) -> Vec<Answer> {
+    pub(super) fn answers(&self) -> Vec<Answer> {
         self.answers.lock().unwrap().clone()
     }
 
     /// Answers to requests sent in `[from, to)`.
-    pub fn between(&self, from: Instant, to: Instant) -> Vec<Answer> {
+    pub(super) fn between(&self, from: Instant, to: Instant) -> Vec<Answer> {
         self.answers.lock().unwrap().iter().filter(|a| from <= a.at && a.at < to).cloned().collect()
     }
 
     /// Stops sending, waits for what is in flight, and gives every answer.
-    pub async fn stop(&self) -> Vec<Answer> {
+    pub(super) async fn stop(&self) -> Vec<Answer> {
         self.task.abort();
         for _ in 0..100 {
             if self.flying.load(Ordering::Relaxed) == 0 {
@@ -167,17 +167,17 @@ async fn read(mut child: Child, answers: Arc<Mutex<Vec<Answer>>>) {
 }
 
 /// How many of the answers came from `version`.
-pub fn from_version(answers: &[Answer], version: &str) -> usize {
+pub(super) fn from_version(answers: &[Answer], version: &str) -> usize {
     answers.iter().filter(|a| a.version == version).count()
 }
 
 /// The answers that are not 200. A 504 is no failure of a route: a machine that stalls lets every version answer too late.
-pub fn failed(answers: &[Answer]) -> Vec<&Answer> {
+pub(super) fn failed(answers: &[Answer]) -> Vec<&Answer> {
     answers.iter().filter(|a| !matches!(a.status, 200 | 504)).collect()
 }
 
 /// The counts that a binomial(n, p) stays within with a probability of 99.9 %, from the exact distribution.
-pub fn band(n: usize, p: f64) -> (usize, usize) {
+pub(super) fn band(n: usize, p: f64) -> (usize, usize) {
     use statrs::distribution::{Binomial, DiscreteCDF};
     let law = Binomial::new(p, n as u64).unwrap();
     (law.inverse_cdf(0.0005) as usize, law.inverse_cdf(0.9995) as usize)

@@ -35,7 +35,7 @@ async fn while_prometheus_is_stopped_the_weight_is_held_and_afterwards_it_goes_o
 }
 
 /// Stops a part of the stack for 25 s, right after a raise: the weight is held, the reason names the cause, and it continues with what comes after.
-pub async fn while_away(world: &World, record: &Recorder, part: &str, cause: &str) {
+pub(super) async fn while_away(world: &World, record: &Recorder, part: &str, cause: &str) {
     let (down, before) = (Instant::now(), climb(record));
     let mut restart =
         Command::new(root("tests/stack/restart")).args([part, "TERM", "25"]).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
@@ -49,11 +49,11 @@ pub async fn while_away(world: &World, record: &Recorder, part: &str, cause: &st
 }
 
 /// A process that is stopped. Sends SIGCONT when it goes, whatever became of the story.
-pub struct Frozen(u32);
+pub(super) struct Frozen(u32);
 
 impl Frozen {
     /// Stops it.
-    pub fn new(pid: u32) -> Self {
+    pub(super) fn new(pid: u32) -> Self {
         signal(pid, "STOP");
         Self(pid)
     }

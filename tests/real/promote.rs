@@ -57,17 +57,17 @@ async fn promoted(world: &World, shape: Shape, plan: Value) {
 }
 
 /// The hour before a rollout, in short: dispersion is learnt from it.
-pub async fn baseline() {
+pub(super) async fn baseline() {
     tokio::time::sleep(Duration::from_secs(45)).await; // twenty windows
 }
 
 /// The condition of that type.
-pub fn condition<'a>(rollout: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(super) fn condition<'a>(rollout: &'a Value, kind: &str) -> Option<&'a Value> {
     rollout["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind)
 }
 
 /// While a weight stood, the canary's share of the answers was that of a binomial law with that weight.
-pub fn splits_are_as_programmed(record: &Recorder, load: &Load) {
+pub(super) fn splits_are_as_programmed(record: &Recorder, load: &Load) {
     let changes = record.changes();
     for (index, (at, weight)) in changes.iter().enumerate() {
         let end = changes.get(index + 1).map_or_else(Instant::now, |(next, _)| *next);
@@ -101,7 +101,7 @@ async fn timeouts_retries_and_a_foreign_route_stay_as_they_were() {
 }
 
 /// `spec` with every weight of the managed route taken out.
-pub fn but_for_weights(object: &Value) -> Value {
+pub(super) fn but_for_weights(object: &Value) -> Value {
     let mut spec = object["spec"].clone();
     for route in spec["http"].as_array_mut().into_iter().flatten().filter(|r| r["name"] == "primary") {
         for destination in route["route"].as_array_mut().into_iter().flatten() {

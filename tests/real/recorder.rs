@@ -17,7 +17,7 @@ use super::ways::{claim, share, weights};
 
 /// One state of the object.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     /// When its event came.
     pub at: Instant,
     /// Weights of v1 and v2 in the rule `primary`.
@@ -28,7 +28,7 @@ pub struct Seen {
 
 /// What v2 had from a time on.
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub(super) struct Shared {
     /// When it was first seen.
     pub at: Instant,
     /// In words.
@@ -38,14 +38,14 @@ pub struct Shared {
 }
 
 /// Watches until it is dropped.
-pub struct Recorder {
+pub(super) struct Recorder {
     seen: Arc<Mutex<Vec<Seen>>>,
     task: JoinHandle<()>,
 }
 
 impl Recorder {
     /// Begins with the present state.
-    pub async fn start(api: Api<DynamicObject>, name: &str) -> Self {
+    pub(super) async fn start(api: Api<DynamicObject>, name: &str) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let first = api.get(name).await.unwrap();
         let mut version = first.metadata.resource_version.clone().unwrap();
@@ -70,12 +70,12 @@ impl Recorder {
     }
 
     /// Every state so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// The canary's weights in turn, each change once, and when each was first seen.
-    pub fn changes(&self) -> Vec<(Instant, i64)> {
+    pub(super) fn changes(&self) -> Vec<(Instant, i64)> {
         let mut changes: Vec<(Instant, i64)> = Vec::new();
         for seen in self.seen() {
             assert_eq!(seen.weights.0 + seen.weights.1, 100, "the weights of one state do not add up: {:?}", seen.weights);
@@ -87,7 +87,7 @@ impl Recorder {
     }
 
     /// All that v2 had in turn, each change once: `0 %`, `mirror of 100 %`, `match`.
-    pub fn shares(&self) -> Vec<Shared> {
+    pub(super) fn shares(&self) -> Vec<Shared> {
         let mut shares: Vec<Shared> = Vec::new();
         for seen in self.seen() {
             let words = share(&seen.object);
@@ -100,7 +100,7 @@ impl Recorder {
     }
 
     /// The canary's weights in turn, each change once.
-    pub fn weights(&self) -> Vec<i64> {
+    pub(super) fn weights(&self) -> Vec<i64> {
         self.changes().into_iter().map(|(_, weight)| weight).collect()
     }
 }

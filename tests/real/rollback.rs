@@ -76,7 +76,7 @@ async fn rolled_back(world: &World, shape: Shape, plan: Value, fault: (&str, &st
 }
 
 /// What our annotation on the VirtualService says.
-pub fn managed(object: &Value) -> Value {
+pub(super) fn managed(object: &Value) -> Value {
     let text = object["metadata"]["annotations"]["haldane.dev/managed"].as_str().expect("our annotation is there");
     serde_json::from_str(text).unwrap()
 }

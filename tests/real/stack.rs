@@ -46,7 +46,7 @@ async fn weights_reach_the_traffic_and_both_reporters_count_every_request_once()
 }
 
 /// Asks Prometheus for one number; `NS` becomes a matcher of this namespace. NaN where there is none.
-pub async fn value(world: &World, query: &str, label: &str) -> f64 {
+pub(super) async fn value(world: &World, query: &str, label: &str) -> f64 {
     let query = query.replace("NS", &format!("{label}=\"{}\"", world.namespace));
     let query = if query.starts_with("sum") { query } else { format!("sum({query})") };
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
@@ -59,7 +59,7 @@ pub async fn value(world: &World, query: &str, label: &str) -> f64 {
 }
 
 /// The same, again and again.
-pub async fn until_value(world: &World, query: &str, label: &str, wanted: impl Fn(f64) -> bool) {
+pub(super) async fn until_value(world: &World, query: &str, label: &str, wanted: impl Fn(f64) -> bool) {
     let begin = Instant::now();
     loop {
         let value = value(world, query, label).await;

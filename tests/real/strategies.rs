@@ -16,15 +16,15 @@ use super::{
 };
 
 /// Time from a route in the API server to every request: istiod's debounce, and the watches on the way.
-pub const PROPAGATION: Duration = Duration::from_secs(2);
+pub(super) const PROPAGATION: Duration = Duration::from_secs(2);
 
 /// The users of the beta group.
-pub fn beta() -> Value {
+pub(super) fn beta() -> Value {
     json!([{ "headers": { "x-user-group": { "exact": "beta" } } }])
 }
 
 /// Judged by nothing but the holds.
-pub fn by_holds(strategy: Value) -> Value {
+pub(super) fn by_holds(strategy: Value) -> Value {
     rollout(strategy, json!({ "interval": "2s", "warmUp": "0s", "metrics": [] }))
 }
 
@@ -36,7 +36,7 @@ fn shadow(hold: &str) -> Value {
 }
 
 /// All of what splits the traffic but our annotation and what the API server keeps of it, as text.
-pub fn bytes(object: &Value) -> String {
+pub(super) fn bytes(object: &Value) -> String {
     let mut metadata = json!({ "labels": object["metadata"]["labels"], "annotations": object["metadata"]["annotations"] });
     if let Some(annotations) = metadata["annotations"].as_object_mut() {
         annotations.remove("haldane.dev/managed");
@@ -45,7 +45,7 @@ pub fn bytes(object: &Value) -> String {
 }
 
 /// Requests sent in these times, each of which is taken to begin and to end so much later.
-pub fn sent(load: &Load, times: &[(Instant, Instant)], [begin, end]: [Duration; 2]) -> Vec<Answer> {
+pub(super) fn sent(load: &Load, times: &[(Instant, Instant)], [begin, end]: [Duration; 2]) -> Vec<Answer> {
     times.iter().flat_map(|(from, to)| load.between(*from + begin, *to + end)).collect()
 }
 

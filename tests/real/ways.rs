@@ -9,7 +9,7 @@ use super::{
 
 /// What splits the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     /// A VirtualService, by subsets of one Service.
     Subsets,
     /// A VirtualService of two hosts: a Service per version, as in all that follow.
@@ -24,7 +24,7 @@ pub enum Way {
 
 impl Way {
     /// API version and kind of the object.
-    pub fn kind(self) -> (&'static str, &'static str) {
+    pub(super) fn kind(self) -> (&'static str, &'static str) {
         match self {
             Self::Subsets | Self::Hosts => ("networking.istio.io/v1", "VirtualService"),
             Self::Gateway | Self::Mesh => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
@@ -33,7 +33,7 @@ impl Way {
     }
 
     /// The proxy that users' requests go to.
-    pub fn proxy(self) -> &'static str {
+    pub(super) fn proxy(self) -> &'static str {
         match self {
             Self::Subsets | Self::Hosts => GATEWAY,
             Self::Gateway | Self::Grpc => GATEWAY_API,
@@ -42,7 +42,7 @@ impl Way {
     }
 
     /// The Rollout with what splits the traffic named in it, and this version as the canary.
-    pub fn aimed(self, mut rollout: Value, canary: &str) -> Value {
+    pub(super) fn aimed(self, mut rollout: Value, canary: &str) -> Value {
         let field = match self.kind().1 {
             "VirtualService" => "virtualService",
             "HTTPRoute" => "httpRoute",
@@ -57,7 +57,7 @@ impl Way {
     }
 
     /// The documents of `tests/stack/models` in a namespace. `faults` are variables of v2.
-    pub fn manifests(self, shape: Shape, namespace: &str, faults: &[(&str, &str)]) -> Vec<Value> {
+    pub(super) fn manifests(self, shape: Shape, namespace: &str, faults: &[(&str, &str)]) -> Vec<Value> {
         let mut documents = Vec::new();
         let own = match self {
             Self::Subsets => &[][..],
@@ -119,12 +119,12 @@ impl Way {
 }
 
 /// Full name of the Service.
-pub fn service(namespace: &str) -> String {
+pub(super) fn service(namespace: &str) -> String {
     format!("fraud.{namespace}.svc.cluster.local")
 }
 
 /// The rule of that name: in a VirtualService an http route.
-pub fn rule<'a>(object: &'a Value, name: &str) -> &'a Value {
+pub(super) fn rule<'a>(object: &'a Value, name: &str) -> &'a Value {
     rules(object).iter().find(|rule| rule["name"] == name).expect("the rule is still there")
 }
 
@@ -151,14 +151,14 @@ fn version(destination: &Value) -> &str {
 }
 
 /// Weights of v1 and v2 in the rule `primary`. A destination that is not there has none.
-pub fn weights(object: &Value) -> (i64, i64) {
+pub(super) fn weights(object: &Value) -> (i64, i64) {
     let destinations = destinations(rule(object, "primary"));
     let of = |version: &str| destinations.iter().find(|(name, _)| *name == version).map_or(0, |(_, weight)| *weight);
     (of("v1"), of("v2"))
 }
 
 /// What v2 gets of the traffic, in words: `5 % + match + mirror of 20 %`.
-pub fn share(object: &Value) -> String {
+pub(super) fn share(object: &Value) -> String {
     let primary = rule(object, "primary");
     let weight = Some(weights(object).1).filter(|weight| *weight > 0).map(|weight| format!("{weight} %"));
     let own = |rule: &&Value| rule["name"] != "primary" && destinations(rule).iter().all(|(version, _)| *version == "v2");
@@ -176,7 +176,7 @@ fn mirror(rule: &Value) -> Option<f64> {
 }
 
 /// What the program says of the rule `primary` in its annotation; null where it says nothing.
-pub fn claim(object: &Value) -> Value {
+pub(super) fn claim(object: &Value) -> Value {
     let text = object["metadata"]["annotations"]["haldane.dev/managed"].as_str().unwrap_or("{}");
     serde_json::from_str::<Value>(text).unwrap()["primary"].take()
 }

@@ -7,14 +7,14 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 /// Listens until it is dropped.
-pub struct Webhook {
+pub(super) struct Webhook {
     alerts: Arc<Mutex<Vec<Value>>>,
     task: JoinHandle<()>,
 }
 
 impl Webhook {
     /// At the address that the stack's Alertmanager is configured with.
-    pub async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let alerts = Arc::new(Mutex::new(Vec::new()));
         let log = alerts.clone();
         let app = Router::new().route(
@@ -27,7 +27,7 @@ impl Webhook {
     }
 
     /// Alerts that name this namespace, in the order of delivery.
-    pub fn of(&self, namespace: &str) -> Vec<Value> {
+    pub(super) fn of(&self, namespace: &str) -> Vec<Value> {
         self.alerts.lock().unwrap().iter().filter(|a| a["labels"]["namespace"] == namespace).cloned().collect()
     }
 }

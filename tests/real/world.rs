@@ -32,15 +32,15 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// No story lasts longer.
 const LONGEST: Duration = Duration::from_secs(720);
 /// How long to wait for what takes a few seconds on an idle machine.
-pub const SOON: Duration = Duration::from_secs(60);
+pub(super) const SOON: Duration = Duration::from_secs(60);
 /// How long to wait for a whole rollout.
-pub const LATER: Duration = Duration::from_secs(180);
+pub(super) const LATER: Duration = Duration::from_secs(180);
 
 /// Where Prometheus listens.
-pub const PROMETHEUS: &str = "http://127.0.0.1:9090";
+pub(super) const PROMETHEUS: &str = "http://127.0.0.1:9090";
 
 /// One story's part of the stack.
-pub struct World {
+pub(super) struct World {
     /// Its namespace.
     pub namespace: String,
     /// Host that users ask for.
@@ -55,12 +55,12 @@ pub struct World {
 }
 
 /// Tells a story in a world of its own. When it fails, what the controller said and what the API server has is printed.
-pub async fn story<T>(name: &str, body: impl AsyncFnOnce(&World) -> T) {
+pub(super) async fn story<T>(name: &str, body: impl AsyncFnOnce(&World) -> T) {
     story_by(Way::Subsets, name, body).await;
 }
 
 /// The same with something else that splits the traffic.
-pub async fn story_by<T>(way: Way, name: &str, body: impl AsyncFnOnce(&World) -> T) {
+pub(super) async fn story_by<T>(way: Way, name: &str, body: impl AsyncFnOnce(&World) -> T) {
     let _turn = TURN.lock().await;
     let world = World::new(name, way).await;
     let outcome = AssertUnwindSafe(tokio::time::timeout(LONGEST, body(&world))).catch_unwind().await;
@@ -91,7 +91,7 @@ impl World {
     }
 
     /// Applies both versions and the mesh objects, and waits until a request is answered. `faults` are variables of v2.
-    pub async fn models(&self, shape: Shape, faults: &[(&str, &str)]) {
+    pub(super) async fn models(&self, shape: Shape, faults: &[(&str, &str)]) {
         for document in self.way.manifests(shape, &self.namespace, faults) {
             self.apply(&document);
         }
@@ -121,54 +121,54 @@ impl World {
     }
 
     /// Waits until a Deployment is rolled out and its Pods are ready.
-    pub async fn ready(&self, deployment: &str) {
+    pub(super) async fn ready(&self, deployment: &str) {
         self.kubectl(&["rollout", "status", &format!("deployment/{deployment}"), "--timeout=90s"]);
     }
 
     /// New Pods of a version, with other variables.
-    pub async fn redeploy(&self, deployment: &str, variables: &[(&str, &str)]) {
+    pub(super) async fn redeploy(&self, deployment: &str, variables: &[(&str, &str)]) {
         let mut args = vec!["set".to_owned(), "env".to_owned(), format!("deployment/{deployment}")];
         args.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
         self.kubectl(&args.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
     /// The process ids of a version's models, as podrunner wrote them down.
-    pub fn processes(&self, version: &str) -> Vec<u32> {
+    pub(super) fn processes(&self, version: &str) -> Vec<u32> {
         let names = self.kubectl(&["get", "pods", "-l", &format!("version={version}"), "-o", "jsonpath={.items[*].metadata.name}"]);
         let file = |pod: &str| stack_run().join("logs").join(format!("pod-{pod}.pid"));
         names.split_whitespace().filter_map(|pod| std::fs::read_to_string(file(pod)).ok()?.trim().parse().ok()).collect()
     }
 
     /// Another store than Prometheus for the controllers that start from now on.
-    pub fn provider(&self, url: &str, lag: &str) {
+    pub(super) fn provider(&self, url: &str, lag: &str) {
         self.file("haldane.yaml", &configuration(url, lag));
     }
 
     /// Starts a replica of the controller.
-    pub fn controller(&self) -> Controller {
+    pub(super) fn controller(&self) -> Controller {
         let number = self.replicas.fetch_add(1, Ordering::Relaxed);
         Controller::start(&self.directory, &self.directory.join("kubeconfig"), &self.namespace, number)
     }
 
     /// Traffic at `rate` requests a second.
-    pub fn load(&self, rate: f64) -> Load {
+    pub(super) fn load(&self, rate: f64) -> Load {
         self.load_with(rate, &[])
     }
 
     /// The same with headers.
-    pub fn load_with(&self, rate: f64, headers: &[(&str, &str)]) -> Load {
+    pub(super) fn load_with(&self, rate: f64, headers: &[(&str, &str)]) -> Load {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let target = Target { proxy: self.way.proxy(), host: self.host.clone(), headers };
         if self.way == Way::Grpc { Load::start_grpc(&target, rate) } else { Load::start(target, rate) }
     }
 
     /// Traffic of the client in the mesh ([`Shape::Mesh`]).
-    pub fn client_load(&self, rate: f64) -> Load {
+    pub(super) fn client_load(&self, rate: f64) -> Load {
         Load::start(Target { proxy: CLIENT, host: service(&self.namespace), headers: Vec::new() }, rate)
     }
 
     /// Writes down every state of what splits the traffic from now on.
-    pub async fn record(&self) -> Recorder {
+    pub(super) async fn record(&self) -> Recorder {
         Recorder::start(self.routes(), "fraud").await
     }
 
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// Objects of one kind in this namespace.
-    pub fn api(&self, version: &str, kind: &str) -> Api<DynamicObject> {
+    pub(super) fn api(&self, version: &str, kind: &str) -> Api<DynamicObject> {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         let resource = ApiResource::from_gvk(&kube::api::GroupVersionKind::gvk(group, version, kind));
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
@@ -189,29 +189,29 @@ impl World {
     }
 
     /// The Rollout as it is, or nothing.
-    pub async fn rollout(&self) -> Option<Value> {
+    pub(super) async fn rollout(&self) -> Option<Value> {
         self.rollouts().get_opt("fraud").await.unwrap().map(|object| serde_json::to_value(object).unwrap())
     }
 
     /// What splits the traffic, as it is.
-    pub async fn route(&self) -> Value {
+    pub(super) async fn route(&self) -> Value {
         serde_json::to_value(self.routes().get("fraud").await.unwrap()).unwrap()
     }
 
     /// The weight of v2 in it.
-    pub async fn weight(&self) -> i64 {
+    pub(super) async fn weight(&self) -> i64 {
         weights(&self.route().await).1
     }
 
     /// Changes the VirtualService by a JSON Patch, as the field manager `manager`.
-    pub async fn patch_virtual_service(&self, manager: &str, patch: Value) {
+    pub(super) async fn patch_virtual_service(&self, manager: &str, patch: Value) {
         let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
         let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
         self.api("networking.istio.io/v1", "VirtualService").patch("fraud", &params, &Patch::Json::<()>(patch)).await.unwrap();
     }
 
     /// Changes both weights by hand.
-    pub async fn set_weights(&self, manager: &str, stable: i64, canary: i64) {
+    pub(super) async fn set_weights(&self, manager: &str, stable: i64, canary: i64) {
         let patch = json!([
             { "op": "replace", "path": "/spec/http/1/route/0/weight", "value": stable },
             { "op": "replace", "path": "/spec/http/1/route/1/weight", "value": canary },
@@ -220,12 +220,12 @@ impl World {
     }
 
     /// Merges into the Rollout.
-    pub async fn edit(&self, patch: Value) {
+    pub(super) async fn edit(&self, patch: Value) {
         self.rollouts().patch("fraud", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
     /// Gives a command as the command line does: an annotation with this rollout's uid and epoch.
-    pub async fn order(&self, verb: &str, reason: &str) {
+    pub(super) async fn order(&self, verb: &str, reason: &str) {
         let rollout = self.rollout().await.expect("the Rollout is there");
         let value = json!({
             "id": format!("{:016x}", unique()),
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// Waits until the Rollout satisfies `done`, and gives it. A Rollout that is not there is `null`.
-    pub async fn until(&self, what: &str, limit: Duration, done: impl Fn(&Value) -> bool) -> Value {
+    pub(super) async fn until(&self, what: &str, limit: Duration, done: impl Fn(&Value) -> bool) -> Value {
         let begin = Instant::now();
         loop {
             let rollout = self.rollout().await.unwrap_or(Value::Null);
@@ -253,12 +253,12 @@ impl World {
     }
 
     /// Waits for a phase.
-    pub async fn until_phase(&self, phase: &str, limit: Duration) -> Value {
+    pub(super) async fn until_phase(&self, phase: &str, limit: Duration) -> Value {
         self.until(&format!("phase {phase}"), limit, |r| r["status"]["phase"] == phase).await
     }
 
     /// Waits for a weight of v2, and says when it was seen.
-    pub async fn until_weight(&self, weight: i64, limit: Duration) -> Instant {
+    pub(super) async fn until_weight(&self, weight: i64, limit: Duration) -> Instant {
         let begin = Instant::now();
         while self.weight().await != weight {
             if begin.elapsed() >= limit {
@@ -271,7 +271,7 @@ impl World {
     }
 
     /// Waits until the webhook has an alert of this namespace that satisfies `wanted`.
-    pub async fn until_alert(&self, what: &str, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(super) async fn until_alert(&self, what: &str, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
         let begin = Instant::now();
         loop {
             let alerts = self.webhook.of(&self.namespace);
@@ -284,23 +284,23 @@ impl World {
     }
 
     /// Applies an object. The API server must have nothing to say about it.
-    pub fn apply(&self, object: &Value) {
+    pub(super) fn apply(&self, object: &Value) {
         let output = self.try_apply(object);
         assert!(output.status.success() && output.stderr.is_empty(), "kubectl apply: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Applies an object, whatever comes of it.
-    pub fn try_apply(&self, object: &Value) -> Output {
+    pub(super) fn try_apply(&self, object: &Value) -> Output {
         run("kubectl", &["--namespace", &self.namespace, "apply", "-f", "-"], &object.to_string())
     }
 
     /// `kubectl` in this namespace.
-    pub fn kubectl(&self, args: &[&str]) -> String {
+    pub(super) fn kubectl(&self, args: &[&str]) -> String {
         kubectl(&[&["--namespace", self.namespace.as_str()], args].concat())
     }
 
     /// A file of this story.
-    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.directory.join(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -337,7 +337,7 @@ impl World {
 
 /// How a model's requests are measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(super) enum Shape {
     /// By the gateway alone.
     Gateway,
     /// By an Envoy beside each model too.
@@ -347,7 +347,7 @@ pub enum Shape {
 }
 
 /// A Rollout of v2 with this strategy and analysis.
-pub fn rollout(strategy: Value, analysis: Value) -> Value {
+pub(super) fn rollout(strategy: Value, analysis: Value) -> Value {
     json!({
         "apiVersion": "haldane.dev/v1alpha1",
         "kind": "Rollout",
@@ -362,13 +362,13 @@ pub fn rollout(strategy: Value, analysis: Value) -> Value {
 }
 
 /// 5, 20, 50, 100 % with this hold, judged by nothing but the holds.
-pub fn holds_alone(hold: &str) -> Value {
+pub(super) fn holds_alone(hold: &str) -> Value {
     rollout(json!({ "canary": { "hold": hold } }), json!({ "interval": "2s", "warmUp": "0s", "metrics": [] }))
 }
 
 /// 5, 20, 50, 100 % with this hold, judged by errors and predictions, with margins that a minute of test traffic can prove. Not by latency: where
 /// the machine stalls, every answer is late, stable's too, and the rollout rightly waits for that to end.
-pub fn judged(hold: &str) -> Value {
+pub(super) fn judged(hold: &str) -> Value {
     let metrics = json!([
         { "errorRate": { "pass": 0.02 } },
         { "drift": { "counter": "model_prediction_class_total", "class": "class", "pass": 0.3 } },
@@ -377,7 +377,7 @@ pub fn judged(hold: &str) -> Value {
 }
 
 /// The same with latency, which may be half as much again: a process with a twentieth of the requests is colder.
-pub fn with_latency(hold: &str, gate: bool) -> Value {
+pub(super) fn with_latency(hold: &str, gate: bool) -> Value {
     let mut rollout = judged(hold);
     let metrics = rollout["spec"]["analysis"]["metrics"].as_array_mut().unwrap();
     metrics.push(json!({ "latency": { "stretch": 0.5, "pass": 1.0 }, "gate": gate }));
@@ -415,40 +415,40 @@ fn unique() -> u64 {
 }
 
 /// Directory of the running stack.
-pub fn stack_run() -> PathBuf {
+pub(super) fn stack_run() -> PathBuf {
     PathBuf::from(std::env::var("HALDANE_STACK_RUN").expect(NO_STACK))
 }
 
 /// A path of the repository.
-pub fn root(path: &str) -> String {
+pub(super) fn root(path: &str) -> String {
     format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A text of the repository.
-pub fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     std::fs::read_to_string(root(path)).unwrap()
 }
 
 /// The objects of a text of several documents.
-pub fn parsed(text: &str) -> Vec<Value> {
+pub(super) fn parsed(text: &str) -> Vec<Value> {
     let parts = text.split("\n---\n").map(|part| serde_yaml::from_str::<Value>(part).unwrap());
     parts.filter(Value::is_object).collect()
 }
 
 /// `kubectl`, which must succeed.
-pub fn kubectl(args: &[&str]) -> String {
+pub(super) fn kubectl(args: &[&str]) -> String {
     command("kubectl", args)
 }
 
 /// A program, which must succeed; what it printed.
-pub fn command(program: &str, args: &[&str]) -> String {
+pub(super) fn command(program: &str, args: &[&str]) -> String {
     let output = run(program, args, "");
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// A program, whatever comes of it.
-pub fn run(program: &str, args: &[&str], input: &str) -> Output {
+pub(super) fn run(program: &str, args: &[&str], input: &str) -> Output {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -461,6 +461,6 @@ pub fn run(program: &str, args: &[&str], input: &str) -> Output {
 }
 
 /// JSON for people.
-pub fn pretty(value: &Value) -> String {
+pub(super) fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap()
 }
