@@ -3,6 +3,8 @@
 
 #[path = "contract/real.rs"]
 mod real;
+#[path = "contract/routes.rs"]
+mod routes;
 #[path = "contract/side.rs"]
 mod side;
 
@@ -147,6 +149,8 @@ async fn the_same_requests_get_the_same_answers() {
     other_kinds(&mut both).await;
     drawn(&mut both).await;
     kubectl(&mut both).await;
+    let written = routes::there_and_back(&both.servers.0.client().await).await;
+    assert!(written > 500, "{written} writes of routes");
     both.done();
 }
 

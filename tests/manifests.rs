@@ -52,6 +52,18 @@ fn the_crd_has_no_format_that_the_api_server_warns_of() {
     assert!(found.iter().all(|format| known.contains(format)), "{found:?}");
 }
 
+/// While the CRD is newer than the controller, as in the middle of an upgrade, what that controller stores must still be taken.
+#[test]
+fn the_schema_takes_a_status_of_the_version_before() {
+    let crd = documents(&cli::crd_text().unwrap()).remove(0);
+    let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+    for version in ["stable", "canary"] {
+        assert_eq!(status[version]["required"], serde_json::json!(["host", "revision"]), "{version}");
+    }
+    let required = status["refused"]["items"]["required"].as_array().unwrap();
+    assert!(!required.iter().any(|field| field == "service"), "{required:?}");
+}
+
 #[test]
 fn every_example_is_a_plan_without_a_fault_or_a_warning() {
     let mut rollouts = 0;

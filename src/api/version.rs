@@ -184,6 +184,7 @@ pub struct Version {
     /// Host as written in the route.
     pub host: String,
     /// What tells the version from the other one: its subset, or its Service.
+    #[serde(default)] // a controller of the version before does not write it
     pub name: String,
     /// The same, where it is a subset of the DestinationRule.
     #[serde(skip_serializing_if = "Option::is_none")]
