@@ -7,7 +7,12 @@ mod access;
 mod faults;
 mod handle;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time,
+};
 
 use kube::core::Duration;
 use serde::Deserialize;
@@ -55,16 +60,61 @@ pub struct Provider {
     pub access: HttpAccess,
 }
 
-/// Where alerts go: exactly one of the two.
+/// Where alerts go.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Sink {
+#[serde(rename_all = "camelCase")]
+pub enum Sink {
     /// Alertmanager's v2 API.
-    #[serde(default)]
-    pub alertmanager: Option<AlertmanagerSink>,
+    Alertmanager(AlertmanagerSink),
     /// A webhook.
+    Webhook(WebhookSink),
+    /// PagerDuty's Events API v2.
+    PagerDuty(PagerDutySink),
+}
+
+impl Sink {
+    /// How it is reached.
+    pub fn access(&self) -> &HttpAccess {
+        match self {
+            Self::Alertmanager(sink) => &sink.access,
+            Self::Webhook(sink) => &sink.access,
+            Self::PagerDuty(sink) => &sink.access,
+        }
+    }
+
+    /// Relative paths of its secrets are taken from the directory of the file.
+    fn anchor(&mut self, beside: &Path) {
+        let (access, file) = match self {
+            Self::Alertmanager(sink) => (&mut sink.access, None),
+            Self::Webhook(sink) => (&mut sink.access, sink.hmac_key_file.as_mut()),
+            Self::PagerDuty(sink) => (&mut sink.access, Some(&mut sink.routing_key_file)),
+        };
+        access.anchor(beside);
+        if let Some(file) = file {
+            *file = beside.join(&*file);
+        }
+    }
+}
+
+/// PagerDuty's Events API v2.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PagerDutySink {
+    /// File with the routing key of the integration.
+    pub routing_key_file: PathBuf,
+    /// Where events are posted. Default: `https://events.pagerduty.com/v2/enqueue`; in the EU `https://events.eu.pagerduty.com/v2/enqueue`.
     #[serde(default)]
-    pub webhook: Option<WebhookSink>,
+    pub url: Option<String>,
+    /// How it is reached: headers, certificates and proxy.
+    #[serde(flatten)]
+    pub access: HttpAccess,
+}
+
+impl PagerDutySink {
+    /// Where events are posted.
+    pub fn url(&self) -> &str {
+        self.url.as_deref().unwrap_or("https://events.pagerduty.com/v2/enqueue")
+    }
 }
 
 /// Alertmanager's v2 API.

@@ -8,6 +8,7 @@ mod courier;
 pub mod event;
 pub mod meaning;
 pub mod outbox;
+mod pagerduty;
 mod teller;
 pub mod text;
 mod webhook;

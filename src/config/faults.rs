@@ -79,15 +79,7 @@ impl Config {
             provider.access.anchor(beside);
         }
         for sink in self.alerts.values_mut() {
-            if let Some(alertmanager) = &mut sink.alertmanager {
-                alertmanager.access.anchor(beside);
-            }
-            if let Some(webhook) = &mut sink.webhook {
-                webhook.access.anchor(beside);
-                if let Some(file) = &mut webhook.hmac_key_file {
-                    *file = beside.join(&file);
-                }
-            }
+            sink.anchor(beside);
         }
     }
 }
@@ -153,9 +145,9 @@ impl Check {
     }
 
     fn sink(&mut self, path: &str, value: &Value) {
-        let Some(sink) = self.mapping(path, value, &["alertmanager", "webhook"]) else { return };
+        let Some(sink) = self.mapping(path, value, &["alertmanager", "webhook", "pagerDuty"]) else { return };
         if sink.len() != 1 {
-            self.fault(path, "needs exactly one of alertmanager and webhook");
+            self.fault(path, "needs exactly one of alertmanager, webhook and pagerDuty");
         }
         if let Some(value) = sink.get("alertmanager") {
             let path = format!("{path}.alertmanager");
@@ -166,6 +158,9 @@ impl Check {
         }
         if let Some(value) = sink.get("webhook") {
             self.webhook(&format!("{path}.webhook"), value);
+        }
+        if let Some(value) = sink.get("pagerDuty") {
+            self.pager_duty(&format!("{path}.pagerDuty"), value);
         }
     }
 
@@ -184,6 +179,18 @@ impl Check {
             }
             Some("slack") => {}
             _ => self.fault(&format!("{path}.format"), "must be slack or json"),
+        }
+    }
+
+    fn pager_duty(&mut self, path: &str, value: &Value) {
+        let known = [&["routingKeyFile", "url"], &access::WEBHOOK_KEYS[..]].concat();
+        let Some(sink) = self.mapping(path, value, &known) else { return };
+        let url = sink.get("url").filter(|url| !url.is_null()).and_then(|_| self.url(path, sink));
+        let own = sink.iter().filter(|(key, _)| access::WEBHOOK_KEYS.contains(&key.as_str()));
+        self.access(path, &own.map(|(key, value)| (key.clone(), value.clone())).collect(), url.as_ref(), &[]);
+        self.file_name(path, sink, "routingKeyFile");
+        if sink.get("routingKeyFile").is_none_or(Value::is_null) {
+            self.fault(&format!("{path}.routingKeyFile"), "is missing: the file with the routing key of the integration");
         }
     }
 
@@ -262,6 +269,7 @@ fn instead(key: &str) -> Option<&'static str> {
         "bearerToken" | "token" | "authorization" => "put the token into a file: bearerTokenFile: FILE",
         "password" => "put the password into a file: passwordFile: FILE",
         "insecureSkipVerify" | "tlsConfig" => "certificates are always checked: give the one to trust in caFile",
+        "routingKey" | "integrationKey" => "put the key into a file: routingKeyFile: FILE",
         "tenant" | "tenantID" | "tenantId" => "use headers: {X-Scope-OrgID: TENANT}",
         _ => return None,
     })

@@ -33,7 +33,7 @@ fn the_documented_file_is_read_and_secrets_lie_beside_it() {
     let far = &config.prometheus["far"];
     assert_eq!(far.access.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     assert_eq!(far.window_lag(), time::Duration::from_secs(20), "scrape interval and five seconds");
-    let audit = config.alerts["audit"].webhook.as_ref().unwrap();
+    let Sink::Webhook(audit) = &config.alerts["audit"] else { panic!("{:?}", config.alerts["audit"]) };
     assert_eq!(audit.hmac_key_file.as_deref(), Some(Path::new("/etc/haldane/hmac")));
 }
 
@@ -57,6 +57,7 @@ alerts:
   none: {}
   both: {alertmanager: {url: "http://a?x=1"}, webhook: {url: "http://b/#f", format: slack, hmacKeyFile: k}}
   odd: {webhook: {url: 7, format: xml, hmacKeyFile: ""}}
+  duty: {pagerDuty: {routingKey: abc, url: "events"}}
 "#,
     );
     let expected = [
@@ -70,13 +71,16 @@ alerts:
         "prometheus.b.labels.ok: must be a string: put it in quotes",
         "prometheus.c.url: must not carry a user or a password",
         "prometheus.c.caFile: has no effect with an http URL",
-        "alerts.none: needs exactly one of alertmanager and webhook",
-        "alerts.both: needs exactly one of alertmanager and webhook",
+        "alerts.none: needs exactly one of alertmanager, webhook and pagerDuty",
+        "alerts.both: needs exactly one of alertmanager, webhook and pagerDuty",
         "alerts.both.webhook.url: has a fragment",
         "alerts.both.webhook.hmacKeyFile: Slack checks no signature",
         "alerts.odd.webhook.url: must be a string",
         "alerts.odd.webhook.format: must be slack or json",
         "alerts.odd.webhook.hmacKeyFile: must be the path of a file",
+        "alerts.duty.pagerDuty.routingKey: is not a key here; put the key into a file: routingKeyFile: FILE",
+        "alerts.duty.pagerDuty.url: is not a URL",
+        "alerts.duty.pagerDuty.routingKeyFile: is missing",
     ];
     for wanted in expected {
         assert!(told.iter().any(|t| t.starts_with(wanted)), "missing: {wanted}\ntold: {told:#?}");
@@ -93,7 +97,7 @@ fn every_way_to_reach_a_server_can_be_said_for_prometheus_and_for_alertmanager()
     ))
     .unwrap();
     let found = &config.prometheus["a"].access;
-    assert_eq!(found, &config.alerts["a"].alertmanager.as_ref().unwrap().access);
+    assert_eq!(found, config.alerts["a"].access());
     assert_eq!(found.headers["X-Scope-OrgID"], HeaderValue::Text("team-a".into()));
     assert_eq!(found.headers["X-Api-Key"], HeaderValue::File { file: "/etc/haldane/key".into() });
     assert_eq!(found.query["dedup"], "true");
@@ -113,7 +117,7 @@ fn every_way_to_reach_a_server_can_be_said_for_prometheus_and_for_alertmanager()
     assert_eq!((sigv4.service.as_str(), sigv4.credentials_file.as_deref()), ("aps", Some(Path::new("/etc/haldane/aws"))));
     let hook =
         parse("alerts: {a: {webhook: {url: \"https://h\", format: json, headers: {X-Key: {file: k}}, proxy: \"http://p:1\"}}}").unwrap();
-    let hook = hook.alerts["a"].webhook.clone().unwrap();
+    let Sink::Webhook(hook) = hook.alerts["a"].clone() else { panic!() };
     assert_eq!(hook.access.headers["X-Key"], HeaderValue::File { file: "/etc/haldane/k".into() });
 }
 

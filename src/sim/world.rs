@@ -232,10 +232,7 @@ impl World {
         };
         let webhook =
             WebhookSink { url: self.alerts.webhook(), format: WebhookFormat::Slack, hmac_key_file: None, access: HttpAccess::default() };
-        Config {
-            prometheus: [("default".to_owned(), provider)].into(),
-            alerts: [("default".to_owned(), Sink { alertmanager: None, webhook: Some(webhook) })].into(),
-        }
+        Config { prometheus: [("default".to_owned(), provider)].into(), alerts: [("default".to_owned(), Sink::Webhook(webhook))].into() }
     }
 
     /// Deploys a version, or a new build of it, that behaves so. Its new hash is returned.

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::Url;
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
-use super::courier::{Letter, SinkFault};
-use crate::http_access;
+use super::courier::{Letter, Post, SinkFault};
+use crate::config::AlertmanagerSink;
+use crate::http_access::{self, HttpClient};
 
 /// How long after it is posted an alert is over.
 const FIRING: SignedDuration = SignedDuration::from_hours(1);
@@ -20,7 +21,7 @@ const FIRING: SignedDuration = SignedDuration::from_hours(1);
 const API: [&str; 2] = ["/api/v2/alerts", "/api/v2"];
 
 /// Where alerts are posted, under the base URL of the configuration.
-pub(super) fn address(base: &str) -> Option<Url> {
+fn address(base: &str) -> Option<Url> {
     let mut url = http_access::base(base)?;
     let path = url.path();
     let path = API.iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path).trim_end_matches('/').to_owned();
@@ -28,8 +29,15 @@ pub(super) fn address(base: &str) -> Option<Url> {
     Some(url)
 }
 
-/// The body of the post.
-pub(super) fn alerts(letter: &Letter, now: Timestamp) -> Value {
+/// The request.
+pub(super) fn post(http: &HttpClient, sink: &AlertmanagerSink, letter: &Letter, now: Timestamp) -> Result<Post, SinkFault> {
+    let url = address(&sink.url).ok_or(SinkFault::Unknown)?;
+    // An answer may repeat where it was asked.
+    let hidden = Some(vec![url.to_string(), sink.url.clone(), url.authority().to_owned()]);
+    Ok(Post { request: http.request(Method::POST, url).json(&alerts(letter, now)), hidden, accept })
+}
+
+fn alerts(letter: &Letter, now: Timestamp) -> Value {
     let record = &letter.record;
     let alert = letter.alert();
     let text = letter.text();
@@ -60,7 +68,7 @@ pub(super) fn alerts(letter: &Letter, now: Timestamp) -> Value {
 }
 
 /// Alertmanager answers with nothing; a page of HTML is from something in front of it, or from another program.
-pub(super) fn accept(body: &[u8]) -> Result<(), SinkFault> {
+fn accept(body: &[u8]) -> Result<(), SinkFault> {
     match body.trim_ascii().first() {
         Some(b'<') => Err(SinkFault::Answer("with HTML: this is not an Alertmanager")),
         _ => Ok(()),

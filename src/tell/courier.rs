@@ -8,12 +8,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
 
-use super::{alertmanager, meaning, meaning::Alert, text::Text, webhook};
+use super::{alertmanager, meaning, meaning::Alert, pagerduty, text::Text, webhook};
 use crate::{
     api::{DecisionRecord, OutboxEntry},
-    config::{HttpAccess, Sink, WebhookFormat},
+    config::{HttpAccess, Sink},
     http_access::{HttpClient, SendError, said},
 };
 
@@ -56,6 +56,16 @@ impl Letter {
     }
 }
 
+/// What a sink is sent, and what it must say.
+pub(super) struct Post {
+    /// The request with its body.
+    pub(super) request: RequestBuilder,
+    /// What of an answer is not repeated; `None`: nothing of it is.
+    pub(super) hidden: Option<Vec<String>>,
+    /// Whether the body of a success says so too.
+    pub(super) accept: fn(&[u8]) -> Result<(), SinkFault>,
+}
+
 /// Why a sink has not got a letter. Never contains its URL or a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkFault {
@@ -83,10 +93,13 @@ pub enum SinkFault {
     /// The key that signs cannot be used.
     #[error("the HMAC key file {0}")]
     Key(String),
+    /// The key that says where it belongs cannot be used.
+    #[error("the routing key file {0}")]
+    RoutingKey(String),
     /// The settings by which it is reached cannot be used, or a secret cannot be read.
     #[error("{0}")]
     Access(String),
-    /// The configuration has no such sink, or one that is neither of the two kinds.
+    /// The configuration has no such sink, or its address is none.
     #[error("the sink is not in the configuration")]
     Unknown,
 }
@@ -127,29 +140,13 @@ impl Courier {
     /// Delivers a letter to a sink, or says why not. `now` is written into it.
     pub async fn send(&self, sink: &Sink, letter: &Letter, now: Timestamp) -> Result<(), SinkFault> {
         let sent = async {
-            match (&sink.alertmanager, &sink.webhook) {
-                (Some(alertmanager), None) => {
-                    let url = alertmanager::address(&alertmanager.url).ok_or(SinkFault::Unknown)?;
-                    let http = self.client(&alertmanager.access)?;
-                    // An answer may repeat where it was asked.
-                    let hidden = [url.to_string(), alertmanager.url.clone(), url.authority().to_owned()];
-                    let request = http.request(Method::POST, url).json(&alertmanager::alerts(letter, now));
-                    alertmanager::accept(&answer(&http, request, Some(&hidden)).await?)
-                }
-                (None, Some(hook)) => {
-                    let http = self.client(&hook.access)?;
-                    let url = Url::parse(&hook.url).map_err(|_| SinkFault::Unknown)?;
-                    let request = http.request(Method::POST, url);
-                    let request = match hook.format {
-                        WebhookFormat::Slack => request.json(&webhook::slack(letter)),
-                        WebhookFormat::Json => webhook::signed(request, letter, hook.hmac_key_file.as_deref(), now).await?,
-                    };
-                    // The address of a webhook is its secret: of what it answers nothing is repeated.
-                    let body = answer(&http, request, None).await?;
-                    if hook.format == WebhookFormat::Slack { webhook::accept_slack(&body) } else { Ok(()) }
-                }
-                _ => Err(SinkFault::Unknown),
-            }
+            let http = self.client(sink.access())?;
+            let Post { request, hidden, accept } = match sink {
+                Sink::Alertmanager(sink) => alertmanager::post(&http, sink, letter, now)?,
+                Sink::Webhook(sink) => webhook::post(&http, sink, letter, now).await?,
+                Sink::PagerDuty(sink) => pagerduty::post(&http, sink, letter).await?,
+            };
+            accept(&answer(&http, request, hidden.as_deref()).await?)
         };
         tokio::time::timeout(DEADLINE, sent).await.unwrap_or(Err(SinkFault::Deadline))
     }

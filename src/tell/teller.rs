@@ -208,7 +208,7 @@ impl Inner {
 }
 
 fn is_chat(sink: &Sink) -> bool {
-    sink.webhook.as_ref().is_some_and(|w| w.format == crate::config::WebhookFormat::Slack)
+    matches!(sink, Sink::Webhook(hook) if hook.format == crate::config::WebhookFormat::Slack)
 }
 
 impl Memory {

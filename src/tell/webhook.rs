@@ -6,35 +6,44 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use reqwest::{RequestBuilder, header};
+use reqwest::{Method, RequestBuilder, Url, header};
 use ring::hmac;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
-use super::courier::{Letter, SinkFault};
+use super::courier::{Letter, Post, SinkFault};
+use crate::config::{WebhookFormat, WebhookSink};
+use crate::http_access::HttpClient;
 
 /// Shortest key that is accepted, in bytes.
 const KEY_MIN: usize = 16;
 /// Longest key file that is read.
 const KEY_MAX: u64 = 4 * 1024;
 
-pub(super) fn slack(letter: &Letter) -> Value {
+/// The request. The address of a webhook is its secret: of what it answers nothing is repeated.
+pub(super) async fn post(http: &HttpClient, sink: &WebhookSink, letter: &Letter, now: Timestamp) -> Result<Post, SinkFault> {
+    let request = http.request(Method::POST, Url::parse(&sink.url).map_err(|_| SinkFault::Unknown)?);
+    Ok(match sink.format {
+        WebhookFormat::Slack => Post { request: request.json(&slack(letter)), hidden: None, accept: accept_slack },
+        WebhookFormat::Json => {
+            let request = signed(request, letter, sink.hmac_key_file.as_deref(), now).await?;
+            Post { request, hidden: None, accept: |_| Ok(()) }
+        }
+    })
+}
+
+fn slack(letter: &Letter) -> Value {
     json!({ "text": letter.text().slack() })
 }
 
 /// Slack says "ok"; everything else, also with status 200, means that nobody has read it.
-pub(super) fn accept_slack(body: &[u8]) -> Result<(), SinkFault> {
+fn accept_slack(body: &[u8]) -> Result<(), SinkFault> {
     if body.trim_ascii() == b"ok" { Ok(()) } else { Err(SinkFault::Answer("not \"ok\", as Slack says when it has taken a message")) }
 }
 
 /// The request with its JSON body, and the signature if there is a key. The key file is read for each letter, so that a new key counts at
 /// once.
-pub(super) async fn signed(
-    request: RequestBuilder,
-    letter: &Letter,
-    key_file: Option<&Path>,
-    now: Timestamp,
-) -> Result<RequestBuilder, SinkFault> {
+async fn signed(request: RequestBuilder, letter: &Letter, key_file: Option<&Path>, now: Timestamp) -> Result<RequestBuilder, SinkFault> {
     let body = body(letter).to_string();
     let timestamp = now.as_second().to_string();
     let mut request = request

@@ -5,15 +5,12 @@ use wiremock::{
 
 use super::*;
 use crate::{
-    config::{AlertmanagerSink, Config, HttpAccess, WebhookFormat, WebhookSink},
+    config::{AlertmanagerSink, Config, HttpAccess, PagerDutySink, WebhookFormat, WebhookSink},
     tell::{outbox, text::tests::drift_rollback},
 };
 
 fn slack(url: String) -> Sink {
-    Sink {
-        alertmanager: None,
-        webhook: Some(WebhookSink { url, format: WebhookFormat::Slack, hmac_key_file: None, access: HttpAccess::default() }),
-    }
+    Sink::Webhook(WebhookSink { url, format: WebhookFormat::Slack, hmac_key_file: None, access: HttpAccess::default() })
 }
 
 fn teller(sinks: &[(&str, Sink)]) -> (Teller, mpsc::Receiver<(String, String)>) {
@@ -134,7 +131,7 @@ async fn sent(sink: Sink, answer: ResponseTemplate, server: &MockServer) -> (Res
 async fn success_is_what_the_sink_says_it_is() {
     let server = MockServer::start().await;
     let hook = slack(server.uri());
-    let alertmanager = Sink { alertmanager: Some(AlertmanagerSink { url: server.uri(), ..AlertmanagerSink::default() }), webhook: None };
+    let alertmanager = Sink::Alertmanager(AlertmanagerSink { url: server.uri(), ..AlertmanagerSink::default() });
     let ok = ResponseTemplate::new(200);
     assert_eq!(sent(hook.clone(), ok.clone().set_body_string("ok\n"), &server).await.0, Ok(()));
     assert!(matches!(sent(hook.clone(), ok.clone().set_body_string("no_text"), &server).await.0, Err(SinkFault::Answer(_))));
@@ -186,10 +183,7 @@ async fn a_sink_that_hangs_costs_five_seconds_and_one_that_is_away_says_so() {
 #[tokio::test]
 async fn the_alert_in_alertmanagers_form() {
     let server = MockServer::start().await;
-    let sink = Sink {
-        alertmanager: Some(AlertmanagerSink { url: format!("{}/prefix/", server.uri()), ..AlertmanagerSink::default() }),
-        webhook: None,
-    };
+    let sink = Sink::Alertmanager(AlertmanagerSink { url: format!("{}/prefix/", server.uri()), ..AlertmanagerSink::default() });
     let (result, requests) = sent(sink, ResponseTemplate::new(200), &server).await;
     assert_eq!(result, Ok(()));
     assert_eq!(requests[0].url.path(), "/prefix/api/v2/alerts");
@@ -203,7 +197,7 @@ async fn the_json_webhook_is_signed_with_the_key_of_the_moment() {
     let file = std::env::temp_dir().join(format!("haldane-hmac-{}", std::process::id()));
     let hook =
         WebhookSink { url: server.uri(), format: WebhookFormat::Json, hmac_key_file: Some(file.clone()), access: HttpAccess::default() };
-    let sink = Sink { alertmanager: None, webhook: Some(hook) };
+    let sink = Sink::Webhook(hook);
     let _ = std::fs::remove_file(&file);
     let (result, requests) = sent(sink.clone(), ResponseTemplate::new(204), &server).await;
     assert!(matches!(result, Err(SinkFault::Key(_))) && requests.is_empty(), "nothing leaves unsigned");
@@ -225,5 +219,40 @@ async fn the_json_webhook_is_signed_with_the_key_of_the_moment() {
         assert_eq!(body["key"], "u-1/7/RolledBack/AnalysisFailed");
         assert!(body["text"].as_str().unwrap().contains("total variation 0.31"));
     }
+    let _ = std::fs::remove_file(&file);
+}
+
+#[tokio::test]
+async fn pagerduty_opens_an_incident_for_a_person_and_resolves_it_for_the_record() {
+    let server = MockServer::start().await;
+    let file = std::env::temp_dir().join(format!("haldane-routing-{}", std::process::id()));
+    let sink = Sink::PagerDuty(PagerDutySink { routing_key_file: file.clone(), url: Some(server.uri()), access: HttpAccess::default() });
+    let taken = || ResponseTemplate::new(202).set_body_json(serde_json::json!({"status": "success", "dedup_key": "x"}));
+    let _ = std::fs::remove_file(&file);
+    for bad in [None, Some("short"), Some("0123456789abcdef0123456789abcde!")] {
+        bad.iter().for_each(|text| std::fs::write(&file, text).unwrap());
+        let (result, requests) = sent(sink.clone(), taken(), &server).await;
+        assert!(matches!(result, Err(SinkFault::RoutingKey(_))) && requests.is_empty(), "{bad:?}: {result:?}");
+    }
+    std::fs::write(&file, "0123456789abcdef0123456789ABCDEF\n").unwrap();
+    let (result, requests) = sent(sink.clone(), taken(), &server).await;
+    assert_eq!(result, Ok(()));
+    let body: serde_json::Value = requests[0].body_json().unwrap();
+    insta::assert_yaml_snapshot!(body);
+    let (result, _) = sent(sink.clone(), ResponseTemplate::new(200).set_body_string("<html>"), &server).await;
+    assert!(matches!(result, Err(SinkFault::Answer(_))), "{result:?}");
+    let said = serde_json::json!({"status": "invalid event", "message": "0123456789abcdef0123456789ABCDEF is unknown"});
+    let (result, _) = sent(sink.clone(), ResponseTemplate::new(400).set_body_json(said), &server).await;
+    let words = result.unwrap_err().to_string();
+    assert!(words.starts_with("answered 400") && !words.contains("0123456789abcdef"), "{words}");
+    let mut letter = Letter::of("ml", "fraud", &outbox(&["x"])[0]);
+    letter.record.outcome = crate::api::Outcome::Promoted;
+    server.reset().await;
+    Mock::given(method("POST")).respond_with(taken()).mount(&server).await;
+    Courier::new().send(&sink, &letter, Clock::system().now()).await.unwrap();
+    let requests = server.received_requests().await.unwrap();
+    let body: serde_json::Value = requests[0].body_json().unwrap();
+    assert_eq!((&body["event_action"], body.get("payload")), (&serde_json::json!("resolve"), None));
+    assert_eq!(body["dedup_key"], "haldane/ml/fraud");
     let _ = std::fs::remove_file(&file);
 }
