@@ -32,6 +32,8 @@ mod words;
 
 use jiff::Timestamp;
 
+pub(crate) use advance::RETRY_REFUSED;
+
 use crate::api::{DecisionRecord, Outcome, Phase, Reason};
 use crate::command::Command;
 use crate::route::Wanted;

@@ -212,6 +212,7 @@ fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state:
         look: memory.sampler.as_ref().and_then(|(_, sampler)| sampler.newest()),
         passes,
         refusal: memory.refusal.clone(),
+        raise_refused: memory.refused_raise(context.clock.elapsed()),
         ready: &mut memory.ready,
         config: &context.config.current().config,
     };
@@ -236,7 +237,7 @@ async fn write_route(
     let error = match act::write(desk, rollout, memory.fresh(rollout, begun), write).await {
         Ok(object) => {
             memory.route = Some(object);
-            memory.refusal = None;
+            (memory.refusal, memory.raise_refused) = (None, None);
             let took = context.clock.elapsed().saturating_sub(begun);
             tracing::info!(
                 namespace = seen.namespace,
@@ -264,6 +265,10 @@ async fn write_route(
         ActError::Gone(_) => return Err(error.into()),
     };
     tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = %error, "the route was not written");
+    if let (false, Unwritten::Refused(words)) = (down, &unwritten) {
+        memory.raise_refused = Some((words.clone(), context.clock.elapsed()));
+        return Ok(true);
+    }
     match after(down, unwritten, &mut memory.refusal) {
         After::Again => Ok(true),
         After::Rest => Ok(false),

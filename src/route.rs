@@ -5,6 +5,7 @@
 //! patches rest on: a failed `test` answers 422; `metadata.annotations`, a single destination's `weight` and a route's `name` may be
 //! absent and then can be neither tested nor replaced (`add` on a member sets it either way).
 
+mod appliers;
 mod beside;
 mod claim;
 mod fault;
@@ -17,7 +18,7 @@ mod rule;
 mod versions;
 
 pub use beside::Beside;
-pub use claim::{Claim, Latch, Original, Written};
+pub use claim::{Claim, Latch, Original, Written, claimed_by};
 pub use fault::RouteFault;
 pub use find::{Entry, OwnRoute, Sought, View, find};
 pub use hosts::Serving;

@@ -37,12 +37,14 @@ pub struct Observation {
     pub route: Result<View, RouteFault>,
     /// Whose claim is on it.
     pub holder: Holder,
+    /// By a claim of this Rollout a canary gets something in a route of the object, whether that route can be found or not.
+    pub claimed: bool,
     /// Other VirtualServices that lead to a subset of the route's host, in words, with the subset. Looked for while stable or the canary may
     /// lose the last of this route.
     pub elsewhere: Vec<(String, String)>,
     /// The Service has one port.
     pub one_port: bool,
-    /// Other VirtualServices for the same host, in words; looked for while nothing is rolled out.
+    /// Other VirtualServices for the same host, in words; looked for while nothing is rolled out, and those of the Gateway API always.
     pub rivals: Vec<String>,
     /// The versions that matter here, by name.
     pub versions: BTreeMap<String, Deployed>,
@@ -54,6 +56,8 @@ pub struct Observation {
     pub passes: u32,
     /// What the API server or a webhook said when it refused the newest downward patch.
     pub refusal: Option<String>,
+    /// What was said when the newest upward patch was refused, until it is time to try again.
+    pub raise_refused: Option<String>,
     /// The route was read from the API server in this pass, not from the cache.
     pub fresh: bool,
 }

@@ -126,7 +126,16 @@ impl World {
         };
         let rollout: Rollout = serde_json::from_value(self.rollout()).unwrap();
         let (mut ready, config) = (ReadyLog::default(), Config::default());
-        let known = Known { route: None, fresh: false, look: None, passes: 9, refusal: None, ready: &mut ready, config: &config };
+        let known = Known {
+            route: None,
+            fresh: false,
+            look: None,
+            passes: 9,
+            refusal: None,
+            raise_refused: None,
+            ready: &mut ready,
+            config: &config,
+        };
         let mut seen = caches.observe(&rollout, &self.state, known, self.now);
         seen.commands = self
             .commands

@@ -129,6 +129,9 @@ impl Kinds {
             match api.list(&ListParams::default().limit(1)).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 403 => {
+                    if let Wanted::Routes(kind) = wanted {
+                        self.routes.refuse(kind);
+                    }
                     if self.refused.insert(wanted) {
                         tracing::warn!(
                             kind = resource.kind,

@@ -20,6 +20,9 @@ const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(24);
 /// Metrics that are away for so long are told.
 const METRICS_AWAY: f64 = 60.0;
 
+/// So many seconds pass before a raise that was refused is tried again.
+pub(crate) const RETRY_REFUSED: f64 = 30.0;
+
 impl Pass<'_> {
     /// The newest look goes into the state, for the checkpoint; metrics that are away are noticed.
     pub(super) fn keep_evidence(&mut self) {
@@ -72,6 +75,16 @@ impl Pass<'_> {
         }
         if let Some((why, message)) = self.in_the_way(&step) {
             return Some(self.stalled(Phase::Holding, why, message));
+        }
+        if let Some(words) = &self.seen.raise_refused {
+            let object = self.seen.route.as_ref().map(|view| view.object.to_string()).unwrap_or_default();
+            let message = format!(
+                "{} cannot go to {}: {object} refuses the write ({words}); retried every 30 s",
+                self.canary_words(),
+                step.split.words()
+            );
+            self.wake_in(RETRY_REFUSED);
+            return Some(self.stalled(Phase::Holding, Reason::RouteRefused, message));
         }
         let message = format!("{} goes to {}", self.canary_words(), step.split.words());
         self.wake_in(0.05);

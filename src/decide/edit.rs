@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Pass, words::version};
+use super::{Act, Pass, words::version};
 use crate::api::{Actor, Outcome, Phase, Reason};
 use crate::gateway_api::status::Programmed;
 use crate::judge::Evidence;
@@ -77,6 +77,11 @@ impl Pass<'_> {
         if let Some(above) = self.above().filter(|_| exposed) {
             let message = format!("{above}: nothing advances; give it a match of its own, or put it below, or `{abort}`");
             return Some((Reason::RouteUnreachable, message));
+        }
+        if let Some(rival) = self.seen.rivals.first() {
+            let message =
+                format!("{rival}: nothing advances, and weights of {} may have no effect; take it away, or `{abort}`", view.object);
+            return Some((Reason::HostShared, message));
         }
         if let Some(run) = self.state.run.as_ref().filter(|_| exposed) {
             let (canary, stable) = (&run.canary.name, &run.stable.name);
@@ -191,6 +196,9 @@ impl Pass<'_> {
     /// Traffic to stable without a verdict; then the rollout begins again automatically.
     fn start_again(&mut self, why: Reason, message: String) -> Stance {
         let name = self.state.run.as_ref().map(|run| run.canary.name.clone()).unwrap_or_default();
+        if self.leaves_the_object() {
+            return self.take_out(why, message);
+        }
         if self.seen.route.as_ref().is_ok_and(|view| !view.found(&name).is_none()) {
             return self.lower(why, format!("{message}: traffic goes to stable, then the rollout starts again"));
         }
@@ -199,6 +207,28 @@ impl Pass<'_> {
         self.end(Outcome::Lowered, why, message.clone());
         self.wake_in(0.05);
         self.stance(Phase::Waiting, why, message)
+    }
+
+    /// The manifest speaks of another object now, and ours is still in the old one.
+    fn leaves_the_object(&self) -> bool {
+        let now = self.seen.plan.as_ref().ok().map(|plan| &plan.object);
+        let before = self.state.run.as_ref().map(|run| &run.plan.object);
+        now.is_some() && now != before && self.seen.holder == Holder::Us
+    }
+
+    /// Takes what is ours out of the object, with the traffic at stable.
+    fn take_out(&mut self, why: Reason, message: String) -> Stance {
+        let Some((stable, canary)) = self.state.run.as_ref().map(|run| (run.stable.name.clone(), run.canary.name.clone())) else {
+            return self.stance(Phase::Waiting, why, message);
+        };
+        let reaches = self.seen.route.as_ref().is_ok_and(|view| view.found(&canary).reaches_users());
+        if reaches && self.ready(&stable) == 0 && self.ready(&canary) > 0 {
+            self.wake_in(1.0);
+            return self.stalled(Phase::Holding, Reason::StableUnavailable, format!("{message}; but {stable} has no ready endpoint"));
+        }
+        self.act = Act::Release { stable, canary: Some(canary) };
+        self.wake_in(0.05);
+        self.stance(Phase::Holding, why, format!("{message}: the object before is put back as it was, then the rollout starts again"))
     }
 
     /// Stable's pods change in the middle: hold, drop the windows, begin with a new baseline.

@@ -3,8 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Act, Pass};
+use crate::api::names::FINALIZER;
 use crate::api::{AnyReason, HistoryEntry, Outcome, Phase, Reason};
-use crate::route::release;
+use crate::route::{RouteFault, release};
 use crate::seen::Holder;
 use crate::state::{Ended, Stance};
 
@@ -58,6 +59,14 @@ impl Pass<'_> {
             (Ok(view), Holder::Us) => view,
             // Somebody took our annotation away, but the rest of ours may still be there.
             (Ok(view), Holder::Nobody) if self.state.run.is_some() => view,
+            (Err(fault), _) if self.seen.claimed || matches!(fault, RouteFault::Unreadable(_)) => {
+                let message = format!(
+                    "deletion waits: {fault}; what haldane has written there can only be taken out of a route that is clear: fix that, or, to leave \
+                     the object as it is, remove the finalizer {FINALIZER}"
+                );
+                self.wake_in(30.0);
+                return self.stalled(Phase::RollingBack, fault.reason(), message);
+            }
             _ => {
                 self.act = Act::DropFinalizer;
                 return self.stance(Phase::Idle, Reason::AsPlanned, "being deleted: nothing of ours is in the route");

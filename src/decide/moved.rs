@@ -26,7 +26,7 @@ impl Pass<'_> {
             Some(claim) if !old => claim.share,
             _ => run.share,
         };
-        let (found, own) = found(run, view);
+        let (found, own) = found(run, view, said);
         if !said.covers(found) {
             let back = found.least(said);
             let message =
@@ -56,11 +56,9 @@ impl Pass<'_> {
             (None, true) => (Reason::Contended, "for the second time in ten minutes".to_owned()),
             (None, false) => (Reason::ManualOverride, "by hand".to_owned()),
         };
-        let mut message = format!(
-            "the canary's share was lowered from {} to {}, {who}: it is never raised again without `resume`",
-            before.words(),
-            found.words()
-        );
+        let to = if own == Some(OwnRoute::Narrower) { "a part of its match".to_owned() } else { found.words() };
+        let mut message =
+            format!("the canary's share was lowered from {} to {to}, {who}: it is never raised again without `resume`", before.words());
         if why == Reason::Contended {
             message.push_str("; let your GitOps tool ignore the weights (docs/gitops.md)");
         }
@@ -115,12 +113,14 @@ impl Pass<'_> {
     }
 }
 
-/// What the canary gets, and how the route of the present step's match stands. One that somebody made narrower does not count as there.
-fn found(run: &Run, view: &View) -> (Share, Option<OwnRoute>) {
+/// What the canary gets, and how the route of the present step's match stands. One that somebody made narrower does not count as there,
+/// whatever becomes of it later.
+fn found(run: &Run, view: &View, said: Share) -> (Share, Option<OwnRoute>) {
     let mut found = view.found(&run.canary.name);
     let matches = run.present().map(|step| step.split.matches.as_slice()).filter(|matches| !matches.is_empty() && found.matched);
     let own = matches.and_then(|matches| view.own_route(&run.canary.name, matches).ok());
-    if own == Some(OwnRoute::Narrower) {
+    let still_narrower = own == Some(OwnRoute::Changed) && said.matched && !run.share.matched;
+    if own == Some(OwnRoute::Narrower) || still_narrower {
         found.matched = false;
     }
     (found, own)

@@ -45,17 +45,35 @@ pub struct Caches {
 
 /// Objects that hold routes, of each kind that the cluster has. A kind may come later.
 #[derive(Clone, Default)]
-pub struct RouteCaches(Arc<RwLock<BTreeMap<RouteKind, Routes>>>);
+pub struct RouteCaches(Arc<RwLock<Kinds>>);
+
+#[derive(Default)]
+struct Kinds {
+    known: BTreeMap<RouteKind, Routes>,
+    refused: BTreeSet<RouteKind>,
+}
 
 impl RouteCaches {
     /// Those of a kind; none while the cluster does not have it, or has not answered with all of them.
     pub fn get(&self, kind: RouteKind) -> Option<Routes> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).known.get(&kind).cloned()
+    }
+
+    /// Whether the cluster has a kind that we may not list.
+    pub fn is_refused(&self, kind: RouteKind) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).refused.contains(&kind)
     }
 
     /// A kind is there.
     pub fn add(&self, kind: RouteKind, routes: Routes) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind, routes);
+        let mut kinds = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kinds.refused.remove(&kind);
+        kinds.known.insert(kind, routes);
+    }
+
+    /// The cluster has a kind, and we may not list it.
+    pub fn refuse(&self, kind: RouteKind) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).refused.insert(kind);
     }
 }
 
@@ -80,6 +98,8 @@ pub struct Known<'a> {
     pub passes: u32,
     /// What refused the newest downward write.
     pub refusal: Option<String>,
+    /// What refused the newest upward write, until it is time to try again.
+    pub raise_refused: Option<String>,
     /// Since when pods are ready.
     pub ready: &'a mut ReadyLog,
     /// The configuration in force.
@@ -103,7 +123,8 @@ impl Caches {
         let kind = name.kind();
         let object = known.route.cloned().or_else(|| self.route(&namespace, &name));
         let mut route = match &object {
-            None if self.routes.get(name.kind()).is_none() => Err(RouteFault::NoKind(name)),
+            None if self.routes.is_refused(kind) => Err(RouteFault::Unreadable(name)),
+            None if self.routes.get(kind).is_none() => Err(RouteFault::NoKind(name)),
             None => Err(RouteFault::NotFound(name)),
             Some(object) => route::find(object, Sought { kind, route: wanted.as_deref(), canary: &canary }),
         };
@@ -124,8 +145,9 @@ impl Caches {
             }
             other => other,
         };
+        let claimed = object.as_ref().is_some_and(|object| route::claimed_by(object, &uid));
         let names = interesting(state, &rollout.spec, route.as_ref().ok());
-        let rivals = object.as_ref().filter(|_| running.is_none()).map(|object| self.rivals(object)).unwrap_or_default();
+        let rivals = object.as_ref().map(|object| self.rivals(object, running.is_some())).unwrap_or_default();
         // While a version may lose the last of this route, it matters who else leads to it.
         let ends = state.run.as_ref().is_none_or(|run| run.share.weight == 100);
         let elsewhere = match (&object, &route) {
@@ -159,6 +181,7 @@ impl Caches {
             plan,
             route,
             holder,
+            claimed,
             rivals,
             elsewhere,
             one_port,
@@ -167,6 +190,7 @@ impl Caches {
             config_problem,
             passes: known.passes,
             refusal: known.refusal,
+            raise_refused: known.raise_refused,
             fresh: known.fresh,
         }
     }
@@ -178,15 +202,17 @@ impl Caches {
         routes.store.get(&key).map(|object| object.value())
     }
 
-    /// The cached objects that hold routes, of every kind.
-    fn all_routes(&self, wanted: impl Fn(&kept::Route) -> bool) -> Vec<Arc<kept::Route>> {
-        RouteKind::ALL.into_iter().filter_map(|kind| self.routes.get(kind)).flat_map(|routes| routes.store.state_filter(&wanted)).collect()
+    /// The cached objects that hold routes, of these kinds.
+    fn routes_of(&self, kinds: &[RouteKind], wanted: impl Fn(&kept::Route) -> bool) -> Vec<Arc<kept::Route>> {
+        kinds.iter().filter_map(|kind| self.routes.get(*kind)).flat_map(|routes| routes.store.state_filter(&wanted)).collect()
     }
 
-    /// Other objects for one of this one's hosts, in words.
-    fn rivals(&self, object: &Value) -> Vec<String> {
+    /// Other objects for one of this one's hosts, in words. In the middle of a rollout only the kinds of the Gateway API are looked through,
+    /// which are few: they take all of a VirtualService's requests at once.
+    fn rivals(&self, object: &Value, running: bool) -> Vec<String> {
         let ours = Serving::of(object);
-        let others = self.all_routes(|other| ours.rival(&other.serving).is_some());
+        let kinds = if running { [RouteKind::HttpRoute, RouteKind::GrpcRoute].as_slice() } else { RouteKind::ALL.as_slice() };
+        let others = self.routes_of(kinds, |other| ours.rival(&other.serving).is_some());
         let mut rivals: Vec<String> = others.iter().filter_map(|other| ours.rival(&other.serving)).collect();
         rivals.sort();
         rivals
@@ -195,7 +221,7 @@ impl Caches {
     /// Other objects that lead to a version of this route.
     fn elsewhere(&self, object: &Value, view: &View) -> Vec<(String, String)> {
         let ours = Serving::of(object);
-        let others = self.all_routes(|other| ours.leads_too(&other.serving, view).next().is_some());
+        let others = self.routes_of(&RouteKind::ALL, |other| ours.leads_too(&other.serving, view).next().is_some());
         let mut found: Vec<_> = others.iter().flat_map(|other| ours.leads_too(&other.serving, view).collect::<Vec<_>>()).collect();
         found.sort();
         found

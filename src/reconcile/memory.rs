@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::{Rollout, RouteRef};
+use crate::decide::RETRY_REFUSED;
 use crate::drive::Passes;
 use crate::observe::sampler::Sampler;
 use crate::observe::workload::ReadyLog;
@@ -24,6 +25,8 @@ pub(super) struct Memory {
     pub(super) route: Option<Value>,
     /// What refused the newest downward write.
     pub(super) refusal: Option<String>,
+    /// What refused the newest upward write, and when, on the monotonic clock.
+    pub(super) raise_refused: Option<(String, Duration)>,
     /// Passes since the key began.
     pub(super) passes: Passes,
     /// Since when pods are ready.
@@ -76,6 +79,12 @@ impl Memory {
         let state = Arc::new(restore(rollout.status.as_ref())?);
         self.state = version.map(|version| (version, state.clone()));
         Ok(state)
+    }
+
+    /// What refused the newest upward write, until it is time to try again.
+    pub(super) fn refused_raise(&self, now: Duration) -> Option<String> {
+        let (words, at) = self.raise_refused.as_ref()?;
+        (now.saturating_sub(*at) < Duration::from_secs_f64(RETRY_REFUSED)).then(|| words.clone())
     }
 
     /// The object that holds the route as we know it, if that is newer than the cache's.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{find::View, own};
+use super::find::View;
 use crate::api::Destination;
 use crate::istio::{reach, split};
 
@@ -30,7 +30,8 @@ pub(super) fn beside(view: &View, spec: &Value) -> Vec<Beside> {
     for kind in ["http", "tcp", "tls"] {
         for (index, route) in spec[kind].as_array().into_iter().flatten().enumerate() {
             let managed = index == view.index;
-            if kind == "http" && (managed || own::is_own(route) || reach::above(spec, namespace, index, None, own::is_own).is_some()) {
+            let above = || reach::above(spec, namespace, index, None, |route| view.ours.has(route)).is_some();
+            if kind == "http" && (managed || view.ours.has(route) || above()) {
                 continue;
             }
             let name = route["name"].as_str();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Actor, AnyReason, Destination, Outcome};
+use crate::api::{Actor, AnyReason, Destination, Outcome, names::MANAGED};
 use crate::plan::Share;
 
 /// What we say of a route, in the same patch as its weights.
@@ -92,6 +92,12 @@ pub struct Original {
     pub mirrorless: bool,
 }
 
+/// Whether a Rollout with this uid has given something to a canary in a route of an object, found or not.
+pub fn claimed_by(object: &serde_json::Value, uid: &str) -> bool {
+    let annotation = object.pointer("/metadata/annotations").and_then(|all| all.get(MANAGED)).and_then(serde_json::Value::as_str);
+    Claims::parse(annotation).are_of(uid)
+}
+
 /// Epochs are counted up by one: this is a thousand changes a second for many thousand years.
 const MAX_EPOCH: i64 = 1 << 53;
 
@@ -115,9 +121,19 @@ impl Claims {
         epochs.into_iter().flatten().all(|epoch| (0..MAX_EPOCH).contains(&epoch)).then_some(claim)
     }
 
-    /// A claim whose route nobody finds any more, on entries like these, becomes this route's: the route was renamed, or got a name.
-    pub(super) fn follow(&mut self, key: &str, present: impl Fn(&str) -> bool, serves: impl Fn(&str) -> bool) {
-        let lost = |old: &&String| !present(old) && self.get(old).is_some_and(|claim| serves(claim.canary.name()));
+    /// Names of the routes of ours that the claims speak of.
+    pub(super) fn own_names(&self) -> impl Iterator<Item = String> {
+        self.entries.keys().filter_map(|key| Some(self.get(key)?.own?.name))
+    }
+
+    /// Whether by the claim of a Rollout with this uid a canary gets something.
+    fn are_of(&self, uid: &str) -> bool {
+        self.entries.keys().any(|key| self.get(key).is_some_and(|claim| claim.uid == uid && !claim.share.is_none()))
+    }
+
+    /// A claim whose route nobody finds any more becomes that of this one, if it belongs to it: the route was renamed, or got a name.
+    pub(super) fn follow(&mut self, key: &str, present: impl Fn(&str) -> bool, belongs: impl Fn(&Claim) -> bool) {
+        let lost = |old: &&String| !present(old) && self.get(old).is_some_and(|claim| belongs(&claim));
         let mut lost = self.entries.keys().filter(lost);
         if let (false, Some(old), None) = (self.entries.contains_key(key), lost.next().cloned(), lost.next())
             && let Some(claim) = self.entries.remove(&old)

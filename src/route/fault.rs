@@ -10,12 +10,20 @@ pub enum RouteFault {
     /// No such object.
     #[error("{0} does not exist in this namespace")]
     NotFound(RouteRef),
-    /// The cluster has no such kind of object, or does not let us read it.
+    /// The cluster has no such kind of object.
     #[error(
-        "{0} cannot be read: this cluster has no {kind} ({group}), or the controller may not list it; install its CustomResourceDefinition \
-         and apply the controller's ClusterRole: both are looked for every minute", kind = .0.kind().kind(), group = .0.kind().group()
+        "{0} cannot be read: this cluster has no {kind} ({group}); install its CustomResourceDefinition: it is looked for every minute",
+        kind = .0.kind().kind(),
+        group = .0.kind().group()
     )]
     NoKind(RouteRef),
+    /// The cluster has the kind, and does not let us read it.
+    #[error(
+        "{0} cannot be read: the controller may not list {kind}s ({group}); apply its ClusterRole: it is tried every minute",
+        kind = .0.kind().kind(),
+        group = .0.kind().group()
+    )]
+    Unreadable(RouteRef),
     /// No http route fits.
     #[error("{0}")]
     NoRoute(String),
@@ -58,7 +66,7 @@ impl RouteFault {
     /// The reason.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotFound(object) | Self::NoKind(object) => match object.kind() {
+            Self::NotFound(object) | Self::NoKind(object) | Self::Unreadable(object) => match object.kind() {
                 RouteKind::VirtualService => Reason::VirtualServiceNotFound,
                 RouteKind::HttpRoute => Reason::HTTPRouteNotFound,
                 RouteKind::GrpcRoute => Reason::GRPCRouteNotFound,

@@ -1,13 +1,16 @@
 //! The split as found.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::{
+    appliers::appliers,
     at,
     beside::{self, Beside},
     claim::{Claim, Claims},
     fault::RouteFault,
-    own::{self, MatchConflict, Own},
+    own::{self, MatchConflict, Names, Own},
     rule,
 };
 use crate::api::{Destination, Match, RouteKind, RouteRef, Version, names::MANAGED};
@@ -67,6 +70,8 @@ pub struct View {
     pub appliers: Vec<String>,
     /// How many routes the object has.
     pub(super) rules: usize,
+    /// Those that are ours, or another Rollout's own.
+    pub(super) ours: Names,
     /// What the gateways say about it.
     pub programmed: Programmed,
 }
@@ -221,24 +226,34 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
         return Err(RouteFault::Owned { object, owner });
     }
     let routes = at(whole, "/spec").get(kind.list()).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let theirs = || routes.iter().enumerate().filter(|(_, route)| !own::is_own(route));
-    let fitting: Vec<(usize, Fitting)> =
-        theirs().filter_map(|(index, route)| Some((index, fit(kind, route, namespace, canary)?))).collect();
     let annotations = metadata["annotations"].as_object();
     let annotation = annotations.and_then(|all| all.get(MANAGED)).and_then(Value::as_str).map(str::to_owned);
     let mut claims = Claims::parse(annotation.as_deref());
+    let names = routes.iter().filter_map(|route| match route["name"].as_str() {
+        Some(name) => Some(Cow::Borrowed(name)),
+        None => Some(Cow::Owned(fit(kind, route, namespace, canary)?.key())),
+    });
+    let ours = Names::new(kind, &claims, names);
+    let theirs = routes.iter().enumerate().filter(|(_, route)| !ours.has(route));
+    let fitting: Vec<(usize, Fitting)> = theirs.filter_map(|(index, route)| Some((index, fit(kind, route, namespace, canary)?))).collect();
     let keys: Vec<String> = fitting.iter().map(|(_, fitting)| fitting.key()).collect();
+    // A route with only copies for the canary, or with a route of ours before it, has no entry for it.
+    let belongs = |index: usize, fitting: &Fitting, claim: &Claim| {
+        let before = index.checked_sub(1).and_then(|before| routes.get(before)).and_then(|route| route["name"].as_str());
+        let beside = claim.own.as_ref().is_some_and(|own| before == Some(own.name.as_str()));
+        fitting.serves(claim.canary.name())
+            || beside
+            || routes.get(index).is_some_and(|route| copies_to(kind, route, namespace, &claim.canary))
+    };
     let (mut renamed, mut rivals) = (false, None);
     let chosen: Vec<_> = match wanted {
         Some(wanted) => {
             let named = routes.iter().filter(|route| route["name"] == wanted).count();
             let claimed = claims.get(wanted).filter(|_| named == 0);
-            let ours = |fitting: &Fitting| claimed.as_ref().is_some_and(|claim| fitting.serves(claim.canary.name()));
-            renamed = fitting.iter().filter(|(_, fitting)| ours(fitting)).count() == 1;
-            let chosen: Vec<_> = fitting
-                .into_iter()
-                .filter(|(_, fitting)| if renamed { ours(fitting) } else { fitting.name.as_deref() == Some(wanted) })
-                .collect();
+            let ours = |(index, fitting): &(usize, Fitting)| claimed.as_ref().is_some_and(|claim| belongs(*index, fitting, claim));
+            renamed = fitting.iter().filter(|route| ours(route)).count() == 1;
+            let chosen: Vec<_> =
+                fitting.into_iter().filter(|route| if renamed { ours(route) } else { route.1.name.as_deref() == Some(wanted) }).collect();
             let delegated = routes.iter().find(|route| route["name"] == wanted && !route["delegate"].is_null());
             if let Some(route) = delegated.filter(|_| chosen.is_empty()) {
                 return Err(delegated_by(&name, route));
@@ -263,8 +278,9 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
         }
         None => {
             let (ours, others): (Vec<_>, Vec<_>) = fitting.into_iter().partition(|(_, fitting)| claims.get(&fitting.key()).is_some());
-            if ours.len() == 1 && !others.is_empty() {
-                rivals = Some(names_of(&others));
+            if ours.len() == 1 {
+                let others = others.into_iter().filter(|(_, fitting)| fitting.may_mean(canary)).collect::<Vec<_>>();
+                rivals = (!others.is_empty()).then(|| names_of(&others));
                 ours
             } else {
                 leading_to(canary, ours.into_iter().chain(others).collect())
@@ -289,7 +305,12 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
         Some(wanted) => wanted.to_owned(),
         None => fitting.key(),
     };
-    claims.follow(&key, |old| keys.iter().any(|key| key == old), |subset| fitting.serves(subset));
+    if fitting.name.is_none() && keys.iter().filter(|other| **other == key).count() > 1 {
+        let names = format!("without a name, all lead to {} first", fitting.host);
+        let fix = "give each of them a name, and set spec.traffic.route to the one that is to be stepped".to_owned();
+        return Err(RouteFault::Ambiguous { object, count: keys.iter().filter(|other| **other == key).count(), names, fix });
+    }
+    claims.follow(&key, |old| keys.iter().any(|key| key == old), |claim| belongs(index, &fitting, claim));
     let claim = claims.get(&key);
     let own_name =
         claim.as_ref().and_then(|claim| claim.own.as_ref()).map_or_else(|| own::name(kind, &key), |written| written.name.clone());
@@ -299,11 +320,11 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
         indices.into_iter().map(|at| routes.get(at).map_or_else(String::new, |route| called(route, at))).collect::<Vec<_>>().join(", ")
     };
     let above = match kind {
-        RouteKind::VirtualService => reach::above(spec, namespace, index, None, own::is_own),
-        RouteKind::HttpRoute | RouteKind::GrpcRoute => rule::above(kind, routes, index),
+        RouteKind::VirtualService => reach::above(spec, namespace, index, None, |route| ours.has(route)),
+        RouteKind::HttpRoute | RouteKind::GrpcRoute => rule::above(kind, routes, index, &ours),
     };
     let above_at = match kind {
-        RouteKind::VirtualService => fitting.port_above(spec, namespace, index, above.is_some()),
+        RouteKind::VirtualService => fitting.port_above(spec, namespace, index, above.is_some(), &ours),
         RouteKind::HttpRoute | RouteKind::GrpcRoute => None,
     };
     let programmed = if kind.is_gateway_api() { programmed(whole) } else { Programmed::Accepted };
@@ -331,6 +352,7 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
         has_annotations: annotations.is_some(),
         appliers: appliers(metadata, &format!("f:{}", kind.list())),
         rules: routes.len(),
+        ours,
         programmed,
     };
     view.beside = if kind.is_gateway_api() { rule::beside(&view, routes) } else { beside::beside(&view, spec) };
@@ -343,6 +365,18 @@ fn needs(canary: &Destination) -> &'static str {
         Destination::Subset(_) => "the same host and a subset of its own",
         Destination::Service(_) => "a Service of this namespace of its own and no subset",
     }
+}
+
+/// Whether a route copies requests to a version.
+fn copies_to(kind: RouteKind, route: &Value, namespace: &str, version: &Destination) -> bool {
+    let Destination::Service(service) = version else {
+        return split::copies(route).any(|(to, _)| split::named(to).is_some_and(|(_, subset)| subset == Some(version.name())));
+    };
+    if kind.is_gateway_api() {
+        let copies = crate::gateway_api::split::mirrors(route, namespace);
+        return copies.filter_map(|copy| copy.to.service()?.service_in(namespace)).any(|name| name == service);
+    }
+    split::copies(route).filter_map(|(to, _)| Host::of(split::named(to)?.0, namespace).service_in(namespace)).any(|name| name == service)
 }
 
 /// Where several routes fit that lead to Services, those that lead to the canary's are meant.
@@ -400,19 +434,24 @@ impl Fitting {
         self.name.clone().unwrap_or_else(|| format!("host/{}", self.host))
     }
 
+    /// Whether a Rollout of this canary may mean it beside the one that it has claimed.
+    fn may_mean(&self, canary: &Destination) -> bool {
+        matches!(canary, Destination::Subset(_)) || self.serves(canary.name())
+    }
+
     fn serves(&self, version: &str) -> bool {
         self.entries.iter().any(|entry| entry.name == version)
     }
 
     /// The port, and the routes that leave nothing for this one, if the Service has that port alone. Only in the mesh are the ports of the
     /// Service those that clients see, and only at its own host.
-    fn port_above(&self, spec: &Value, namespace: &str, index: usize, already: bool) -> Option<(u64, Vec<usize>)> {
+    fn port_above(&self, spec: &Value, namespace: &str, index: usize, already: bool, ours: &Names) -> Option<(u64, Vec<usize>)> {
         let mut hosts = spec["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let mesh = reach::gateways(spec, namespace) == [MESH] && hosts.all(|host| same_host(host, &self.host, namespace));
         let routes = spec["http"].as_array().into_iter().flatten().take(index);
         let ports = routes.flat_map(|route| route["match"].as_array().into_iter().flatten()).filter_map(|one| one["port"].as_u64());
         let mut ports = ports.filter(|_| mesh && !already);
-        ports.find_map(|port| Some((port, reach::above(spec, namespace, index, Some(port), own::is_own)?)))
+        ports.find_map(|port| Some((port, reach::above(spec, namespace, index, Some(port), |route| ours.has(route))?)))
     }
 }
 
@@ -441,31 +480,4 @@ fn fit(kind: RouteKind, route: &Value, namespace: &str, canary: &Destination) ->
         entries.push(Entry { host: host.to_owned(), name: name.to_owned(), weight, written });
     }
     Some(Fitting { name: route["name"].as_str().map(str::to_owned), host: first.to_owned(), port, entries })
-}
-
-/// Managers that apply what git says, again and again.
-const APPLIERS: [&str; 6] = ["argocd", "flux", "kustomize-controller", "helm", "fleet", "config-sync"];
-
-impl View {
-    /// The newest manager of the routes that is known to apply what git says again and again, so that it would undo a weight.
-    pub fn gitops(&self) -> Option<&str> {
-        let newest = self.appliers.last()?;
-        APPLIERS.iter().any(|known| newest.contains(known)).then_some(newest.as_str())
-    }
-}
-
-/// Managers that own the list of routes (`f:http`) or something below, ours left out, oldest first.
-pub(super) fn appliers(metadata: &Value, list: &str) -> Vec<String> {
-    let mut found: Vec<(String, String)> = metadata["managedFields"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.pointer(&format!("/fieldsV1/f:spec/{list}")).is_some())
-        .filter_map(|entry| {
-            let manager = entry["manager"].as_str()?;
-            (manager != crate::api::names::MANAGER).then(|| (entry["time"].as_str().unwrap_or_default().to_owned(), manager.to_owned()))
-        })
-        .collect();
-    found.sort();
-    found.into_iter().map(|(_, manager)| manager).collect()
 }

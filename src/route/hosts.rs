@@ -10,11 +10,34 @@ use crate::istio::{
     reach, split,
 };
 
+/// Kinds of objects with routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    VirtualService,
+    HttpRoute,
+    GrpcRoute,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::VirtualService => "VirtualService",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+        }
+    }
+
+    fn is_rules(self) -> bool {
+        self != Self::VirtualService
+    }
+}
+
 /// An object with routes, as far as it matters to others which requests meet it and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Serving {
-    /// It is an HTTPRoute or GRPCRoute.
-    rules: bool,
+    /// Of which kind it is.
+    kind: Kind,
     namespace: String,
     name: String,
     /// As Istio compares them: oldest first.
@@ -26,6 +49,12 @@ pub struct Serving {
     /// Namespaces whose proxies see it; none: all.
     export_to: Vec<String>,
     takes_all: bool,
+    /// Of an HTTPRoute or GRPCRoute: its parents, each with the listener that it names.
+    parents: Vec<(String, Option<String>)>,
+    /// Of an HTTPRoute or GRPCRoute: for which hosts; none: for all of the parent's.
+    hostnames: Vec<String>,
+    /// Of an HTTPRoute or GRPCRoute: what its rules ask for.
+    asked: Vec<String>,
     /// Host, as written, and subset of what gets a share.
     leads: Vec<(String, Option<String>)>,
 }
@@ -46,8 +75,16 @@ impl Serving {
             leads.extend(pair.filter(|pair| !leads.contains(pair)));
         }
         let text = |field: &str| at(object, &format!("/metadata/{field}")).as_str().unwrap_or_default().to_owned();
+        let parents = parents(object).map(|parent| (parent.to_string(), parent.section.map(str::to_owned)));
+        let hostnames = at(object, "/spec/hostnames").as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        let asked = gateway_api::rules(object).iter().filter(|rule| !rule["backendRefs"].is_null()).flat_map(asked);
+        let methods = |rule: &Value| rule["matches"].as_array().into_iter().flatten().any(|one| one["method"].is_object());
+        let grpc = object["kind"] == "GRPCRoute" || gateway_api::rules(object).iter().any(methods);
         Self {
-            rules: true,
+            kind: if grpc { Kind::GrpcRoute } else { Kind::HttpRoute },
+            parents: parents.collect(),
+            hostnames: hostnames.collect(),
+            asked: asked.collect(),
             gateways: if services.is_empty() { Vec::new() } else { vec![MESH.to_owned()] },
             hosts: services,
             export_to: Vec::new(),
@@ -72,7 +109,10 @@ impl Serving {
             }
         }
         Self {
-            rules: false,
+            kind: Kind::VirtualService,
+            parents: Vec::new(),
+            hostnames: Vec::new(),
+            asked: Vec::new(),
             hosts: list("hosts").map(str::to_owned).collect(),
             gateways: reach::gateways(spec, &namespace),
             export_to: list("exportTo").map(str::to_owned).collect(),
@@ -86,7 +126,7 @@ impl Serving {
 
     /// Whether it is another object than this one.
     fn is_other(&self, other: &Self) -> bool {
-        (self.rules, &self.namespace, &self.name) != (other.rules, &other.namespace, &other.name)
+        (self.kind, &self.namespace, &self.name) != (other.kind, &other.namespace, &other.name)
     }
 
     /// The name of another object, with its namespace if that is another one.
@@ -99,20 +139,16 @@ impl Serving {
         if !self.is_other(other) || !exported(other.export_to.iter().map(String::as_str), &other.namespace, &self.namespace) {
             return None;
         }
+        if self.kind.is_rules() {
+            return self.older_rule(other);
+        }
         let theirs = |host: &Host<'_>| other.hosts.iter().any(|there| Host::of(there, &other.namespace) == *host);
         let host = self.hosts.iter().map(|host| Host::of(host, &self.namespace)).find(theirs)?;
         let shared = || self.gateways.iter().filter(|gateway| other.gateways.contains(gateway));
         let name = self.call(other);
-        match (self.rules, other.rules) {
-            // The rules of all are joined.
-            (true, true) => return None,
-            (true, false) | (false, true) => {
-                let (route, service) = if other.rules { (name.as_str(), self.name.as_str()) } else { (self.name.as_str(), name.as_str()) };
-                return shared().any(|gateway| gateway == MESH).then(|| {
-                    format!("Gateway API route {route} and VirtualService {service} are both for host {host} in the mesh, and Istio takes the former alone")
-                });
-            }
-            (false, false) => {}
+        if other.kind.is_rules() {
+            let words = || format!("{} {name} is for host {host} in the mesh too, and Istio takes that one alone", other.kind.word());
+            return shared().any(|gateway| gateway == MESH).then(words);
         }
         let age = |one: &Self| (one.created.clone(), one.name.clone(), one.namespace.clone());
         let wins = if age(other) < age(self) { format!("{name}, the older one") } else { self.name.clone() };
@@ -127,13 +163,36 @@ impl Serving {
         ))
     }
 
+    /// Of two rules that ask for the same at one parent the older object's is reached alone. A VirtualService beside them has no effect.
+    fn older_rule(&self, other: &Self) -> Option<String> {
+        let listens = |one: &Option<String>, two: &Option<String>| one.is_none() || two.is_none() || one == two;
+        let parent = self
+            .parents
+            .iter()
+            .find(|(parent, section)| other.parents.iter().any(|(there, theirs)| there == parent && listens(section, theirs)))?;
+        let hosts = self.hostnames == other.hostnames || self.hostnames.iter().any(|host| other.hostnames.contains(host));
+        let age = |one: &Self| (one.created.clone(), one.namespace.clone(), one.name.clone());
+        let same = other.kind == self.kind && hosts && self.asked.iter().any(|asked| other.asked.contains(asked));
+        (same && age(other) < age(self)).then(|| {
+            let (kind, name) = (other.kind.word(), self.call(other));
+            format!("{kind} {name} is older, and has a rule at {} that asks for the same: requests reach that one alone", parent.0)
+        })
+    }
+
     /// The versions of a route to which the other one leads, with its name in words.
     pub fn leads_too<'s>(&'s self, other: &'s Self, view: &'s View) -> impl Iterator<Item = (String, String)> {
         let here = other.leads.iter().filter(|_| self.is_other(other));
         let versions = here.filter_map(|(host, subset)| view.named(&other.namespace, host, subset.as_deref()));
-        let kind = if other.rules { "Gateway API route" } else { "VirtualService" };
-        versions.map(move |version| (format!("{kind} {}", self.call(other)), version.to_owned()))
+        versions.map(move |version| (format!("{} {}", other.kind.word(), self.call(other)), version.to_owned()))
     }
+}
+
+/// What a rule asks for, in a form that can be compared; without matches it is everything.
+fn asked(rule: &Value) -> Vec<String> {
+    let list = rule["matches"].as_array().filter(|list| !list.is_empty());
+    let everything = |one: &Value| *one == serde_json::json!({"path": {"type": "PathPrefix", "value": "/"}});
+    let word = |one: &Value| if everything(one) { String::new() } else { one.to_string() };
+    list.map_or_else(|| vec![String::new()], |list| list.iter().map(word).collect())
 }
 
 #[cfg(test)]

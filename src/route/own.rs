@@ -1,9 +1,11 @@
 //! Our own http route: a copy of the managed one that takes only the requests of a match, and leads them to the canary.
 
+use std::{borrow::Cow, collections::BTreeSet};
+
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::{at, find::View, rule};
+use super::{at, claim::Claims, find::View, rule};
 use crate::api::{Match, RouteKind, names::GROUP};
 use crate::istio::request;
 
@@ -47,9 +49,20 @@ pub(super) fn name(kind: RouteKind, key: &str) -> String {
     if kind.is_gateway_api() { format!("{GROUP}.{}", key.replace('/', ".")) } else { format!("{GROUP}/{key}") }
 }
 
-/// Whether a route or rule is ours, or another Rollout's own.
-pub(super) fn is_own(route: &Value) -> bool {
-    route["name"].as_str().is_some_and(|name| name.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with(['/', '.'])))
+/// The routes that are ours, or another Rollout's own, by name: those that a claim speaks of, and those that would be written beside routes
+/// with these keys. Another one with a name like ours is a route like every other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Names(BTreeSet<String>);
+
+impl Names {
+    pub(super) fn new<'k>(kind: RouteKind, claims: &Claims, keys: impl Iterator<Item = Cow<'k, str>>) -> Self {
+        Self(claims.own_names().chain(keys.map(|key| name(kind, &key))).collect())
+    }
+
+    /// Whether a route is one of them.
+    pub(super) fn has(&self, route: &Value) -> bool {
+        route["name"].as_str().is_some_and(|name| self.0.contains(name))
+    }
 }
 
 /// Our route as it must be: a copy of the managed one as it is now, with its timeouts, retries, rewrites and mirrors, each of its matches

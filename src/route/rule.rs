@@ -40,9 +40,9 @@ pub(super) fn fit(rule: &Value, namespace: &str) -> Option<Fitting> {
 }
 
 /// The rules by which every request of one goes elsewhere: those before it with the same matches. What asks for more takes only some.
-pub(super) fn above(kind: RouteKind, rules: &[Value], index: usize) -> Option<Vec<usize>> {
+pub(super) fn above(kind: RouteKind, rules: &[Value], index: usize, ours: &own::Names) -> Option<Vec<usize>> {
     let earlier: Vec<(usize, Vec<Value>)> =
-        rules.iter().enumerate().take(index).filter(|(_, rule)| !own::is_own(rule)).map(|(at, rule)| (at, asked(kind, rule))).collect();
+        rules.iter().enumerate().take(index).filter(|(_, rule)| !ours.has(rule)).map(|(at, rule)| (at, asked(kind, rule))).collect();
     let mut covers = Vec::new();
     for one in asked(kind, rules.get(index)?) {
         covers.push(earlier.iter().find(|(_, theirs)| theirs.contains(&one))?.0);
@@ -57,7 +57,7 @@ pub(super) fn beside(view: &View, rules: &[Value]) -> Vec<Beside> {
     let ours = |version: &str| version == view.canary.name() || view.entries.iter().any(|entry| entry.name == version);
     let namespace = view.namespace.as_str();
     let mut found: Vec<Beside> = Vec::new();
-    for (index, rule) in rules.iter().enumerate().filter(|(index, rule)| *index != view.index && !own::is_own(rule)) {
+    for (index, rule) in rules.iter().enumerate().filter(|(index, rule)| *index != view.index && !view.ours.has(rule)) {
         let name = rule["name"].as_str();
         let mut add = |place: String, to: Ref<'_>, whole: bool| {
             let Some(version) = to.service().and_then(|host| host.service_in(namespace)).filter(|version| ours(version)) else { return };

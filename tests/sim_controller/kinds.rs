@@ -269,7 +269,7 @@ async fn a_cluster_without_the_kind_says_so_and_one_that_gets_it_is_noticed() {
         stage.control(false);
         stage.world.deploy("v2", better());
         stage.world.apply(&manifest(kind, "v2", weights())).await.unwrap();
-        let told = |s: &RolloutStatus| s.conditions.iter().any(|c| c.message.contains("both are looked for every minute"));
+        let told = |s: &RolloutStatus| s.conditions.iter().any(|c| c.message.contains("it is looked for every minute"));
         stage.until("told", told).await;
         stage.world.api().set_served(group, true);
         stage.until_phase("v2", Phase::Promoted).await;

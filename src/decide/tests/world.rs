@@ -25,6 +25,7 @@ pub(super) struct World {
     pub(super) finalizer: bool,
     pub(super) deleting: bool,
     pub(super) refusal: Option<String>,
+    pub(super) raise_refused: Option<String>,
     pub(super) verdict: Verdict,
     pub(super) hold_limit: bool,
     /// The metric whose limit it is.
@@ -78,6 +79,7 @@ impl World {
             finalizer: false,
             deleting: false,
             refusal: None,
+            raise_refused: None,
             verdict: Verdict::Inconclusive,
             hold_limit: false,
             crossing: "drift",
@@ -182,6 +184,7 @@ impl World {
             commands: commands.cloned().map(Ok).collect(),
             route,
             holder,
+            claimed: crate::route::claimed_by(&self.route, "uid"),
             rivals: self.rivals.clone(),
             elsewhere: self.elsewhere.clone(),
             one_port: false,
@@ -190,6 +193,7 @@ impl World {
             config_problem: self.config_problem.clone(),
             passes: self.passes,
             refusal: self.refusal.clone(),
+            raise_refused: self.raise_refused.clone(),
             fresh,
         }
     }
