@@ -39,5 +39,6 @@ pub fn report(
     let says_new = old.is_none_or(|old| !same_but_for_time(old, &status));
     let due = decision.state.run.is_some() && age.is_none_or(|age| age >= REFRESH);
     let refresh = due && old.is_none_or(|old| *old != status);
-    Report { store: (says_new || refresh) && !seen.deleting, status }
+    // What is on its way out says no more, unless it has to wait.
+    Report { store: (says_new || refresh) && (!seen.deleting || decision.stance.stalled), status }
 }

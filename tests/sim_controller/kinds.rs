@@ -6,6 +6,7 @@ use haldane::{
     api::{Phase, Reason, Rollout, RolloutStatus},
     sim::{
         APP, RouteKind, WorldConfig,
+        faults::{Fault, Rule, Verb},
         mesh::{conditions::Refusal, routes::Cohort},
         traffic::{Behaviour, Lost},
     },
@@ -288,4 +289,178 @@ async fn a_controller_that_dies_in_the_middle_goes_on_with_a_service_per_version
         stage.until_phase("v2", Phase::Promoted).await;
         assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100], "{kind:?}");
     }
+}
+
+/// Somebody edits the route: pointer of JSON and value.
+fn edit(stage: &Stage, change: impl FnOnce(&mut Value)) {
+    let mut route = stage.world.route();
+    change(&mut route["spec"]);
+    stage.world.objects().put(route);
+}
+
+/// The list of routes or rules of the object.
+fn routes(spec: &mut Value) -> &mut Vec<Value> {
+    let list = if spec.get("http").is_some() { "http" } else { "rules" };
+    spec[list].as_array_mut().unwrap()
+}
+
+fn reason_of(status: &RolloutStatus, reason: Reason) -> Option<String> {
+    status.conditions.iter().find(|c| c.reason == reason.as_str()).map(|c| c.message.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_route_takes_its_cohort_along_and_an_abort_ends_it() {
+    for (seed, kind) in (320..).zip(KINDS) {
+        let strategy = json!({"steps": [{"name": "cohort", "match": beta(), "hold": "30m"}, {"name": "all", "weight": 100, "hold": "8s"}]});
+        let stage = stage(kind, seed).await;
+        // The canary has no entry of its own in the route.
+        edit(&stage, |spec| {
+            let list = if spec.get("http").is_some() { "route" } else { "backendRefs" };
+            routes(spec)[0][list].as_array_mut().unwrap().truncate(1);
+        });
+        let before = spec(&stage);
+        stage.world.deploy("v2", better());
+        stage.world.apply(&manifest(kind, "v2", strategy)).await.unwrap();
+        stage.until("the cohort", |s| s.step.as_ref().is_some_and(|step| step.name == "cohort")).await;
+        edit(&stage, |spec| {
+            let renamed = routes(spec).iter_mut().find(|route| route["name"] == "primary").unwrap();
+            renamed["name"] = "main".into();
+        });
+        stage.seconds(10).await;
+        let status = stage.world.status();
+        assert_ne!(status.phase, Some(Phase::Paused), "{kind:?}: nobody lowered it");
+        stage.say("abort", None).await;
+        stage.until_phase("v2", Phase::Aborted).await;
+        let mut wanted = before;
+        routes(&mut wanted)[0]["name"] = "main".into();
+        assert_eq!(spec(&stage), wanted, "{kind:?}: our route is gone");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_waits_while_the_route_is_not_clear_and_says_how_it_ends() {
+    for (seed, kind) in (330..).zip(KINDS) {
+        let stage = begin(kind, seed, better(), json!({"canary": {"weights": [20, 100], "hold": "30m"}})).await;
+        stage.until("at 20 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 20)).await;
+        let with_both = stage.world.route();
+        edit(&stage, |spec| {
+            let (list, elsewhere) = match spec.get("http") {
+                Some(_) => ("route", json!({"destination": {"host": "fraud", "subset": "v1"}, "weight": 80})),
+                None => ("backendRefs", json!({"group": "x", "kind": "InferencePool", "name": "pool", "weight": 80})),
+            };
+            routes(spec)[0][list][0] = elsewhere;
+        });
+        let api: Api<Rollout> = Api::default_namespaced(stage.world.client());
+        api.delete("fraud", &DeleteParams::default()).await.unwrap();
+        let told = |s: &RolloutStatus| s.conditions.iter().any(|c| c.message.contains("deletion waits"));
+        let status = stage.until("told", told).await;
+        let message = status.conditions.iter().find(|c| c.message.contains("deletion waits")).unwrap().message.clone();
+        assert!(message.contains("haldane.dev/restore-traffic"), "{message}");
+        edit(&stage, |spec| *spec = with_both["spec"].clone());
+        stage.seconds(40).await;
+        assert!(stage.world.rollout().is_none(), "{kind:?}");
+        assert_eq!(stage.world.weights().get("v2").copied().unwrap_or(0), 0, "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_only_has_a_name_like_ours_is_a_route_like_every_other() {
+    for (seed, kind) in (340..).zip(KINDS) {
+        let stage = stage(kind, seed).await;
+        edit(&stage, |spec| {
+            let mut leftover = routes(spec)[0].clone();
+            let (list, name) =
+                if kind == RouteKind::Services { ("route", "haldane.dev/before") } else { ("backendRefs", "haldane.dev.before") };
+            leftover["name"] = name.into();
+            leftover[list][0]["weight"] = 0.into();
+            leftover[list][1]["weight"] = 100.into();
+            routes(spec).insert(0, leftover);
+        });
+        stage.world.deploy("v2", better());
+        let mut manifest = manifest(kind, "v2", weights());
+        manifest.spec.traffic.route = Some("primary".into());
+        stage.world.apply(&manifest).await.unwrap();
+        let status = stage.until("told", |s| reason_of(s, Reason::RouteAmbiguous).is_some()).await;
+        assert!(reason_of(&status, Reason::RouteAmbiguous).unwrap().contains("before leads to fraud-v2 too"), "{kind:?}");
+        assert_eq!(status.phase, Some(Phase::Waiting), "{kind:?}: nothing has started");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_object_in_the_manifest_leaves_the_one_before_as_it_was() {
+    let kind = RouteKind::HttpRoute;
+    let stage = stage(kind, 350).await;
+    edit(&stage, |spec| {
+        routes(spec)[0]["backendRefs"].as_array_mut().unwrap().truncate(1);
+        routes(spec)[0]["backendRefs"][0]["weight"] = 1.into();
+    });
+    let before = stage.world.route();
+    let mut other = before.clone();
+    other["metadata"] = json!({"name": "other", "namespace": "ml"});
+    stage.world.objects().put(other);
+    stage.world.deploy("v2", better());
+    let strategy = json!({"canary": {"weights": [20, 100], "hold": "30m"}});
+    stage.world.apply(&manifest(kind, "v2", strategy.clone())).await.unwrap();
+    stage.until("at 20 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 20)).await;
+    let mut moved = manifest(kind, "v2", strategy);
+    moved.spec.traffic.http_route = Some("other".into());
+    stage.world.apply(&moved).await.unwrap();
+    stage.seconds(30).await;
+    let after = stage.world.route();
+    assert_eq!((&after["spec"], &after["metadata"]["annotations"]), (&before["spec"], &before["metadata"]["annotations"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raise_that_the_api_server_refuses_is_told_and_retried() {
+    for (seed, kind) in (360..).zip(KINDS) {
+        let stage = stage(kind, seed).await;
+        stage.world.api().faults().add(Rule::on(Verb::Patch, &kind.resource(), Fault::denied(422, "no")).times(2));
+        stage.world.deploy("v2", better());
+        stage.world.apply(&manifest(kind, "v2", weights())).await.unwrap();
+        let status = stage.until("told", |s| reason_of(s, Reason::RouteRefused).is_some()).await;
+        let message = reason_of(&status, Reason::RouteRefused).unwrap();
+        assert!(message.contains("policy.example.com") && message.contains("retried every 30 s"), "{message}");
+        stage.until_phase("v2", Phase::Promoted).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sibling_that_leads_to_stable_stops_nothing_and_an_older_rule_that_asks_for_the_same_does() {
+    for (seed, kind) in (370..).zip([RouteKind::HttpRoute, RouteKind::GrpcRoute]) {
+        let stage = stage(kind, seed).await;
+        edit(&stage, |spec| {
+            let mut legacy = routes(spec)[0].clone();
+            legacy["name"] = "legacy".into();
+            legacy["matches"] = match kind {
+                RouteKind::GrpcRoute => json!([{"method": {"type": "Exact", "service": "legacy.Scorer"}}]),
+                _ => json!([{"path": {"type": "PathPrefix", "value": "/legacy"}}]),
+            };
+            legacy["backendRefs"].as_array_mut().unwrap().truncate(1);
+            routes(spec).push(legacy);
+        });
+        stage.world.deploy("v2", better());
+        stage.world.apply(&manifest(kind, "v2", weights())).await.unwrap();
+        stage.until_phase("v2", Phase::Promoted).await;
+        let mut older = stage.world.route();
+        older["metadata"] = json!({"name": "a-twin", "namespace": "ml", "creationTimestamp": "2020-01-01T00:00:00Z"});
+        stage.world.objects().put(older);
+        stage.world.deploy("v3", better());
+        stage.world.apply(&manifest(kind, "v3", weights())).await.unwrap();
+        let status = stage.until("told", |s| reason_of(s, Reason::HostShared).is_some()).await;
+        let message = reason_of(&status, Reason::HostShared).unwrap();
+        assert!(message.contains("a-twin is older, and has a rule at"), "{message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http_route_that_comes_in_the_middle_holds_a_virtual_service() {
+    let stage = begin(RouteKind::Services, 380, better(), json!({"canary": {"weights": [20, 100], "hold": "10s"}})).await;
+    stage.until("at 20 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 20)).await;
+    let http = RouteKind::HttpRoute.objects(APP, "ml").pop().unwrap();
+    stage.world.objects().put(http);
+    let status = stage.until("told", |s| reason_of(s, Reason::HostShared).is_some()).await;
+    let message = reason_of(&status, Reason::HostShared).unwrap();
+    assert!(message.contains("HTTPRoute fraud is for host fraud.ml.svc.cluster.local in the mesh too"), "{message}");
+    stage.seconds(120).await;
+    assert_eq!(stage.weights_of("v2"), [0, 20], "nothing advances");
 }
