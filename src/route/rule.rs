@@ -96,7 +96,7 @@ pub(super) fn drop_copies(view: &View, version: &str, rule: &mut Map<String, Val
 }
 
 impl View {
-    /// What the object has no room for, if a version, its copies, or a rule of ours is to be added.
+    /// Why a version, its copies, or a rule of ours cannot be added to the object.
     pub fn too_full(&self, canary: &str, mirror: bool, matches: bool) -> Option<String> {
         if !self.is_rule() {
             return None;
@@ -110,6 +110,13 @@ impl View {
         }
         if count("filters") + copies > ENTRIES {
             return full("filters");
+        }
+        if matches && self.name.is_none() {
+            return Some(format!(
+                "a cohort needs a rule of ours, which is found by its name: give the rule a name (spec.rules[{}].name; the CRDs of Gateway API 1.4 \
+                 and newer keep it)",
+                self.index
+            ));
         }
         if matches && self.own.is_empty() && self.rules + 1 > RULES {
             return Some(format!("{} has {RULES} rules, and the API server takes no more", self.object));

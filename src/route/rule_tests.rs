@@ -157,6 +157,23 @@ fn a_full_object_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_cohort_needs_a_rule_with_a_name() {
+    let object = route(RouteKind::HttpRoute, json!([{"backendRefs": [backend("fraud-v1", 1)]}]));
+    let view = look(RouteKind::HttpRoute, &object, None).unwrap();
+    assert_eq!(view.too_full("fraud-v2", true, false), None);
+    let told = view.too_full("fraud-v2", false, true).unwrap();
+    assert!(told.contains("spec.rules[0].name"), "{told}");
+}
+
+#[test]
+fn rules_without_a_name_are_not_told_apart_by_their_first_service() {
+    let under = |path: &str, canary: &str| json!({"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": [backend("fraud-v1", 1), backend(canary, 0)]});
+    let object = route(RouteKind::HttpRoute, json!([under("/a", "fraud-v2"), under("/b", "fraud-v3")]));
+    let fault = look(RouteKind::HttpRoute, &object, None).unwrap_err().to_string();
+    assert!(fault.contains("give each of them a name"), "{fault}");
+}
+
+#[test]
 fn another_rule_that_leads_to_the_canary_goes_around_the_weights_and_one_with_the_same_matches_is_never_reached() {
     let rules = json!([
         {"name": "first", "matches": everything(), "backendRefs": [backend("other", 1), backend("fraud-v2", 1)]},
