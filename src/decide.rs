@@ -250,11 +250,25 @@ impl<'a> Pass<'a> {
     }
 
     fn stance(&self, phase: Phase, reason: Reason, message: impl Into<String>) -> Stance {
+        // What waits for the parents to accept the route says so at once.
+        let unheard = |view| self.unheard(view).or_else(|| edit::not_accepted(view).filter(|_| reason == Reason::RouteNotAccepted));
         let traffic = match &self.seen.route {
-            Ok(view) => (true, Reason::AsPlanned, format!("{}: {}", view.object, view.words())),
+            Ok(view) => match unheard(view) {
+                Some(message) => (false, Reason::RouteNotAccepted, message),
+                None => (true, Reason::AsPlanned, format!("{}: {}", view.object, view.words())),
+            },
             Err(fault) => (false, fault.reason(), fault.to_string()),
         };
-        Stance { phase, reason, message: message.into(), stalled: false, traffic }
+        let (reason, mut message) = (reason, message.into());
+        let at_rest =
+            matches!(phase, Phase::Idle | Phase::Promoted | Phase::Passed) && matches!(reason, Reason::AsPlanned | Reason::Passed);
+        let reason = if at_rest && traffic.1 == Reason::RouteNotAccepted {
+            message = format!("{message}; but {}", traffic.2);
+            Reason::RouteNotAccepted
+        } else {
+            reason
+        };
+        Stance { phase, reason, message, stalled: false, traffic }
     }
 
     fn stalled(&self, phase: Phase, reason: Reason, message: impl Into<String>) -> Stance {

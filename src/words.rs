@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// Ends the message of a decision for which there was no route to write.
+pub const NOTHING_WRITTEN: &str = "so nothing is written";
+
 /// A duration in Go form, exact, without parts that are zero: `5m`, `1h30m`, `90ms`. Parts below a millisecond are dropped.
 pub fn span(value: Duration) -> String {
     let (seconds, millis) = (value.as_secs(), value.subsec_millis());

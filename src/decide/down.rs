@@ -11,7 +11,7 @@ use crate::plan::{Share, Step};
 use crate::route::{Claim, Latch, RouteFault, Wanted};
 use crate::seen::{Holder, Look};
 use crate::state::{Down, Stance};
-use crate::words::time;
+use crate::words::{NOTHING_WRITTEN, time};
 
 /// After so many seconds of readiness a canary that lost its pods comes back, once.
 const COME_BACK: f64 = 60.0;
@@ -82,14 +82,14 @@ impl Pass<'_> {
         let (stable, canary) = (run.stable.name.clone(), run.canary.clone());
         let stored = run.down.as_ref().and_then(|stored| stored.blocked.clone());
         if let Holder::Other(other) = &self.seen.holder {
-            let what = format!("the route is Rollout {other}'s, so nothing is written");
+            let what = format!("the route is Rollout {other}'s, {NOTHING_WRITTEN}");
             return self.unwritten(down, Reason::Conflict, &what, "nothing");
         }
         let view = match &self.seen.route {
             Ok(view) => view,
-            Err(RouteFault::NotFound(_)) => {
-                let what = "the VirtualService is gone, so nothing of ours is left in it";
-                return self.unwritten(down, Reason::VirtualServiceNotFound, what, "restore the VirtualService");
+            Err(fault @ RouteFault::NotFound(object)) => {
+                let (what, fix) = (format!("{object} is gone, {NOTHING_WRITTEN}"), format!("restore {object}"));
+                return self.unwritten(down, fault.reason(), &what, &fix);
             }
             Err(fault) => {
                 let message = format!("{}, but the route cannot be written: {fault}", down.message);
@@ -109,7 +109,7 @@ impl Pass<'_> {
         if let Some(refusal) = &self.seen.refusal
             && stored.is_none_or(|stored| stored != Reason::RouteRefused)
         {
-            let message = format!("{}; but the VirtualService refuses the write ({refusal}): retried every second", down.message);
+            let message = format!("{}; but {} refuses the write ({refusal}): retried every second", down.message, view.object);
             return self.blocked(down, Reason::RouteRefused, message);
         }
         let epoch = self.state.epoch + 1;

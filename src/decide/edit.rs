@@ -9,7 +9,7 @@ use crate::judge::Evidence;
 use crate::plan::{Change, Edit};
 use crate::route::{RouteFault, View};
 use crate::seen::Holder;
-use crate::state::{Down, Run, Stance};
+use crate::state::{Down, Stance};
 
 /// A gateway may take so many seconds to accept what was written.
 const PATIENCE: f64 = 30.0;
@@ -18,7 +18,10 @@ const PATIENCE: f64 = 30.0;
 pub(super) fn not_accepted(view: &View) -> Option<String> {
     match &view.programmed {
         Programmed::Accepted => None,
-        Programmed::NotYet => Some(format!("{} is not accepted yet by every gateway or Service in its parentRefs", view.object)),
+        Programmed::NotYet(silent) if silent.is_empty() => {
+            Some(format!("{} has no parentRefs, so that no gateway or Service sends it a request: name one there", view.object))
+        }
+        Programmed::NotYet(silent) => Some(format!("{} is not accepted yet by {}", view.object, silent.join(" and "))),
         Programmed::Refused { parent, condition, reason, message } => {
             Some(format!("{parent} does not take {}: {condition} is False, {reason}: {message}", view.object))
         }
@@ -53,6 +56,14 @@ impl Pass<'_> {
         None
     }
 
+    /// What the parents of the route say against it. What was written just now is not heard of at once.
+    pub(super) fn unheard(&self, view: &View) -> Option<String> {
+        let run = self.state.run.as_ref().map(|run| run.since.unwrap_or(run.started));
+        let written = run.or_else(|| self.state.ended.as_ref().map(|ended| ended.at));
+        let lately = written.is_some_and(|written| self.now.duration_since(written).as_secs_f64() < PATIENCE);
+        not_accepted(view).filter(|_| !(lately && matches!(view.programmed, Programmed::NotYet(_))))
+    }
+
     /// The route was found by our claim alone: it is not what the manifest speaks of any more, or not it alone. Or what it gives is not
     /// all that the canary gets, or nothing.
     fn doubt(&self) -> Option<(Reason, String)> {
@@ -67,10 +78,7 @@ impl Pass<'_> {
             );
             return Some((Reason::RouteNotFound, message));
         }
-        // What was written just now is not heard of at once.
-        let heard = |run: &Run| self.now.duration_since(run.since.unwrap_or(run.started)).as_secs_f64() < PATIENCE;
-        let patient = view.programmed == Programmed::NotYet && self.state.run.as_ref().is_some_and(heard);
-        if let Some(message) = not_accepted(view).filter(|_| !patient) {
+        if let Some(message) = self.unheard(view) {
             return Some((Reason::RouteNotAccepted, format!("{message}; nothing advances until it is accepted, or `{abort}`")));
         }
         let exposed = self.state.run.as_ref().is_some_and(|run| run.exposed.is_some());
@@ -88,9 +96,9 @@ impl Pass<'_> {
             let around: Vec<_> = view.around(canary).map(|other| other.words(&view.host, canary, stable)).collect();
             if !around.is_empty() {
                 let message = format!(
-                    "{} gets requests beside route {} of {}: {}; nothing advances, and no rollback ends it; or `{abort}`",
+                    "{} gets requests beside {} of {}: {}; nothing advances, and no rollback ends it; or `{abort}`",
                     version(&run.canary),
-                    view.key,
+                    view.called(),
                     view.object,
                     around.join("; "),
                 );
@@ -99,11 +107,11 @@ impl Pass<'_> {
         }
         let rivals = view.rivals.as_ref()?;
         let message = format!(
-            "{}s of {} that fit beside {}: {rivals}; nothing advances; take them away, or name {} in spec.traffic.route (that starts again), or `{abort}`",
+            "{}s of {} that fit beside {}: {rivals}; nothing advances; take them away, or {} in spec.traffic.route (that starts again), or `{abort}`",
             view.object.kind().rule(),
             view.object,
-            view.key,
-            view.key,
+            view.called(),
+            view.name.as_ref().map_or_else(|| "give it a name and set that".to_owned(), |name| format!("name {name}")),
         );
         Some((Reason::RouteAmbiguous, message))
     }

@@ -83,7 +83,7 @@ impl Pass<'_> {
 
     /// The route leads to no Service of this namespace.
     fn elsewhere(&self, view: &View) -> String {
-        let leads = format!("route {} of {} leads to {}", view.key, view.object, view.host);
+        let leads = format!("{} of {} leads to {}", view.called(), view.object, view.host);
         let namespace = &self.seen.namespace;
         match meant(&view.host, namespace) {
             Some(service) => format!(
@@ -106,8 +106,8 @@ impl Pass<'_> {
             (None, Some(sole)) => sole.to_owned(),
             (None, None) => {
                 let message = format!(
-                    "route {} of {} has {}: one {} must have 100 % before a rollout starts, and haldane does not guess which is stable",
-                    view.key,
+                    "{} of {} has {}: one {} must have 100 % before a rollout starts, and haldane does not guess which is stable",
+                    view.called(),
                     view.object,
                     view.words(),
                     view.kind_of_version()
@@ -207,8 +207,8 @@ impl Pass<'_> {
         }
         if !view.found(name).is_none() {
             let message = format!(
-                "route {} of {} already sends traffic to {name} ({}): remove it, haldane adds mirrors when a step needs them",
-                view.key,
+                "{} of {} already sends traffic to {name} ({}): remove it, haldane adds mirrors when a step needs them",
+                view.called(),
                 view.object,
                 view.words()
             );
@@ -242,7 +242,7 @@ impl Pass<'_> {
             (None, Some((port, above))) if self.seen.one_port => (above, format!(" at {port}, the only port of {}", view.host)),
             _ => return None,
         };
-        let stands = format!("of {} stands above route {} and takes every request", view.object, view.key);
+        let stands = format!("of {} stands above {} and takes every request", view.object, view.called());
         Some(format!("{} {above} {stands} that it could get{port}", view.object.kind().rule()))
     }
 
@@ -342,20 +342,22 @@ impl Pass<'_> {
     /// The route has other weights than 100 for stable while nothing is rolled out: told, never written.
     fn drifted(&mut self, view: &View, stable: &Version) -> Stance {
         let words = view.words();
-        let fix = match view.own.first() {
-            Some(own) => format!("take http route {} away", own.raw.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()),
-            None if view.share(&stable.name) == 100 && view.sum() == 100 => "take the mirror away".to_owned(),
+        let whole = view.share(&stable.name) == 100 && view.sum() == 100;
+        let fix = match view.own.first().map(|own| own.raw.get("name").and_then(serde_json::Value::as_str).unwrap_or_default()) {
+            Some(own) => format!("take {} {own} away", view.object.kind().rule()),
+            None if whole => "take the mirror away".to_owned(),
             None => "set it back, or delete the Rollout".to_owned(),
         };
         let message = format!(
-            "route {} of {} has {words}, but {} is stable: nothing is written while nothing is rolled out; {fix}",
-            view.key,
+            "{} of {} has {words}, but {} is stable: nothing is written while nothing is rolled out; {fix}",
+            view.called(),
             view.object,
             version(stable)
         );
         if self.state.drift_told.as_ref() != Some(&words) {
             self.state.drift_told = Some(words);
-            self.record(Outcome::Held, Reason::Drifted, message.clone(), "no rollout starts before stable has 100 %".to_owned(), None);
+            let next = if whole { "no rollout starts before it is gone" } else { "no rollout starts before stable has 100 %" };
+            self.record(Outcome::Held, Reason::Drifted, message.clone(), next.to_owned(), None);
         }
         let phase = self.state.ended.as_ref().map_or(Phase::Idle, |ended| phase_of(ended.outcome));
         let mut stance = self.stance(phase, Reason::Drifted, message.clone());

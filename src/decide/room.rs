@@ -48,15 +48,17 @@ pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator
         }
         if step.split.mirror > 0 && view.has_single_mirror() {
             let message = format!(
-                "step {} mirrors, but route {} of {} has `mirror`, and Istio takes either `mirror` or `mirrors` in a route: write it as an \
+                "step {} mirrors, but {} of {} has `mirror`, and Istio takes either `mirror` or `mirrors` in a route: write it as an \
                  entry of `mirrors` (destination, percentage), which does the same",
-                step.name, view.key, view.object
+                step.name,
+                view.called(),
+                view.object
             );
             return Some((Reason::MirrorConflict, message));
         }
         let joined = if step.split.matches.is_empty() { None } else { view.own_route(canary, &step.split.matches).err() };
         if let Some(conflict) = joined {
-            let message = format!("step {} on route {} of {}: {conflict}", step.name, view.key, view.object);
+            let message = format!("step {} on {} of {}: {conflict}", step.name, view.called(), view.object);
             return Some((Reason::MatchConflict, message));
         }
     }

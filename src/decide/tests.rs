@@ -3,6 +3,7 @@ mod edits;
 mod hands;
 mod incidents;
 mod kinds;
+mod rules;
 mod undo;
 mod unreached;
 mod up;

@@ -57,7 +57,7 @@ impl Pass<'_> {
         }
         match (&self.seen.route, &self.seen.holder) {
             (Err(fault), _) => return Err(fault.to_string()),
-            (Ok(view), Holder::Other(other)) => return Err(format!("Rollout {other} has claimed route {}", view.key)),
+            (Ok(view), Holder::Other(other)) => return Err(format!("Rollout {other} has claimed {}", view.called())),
             _ => {}
         }
         let seen = self.seen.versions.get(&before.name).filter(|seen| seen.declared);

@@ -15,8 +15,8 @@ const CONDITIONS: [&str; 2] = ["Accepted", "ResolvedRefs"];
 pub enum Programmed {
     /// Every parent has accepted this generation and found what it refers to.
     Accepted,
-    /// A parent has said nothing about this generation.
-    NotYet,
+    /// These parents have said nothing about this generation; none: there is no parent.
+    NotYet(Vec<String>),
     /// A parent refuses this generation.
     Refused {
         /// Which: `Gateway edge/public`.
@@ -35,7 +35,7 @@ pub enum Programmed {
 pub fn programmed(route: &Value) -> Programmed {
     let generation = route.pointer("/metadata/generation").and_then(Value::as_i64);
     let said = route.pointer("/status/parents").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let (mut silent, mut asked) = (false, false);
+    let (mut silent, mut asked) = (Vec::new(), false);
     for parent in parents(route) {
         asked = true;
         let mut held = [false; CONDITIONS.len()];
@@ -59,9 +59,11 @@ pub fn programmed(route: &Value) -> Programmed {
                 }
             }
         }
-        silent |= held.contains(&false);
+        if held.contains(&false) {
+            silent.push(parent.to_string());
+        }
     }
-    if silent || !asked { Programmed::NotYet } else { Programmed::Accepted }
+    if asked && silent.is_empty() { Programmed::Accepted } else { Programmed::NotYet(silent) }
 }
 
 #[cfg(test)]
@@ -80,6 +82,11 @@ mod tests {
         json!({"metadata": {"namespace": "ml", "generation": 3}, "spec": {"parentRefs": refs}, "status": {"parents": parents}})
     }
 
+    /// These have said nothing yet.
+    fn silent(parents: &[&str]) -> Programmed {
+        Programmed::NotYet(parents.iter().map(|parent| (*parent).to_owned()).collect())
+    }
+
     fn gateway() -> Value {
         json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public", "namespace": "edge"})
     }
@@ -95,13 +102,14 @@ mod tests {
     #[test]
     fn a_route_is_accepted_when_every_parent_has_accepted_this_generation() {
         assert_eq!(programmed(&route(&[(gateway(), both("True", 3)), (service(), both("True", 3))])), Programmed::Accepted);
-        assert_eq!(programmed(&route(&[(gateway(), both("True", 3)), (service(), both("True", 2))])), Programmed::NotYet);
-        assert_eq!(programmed(&route(&[(gateway(), both("True", 3))])), Programmed::NotYet, "one says nothing");
-        assert_eq!(programmed(&json!({"metadata": {"generation": 1}})), Programmed::NotYet, "attached to nobody");
+        assert_eq!(programmed(&route(&[(gateway(), both("True", 3)), (service(), both("True", 2))])), silent(&["Service ml/fraud"]));
+        assert_eq!(programmed(&route(&[(gateway(), both("True", 3))])), silent(&["Service ml/fraud"]), "one says nothing");
+        assert_eq!(programmed(&route(&[])), silent(&["Gateway edge/public", "Service ml/fraud"]), "nobody has spoken");
+        assert_eq!(programmed(&json!({"metadata": {"generation": 1}})), silent(&[]), "attached to nobody");
         let unsaid = |status: &str, generation| vec![condition("Accepted", status, generation), condition("ResolvedRefs", "True", Some(3))];
         for (status, generation) in [("Unknown", Some(3)), ("True", None)] {
             let said = route(&[(gateway(), unsaid(status, generation)), (service(), both("True", 3))]);
-            assert_eq!(programmed(&said), Programmed::NotYet, "{status} {generation:?}");
+            assert_eq!(programmed(&said), silent(&["Gateway edge/public"]), "{status} {generation:?}");
         }
     }
 
@@ -115,6 +123,6 @@ mod tests {
             message: "no fraud-v2".into(),
         };
         assert_eq!(refused, expected);
-        assert_eq!(programmed(&route(&[(gateway(), both("True", 3)), (service(), both("False", 2))])), Programmed::NotYet);
+        assert_eq!(programmed(&route(&[(gateway(), both("True", 3)), (service(), both("False", 2))])), silent(&["Service ml/fraud"]));
     }
 }

@@ -6,7 +6,7 @@ mod strategy;
 
 use super::promql::is_plain;
 use super::{AnalysisPlan, Fault, Faults, Metric, Plan, read_span, span};
-use crate::api::{Analysis, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec, RouteKind};
+use crate::api::{Analysis, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec, RouteKind, Strategy, names::GROUP};
 
 /// Length of one window where none is given.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ impl Plan {
     /// Every fault of the spec, each with the path of its field, in the order of the manifest. The rules are those of the schema and its
     /// CEL, so that an object written before a rule existed, or by somebody who went around the schema, is told the same.
     pub fn parse(spec: &RolloutSpec) -> Result<Self, Faults> {
-        let mut parser = Parser { faults: Vec::new() };
+        let mut parser = Parser { kind: spec.traffic.object().kind(), faults: Vec::new() };
         let plan = parser.plan(spec);
         if parser.faults.is_empty() { Ok(plan) } else { Err(Faults(parser.faults)) }
     }
@@ -33,6 +33,8 @@ impl Plan {
 
 /// Collects the faults of a spec.
 pub(super) struct Parser {
+    /// Of the object that holds the route.
+    kind: RouteKind,
     faults: Vec<Fault>,
 }
 
@@ -53,12 +55,12 @@ impl Parser {
             self.fault("spec.traffic", message, fix);
         }
         if let Some(route) = &spec.traffic.route {
-            self.text("spec.traffic.route", route, 253);
+            self.route(route, matched(&spec.strategy));
         }
         self.version(spec);
         let default = Analysis::default();
         let analysis = spec.analysis.as_ref().unwrap_or(&default);
-        let mut later = Parser { faults: Vec::new() };
+        let mut later = Parser { kind: self.kind, faults: Vec::new() };
         let analysis = later.analysis(analysis);
         let steps = self.strategy(&spec.strategy, &analysis.metrics);
         self.faults.append(&mut later.faults);
@@ -81,6 +83,20 @@ impl Parser {
             alerts: spec.alerts.clone(),
             rollback_window: window.unwrap_or(ROLLBACK_WINDOW),
             paused: spec.paused,
+        }
+    }
+
+    /// The name of a route. Beside it stands one of ours where a step has a match, and the name of a rule has a bound.
+    fn route(&mut self, route: &str, matched: bool) {
+        let path = "spec.traffic.route";
+        self.text(path, route, 253);
+        let most = 253 - GROUP.len() - 1;
+        if route.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with(['.', '/'])) {
+            let fix = format!("name the {} that users get, not haldane's own beside it", self.kind.rule());
+            self.fault(path, format!("begins with {GROUP}, as only routes that haldane writes do"), fix);
+        } else if matched && self.kind.is_gateway_api() && (most + 1..=253).contains(&route.len()) {
+            let fix = format!("at most {most}: a match gets a rule of its own named {GROUP}.NAME, and no name is longer than 253");
+            self.fault(path, format!("has {} characters", route.len()), fix);
         }
     }
 
@@ -187,4 +203,11 @@ impl Parser {
             self.fault(path, format!("\"{value}\" is not a name"), fix);
         }
     }
+}
+
+/// Whether any step picks users by a match.
+fn matched(strategy: &Strategy) -> bool {
+    let preview = strategy.blue_green.as_ref().is_some_and(|blue_green| !blue_green.preview.is_empty());
+    let step = strategy.steps.iter().flatten().any(|step| !step.matches.is_empty());
+    strategy.ab_test.is_some() || preview || step
 }

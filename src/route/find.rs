@@ -210,7 +210,7 @@ impl<'a> Sought<'a> {
     }
 }
 
-/// Finds the route that a Rollout manages. A http route of a VirtualService fits when all of its destinations have one host and a subset each; or,
+/// Finds the route that a Rollout manages. An http route of a VirtualService fits when all of its destinations have one host and a subset each; or,
 /// where each version has a Service, when each destination is another Service of the namespace. So does a rule of an HTTPRoute or GRPCRoute.
 ///
 /// # Errors
@@ -280,7 +280,7 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
             let (ours, others): (Vec<_>, Vec<_>) = fitting.into_iter().partition(|(_, fitting)| claims.get(&fitting.key()).is_some());
             if ours.len() == 1 {
                 let others = others.into_iter().filter(|(_, fitting)| fitting.may_mean(canary)).collect::<Vec<_>>();
-                rivals = (!others.is_empty()).then(|| names_of(&others));
+                rivals = (!others.is_empty()).then(|| names_of(kind, &others));
                 ours
             } else {
                 leading_to(canary, ours.into_iter().chain(others).collect())
@@ -289,7 +289,7 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
     };
     let count = chosen.len();
     if count > 1 {
-        return Err(RouteFault::Ambiguous { object, count, names: names_of(&chosen), fix: one_of(&chosen) });
+        return Err(RouteFault::Ambiguous { object, count, names: names_of(kind, &chosen), fix: one_of(kind, &chosen) });
     }
     let Some((index, fitting)) = chosen.into_iter().next() else {
         if let Some(route) = routes.iter().find(|route| !route["delegate"].is_null()) {
@@ -317,7 +317,11 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
     let own = routes.iter().enumerate().filter(|(_, route)| route["name"] == own_name.as_str());
     let spec = at(whole, "/spec");
     let called = |indices: Vec<usize>| {
-        indices.into_iter().map(|at| routes.get(at).map_or_else(String::new, |route| called(route, at))).collect::<Vec<_>>().join(", ")
+        indices
+            .into_iter()
+            .map(|at| routes.get(at).map_or_else(String::new, |route| called(kind, route, at)))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let above = match kind {
         RouteKind::VirtualService => reach::above(spec, namespace, index, None, |route| ours.has(route)),
@@ -386,24 +390,28 @@ fn leading_to(canary: &Destination, routes: Vec<(usize, Fitting)>) -> Vec<(usize
 }
 
 /// The names of routes; where one has none or shares it, its place too.
-fn names_of(routes: &[(usize, Fitting)]) -> String {
+fn names_of(kind: RouteKind, routes: &[(usize, Fitting)]) -> String {
+    let list = kind.list();
     let name = |(index, fitting): &(usize, Fitting)| match &fitting.name {
-        None => format!("http[{index}] without a name"),
-        Some(name) if routes.iter().filter(|(_, other)| other.name.as_ref() == Some(name)).count() > 1 => format!("{name} (http[{index}])"),
+        None => format!("{list}[{index}] without a name"),
+        Some(name) if routes.iter().filter(|(_, other)| other.name.as_ref() == Some(name)).count() > 1 => {
+            format!("{name} ({list}[{index}])")
+        }
         Some(name) => name.clone(),
     };
     routes.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// How to say which of several routes is meant.
-fn one_of(routes: &[(usize, Fitting)]) -> String {
+fn one_of(kind: RouteKind, routes: &[(usize, Fitting)]) -> String {
     let own = |(_, fitting): &(usize, Fitting)| {
         fitting.name.is_some() && routes.iter().filter(|(_, other)| other.name == fitting.name).count() == 1
     };
     match routes.iter().find(|route| !own(route)) {
         None => "name one in spec.traffic.route".to_owned(),
         Some((index, _)) => format!(
-            "give the one that is to be stepped a name of its own (for example spec.http[{index}].name: stepped), and set spec.traffic.route to it"
+            "give the one that is to be stepped a name of its own (for example spec.{}[{index}].name: stepped), and set spec.traffic.route to it",
+            kind.list()
         ),
     }
 }
@@ -416,8 +424,8 @@ fn delegated_by(virtual_service: &str, route: &Value) -> RouteFault {
 }
 
 /// What a route is called in messages.
-fn called(route: &Value, index: usize) -> String {
-    route["name"].as_str().map_or_else(|| format!("http[{index}]"), str::to_owned)
+fn called(kind: RouteKind, route: &Value, index: usize) -> String {
+    route["name"].as_str().map_or_else(|| format!("{}[{index}]", kind.list()), str::to_owned)
 }
 
 /// A route whose destinations are versions.

@@ -20,15 +20,22 @@ pub struct Own {
 
 /// A match of ours that cannot be joined with one of the managed route: one map holds one text for each name.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error(
-    "match[{theirs}] of the route asks for {what} in its own way, and a step's match asks for it too: both cannot be asked for at once, \
-     ask for something else in the step"
-)]
+#[error("{}", self.words())]
 pub struct MatchConflict {
-    /// Index of the managed route's match.
-    pub theirs: usize,
-    /// `header x-user-group`, `query parameter model`, `uri`.
+    /// Index of the managed route's match; `None`: no match of the route is in the way.
+    pub theirs: Option<usize>,
+    /// `header x-user-group`, `query parameter model`, `uri`; without a match of the route all that there is to say.
     pub what: String,
+}
+
+impl MatchConflict {
+    fn words(&self) -> String {
+        let Self { theirs: Some(theirs), what } = self else { return self.what.clone() };
+        format!(
+            "match[{theirs}] of the route asks for {what} in its own way, and a step's match asks for it too: both cannot be asked for at \
+             once, ask for something else in the step"
+        )
+    }
 }
 
 impl Own {
@@ -113,7 +120,7 @@ fn join(route: &Value, ours: &[Match]) -> Result<Vec<Value>, MatchConflict> {
     let mut joined = Vec::with_capacity(theirs.len() * ours.len());
     for (index, theirs) in theirs.iter().enumerate() {
         for ours in ours {
-            let one = both(theirs, ours, rewrites).map_err(|what| MatchConflict { theirs: index, what })?;
+            let one = both(theirs, ours, rewrites).map_err(|what| MatchConflict { theirs: Some(index), what })?;
             joined.push(one);
         }
     }

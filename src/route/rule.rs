@@ -104,7 +104,8 @@ impl View {
         let count = |field: &str| self.raw.get(field).and_then(Value::as_array).map_or(0, Vec::len);
         let added = usize::from(!self.entries.iter().any(|entry| entry.name == canary));
         let copies = usize::from(mirror && self.mirrored(canary) == 0);
-        let full = |what: &str| Some(format!("{} of {} has {ENTRIES} {what}, and the API server takes no more", self.key, self.object));
+        let full =
+            |what: &str| Some(format!("{} of {} has {ENTRIES} {what}, and the API server takes no more", self.called(), self.object));
         if count("backendRefs") + added > ENTRIES {
             return full("backendRefs");
         }
@@ -136,6 +137,10 @@ fn asked(kind: RouteKind, rule: &Value) -> Vec<Value> {
 
 /// Each match of the rule joined with each of ours.
 pub(super) fn join(kind: RouteKind, rule: &Value, ours: &[Match]) -> Result<Vec<Value>, MatchConflict> {
+    if let (RouteKind::GrpcRoute, Some(what)) = (kind, beyond_headers(ours)) {
+        let what = format!("a GRPCRoute cannot ask for a {what}: ask for headers in the step, the metadata of a call are headers");
+        return Err(MatchConflict { theirs: None, what });
+    }
     let theirs = asked(kind, rule);
     let rewrites = rule["filters"].as_array().into_iter().flatten().any(|filter| {
         let path = |filter: &str, of: &Value| at(of, &format!("/{filter}/path/type")) == "ReplacePrefixMatch";
@@ -144,28 +149,27 @@ pub(super) fn join(kind: RouteKind, rule: &Value, ours: &[Match]) -> Result<Vec<
     let mut joined = Vec::with_capacity(theirs.len() * ours.len());
     for (index, theirs) in theirs.iter().enumerate() {
         for ours in ours {
-            joined.push(both(kind, theirs, ours, rewrites).map_err(|what| MatchConflict { theirs: index, what })?);
+            joined.push(both(theirs, ours, rewrites).map_err(|what| MatchConflict { theirs: Some(index), what })?);
         }
     }
     if joined.len() > MATCHES {
-        let what = format!("more than {MATCHES} combinations (a rule has no more matches)");
-        return Err(MatchConflict { theirs: 0, what });
+        let what =
+            format!("the matches of the route and of the step make {} together, and a rule takes {MATCHES}: ask for fewer", joined.len());
+        return Err(MatchConflict { theirs: None, what });
     }
     Ok(joined)
 }
 
+/// What these ask for beside headers.
+fn beyond_headers(matches: &[Match]) -> Option<&'static str> {
+    let query = matches.iter().any(|one| !one.query_params.is_empty()).then_some("query parameter");
+    query.or_else(|| matches.iter().any(|one| one.uri.is_some()).then_some("uri"))
+}
+
 /// A match that asks for what both ask for, or what stands in the way. Every default is written, as the API server keeps it.
-fn both(kind: RouteKind, theirs: &Value, ours: &Match, rewrites: bool) -> Result<Value, String> {
+fn both(theirs: &Value, ours: &Match, rewrites: bool) -> Result<Value, String> {
     let mut joined: Map<String, Value> = theirs.as_object().cloned().unwrap_or_default();
     let params = ours.query_params.iter().map(|(name, text)| ("queryParams", "query parameter", name, text));
-    if kind == RouteKind::GrpcRoute {
-        if let Some(name) = ours.query_params.keys().next() {
-            return Err(format!("query parameter {name} (a GRPCRoute cannot ask for one)"));
-        }
-        if ours.uri.is_some() {
-            return Err("uri (a GRPCRoute cannot ask for one)".to_owned());
-        }
-    }
     for (field, what, name, text) in ours.headers.iter().map(|(name, text)| ("headers", "header", name, text)).chain(params) {
         let Some(list) = joined.entry(field).or_insert_with(|| json!([])).as_array_mut() else { continue };
         let same = |there: &str| if field == "headers" { there.eq_ignore_ascii_case(name) } else { there == name };

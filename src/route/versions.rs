@@ -23,6 +23,11 @@ impl View {
         }
     }
 
+    /// What the route is called: `route primary`. The key under which one without a name is kept says nothing to people.
+    pub fn called(&self) -> String {
+        if self.name.is_some() || self.renamed { format!("route {}", self.key) } else { "the route without a name".to_owned() }
+    }
+
     /// Whether it is a rule of an HTTPRoute or GRPCRoute.
     pub(super) fn is_rule(&self) -> bool {
         self.object.kind().is_gateway_api()

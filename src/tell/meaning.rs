@@ -104,7 +104,7 @@ pub fn meaning(outcome: Outcome, reason: Option<Reason>) -> Meaning {
         (O::Held, Some(R::StableUnavailable)) => {
             is("Cannot return the traffic: stable has no ready endpoint").alert(Critical, "RolloutStableUnavailable")
         }
-        (O::Held, Some(R::RouteRefused)) => is("The VirtualService refuses the change").alert(Critical, "RolloutRouteRefused"),
+        (O::Held, Some(R::RouteRefused)) => is("The route refuses the change").alert(Critical, "RolloutRouteRefused"),
         (O::Held, Some(R::Drifted)) => is("Weights drifted").event("RouteEdited").alert(Warning, "RolloutDrifted"),
         (O::Held, Some(R::DeadlineExceeded)) => is("Holding past the deadline").event("NotEnoughData").alert(Warning, "RolloutNeedsPerson"),
         (O::Held, Some(R::HoldLimit)) => is("Holding, a limit was crossed").event("GuardFailed").alert(Warning, "RolloutNeedsPerson"),

@@ -2,7 +2,7 @@
 //! log line and `explain`.
 
 use crate::api::{Actor, DecisionRecord, Exposure, MetricEvidence, Outcome, Reason, Verdict, Version};
-use crate::words::{cut, time, whole};
+use crate::words::{NOTHING_WRITTEN, cut, time, whole};
 
 use super::meaning::{Severity, of};
 
@@ -174,6 +174,9 @@ fn action(record: &DecisionRecord) -> String {
     let canary = record.canary.as_ref().map_or_else(|| "the canary".into(), version);
     match (record.outcome, record.reason.known()) {
         (_, Some(Reason::Drifted)) => "nothing is written while no rollout runs".into(),
+        (Outcome::RolledBack | Outcome::Aborted | Outcome::Failed, _) if record.message.ends_with(NOTHING_WRITTEN) => {
+            format!("the decision is recorded, no weight was set; {canary} will not be retried automatically")
+        }
         (Outcome::RolledBack | Outcome::Aborted, _) => format!("100 % to {stable}; {canary} will not be retried automatically"),
         (Outcome::Failed, _) => format!("{stable} serves everybody, as before; {canary} will not be retried automatically"),
         (Outcome::Passed, _) => format!("{stable} serves everybody, as before"),

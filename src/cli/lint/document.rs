@@ -47,7 +47,10 @@ pub(in crate::cli) fn rollouts(file: &str, text: &str, traffic: Option<Traffic>)
                 Kind::Rollout => {
                     let mut report = blank(document, Vec::new());
                     let mut plan = rollout(object, traffic, &mut report);
-                    let more = plan.as_ref().map(|plan| route::faults(&all, report.namespace.as_deref(), plan)).unwrap_or_default();
+                    let more = plan
+                        .as_ref()
+                        .map(|plan| route::faults(&all, report.namespace.as_deref(), report.name.as_deref(), plan))
+                        .unwrap_or_default();
                     if !more.is_empty() {
                         report.faults.extend(more);
                         (plan, report.plan, report.outlook) = (None, None, None);
@@ -146,24 +149,24 @@ fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) -> 
     schema::check("", &schema, &mut object, &mut faults);
     let spec = object.get_mut("spec").map(Value::take).unwrap_or_default();
     match serde_json::from_value::<RolloutSpec>(spec) {
-        Ok(spec) => match Plan::parse(&spec).and_then(|plan| names(&spec, &faults).map(|()| plan)) {
-            Ok(plan) => {
-                report.warnings.extend(warn::warnings(&plan));
-                report.plan = Some(warn::summary(&plan));
-                report.outlook = traffic.and_then(|traffic| forecast::outlook(&plan, traffic.rps, traffic.error_rate));
-                found = Some(plan);
+        Ok(spec) => {
+            let (plan, mut more) = match Plan::parse(&spec) {
+                Ok(plan) => (Some(plan), Vec::new()),
+                Err(Faults(more)) => (None, more),
+            };
+            // Of a name that is too long as well, the fault of the name says what to write.
+            let names = names(&spec);
+            more.retain(|fault| !(fault.message.ends_with(" characters") && names.iter().any(|name| name.path == fault.path)));
+            found = plan.filter(|_| names.is_empty());
+            more.extend(names);
+            more.retain(|fault| !told(&faults, &fault.path));
+            faults.extend(more);
+            if let Some(plan) = &found {
+                report.warnings.extend(warn::warnings(plan));
+                report.plan = Some(warn::summary(plan));
+                report.outlook = traffic.and_then(|traffic| forecast::outlook(plan, traffic.rps, traffic.error_rate));
             }
-            Err(Faults(more)) => {
-                // What stands in for a value that cannot be read has neighbours that may be right.
-                let weight = faults.iter().any(|fault| fault.path.ends_with(".weight") || fault.path.contains(".weights["));
-                let weight = |path: &str| weight && (path.ends_with(".weight") || path.contains(".weights"));
-                let told = |fault: &Fault| {
-                    weight(&fault.path) || faults.iter().any(|other| covers(&other.path, &fault.path) || covers(&fault.path, &other.path))
-                };
-                let more: Vec<Fault> = more.into_iter().filter(|fault| !told(fault)).collect();
-                faults.extend(more);
-            }
-        },
+        }
         Err(error) if faults.is_empty() => faults.push(Fault::new("spec", error.to_string(), "")),
         // The faults that were found say it better.
         Err(_) => {}
@@ -180,8 +183,17 @@ fn rollout(mut object: Value, traffic: Option<Traffic>, report: &mut Report) -> 
     found
 }
 
+/// Whether a fault at this path follows from those of the shape: what stands in for a value that cannot be read has neighbours that may be
+/// right.
+fn told(faults: &[Fault], path: &str) -> bool {
+    let weight = faults.iter().any(|fault| fault.path.ends_with(".weight") || fault.path.contains(".weights["));
+    let goes_with = path.strip_suffix(".unit").map(|latency| format!("{latency}.histogram"));
+    (weight && (path.ends_with(".weight") || path.contains(".weights")))
+        || faults.iter().any(|other| covers(&other.path, path) || covers(path, &other.path) || Some(&other.path) == goes_with.as_ref())
+}
+
 /// Names that no object can have, and templates that nobody has filled in. The API server takes them, and the Rollout would wait for ever.
-fn names(spec: &RolloutSpec, known: &[Fault]) -> Result<(), Faults> {
+fn names(spec: &RolloutSpec) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut look = |path: &str, name: &str, most: usize, dots: bool| {
         let mut fault = |message: String, fix: String| faults.push(Fault::new(path, message, fix));
@@ -196,6 +208,11 @@ fn names(spec: &RolloutSpec, known: &[Fault]) -> Result<(), Faults> {
             fault(
                 format!("\"{name}\" is no name"),
                 format!("it is looked for in the namespace of the Rollout: write {rest}, and have the Rollout in {namespace}"),
+            );
+        } else if let Some((service, _)) = name.split_once(['.', ':']).filter(|_| path == "spec.canary.service") {
+            fault(
+                format!("\"{name}\" is no name"),
+                format!("write {service}: a Service is looked for in the namespace of the Rollout, and its port is the route's"),
             );
         } else if name.len() > most || !name.chars().all(inner) || !name.starts_with(plain) || !name.ends_with(plain) {
             let dot = if dots { ", '-' and '.'" } else { " and '-'" };
@@ -216,9 +233,7 @@ fn names(spec: &RolloutSpec, known: &[Fault]) -> Result<(), Faults> {
     if let Some(route) = spec.traffic.route.as_deref().filter(|route| route.contains("{{")) {
         look("spec.traffic.route", route, 253, true);
     }
-    // What stands in for a value that cannot be read is no fault of its own.
-    faults.retain(|fault| !known.iter().any(|other| covers(&other.path, &fault.path)));
-    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    faults
 }
 
 /// Whether a fault at `outer` already speaks of `inner`.
@@ -275,6 +290,33 @@ mod tests {
         assert_eq!(told("ml/scorer", "v2"), [wanted]);
         assert_eq!(told("scorer", "V2").len(), 1, "Istio takes no subset of that name");
         assert!(told("scorer.v2", "v2").is_empty());
+    }
+
+    /// A manifest for an HTTPRoute, with its traffic and its Service.
+    fn service(traffic: &str, service: &str) -> Vec<String> {
+        let text = manifest("scorer", "v2").replace("{virtualService: scorer}", traffic).replace("{subset: v2}", service);
+        check("f.yaml", &text, None).remove(0).faults.iter().map(Fault::to_string).collect()
+    }
+
+    #[test]
+    fn a_service_is_named_without_its_namespace_and_port() {
+        let long = "fraud-v2.a-namespace-whose-name-is-long-enough-to-matter.svc.cluster.local";
+        for name in ["fraud-v2.ml.svc.cluster.local", "fraud-v2:80", "fraud-v2.ml:80", long] {
+            let wanted = format!(
+                "spec.canary.service: \"{name}\" is no name; write fraud-v2: a Service is looked for in the namespace of the Rollout, and its port is the route's"
+            );
+            assert_eq!(service("{httpRoute: fraud}", &format!("{{service: \"{name}\"}}")), [wanted]);
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_hides_no_name_and_makes_no_fault_of_its_own() {
+        let told = service("{HTTPRoute: fraud}", "{service: fraud-v2.ml}");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], "spec.traffic.HTTPRoute: is not a field; did you mean httpRoute?");
+        assert!(told[1].starts_with("spec.canary.service: \"fraud-v2.ml\" is no name; write fraud-v2"), "{told:?}");
+        let told = service("{httpRoute: fraud}", "{service: fraud-v2}\n  analysis: {metrics: [{latency: {histogram: 5, unit: s}}]}");
+        assert!(told.len() == 1 && told[0].starts_with("spec.analysis.metrics[0].latency.histogram: is 5"), "{told:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, RouteRef, Verdict};
+use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, Verdict};
 use crate::command::{Command, Verb};
 use crate::decide::Decision;
 use crate::drive::{Done, Objects, Task, Turn};
@@ -105,6 +105,29 @@ impl World {
         world.pods("v1", "aaa", 10, 10);
         world.pods("v2", "bbb", 5, 5);
         world
+    }
+
+    /// The same by a rule of an HTTPRoute, with a Service for each version; every parent has accepted it.
+    pub(super) fn of_http_route() -> Self {
+        let mut world = Self::new();
+        let parent = json!({"group": "", "kind": "Service", "name": "fraud"});
+        world.route = json!({
+            "metadata": {"name": "fraud", "namespace": "ml", "resourceVersion": "1"},
+            "spec": {"parentRefs": [parent], "rules": [{"name": "primary", "backendRefs": [{"name": "fraud-v1", "port": 80}]}]}
+        });
+        world.spec["traffic"] = json!({"httpRoute": "fraud"});
+        world.spec["canary"] = json!({"service": "fraud-v2"});
+        world.heard("True");
+        world.pods("fraud-v1", "aaa", 10, 10);
+        world.pods("fraud-v2", "bbb", 5, 5);
+        world
+    }
+
+    /// What the parent of the HTTPRoute says of it.
+    pub(super) fn heard(&mut self, status: &str) {
+        let of = |kind: &str| json!({"type": kind, "status": status, "reason": "Said", "message": "its words"});
+        let parent = self.route["spec"]["parentRefs"][0].clone();
+        self.route["status"] = json!({"parents": [{"parentRef": parent, "conditions": [of("Accepted"), of("ResolvedRefs")]}]});
     }
 
     pub(super) fn pods(&mut self, subset: &str, revision: &str, count: usize, ready: usize) {
@@ -256,10 +279,12 @@ impl World {
 
     /// The route, as the spec names it.
     fn find(&self) -> Result<View, RouteFault> {
+        let spec: RolloutSpec = serde_json::from_value(self.spec.clone()).unwrap();
+        let (object, canary) = (spec.traffic.object(), spec.canary.destination());
         if self.gone {
-            return Err(RouteFault::NotFound(RouteRef::VirtualService("fraud".into())));
+            return Err(RouteFault::NotFound(object));
         }
-        find(&self.route, Sought::subsets(self.spec["traffic"]["route"].as_str()))
+        find(&self.route, Sought { kind: object.kind(), route: spec.traffic.route.as_deref(), canary: &canary })
     }
 
     pub(super) fn share(&self, subset: &str) -> u8 {

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{HOUR, Parser, SECOND};
 use crate::api::{
-    AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,
+    AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, RouteKind, ShadowStrategy, StepSpec, Strategy, StringMatch,
+    Then,
 };
 use crate::plan::{Limits, Metric, Split, Step, span};
 
@@ -340,6 +341,12 @@ impl Parser {
                 }
             }
             self.texts(&format!("{path}.headers"), &one.headers);
+            self.not_by_grpc(&path, one);
+            let tokens = self.kind == RouteKind::HttpRoute;
+            for name in one.query_params.keys().filter(|name| tokens && !is_token(name)) {
+                let fix = "an HTTPRoute takes letters, digits and !#$%&'*+-.^_|~";
+                self.fault(&format!("{path}.queryParams"), format!("\"{name}\" is not the name of a query parameter"), fix);
+            }
             self.texts(&format!("{path}.queryParams"), &one.query_params);
             if let Some(uri) = &one.uri {
                 self.string_match(&format!("{path}.uri"), uri);
@@ -349,6 +356,18 @@ impl Parser {
                     }
                 }
             }
+        }
+    }
+
+    /// A GRPCRoute can ask for headers alone: there is nothing that could take the rest of a match.
+    fn not_by_grpc(&mut self, path: &str, one: &Match) {
+        if self.kind != RouteKind::GrpcRoute {
+            return;
+        }
+        let asked = [("queryParams", !one.query_params.is_empty()), ("uri", one.uri.is_some())];
+        for (field, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+            let fix = "ask for headers: the metadata of a call are headers";
+            self.fault(&format!("{path}.{field}"), "cannot be asked for by a GRPCRoute", fix);
         }
     }
 
@@ -381,6 +400,11 @@ impl Parser {
             }
         }
     }
+}
+
+/// Whether the API server takes this as the name of a header or query parameter in a route of the Gateway API.
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_|~".contains(c))
 }
 
 fn sorted(names: &[String]) -> Vec<String> {

@@ -175,3 +175,44 @@ fn another_mirror_or_match_starts_again_and_what_follows_a_pass_does_not() {
     assert_eq!(edit.now.iter().map(Change::to_string).collect::<Vec<_>>(), ["approval of step everybody true -> false"]);
     assert!(!ab("Hold").edit(&ab("Revert"), 0).restart.is_empty());
 }
+
+/// What is told of a match of one step for a kind of route.
+fn told_of(traffic: Value, one: Value) -> Vec<String> {
+    let (canary, strategy) = (json!({"service": "fraud-v2"}), json!({"abTest": {"match": [one]}}));
+    let spec = serde_json::from_value(json!({"traffic": traffic, "canary": canary, "strategy": strategy})).unwrap();
+    Plan::parse(&spec).err().into_iter().flat_map(|faults| faults.0).map(|fault| fault.to_string()).collect()
+}
+
+#[test]
+fn a_grpc_route_can_ask_for_headers_alone() {
+    let grpc = || json!({"grpcRoute": "fraud"});
+    let fix = "ask for headers: the metadata of a call are headers";
+    assert_eq!(
+        told_of(grpc(), json!({"uri": {"prefix": "/fraud.Fraud/"}, "queryParams": {"v": {"exact": "2"}}})),
+        ["queryParams", "uri"].map(|field| format!("spec.strategy.abTest.match[0].{field}: cannot be asked for by a GRPCRoute; {fix}"))
+    );
+    assert!(told_of(grpc(), json!({"headers": {"x-group": {"exact": "beta"}}})).is_empty());
+}
+
+#[test]
+fn the_name_of_a_query_parameter_is_one_that_the_api_server_takes() {
+    let v0 = || json!({"queryParams": {"v[0]": {"exact": "2"}}});
+    let wanted = "spec.strategy.abTest.match[0].queryParams: \"v[0]\" is not the name of a query parameter; \
+                  an HTTPRoute takes letters, digits and !#$%&'*+-.^_|~";
+    assert_eq!(told_of(json!({"httpRoute": "fraud"}), v0()), [wanted]);
+    assert!(told_of(json!({"virtualService": "fraud"}), v0()).is_empty());
+}
+
+#[test]
+fn the_name_of_a_route_is_not_ours_and_leaves_room_for_ours() {
+    let beta = || json!({"headers": {"x-group": {"exact": "beta"}}});
+    for route in ["haldane.dev.primary", "haldane.dev/primary"] {
+        let told = told_of(json!({"httpRoute": "fraud", "route": route}), beta());
+        assert!(told.len() == 1 && told[0].starts_with("spec.traffic.route: begins with haldane.dev,"), "{told:?}");
+    }
+    assert!(told_of(json!({"httpRoute": "fraud", "route": "haldane.development"}), beta()).is_empty());
+    let long = |kind: &str, length: usize| told_of(json!({kind: "fraud", "route": "r".repeat(length)}), beta());
+    assert!(long("httpRoute", 241).is_empty() && long("virtualService", 253).is_empty());
+    assert!(long("httpRoute", 242)[0].starts_with("spec.traffic.route: has 242 characters; at most 241"), "{:?}", long("httpRoute", 242));
+    assert_eq!(long("httpRoute", 254).len(), 1);
+}
