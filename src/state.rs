@@ -8,10 +8,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::api::{
-    Actor, AnyReason, DecisionRecord, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, RouteKind, RouteRef, Version,
+    Actor, AnyReason, DecisionRecord, Destination, HistoryEntry, Outcome, RefusedRevision, RejectedCommand, RolloutStatus, RouteKind,
+    RouteRef, Version,
 };
 use crate::judge::Evidence;
 use crate::plan::{Plan, Share, Step};
@@ -19,15 +21,16 @@ use crate::seen::StepKey;
 
 pub use project::{Stance, beyond_weight, project, same_but_for_time};
 
-/// Version of the checkpoint. A controller refuses one that is newer than its own.
-pub const CHECKPOINT: u32 = 1;
+/// The newest version of the checkpoint. A controller refuses one that is newer than its own.
+const CHECKPOINT: u32 = 2;
+/// That of a checkpoint in which every version is a subset and every route one of a VirtualService: a controller that knows nothing else reads
+/// it too.
+const OF_SUBSETS: u32 = 1;
 
 /// Everything that is decided on beside what is observed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
-    /// Version of this shape.
-    pub version: u32,
     /// +1 with every change of traffic or of what is wanted. Never decreases.
     pub epoch: i64,
     /// What serves everybody when nothing is rolled out.
@@ -324,6 +327,23 @@ impl Run {
 }
 
 impl State {
+    /// What is stored of it. Its version is the oldest one whose controllers understand all that is in it.
+    pub fn checkpoint(&self) -> Option<Value> {
+        let mut value = serde_json::to_value(self).ok()?;
+        let version = if self.is_of_subsets() { OF_SUBSETS } else { CHECKPOINT };
+        value.as_object_mut()?.insert("version".to_owned(), version.into());
+        Some(value)
+    }
+
+    fn is_of_subsets(&self) -> bool {
+        let (run, ended) = (self.run.as_ref(), || [&self.ended, &self.promoted].into_iter().flatten());
+        let mut plans = run.map(|run| &run.plan).into_iter().chain(ended().filter_map(|ended| ended.plan.as_ref()));
+        let ran = run.into_iter().flat_map(|run| [&run.stable, &run.canary]);
+        let mut versions = ran.chain(ended().flat_map(|ended| [&ended.stable, &ended.canary])).chain(&self.stable);
+        let known = |plan: &Plan| !plan.object.kind().is_gateway_api() && matches!(plan.canary, Destination::Subset(_));
+        plans.all(known) && versions.all(|version| version.subset.is_some())
+    }
+
     /// Whether a latch of this revision and epoch is in force.
     pub fn in_force(&self, revision: &str, epoch: i64) -> bool {
         self.retried.get(revision).is_none_or(|retried| *retried <= epoch)
@@ -353,9 +373,9 @@ pub enum CheckpointError {
 /// # Errors
 /// When the checkpoint was written by a newer controller or is not ours.
 pub fn restore(status: Option<&RolloutStatus>) -> Result<State, CheckpointError> {
-    let Some(status) = status else { return Ok(State { version: CHECKPOINT, ..State::default() }) };
+    let Some(status) = status else { return Ok(State::default()) };
     let mut state = match &status.checkpoint {
-        None => State { version: CHECKPOINT, epoch: status.epoch, stable: status.stable.clone(), ..State::default() },
+        None => State { epoch: status.epoch, stable: status.stable.clone(), ..State::default() },
         Some(value) => {
             let version = value["version"].as_u64().unwrap_or_default();
             if version > u64::from(CHECKPOINT) {
@@ -378,8 +398,57 @@ pub fn is_running(status: &RolloutStatus) -> bool {
     status.checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint["run"].is_null())
 }
 
-/// Name of the VirtualService of the rollout under way, as status says.
+/// The object with the route of the rollout under way, as status says.
 pub fn running_route(status: &RolloutStatus) -> Option<RouteRef> {
     let plan = status.checkpoint.as_ref()?.pointer("/run/plan")?;
     RouteKind::ALL.into_iter().find_map(|kind| Some(RouteRef::new(kind, plan.get(kind.field())?.as_str()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan(traffic: &Value, canary: &Value) -> Plan {
+        let spec = json!({"traffic": traffic, "canary": canary, "strategy": {"canary": {}}});
+        Plan::parse(&serde_json::from_value(spec).unwrap()).unwrap()
+    }
+
+    fn under_way(traffic: &Value, canary: &Value) -> State {
+        let plan = plan(traffic, canary);
+        let version = |name: &str| Version::new("fraud", &plan.canary.other(name), "77f");
+        let run = Run::new(plan.clone(), version("v1"), version("v2"), Timestamp::UNIX_EPOCH, 1);
+        State { stable: Some(version("v1")), run: Some(run), ..State::default() }
+    }
+
+    fn stored(state: &State) -> RolloutStatus {
+        RolloutStatus { checkpoint: state.checkpoint(), ..RolloutStatus::default() }
+    }
+
+    #[test]
+    fn a_checkpoint_has_the_oldest_version_that_understands_it() {
+        let subset = json!({"subset": "v2"});
+        let service = json!({"service": "v2"});
+        for (traffic, canary, version) in [
+            (json!({"virtualService": "fraud"}), &subset, 1),
+            (json!({"virtualService": "fraud"}), &service, 2),
+            (json!({"httpRoute": "fraud"}), &service, 2),
+            (json!({"grpcRoute": "fraud"}), &service, 2),
+        ] {
+            let mut state = under_way(&traffic, canary);
+            let status = stored(&state);
+            assert_eq!(status.checkpoint.as_ref().unwrap()["version"], version, "{traffic} {canary}");
+            assert_eq!(restore(Some(&status)).unwrap(), state);
+            state.run = None;
+            assert_eq!(state.checkpoint().unwrap()["version"], version, "{traffic} {canary}: stable alone");
+        }
+        assert_eq!(State::default().checkpoint().unwrap()["version"], 1);
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_newer_controller_is_refused_before_it_is_read() {
+        let newer = RolloutStatus { checkpoint: Some(json!({"version": 3, "run": "something else"})), ..RolloutStatus::default() };
+        assert_eq!(restore(Some(&newer)), Err(CheckpointError::Newer(3)));
+    }
 }

@@ -12,7 +12,7 @@ use crate::drive::{Done, Objects, Passes, Turn};
 use crate::plan::{Plan, Step};
 use crate::route::{RouteFault, Sought, find};
 use crate::seen::{Arm, ArmPod, Brief, Deployed, Holder, Look, Observation, StepKey};
-use crate::state::{CHECKPOINT, State, brief::brief};
+use crate::state::{State, brief::brief};
 
 /// A rehearsal begins here; nothing depends on the date.
 const BEGIN: i64 = 1_767_225_600;
@@ -80,7 +80,7 @@ impl Stage {
         let versions = BTreeMap::from([deployed(stable, stable_pods.max(1)), deployed(&canary, canary_pods)]);
         let wanted = plan.route.clone();
         let mut stage = Self {
-            state: State { version: CHECKPOINT, ..State::default() },
+            state: State::default(),
             seen: Observation {
                 namespace: String::new(),
                 name: host.clone(),

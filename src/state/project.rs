@@ -68,7 +68,7 @@ pub fn project(
         step,
         decision: state.decision.clone(),
         evidence,
-        checkpoint: serde_json::to_value(state).ok(),
+        checkpoint: state.checkpoint(),
         refused: state.refused.clone(),
         history: state.history.clone(),
         handled: state.handled.clone(),

@@ -190,7 +190,7 @@ fn a_rollout_made_anew_takes_a_latch_over() {
     let epoch = text["primary"]["epoch"].as_i64().unwrap();
     text["primary"]["uid"] = json!("a Rollout that is gone");
     world.route["metadata"]["annotations"]["haldane.dev/managed"] = json!(text.to_string());
-    world.state = crate::state::State { version: 1, ..Default::default() };
+    world.state = crate::state::State::default();
     world.verdict = Verdict::Pass;
     world.settle();
     assert_eq!(world.phase(), Phase::RolledBack);

@@ -67,7 +67,7 @@ impl World {
     /// v1 serves everybody from ten pods, v2 has five and is wanted.
     pub(super) fn new() -> Self {
         let mut world = Self {
-            state: State { version: 1, ..State::default() },
+            state: State::default(),
             route: json!({
                 "metadata": {"name": "fraud", "resourceVersion": "1"},
                 "spec": {"http": [{"name": "primary", "timeout": "3s", "route": [{"destination": {"host": "fraud", "subset": "v1"}}]}]}
@@ -258,7 +258,7 @@ impl World {
     /// What status keeps goes through the checkpoint, as after a crash.
     fn keep(&mut self, decision: &Decision) {
         let State { refused, history, handled, rejected, decision: newest, .. } = decision.state.clone();
-        let stored = serde_json::to_value(&decision.state).unwrap();
+        let stored = decision.state.checkpoint().unwrap();
         self.state = State { refused, history, handled, rejected, decision: newest, ..serde_json::from_value(stored).unwrap() };
         self.said.extend(decision.records.iter().map(|record| record.message.clone()));
         self.records.extend(decision.records.iter().map(|record| (record.outcome, record.reason.clone())));
