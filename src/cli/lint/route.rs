@@ -35,7 +35,7 @@ pub(super) fn faults(objects: &[Value], namespace: Option<&str>, name: Option<&s
     let rules: Vec<Arc<Rule>> =
         here("DestinationRule").filter_map(|rule| Some(Arc::new(Rule::deserialize(placed(rule, namespace)).ok()?))).collect();
     let subset = subset(&view, &rules, namespace.unwrap_or("default"), plan);
-    shared.into_iter().chain(rival(objects, namespace, &object)).chain(subset).chain(route(&view, plan)).collect()
+    shared.into_iter().chain(rival(objects, namespace, kind, &object)).chain(subset).chain(route(&view, plan)).collect()
 }
 
 /// An object with the namespace that it is applied to.
@@ -73,8 +73,12 @@ fn shared(objects: &[Value], namespace: Option<&str>, name: Option<&str>, plan: 
     Some(Fault::new("spec.traffic", message, "one Rollout steps a route: give each a route of its own"))
 }
 
-/// Another object of the file for the same host, so that one of the two has no effect.
-fn rival(objects: &[Value], namespace: Option<&str>, object: &Value) -> Option<Fault> {
+/// Another object of the file for the same host, so that a VirtualService has no effect, or perhaps none. Of rules that ask for the same the
+/// older object's count, and no file says which that is.
+fn rival(objects: &[Value], namespace: Option<&str>, kind: RouteKind, object: &Value) -> Option<Fault> {
+    if kind.is_gateway_api() {
+        return None;
+    }
     let ours = Serving::of(object);
     let others = RouteKind::ALL.into_iter().flat_map(|kind| {
         let near = of_kind(objects, kind.kind(), namespace).map(|other| placed(other, namespace));
@@ -83,7 +87,7 @@ fn rival(objects: &[Value], namespace: Option<&str>, object: &Value) -> Option<F
         near.chain(far)
     });
     let rival = others.map(|other| Serving::of(&other)).find_map(|other| ours.rival(&other))?;
-    // Which of the two is older, no file says.
+    // Which of two is older, no file says either.
     let known = [", now ", ": now "].into_iter().find_map(|now| rival.split_once(now)).map_or(rival.as_str(), |(known, _)| known);
     Some(Fault::new("spec.traffic", known, "put the routes of both into one of them"))
 }
@@ -195,14 +199,27 @@ mod tests {
     }
 
     #[test]
-    fn a_virtual_service_beside_an_http_route_for_the_same_host_is_told() {
-        let service = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: old}\nspec: {hosts: [fraud], http: [{route: [{destination: {host: fraud-v1}}]}]}\n";
-        let file = rollout("fraud", "{virtualService: old}", "{canary: {}}") + &http_route(RULE) + service;
-        let found = told(&file);
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains("HTTPRoute fraud is for host fraud.") && found[0].contains("Istio takes that one alone"), "{found:?}");
-        assert_eq!(told(&file.replace("hosts: [fraud]", "hosts: [other]")), [""; 0]);
-        assert_eq!(told(&file.replace("{virtualService: old}", "{httpRoute: fraud}")), [""; 0], "the one that wins");
+    fn a_virtual_service_beside_another_object_for_the_same_host_is_told() {
+        let service = |name: &str| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {{hosts: [fraud], http: [{{route: [{{destination: {{host: fraud-v1}}}}]}}]}}\n"
+            )
+        };
+        let file = rollout("fraud", "{virtualService: fraud}", "{canary: {}}") + &service("fraud");
+        let fix = "put the routes of both into one of them";
+        let host = "is for host fraud.default.svc.cluster.local in the mesh too, and";
+        assert_eq!(told(&file), [""; 0]);
+        assert_eq!(
+            told(&(file.clone() + &http_route(RULE))),
+            [format!("spec.traffic: HTTPRoute fraud {host} Istio takes that one alone; {fix}")]
+        );
+        assert_eq!(
+            told(&(file.clone() + &service("old"))),
+            [format!("spec.traffic: VirtualService old {host} sidecars take only one of the two; {fix}")]
+        );
+        assert_eq!(told(&(file + &service("old").replace("hosts: [fraud]", "hosts: [other]"))), [""; 0]);
+        let rule = rollout("fraud", "{httpRoute: fraud}", "{canary: {}}") + &http_route(RULE) + &service("old");
+        assert_eq!(told(&rule), [""; 0], "the VirtualService is the one without effect");
     }
 
     #[test]
