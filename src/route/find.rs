@@ -296,7 +296,7 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
             return Err(delegated_by(&name, route));
         }
         return Err(RouteFault::NoRoute(format!(
-            "no {rule} of {object} can be stepped: every destination of a {rule} needs {}",
+            "no {rule} of {object} can be stepped: every destination of one needs {}",
             needs(canary),
             rule = kind.rule()
         )));

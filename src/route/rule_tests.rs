@@ -352,3 +352,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_does_not_fit_is_told_with_the_places_of_its_kind() {
+    let told = |kind: RouteKind, rules: Value| look(kind, &route(kind, rules), None).unwrap_err().to_string();
+    let nameless = |stable: &str| json!({"backendRefs": [backend(stable, 1), backend("fraud-v2", 0)]});
+    let several = told(RouteKind::HttpRoute, json!([nameless("fraud-v1"), nameless("fraud-v0")]));
+    assert!(several.contains("(rules[0] without a name, rules[1] without a name)"), "{several}");
+    assert!(several.contains("for example spec.rules[0].name: stepped"), "{several}");
+    let none = told(RouteKind::GrpcRoute, json!([{"name": "all"}]));
+    assert!(none.starts_with("no rule of GRPCRoute fraud can be stepped: every destination of one needs a Service"), "{none}");
+    let object = json!({"metadata": {"name": "fraud"}, "spec": {"http": []}});
+    let none = find(&object, Sought::subsets(None)).unwrap_err().to_string();
+    assert!(
+        none.starts_with("no http route of VirtualService fraud can be stepped: every destination of one needs the same host"),
+        "{none}"
+    );
+}
