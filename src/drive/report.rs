@@ -21,7 +21,7 @@ pub struct Report {
     pub store: bool,
 }
 
-/// The status after a turn. `waiting` are the alerts of `old` that are not delivered yet, `sinks` are who is told of new ones, and `age` is the
+/// The status after a turn. `waiting` are the alerts of `old` that are not delivered yet, `sinks` receive the new ones, and `age` is the
 /// time since status was written last, if this process wrote it.
 pub fn report(
     turn: &Turn<'_>,

@@ -61,7 +61,7 @@ impl<'a> RouteWrite<'a> {
         now.same_split(self.view) && now.claim == self.view.claim
     }
 
-    /// What the object says after it refused the patch of `written` with these words: a failed `test` is told like a refusal.
+    /// What the object says after it refused the patch of `written` with these words: a failed `test` is reported as a refusal.
     pub fn refused(&self, written: &View, object: &Value, words: &str) -> Refused {
         let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
         let unmoved = version == written.resource_version;

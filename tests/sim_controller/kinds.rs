@@ -394,9 +394,12 @@ async fn another_object_in_the_manifest_leaves_the_one_before_as_it_was() {
         routes(spec)[0]["backendRefs"].as_array_mut().unwrap().truncate(1);
         routes(spec)[0]["backendRefs"][0]["weight"] = 1.into();
     });
+    // The gateway has accepted it, and the other one, which is as it.
+    stage.seconds(2).await;
     let before = stage.world.route();
     let mut other = before.clone();
     other["metadata"] = json!({"name": "other", "namespace": "ml"});
+    other["spec"]["hostnames"] = json!(["other.example.com"]);
     stage.world.objects().put(other);
     stage.world.deploy("v2", better());
     let strategy = json!({"canary": {"weights": [20, 100], "hold": "30m"}});
@@ -405,7 +408,17 @@ async fn another_object_in_the_manifest_leaves_the_one_before_as_it_was() {
     let mut moved = manifest(kind, "v2", strategy);
     moved.spec.traffic.http_route = Some("other".into());
     stage.world.apply(&moved).await.unwrap();
-    stage.seconds(30).await;
+    let other = || {
+        let object = stage.world.objects().get(&kind.resource(), "ml", "other").unwrap();
+        kind.weights(APP, &object).get("v2").copied().unwrap_or(0)
+    };
+    for _ in 0..120 {
+        if other() == 20 {
+            break;
+        }
+        stage.seconds(1).await;
+    }
+    assert_eq!(other(), 20, "{:?}", stage.world.status().conditions);
     let after = stage.world.route();
     assert_eq!((&after["spec"], &after["metadata"]["annotations"]), (&before["spec"], &before["metadata"]["annotations"]));
 }

@@ -158,7 +158,7 @@ fn an_abort_of_a_rollout_that_lost_the_route_leaves_the_other_one_alone() {
     assert_eq!(world.state.handled.get("abort").map(String::as_str), Some("1"));
     world.others.clear();
     world.by_hand(100, 0);
-    assert_eq!(world.settle().stance.reason, Reason::Refused, "what was aborted does not start by itself");
+    assert_eq!(world.settle().stance.reason, Reason::Refused, "what was aborted does not start automatically");
 }
 
 #[test]

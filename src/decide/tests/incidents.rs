@@ -24,7 +24,7 @@ fn an_incident_that_hits_both_versions_freezes_the_weight_and_says_what_it_waits
     }
     world.wait(300);
     let told = world.records.iter().filter(|record| record.1 == Reason::GlobalIncident).count();
-    assert_eq!(told, 1, "told once");
+    assert_eq!(told, 1, "reported once");
     world.incident = None;
     world.wait(1);
     world.wait(61);

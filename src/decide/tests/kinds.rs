@@ -169,7 +169,7 @@ fn an_ab_test_asks_a_person_after_its_pass_and_keeps_its_cohort_meanwhile() {
     assert_eq!((stance.phase, stance.reason, world.found("v2")), (Phase::Paused, Reason::ApprovalRequired, COHORT));
     assert!(world.said.last().unwrap().contains("(cohorts differ"), "{:?}", world.said);
     world.wait(3600);
-    assert_eq!(world.records.iter().filter(|record| record.1 == Reason::ApprovalRequired).count(), 1, "told once");
+    assert_eq!(world.records.iter().filter(|record| record.1 == Reason::ApprovalRequired).count(), 1, "reported once");
     let first = world_asking_first();
     assert!(first.contains("step few (5 %) asks for a person: nothing of it was seen yet"), "{first}");
     world.say(Verb::Promote, "1");

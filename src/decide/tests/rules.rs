@@ -1,4 +1,4 @@
-//! What is told of a rule of an HTTPRoute: its own kind, its own words.
+//! Messages about a rule of an HTTPRoute name its kind and use its words.
 
 use serde_json::json;
 

@@ -159,7 +159,7 @@ fn while_the_route_refuses_the_write_the_way_back_is_in_status() {
         world.pass();
     }
     assert_eq!(world.state.run.as_ref().unwrap().down.as_ref().unwrap().blocked, Some(Reason::RouteRefused.into()));
-    assert_eq!(world.records.iter().filter(|record| record.1 == Reason::RouteRefused).count(), 1, "told once");
+    assert_eq!(world.records.iter().filter(|record| record.1 == Reason::RouteRefused).count(), 1, "reported once");
     world.refusal = None;
     world.settle();
     assert_eq!((world.phase(), world.share("v1")), (Phase::RolledBack, 100));

@@ -112,10 +112,10 @@ fn missing_data_holds_and_decides_nothing() {
     world.verdict = Verdict::Pass;
     world.problem = Some(Problem { reason: Reason::MetricsUnavailable, message: "Prometheus does not answer".into(), unavailable: true });
     world.wait(30);
-    assert!(!world.records.iter().any(|record| record.1 == Reason::MetricsUnavailable), "a hiccup is not told");
+    assert!(!world.records.iter().any(|record| record.1 == Reason::MetricsUnavailable), "a hiccup is not reported");
     let stance = world.wait(300).stance;
     assert_eq!((stance.phase, stance.reason, world.share("v2")), (Phase::Holding, Reason::MetricsUnavailable, 20));
-    assert!(world.records.contains(&(Outcome::Held, Reason::MetricsUnavailable.into())), "told once it lasts");
+    assert!(world.records.contains(&(Outcome::Held, Reason::MetricsUnavailable.into())), "reported once it lasts");
     world.problem = None;
     world.wait(1);
     assert_eq!(world.share("v2"), 50, "it continues automatically");

@@ -153,7 +153,7 @@ fn in_time(found: &StepForecast, limit: f64) -> bool {
     found.minutes_to_pass.is_some_and(|minutes| minutes <= limit)
 }
 
-/// Rounded up to what is told as it is, to whole minutes at least.
+/// Rounded up to what a message shows as it is, to whole minutes at least.
 fn told(minutes: f64) -> f64 {
     crate::words::at_least(60.0 * minutes.ceil()) / 60.0
 }
