@@ -16,7 +16,7 @@ pub use spec::{
     ThresholdAction, ThresholdSpec, TimeUnit, Traffic,
 };
 pub use status::{
-    Actor, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, MetricEvidence, Noise,
+    Actor, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, Measure, MeasureKind, MetricEvidence, Noise,
     OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict,
 };
 pub use strategy::{

@@ -34,4 +34,5 @@ pub mod state;
 pub mod telemetry;
 pub mod tell;
 pub mod tls;
+pub mod view;
 pub mod words;

@@ -2,6 +2,7 @@
 
 mod finding;
 mod late;
+mod measure;
 
 use crate::judge::Reach;
 use crate::plan::{Limits, Metric};

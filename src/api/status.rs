@@ -14,7 +14,7 @@ mod evidence;
 
 use super::Version;
 
-pub use evidence::{ArmValue, Distances, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Quantile};
+pub use evidence::{ArmValue, Distances, Effect, EvidenceReason, Forecast, Measure, MeasureKind, MetricEvidence, Noise, Quantile};
 
 /// What the controller says of a Rollout.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

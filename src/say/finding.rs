@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::measure::measure;
 use crate::api::{MetricEvidence, Quantile, ThresholdAction};
 use crate::judge::dispersion::ENOUGH_WINDOWS;
 use crate::judge::finding::{Against, Both, Column, Distance, Finding, Range, Says, Share, Side, Switched};
@@ -21,6 +22,7 @@ pub fn judged(judgement: Judgement<Finding>, metrics: &[Metric]) -> Judgement {
 fn told(finding: Finding, metric: &Metric) -> MetricEvidence {
     let Finding { mut evidence, says, missing, history, .. } = finding;
     let name = &metric.name;
+    evidence.measure = Some(measure(&says, missing, metric));
     evidence.message = match &says {
         Says::Nothing => String::new(),
         Says::NotComparable => format!("{name}: the two arms' counts do not fit each other (different buckets or kinds)"),

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
+use crate::api::TimeUnit;
 
 /// One metric at the newest look.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct MetricEvidence {
     /// Canary's side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<ArmValue>,
+    /// What the numbers are numbers of, so that they can be shown without the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measure>,
     /// The difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
@@ -66,6 +70,7 @@ impl MetricEvidence {
             advisory: false,
             stable: None,
             canary: None,
+            measure: None,
             effect: None,
             distances: None,
             noise: None,
@@ -101,6 +106,58 @@ pub enum EvidenceReason {
     NoValue,
     /// Beyond a threshold's limit, but not for long enough.
     Beyond,
+}
+
+/// What the numbers of a metric are numbers of.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measure {
+    /// What is compared.
+    pub kind: MeasureKind,
+    /// Of latency: the difference is that of the requests above this bound. Of scores: the largest difference is above this bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<f64>,
+    /// Unit of bounds and quantiles; absent: they have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<TimeUnit>,
+    /// Of drift: the class with the largest difference; absent with shares below: all classes that have no name of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Stable's share of what differs most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_share: Option<f64>,
+    /// Canary's share of what differs most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_share: Option<f64>,
+    /// Requests a second of both arms together in this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rps: Option<f64>,
+    /// The newest windows, so many in a row, had no data.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: i32,
+}
+
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+/// What is compared.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MeasureKind {
+    /// Share of requests that failed.
+    Errors,
+    /// How long requests took.
+    Latency,
+    /// A share of two counters of your own.
+    Share,
+    /// How the answers spread over classes.
+    Classes,
+    /// How scores are distributed.
+    Scores,
+    /// A value that must not exceed its limit.
+    AtMost,
+    /// A value that must not fall below its limit.
+    AtLeast,
 }
 
 /// One arm's value.

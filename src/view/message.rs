@@ -1,0 +1,38 @@
+//! A view as a message for people in a chat: neutral parts, which each receiver lays out in its own form.
+
+use super::terminal::Terminal;
+use super::{Fact, View};
+
+/// Columns of the table in a message: what a chat window shows without scrolling.
+const COLUMNS: usize = 80;
+
+/// The parts of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What happened, in one line.
+    pub title: String,
+    /// The metrics in columns, for a monospaced block; empty: there are none.
+    pub table: String,
+    /// What is said under labels, in the order in which it is read; `next` is the last.
+    pub fields: Vec<Fact>,
+}
+
+impl Message {
+    /// The parts of a message under this title.
+    pub fn new(title: String, view: &View) -> Self {
+        let terminal = Terminal { columns: COLUMNS, colour: false };
+        let mut fields = view.said();
+        if !view.next.is_empty() {
+            fields.push(Fact::new("next", view.next.join("\n")));
+        }
+        Self { title, table: terminal.table(view), fields }
+    }
+
+    /// All but the title, as plain text.
+    pub fn body(&self) -> String {
+        let terminal = Terminal { columns: COLUMNS, colour: false };
+        let fields = terminal.facts(&self.fields);
+        let between = if self.table.is_empty() || fields.is_empty() { "" } else { "\n" };
+        format!("{}{between}{fields}", self.table).trim_end().to_owned()
+    }
+}

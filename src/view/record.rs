@@ -1,0 +1,161 @@
+//! A decision as people see it.
+
+use super::because::{self, deciding};
+use super::{Fact, Tone, View, clauses};
+use crate::api::{DecisionRecord, Exposure, Outcome, Reason, Version};
+use crate::words::{NOTHING_WRITTEN, time, whole};
+
+impl View {
+    /// A decision about the Rollout `namespace/name`.
+    pub fn decided(namespace: &str, name: &str, record: &DecisionRecord) -> Self {
+        let mut view = Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            outcome: outcome(record),
+            because: because::of(record),
+            tone: tone(record.outcome),
+            stable: record.stable.as_ref().map(|version| version.name.clone()),
+            canary: record.canary.as_ref().map(|version| version.name.clone()),
+            facts: why(record).into_iter().collect(),
+            exposed: record.exposure.clone(),
+            now: now(record),
+            ..Self::default()
+        };
+        view.shows(&record.why);
+        view.next = view.comes(record);
+        let written = record.by.as_ref().and_then(|by| Some((by, by.manager.as_ref()?)));
+        view.facts.extend(written.map(|(by, manager)| Fact::new("by", format!("{}, written by {manager}", by.name))));
+        view
+    }
+
+    /// `haldane VERB NAME -n NAMESPACE`.
+    pub(super) fn command(&self, verb: &str) -> String {
+        format!("haldane {verb} {} -n {}", self.name, self.namespace)
+    }
+
+    /// What to do next: commands where a rollout has ended, else what the decision says.
+    pub(super) fn comes(&self, record: &DecisionRecord) -> Vec<String> {
+        match record.outcome {
+            Outcome::RolledBack | Outcome::Failed | Outcome::Aborted if !record.message.ends_with(NOTHING_WRITTEN) => {
+                vec![self.command("explain"), self.command("retry")]
+            }
+            _ => clauses(&record.next).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// What was decided, with the share that the canary had then.
+fn outcome(record: &DecisionRecord) -> String {
+    let canary = record.canary.as_ref().map_or("the canary", |version| version.name.as_str());
+    let did = match record.outcome {
+        Outcome::Started => return format!("{canary} started"),
+        Outcome::Advanced => "passed its step",
+        Outcome::Held => "holding",
+        Outcome::Paused => "paused",
+        Outcome::Resumed => "resumed",
+        Outcome::Promoted => return format!("{canary} promoted"),
+        Outcome::Passed => "passed",
+        Outcome::Failed => "failed",
+        Outcome::RolledBack => "rolled back",
+        Outcome::Aborted => "aborted",
+        Outcome::Lowered => "lowered",
+        Outcome::Restored => "restored",
+        Outcome::CommandRefused => return "command refused".to_owned(),
+        Outcome::Retried => return format!("{canary} may be retried"),
+        Outcome::Edited => return "manifest edited".to_owned(),
+    };
+    match place(record) {
+        Some(place) => format!("{canary} {did} {place}"),
+        None => format!("{canary} {did}"),
+    }
+}
+
+/// `at 5 %`, `with a mirror of 100 %`; nothing outside of a rollout.
+fn place(record: &DecisionRecord) -> Option<String> {
+    if record.weight == 0 && record.step.is_none() {
+        return None;
+    }
+    Some(shared(record.traffic.as_deref(), record.weight))
+}
+
+/// `at 5 %`, `with a mirror of 100 %`.
+pub(super) fn shared(traffic: Option<&str>, weight: i32) -> String {
+    match traffic {
+        Some(traffic) => format!("with {traffic}"),
+        None => format!("at {weight} %"),
+    }
+}
+
+fn tone(outcome: Outcome) -> Tone {
+    match outcome {
+        Outcome::Promoted | Outcome::Passed => Tone::Good,
+        Outcome::Failed | Outcome::RolledBack | Outcome::Aborted | Outcome::CommandRefused => Tone::Bad,
+        Outcome::Held | Outcome::Paused | Outcome::Lowered => Tone::Waiting,
+        Outcome::Started | Outcome::Advanced | Outcome::Resumed | Outcome::Restored | Outcome::Retried | Outcome::Edited => Tone::Plain,
+    }
+}
+
+/// The sentence of the decision, without the metric that the table shows.
+fn why(record: &DecisionRecord) -> Option<Fact> {
+    let judged = deciding(record).filter(|metric| !metric.message.is_empty());
+    let rest = judged.and_then(|metric| record.message.split_once(metric.message.as_str()));
+    let message = match rest {
+        Some((_, rest)) => rest.trim_start_matches([';', ' ', '.']),
+        None => record.message.as_str(),
+    };
+    (!message.is_empty()).then(|| Fact::new("why", clauses(message)))
+}
+
+/// Who serves whom, and what happens without a person.
+fn now(record: &DecisionRecord) -> Option<String> {
+    let named = |version: &Option<Version>, other: &str| version.as_ref().map_or_else(|| other.to_owned(), |version| version.name.clone());
+    let (stable, canary) = (named(&record.stable, "stable"), record.canary.as_ref().map_or_else(|| "the canary".into(), called));
+    Some(match (record.outcome, record.reason.known()) {
+        (_, Some(Reason::Drifted)) => "nothing is written while no rollout runs".to_owned(),
+        (Outcome::RolledBack | Outcome::Aborted | Outcome::Failed, _) if record.message.ends_with(NOTHING_WRITTEN) => {
+            format!("no weight was set; {canary} will not be retried automatically")
+        }
+        (Outcome::RolledBack | Outcome::Aborted | Outcome::Failed, _) => {
+            format!("100 % at {stable}; {canary} will not be retried automatically")
+        }
+        (Outcome::Passed, _) => format!("100 % at {stable}, as before"),
+        (Outcome::Promoted, _) => format!("100 % at {canary}, the new stable"),
+        (Outcome::Held, Some(Reason::StableUnavailable)) => "no traffic was moved; it moves once a stable pod is ready".to_owned(),
+        (Outcome::Held, Some(Reason::RouteRefused)) => "the decision is recorded; the write will be retried".to_owned(),
+        (Outcome::Held | Outcome::Paused, _) if place(record).is_some() => {
+            let keeps = record.traffic.clone().unwrap_or_else(|| format!("{} %", record.weight));
+            format!("{} keeps its {keeps}", named(&record.canary, "the canary"))
+        }
+        _ => return None,
+    })
+}
+
+/// `v2 (m9nrqqfxj)`.
+pub(super) fn called(version: &Version) -> String {
+    if version.revision.is_empty() { version.name.clone() } else { format!("{} ({})", version.name, version.revision) }
+}
+
+/// Who was touched: `806 requests in 12s (5.0 % of traffic), none failed`.
+pub fn exposed(exposure: &Exposure) -> String {
+    let lasted = time(exposure.seconds as f64);
+    let copies = exposure.mirrored_requests.filter(|copies| *copies > 0);
+    let copied = |copies: i64| format!("{} copies of requests, which no user saw", whole(copies));
+    if let (Some(copies), 0) = (copies, exposure.canary_requests) {
+        return format!("{} in {lasted}", copied(copies));
+    }
+    let all = exposure.canary_requests.saturating_add(exposure.stable_requests);
+    let share = if all > 0 {
+        format!(" ({:.1} % of traffic)", exposure.canary_requests as f64 * 100.0 / all as f64)
+    } else {
+        String::new()
+    };
+    let failed = match exposure.canary_errors {
+        _ if exposure.canary_requests == 0 => String::new(),
+        Some(0) => ", none failed".to_owned(),
+        Some(errors) => format!(", {} failed", whole(errors)),
+        None => String::new(),
+    };
+    let requests = if exposure.canary_requests == 1 { "request" } else { "requests" };
+    let also = copies.map_or_else(String::new, |copies| format!("; and {}", copied(copies)));
+    format!("{} {requests} in {lasted}{share}{failed}{also}", whole(exposure.canary_requests))
+}

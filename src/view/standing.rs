@@ -1,0 +1,214 @@
+//! Where a Rollout stands, as people see it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::record::shared;
+use super::terminal::age;
+use super::{Fact, Tone, View, clauses};
+use crate::api::{EvidenceReason, MetricEvidence, Phase, Reason, Rollout, RolloutStatus, StepStatus, Verdict, names::condition};
+use crate::plan::Plan;
+use crate::words::{span, time};
+
+/// Cells of the bar of a hold.
+const BAR: i64 = 20;
+
+impl View {
+    /// Where a Rollout stands: what it has seen, what it waits for, what to do next.
+    pub fn standing(rollout: &Rollout, now: Timestamp) -> Self {
+        let empty = RolloutStatus::default();
+        let status = rollout.status.as_ref().unwrap_or(&empty);
+        let ended = matches!(
+            status.phase,
+            Some(Phase::Promoted | Phase::Passed | Phase::Failed | Phase::RollingBack | Phase::RolledBack | Phase::Aborted)
+        );
+        let mut view = match &status.decision {
+            Some(decision) if ended && tells(status.phase, decision.outcome) => {
+                let mut view = Self::decided(&namespace(rollout), &name(rollout), decision);
+                view.facts.insert(0, Fact::new("when", format!("{} ago", age(decision.at.0, now))));
+                view
+            }
+            _ => Self::under_way(rollout, status, ended, now),
+        };
+        view.facts.extend(conditions(status, &view));
+        view.facts.extend(notes(rollout, status, now));
+        view
+    }
+
+    fn under_way(rollout: &Rollout, status: &RolloutStatus, ended: bool, now: Timestamp) -> Self {
+        // Where nothing is rolled out, status still speaks of the last one.
+        let canary = status.canary.as_ref().filter(|_| !matches!(status.phase, Some(Phase::Waiting | Phase::Idle)));
+        let canary = canary.map_or_else(|| rollout.spec.canary.destination().name().to_owned(), |canary| canary.name.clone());
+        let stable = status.stable.as_ref().map(|stable| stable.name.clone());
+        let mut view = Self {
+            namespace: namespace(rollout),
+            name: name(rollout),
+            outcome: standing(status, &canary),
+            tone: tone(status.phase),
+            canary: Some(canary).filter(|canary| stable.as_ref() != Some(canary)),
+            stable,
+            ..Self::default()
+        };
+        if !matches!(status.phase, Some(Phase::Progressing | Phase::Idle) | None) {
+            view.stands(standing_reason(status));
+        }
+        let moving = matches!(status.phase, Some(Phase::Progressing | Phase::Paused | Phase::Holding));
+        if moving || ended {
+            view.shows(&status.evidence);
+        }
+        if let Some(step) = status.step.as_ref().filter(|_| moving) {
+            view.facts.extend(stepped(rollout, step, now));
+            view.facts.extend(forecast(status, step));
+        }
+        if let Some(decision) = &status.decision {
+            let ago = age(decision.at.0, now);
+            view.facts.push(Fact::new("last", format!("{ago} ago: {}", clauses(&decision.message))));
+            view.next = view.comes(decision);
+        }
+        view
+    }
+}
+
+fn name(rollout: &Rollout) -> String {
+    rollout.metadata.name.clone().unwrap_or_default()
+}
+
+fn namespace(rollout: &Rollout) -> String {
+    rollout.metadata.namespace.clone().unwrap_or_default()
+}
+
+/// Whether the newest decision is the one that led to this phase.
+fn tells(phase: Option<Phase>, outcome: crate::api::Outcome) -> bool {
+    use crate::api::Outcome as O;
+    matches!(
+        (phase, outcome),
+        (Some(Phase::Promoted), O::Promoted)
+            | (Some(Phase::Passed), O::Passed)
+            | (Some(Phase::Failed), O::Failed)
+            | (Some(Phase::RolledBack), O::RolledBack)
+            | (Some(Phase::Aborted), O::Aborted)
+            | (Some(Phase::RollingBack), O::Held)
+    )
+}
+
+/// Where it stands, in a few words.
+fn standing(status: &RolloutStatus, canary: &str) -> String {
+    let place = status.step.as_ref().filter(|step| step.index >= 0);
+    let place = place.map_or_else(String::new, |step| format!(" {}", shared(step.traffic.as_deref(), step.weight)));
+    let word = match status.phase {
+        None => return "not seen by a controller yet".to_owned(),
+        Some(Phase::Idle) => return status.stable.as_ref().map_or_else(|| "idle".to_owned(), |stable| format!("{} serves 100 %", stable.name)),
+        Some(Phase::Invalid) => return "manifest invalid".to_owned(),
+        Some(Phase::Waiting) => return format!("{canary} waiting to start"),
+        Some(Phase::Promoted) => return format!("{canary} promoted"),
+        Some(Phase::RollingBack) => return format!("{canary} rolling back"),
+        Some(Phase::Progressing) => "progressing",
+        Some(Phase::Paused) => "paused",
+        Some(Phase::Holding) => "holding",
+        Some(Phase::Passed) => "passed",
+        Some(Phase::Failed) => "failed",
+        Some(Phase::RolledBack) => "rolled back",
+        Some(Phase::Aborted) => "aborted",
+    };
+    format!("{canary} {word}{place}")
+}
+
+/// Colour of a phase.
+pub(super) fn tone(phase: Option<Phase>) -> Tone {
+    match phase {
+        Some(Phase::Promoted | Phase::Passed) => Tone::Good,
+        Some(Phase::Failed | Phase::RollingBack | Phase::RolledBack | Phase::Aborted | Phase::Invalid) => Tone::Bad,
+        Some(Phase::Paused | Phase::Holding | Phase::Waiting) => Tone::Waiting,
+        Some(Phase::Idle | Phase::Progressing) | None => Tone::Plain,
+    }
+}
+
+/// Ready, Reconciling, Stalled and Paused carry one reason: where it stands.
+fn standing_reason(status: &RolloutStatus) -> Option<Reason> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == condition::READY && condition.status == "False");
+    match ready {
+        Some(ready) => Reason::find(&ready.reason),
+        None => status.decision.as_ref().and_then(|decision| decision.reason.known()),
+    }
+}
+
+/// The step, and how much of its hold is over.
+fn stepped(rollout: &Rollout, step: &StepStatus, now: Timestamp) -> Vec<Fact> {
+    let number = step.index + 1;
+    let of = Plan::parse(&rollout.spec).map_or_else(|_| String::new(), |plan| format!(" of {}", plan.steps.len()));
+    let name = if step.name == number.to_string() { String::new() } else { format!(" ({})", step.name) };
+    let since = step.since.as_ref().map_or_else(String::new, |since| format!(", since {}", age(since.0, now)));
+    let traffic = step.traffic.clone().unwrap_or_else(|| format!("{} %", step.weight));
+    let mut facts = vec![Fact::new("step", format!("{number}{of}{name}: {traffic} to the canary{since}"))];
+    if step.hold_seconds > 0 {
+        let held = step.held_seconds.clamp(0, step.hold_seconds);
+        let done = usize::try_from(held * BAR / step.hold_seconds).unwrap_or_default();
+        let rest = usize::try_from(BAR).unwrap_or_default().saturating_sub(done);
+        let seconds = |value: i64| span(Duration::from_secs(value.max(0).unsigned_abs()));
+        let words = format!("{} of {}, {} windows", seconds(held), seconds(step.hold_seconds), step.windows);
+        facts.push(Fact::new("hold", format!("[{}{}] {words}", "#".repeat(done), ".".repeat(rest))));
+    }
+    facts
+}
+
+/// What it waits for, and for how long.
+fn forecast(status: &RolloutStatus, step: &StepStatus) -> Option<Fact> {
+    if status.phase == Some(Phase::Paused) {
+        return None;
+    }
+    let open = |metric: &&MetricEvidence| {
+        let shown = metric.advisory || metric.reason == Some(EvidenceReason::NotGating);
+        metric.verdict == Verdict::Inconclusive && !shown
+    };
+    let slowest = status.evidence.iter().filter(open).filter_map(|metric| Some((metric, metric.forecast.as_ref()?.minutes_to_pass)));
+    let slowest = slowest.max_by(|(_, one), (_, other)| one.unwrap_or(f64::MAX).total_cmp(&other.unwrap_or(f64::MAX)));
+    let rps = status.evidence.iter().find_map(|metric| metric.measure.as_ref()?.rps);
+    let rps = rps.map_or_else(String::new, |rps| format!(" at {} requests a second", crate::words::number((rps * 10.0).round() / 10.0)));
+    let left = step.hold_seconds - step.held_seconds;
+    let text = match slowest {
+        Some((metric, None)) => format!("{} is never proved{rps}: it needs more traffic or a longer step", metric.metric),
+        Some((metric, Some(minutes))) if 60.0 * minutes > left as f64 => {
+            format!("about {} to a verdict{rps}; {} takes longest", time(60.0 * minutes), metric.metric)
+        }
+        _ if left > 0 => format!("the rest of the hold, {}", span(Duration::from_secs(left.unsigned_abs()))),
+        _ => return None,
+    };
+    Some(Fact::new("waiting", text))
+}
+
+/// Conditions that are not as they should be; nothing is said twice.
+fn conditions(status: &RolloutStatus, view: &View) -> Vec<Fact> {
+    let find = |kind: &str, value: &str| status.conditions.iter().find(|condition| condition.type_ == kind && condition.status == value);
+    let mut said: Vec<&str> = status.decision.iter().map(|decision| decision.message.as_str()).collect();
+    let mut facts = Vec::new();
+    // A hold that only takes its time is told by the bar.
+    let standing = find(condition::READY, "False").filter(|standing| Reason::find(&standing.reason) != Some(Reason::HoldTime));
+    if let Some(standing) = standing.filter(|standing| !said.contains(&standing.message.as_str())) {
+        said.push(&standing.message);
+        let waits = Reason::find(&standing.reason) == Some(Reason::NotEnoughData) && view.facts.iter().any(|fact| fact.label == "waiting");
+        if !waits {
+            facts.push(Fact::new("because", clauses(&standing.message)));
+        }
+    }
+    for (kind, label) in [(condition::TRAFFIC_PROGRAMMED, "route"), (condition::METRICS_AVAILABLE, "metrics"), (condition::FEASIBLE, "traffic")] {
+        if let Some(condition) = find(kind, "False").filter(|condition| !said.iter().any(|said| said.contains(&condition.message))) {
+            facts.push(Fact::new(label, clauses(&condition.message)));
+        }
+    }
+    facts
+}
+
+fn notes(rollout: &Rollout, status: &RolloutStatus, now: Timestamp) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    if status.observed_generation.is_none() {
+        facts.push(Fact::new("note", "no controller has seen this Rollout yet: is it running, and does it watch this namespace?"));
+    } else if status.observed_generation < rollout.metadata.generation {
+        facts.push(Fact::new("note", "the controller has not seen the newest edit of the spec yet"));
+    }
+    let since = status.decision.as_ref().map(|decision| decision.at.0);
+    for rejected in status.rejected.values().filter(|rejected| since.is_none_or(|since| rejected.at.0 >= since)) {
+        facts.push(Fact::new("refused", format!("{} ago: {}", age(rejected.at.0, now), clauses(&rejected.message))));
+    }
+    facts
+}
