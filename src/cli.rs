@@ -7,6 +7,7 @@ mod crd;
 mod demo;
 mod exit;
 mod explain;
+mod history;
 mod lint;
 mod list;
 mod output;
@@ -74,8 +75,10 @@ enum Verb {
     List(list::ListArgs),
     /// Show one Rollout, or wait --until it is where it should be
     Status(status::StatusArgs),
-    /// Show the newest decision with everything behind it
+    /// Show why: what happened, the numbers, who was exposed, what to do, the statistics
     Explain(explain::ExplainArgs),
+    /// List the past rollouts of one Rollout: outcome, who was exposed, how long it took
+    History(history::HistoryArgs),
     /// Go on to the next step without its proof; answers an approval
     Promote(ask::PromoteArgs),
     /// Send all traffic to stable now, and refuse this revision
@@ -103,6 +106,8 @@ enum Verb {
 pub struct Environment {
     /// `NO_COLOR` is set and not empty (no-color.org).
     pub no_color: bool,
+    /// `COLUMNS`: width of the screen, where stdout does not say it.
+    pub columns: Option<usize>,
     /// Name of the user who calls, if the kubeconfig has none.
     pub user: Option<String>,
     /// Name of this machine or pod.
@@ -111,7 +116,7 @@ pub struct Environment {
 
 /// Does what was asked.
 pub async fn run(cli: Cli, environment: Environment) -> Exit {
-    let output = Output::new(cli.global.output, cli.global.no_color || environment.no_color);
+    let output = Output::new(cli.global.output, cli.global.no_color || environment.no_color, environment.columns);
     answer(&cli, &environment, &output).await.unwrap_or_else(|failure| {
         output.failure(&failure);
         failure.exit
@@ -131,6 +136,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
         Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Status(args) => return status::run(args, &cluster().await?, clock, output).await,
         Verb::Explain(args) => return explain::run(args, &cluster().await?, clock.now(), output).await,
+        Verb::History(args) => return history::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Promote(args) => ask::Ask::promote(args),
         Verb::Abort(args) => ask::Ask::abort(args),
         Verb::Rollback(args) => ask::Ask::plain(command::Verb::Rollback, args),

@@ -45,5 +45,6 @@ fn called_by_kubectl() -> bool {
 fn environment() -> Environment {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
-    Environment { no_color: set("NO_COLOR").is_some(), user: text("USER"), host: text("HOSTNAME") }
+    let columns = text("COLUMNS").and_then(|columns| columns.parse().ok());
+    Environment { no_color: set("NO_COLOR").is_some(), columns, user: text("USER"), host: text("HOSTNAME") }
 }

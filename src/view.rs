@@ -3,22 +3,30 @@
 
 mod because;
 mod cells;
+mod columns;
 mod line;
 mod markdown;
 mod message;
 mod record;
 mod rows;
 mod standing;
+mod statistics;
 mod table;
 mod terminal;
+mod text;
 
 use serde::Serialize;
 
 use crate::api::{Exposure, MeasureKind};
 
+pub use columns::Columns;
+pub use markdown::markdown_facts;
 pub use message::Message;
-pub use record::exposed;
+pub use record::{called, exposed, shared};
+pub use standing::tone;
+pub use statistics::statistics;
 pub use terminal::{Terminal, age, width, wrapped};
+pub use text::visible;
 
 /// What people see of a Rollout or of a decision.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -260,14 +268,16 @@ impl View {
 }
 
 /// Clauses of a message, one a line: what stands behind a semicolon is another thought.
-pub(crate) fn clauses(message: &str) -> String {
+pub fn clauses(message: &str) -> String {
     let clause = |clause: &str| match clause.split_once(": ") {
         Some((head, rest)) if clause.split_whitespace().count() > LONGEST => format!("{head}:\n{rest}"),
         _ => clause.to_owned(),
     };
-    message.split("; ").map(|part| clause(part.trim())).collect::<Vec<_>>().join("\n")
+    visible(message).split("; ").map(|part| clause(part.trim())).collect::<Vec<_>>().join("\n")
 }
 
 /// Words of a sentence that is still read at one glance.
 pub const LONGEST: usize = 25;
 
+#[cfg(test)]
+pub(crate) mod tests;

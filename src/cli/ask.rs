@@ -11,13 +11,14 @@ use super::{
     Exit, Failure,
     cluster::Cluster,
     output::{Output, Tone},
-    screen::{self, row},
+    screen,
     status::duration,
 };
 use crate::{
     api::{Phase, Reason, RejectedCommand, Rollout, RolloutStatus},
     command::{Request, Verb, annotation},
     plan::Plan,
+    view::clauses,
 };
 
 /// How often the object is read while waiting for the answer.
@@ -255,13 +256,14 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
         "decision": decision,
     });
     output.data("CommandAnswer", &value, || {
-        let mut text = format!("{full}  {verb} {}\n", output.paint(tone, word));
+        let terminal = output.terminal();
+        let mut text = format!("{full}   {verb} {}\n", output.paint(tone, word));
         if let Some(rejected) = rejected {
-            text += &row("", &rejected.message);
-            text += &row("next", &format!("`haldane status {}` says where it is", screen::argument(rollout)));
+            text += &terminal.hang("", &rejected.message);
+            text += &terminal.hang("next", &format!("`haldane status {}` says where it is", screen::argument(rollout)));
         } else if let Some(decision) = decision {
-            text += &row("", &decision.message);
-            text += &screen::next(decision);
+            text += &terminal.hang("", &clauses(&decision.message));
+            text += &terminal.hang("next", &clauses(&decision.next));
         }
         text
     })?;

@@ -18,7 +18,6 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     Exit, Failure,
     output::{Output, Tone},
-    screen,
 };
 use crate::{
     api::{Phase, Reason, Rollout, RolloutStatus},
@@ -220,7 +219,7 @@ async fn follow(
             order(world, Verb::Promote, Some(step), "looks good").await?;
         }
         if status.epoch > epoch && is_about(&status, &kind.arm(APP, canary)) && has_ended(&status) {
-            board.clear();
+            board.end();
             return Ok(status.phase);
         }
     }
@@ -269,8 +268,7 @@ async fn alert(world: &World, canary: &str) -> String {
     tokio::pin!(deadline);
     loop {
         if let Some(text) = taken_back() {
-            let lines: String = text.lines().map(|line| screen::row("", line)).collect();
-            return format!("\nThe alert, as the webhook received it:\n{lines}");
+            return format!("\nThe alert that the webhook received begins:\n{}\n", text.lines().next().unwrap_or_default());
         }
         tokio::select! {
             () = &mut deadline => return "\nNo alert has arrived within 10 s.\n".into(),

@@ -1,115 +1,212 @@
-//! `haldane explain`: the decision record.
+//! `haldane explain`: why a decision was made. What happened, the numbers, who was exposed, what to do; then the statistics, and the queries
+//! to paste into Prometheus.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Exit, Failure,
     cluster::Cluster,
-    output::Output,
-    screen::{self, row},
+    output::{Format, Output},
+    screen,
 };
-use crate::api::{DecisionRecord, Destination, MetricEvidence, RolloutStatus, Version};
+use crate::{
+    api::{DecisionRecord, Destination, HistoryEntry, MetricEvidence, Rollout, RolloutStatus, Version},
+    view::{Fact, Terminal, View, age, markdown_facts, statistics},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// Name of the Rollout
     name: String,
+    /// Of the newest rollout of this revision or version, not the newest decision
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    /// Show this metric alone
+    #[arg(long, value_name = "METRIC")]
+    metric: Option<String>,
+    /// Text, Markdown for a pull request or a CI summary, or JSON
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<Form>,
+}
+
+/// Form of an explanation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Text,
+    Md,
+    Json,
 }
 
 pub(super) async fn run(args: &ExplainArgs, cluster: &Cluster, now: Timestamp, output: &Output) -> Result<Exit, Failure> {
     let rollout = cluster.get(&args.name).await?;
     let empty = RolloutStatus::default();
     let status = rollout.status.as_ref().unwrap_or(&empty);
+    if status.decision.is_none() {
+        output.hint(&format!("nothing was decided yet for {}", screen::full_name(&rollout)));
+    }
+    let about = About::of(args.revision.as_deref(), &rollout, status)?;
+    let told = Told::new(&about, &rollout, status, args.metric.as_deref())?;
+    let output = match args.format {
+        None | Some(Form::Md) => *output,
+        Some(Form::Text) => output.with(Format::Text),
+        Some(Form::Json) => output.with(Format::Json),
+    };
+    let past = if let About::Past(entry) = &about { Some(entry) } else { None };
     let value = json!({
         "namespace": rollout.namespace(),
         "name": rollout.name_any(),
         "phase": status.phase,
-        "decision": status.decision,
-        "evidence": status.evidence,
+        "decision": if past.is_some() { None } else { status.decision.as_ref() },
+        "evidence": if past.is_some() { &[][..] } else { &status.evidence },
         "refused": status.refused,
+        "past": past,
+        "view": told.as_ref().map_or(Value::Null, |told| json!(told.view)),
     });
-    if status.decision.is_none() {
-        output.hint(&format!("nothing was decided yet for {}", screen::full_name(&rollout)));
-    }
     output.data("Explanation", &value, || {
-        let record = status.decision.as_ref().map_or_else(String::new, |decision| explained(&screen::full_name(&rollout), decision, now));
-        record + &refused(status, now)
+        let text = match (&told, args.format) {
+            (None, _) => String::new(),
+            (Some(told), Some(Form::Md)) => told.markdown(now),
+            (Some(told), _) => told.text(&output.terminal(), now),
+        };
+        if args.format == Some(Form::Md) { text } else { text + &refused(status, past.is_some(), &output.terminal(), now) }
     })?;
     Ok(Exit::Reached)
 }
 
-fn explained(name: &str, decision: &DecisionRecord, now: Timestamp) -> String {
-    let step = decision.step.as_ref().map_or_else(String::new, |step| format!(" at step {step}"));
-    let traffic = decision.traffic.clone().unwrap_or_else(|| format!("{} %", decision.weight));
-    let mut text = format!("{name}  {:?} ({}){step}, {traffic}\n", decision.outcome, decision.reason);
-    text += &row("what", &decision.message);
-    text += &row("when", &format!("{} ({} ago), epoch {}", decision.at.0, screen::age(decision.at.0, now), decision.epoch));
-    for (label, version) in [("canary", &decision.canary), ("stable", &decision.stable)] {
-        if let Some(version) = version {
-            text += &row(label, &format!("{}, revision {}", called(version), version.revision));
-        }
-    }
-    for metric in &decision.why {
-        text += &why(metric);
-    }
-    if let Some(exposure) = &decision.exposure {
-        // Of copies they are not counted here: nobody met them.
-        let errors = exposure.canary_errors.filter(|_| exposure.canary_requests > 0);
-        let errors = errors.map_or_else(String::new, |errors| format!(", {errors} of them errors"));
-        let (canary, stable) = (exposure.canary_requests, exposure.stable_requests);
-        let time = crate::words::time(exposure.seconds as f64);
-        let mut words = format!("{canary} requests were answered by the canary in {time}{errors}; {stable} by stable");
-        if let Some(copies) = exposure.mirrored_requests {
-            words += &format!("; and {copies} copies of requests (mirrored, no user saw it)");
-        }
-        text += &row("impact", &words);
-    }
-    if let Some(by) = &decision.by {
-        let manager = by.manager.as_ref().map_or_else(String::new, |manager| format!(", written by {manager}"));
-        let reason = by.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-        text += &row("who", &format!("{}{manager}{reason}", by.name));
-    }
-    text + &screen::next(decision)
+/// What is explained.
+enum About<'a> {
+    /// The newest decision, if there is one.
+    Newest(Option<&'a DecisionRecord>),
+    /// A rollout of the past.
+    Past(&'a HistoryEntry),
 }
 
-fn why(metric: &MetricEvidence) -> String {
-    let reason = metric.reason.map_or_else(String::new, |reason| format!(" ({reason:?})"));
-    let shown = if metric.advisory { ", shown only" } else { "" };
-    let mut text = row("why", &format!("{} {:?}{reason}{shown}: {}", metric.metric, metric.verdict, metric.message));
-    for (label, arm) in [("canary", &metric.canary), ("stable", &metric.stable)] {
-        if let Some(arm) = arm {
-            text += &row("", &format!("{label} {}, n {}", arm.text, arm.n));
+impl<'a> About<'a> {
+    fn of(revision: Option<&str>, rollout: &Rollout, status: &'a RolloutStatus) -> Result<Self, Failure> {
+        let newest = status.decision.as_ref();
+        let Some(wanted) = revision else { return Ok(Self::Newest(newest)) };
+        let is = |version: &Version| version.revision == wanted || version.name == wanted;
+        if newest.and_then(|newest| newest.canary.as_ref()).is_some_and(is) {
+            return Ok(Self::Newest(newest));
         }
+        if let Some(entry) = status.history.iter().find(|entry| is(&entry.canary)) {
+            return Ok(Self::Past(entry));
+        }
+        let newest = newest.and_then(|newest| newest.canary.as_ref());
+        let known = newest.into_iter().chain(status.history.iter().map(|entry| &entry.canary));
+        let mut known: Vec<String> = known.map(|version| format!("{} ({})", version.name, version.revision)).collect();
+        known.dedup();
+        let fix = if known.is_empty() { "nothing was rolled out yet".to_owned() } else { format!("known are {}", known.join(", ")) };
+        Err(Failure::new(Exit::NotFound, format!("{} keeps no rollout of {wanted}", screen::full_name(rollout)), fix))
     }
-    if let Some(effect) = &metric.effect {
-        let limit = metric.limit.map_or_else(String::new, |limit| format!(", limit {limit}"));
-        text += &row("", &format!("effect {}{limit}", effect.text));
-    }
-    if let Some(noise) = &metric.noise {
-        let words = format!("{} times that of independent requests, from {} windows of stable", noise.dispersion, noise.windows);
-        text += &row("", &format!("noise {words}"));
-    }
-    if let (Some(evidence), Some(at)) = (metric.fail_evidence, metric.fail_at) {
-        text += &row("", &format!("evidence of harm {evidence:.2}, rolls back at {at:.1}"));
-    }
-    if let Some(query) = &metric.query {
-        // On one line, to be pasted.
-        text += &format!("query     {query}\n");
-    }
-    text
 }
 
-fn refused(status: &RolloutStatus, now: Timestamp) -> String {
-    let mut text = String::new();
-    for refused in &status.refused {
-        let at = screen::age(refused.at.0, now);
-        let words = format!("{} revision {} ({}, {at} ago): {}", refused.name(), refused.revision, refused.reason, refused.message);
-        text += &row("refused", &words);
+/// An explanation, not yet in any form.
+struct Told<'a> {
+    view: View,
+    at: Timestamp,
+    began: Option<Timestamp>,
+    versions: Vec<(&'static str, &'a Version)>,
+    metrics: Vec<&'a MetricEvidence>,
+}
+
+impl<'a> Told<'a> {
+    fn new(about: &About<'a>, rollout: &Rollout, status: &'a RolloutStatus, metric: Option<&str>) -> Result<Option<Self>, Failure> {
+        let (namespace, name) = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+        let record = match about {
+            About::Newest(None) => return Ok(None),
+            About::Newest(Some(record)) => *record,
+            About::Past(entry) => {
+                let view = View::past(&namespace, &name, entry);
+                let versions = vec![("canary", &entry.canary), ("stable", &entry.stable)];
+                return Ok(Some(Self { view, at: entry.ended.0, began: Some(entry.started.0), versions, metrics: Vec::new() }));
+            }
+        };
+        // Where the decision did not rest on metrics, the newest look says what they are now.
+        let shown = if record.why.is_empty() { &status.evidence } else { &record.why };
+        let metrics: Vec<&MetricEvidence> = shown.iter().filter(|one| metric.is_none_or(|wanted| one.metric == wanted)).collect();
+        if let Some(wanted) = metric.filter(|_| metrics.is_empty()) {
+            let known: Vec<&str> = shown.iter().map(|metric| metric.metric.as_str()).collect();
+            let fix = if known.is_empty() { "no metric was judged yet".to_owned() } else { format!("one of {}", known.join(", ")) };
+            return Err(Failure::new(Exit::Usage, format!("no metric {wanted}"), fix));
+        }
+        let mut view = View::decided(&namespace, &name, record).with_metrics(&metrics);
+        let explain = format!("haldane explain {name} -n {namespace}");
+        view.next.retain(|next| *next != explain);
+        let versions = [("canary", &record.canary), ("stable", &record.stable)];
+        let versions = versions.into_iter().filter_map(|(arm, version)| Some((arm, version.as_ref()?))).collect();
+        Ok(Some(Self { view, at: record.at.0, began: None, versions, metrics }))
     }
-    text
+
+    /// What happened, beside the first line.
+    fn happened(&self, now: Timestamp) -> Vec<Fact> {
+        let at = |time: Timestamp| time.strftime("%F %T UTC");
+        let began = self.began.map_or_else(String::new, |began| format!(", began {}", at(began)));
+        let mut facts = vec![Fact::new("when", format!("{} ({} ago){began}", at(self.at), age(self.at, now)))];
+        let version =
+            |(arm, version): &(&'static str, &Version)| Fact::new(arm, format!("{}, revision {}", called(version), version.revision));
+        facts.extend(self.versions.iter().map(version));
+        facts
+    }
+
+    fn queries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metrics.iter().filter_map(|metric| Some((metric.metric.as_str(), metric.query.as_deref()?)))
+    }
+
+    fn statistics(&self) -> Vec<Fact> {
+        self.metrics.iter().map(|metric| statistics(metric)).filter(|fact| !fact.text.is_empty()).collect()
+    }
+
+    fn text(&self, terminal: &Terminal, now: Timestamp) -> String {
+        let mut text = terminal.title(&self.view) + &terminal.facts(&self.happened(now));
+        let block = |text: &mut String, block: String| {
+            if !block.is_empty() {
+                *text += &format!("\n{block}");
+            }
+        };
+        block(&mut text, terminal.table(&self.view));
+        block(&mut text, terminal.facts(&self.view.said()) + &terminal.next(&self.view));
+        let statistics = terminal.facts(&self.statistics());
+        if !statistics.is_empty() {
+            block(&mut text, format!("statistics\n{statistics}"));
+        }
+        // Each on one line, to be pasted.
+        let queries: String = self.queries().map(|(metric, query)| format!("# {metric}\n{query}\n")).collect();
+        if !queries.is_empty() {
+            block(&mut text, format!("queries for Prometheus\n{queries}"));
+        }
+        text
+    }
+
+    fn markdown(&self, now: Timestamp) -> String {
+        let mut text = self.view.markdown_title() + &markdown_facts(&self.happened(now)) + &self.view.markdown_body();
+        let statistics = markdown_facts(&self.statistics());
+        if !statistics.is_empty() {
+            text += &format!("\n<details><summary>Statistics and queries</summary>\n{statistics}");
+            for (metric, query) in self.queries() {
+                text += &format!("\n```promql\n# {metric}\n{query}\n```\n");
+            }
+            text += "\n</details>\n";
+        }
+        text
+    }
+}
+
+/// Revisions that will not be retried; that of the newest decision is told by the rest.
+fn refused(status: &RolloutStatus, past: bool, terminal: &Terminal, now: Timestamp) -> String {
+    let told = status.decision.as_ref().filter(|_| !past).and_then(|decision| decision.canary.as_ref());
+    let others = status.refused.iter().filter(|refused| told.is_none_or(|told| told.revision != refused.revision));
+    let facts: Vec<Fact> = others
+        .map(|refused| {
+            let (name, revision, reason) = (refused.name(), &refused.revision, &refused.reason);
+            Fact::new("refused", format!("{name} ({revision}), {reason}, {} ago", age(refused.at.0, now)))
+        })
+        .collect();
+    let text = terminal.facts(&facts);
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 /// `fraud subset v2`, or `Service fraud-v2`.
@@ -117,39 +214,5 @@ fn called(version: &Version) -> String {
     match version.destination() {
         Destination::Subset(subset) => format!("{} subset {subset}", version.host),
         service @ Destination::Service(_) => service.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::{ArmValue, Effect, Noise, Verdict};
-
-    #[test]
-    fn a_metric_is_explained_with_its_effect_its_noise_and_its_query() {
-        let arm = |text: &str, n| Some(ArmValue { value: None, text: text.into(), n, quantiles: Vec::new() });
-        let text = "+0.91 points (95 %: +0.31 to +1.90; stable against itself: 0.05)".to_owned();
-        let metric = MetricEvidence {
-            canary: arm("1.02 %", 3_120),
-            stable: arm("0.11 %", 59_204),
-            effect: Some(Effect { value: 0.0091, low: Some(0.0031), high: Some(0.019), by_chance: Some(0.0005), text }),
-            noise: Some(Noise { windows: 1440, dispersion: 1.23 }),
-            limit: Some(0.0006),
-            query: Some("sum(x)".into()),
-            ..MetricEvidence::new("errorRate", Verdict::Fail, None, "errors 1.02 % against 0.11 %".into())
-        };
-        let wanted = "\
-why       errorRate Fail: errors 1.02 % against 0.11 %
-          canary 1.02 %, n 3120
-          stable 0.11 %, n 59204
-          effect +0.91 points (95 %: +0.31 to +1.90; stable against itself:
-          0.05), limit 0.0006
-          noise 1.23 times that of independent requests, from 1440 windows of
-          stable
-query     sum(x)
-";
-        assert_eq!(why(&metric), wanted);
-        let shown = MetricEvidence { advisory: true, ..MetricEvidence::new("gpu", Verdict::Pass, None, "gpu 1 (at most 2)".into()) };
-        assert_eq!(why(&shown), "why       gpu Pass, shown only: gpu 1 (at most 2)\n");
     }
 }

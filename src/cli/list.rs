@@ -1,4 +1,6 @@
-//! `haldane list`.
+//! `haldane list`: what needs a person first, then what waits, then the rest.
+
+use std::cmp::Reverse;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -6,7 +8,10 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, cluster::Cluster, output::Output, screen};
-use crate::api::{Rollout, RolloutStatus};
+use crate::{
+    api::{Phase, Rollout, RolloutStatus},
+    view::{Columns, Terminal, View, age, tone},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
@@ -16,14 +21,29 @@ pub(super) struct ListArgs {
 }
 
 pub(super) async fn run(args: &ListArgs, cluster: &Cluster, now: Timestamp, output: &Output) -> Result<Exit, Failure> {
-    let rollouts = cluster.list(args.all_namespaces).await?;
+    let mut rollouts = cluster.list(args.all_namespaces).await?;
     if rollouts.is_empty() {
         let place = if args.all_namespaces { "any namespace".into() } else { format!("namespace {}", cluster.namespace) };
         output.hint(&format!("no Rollouts in {place}"));
     }
+    rollouts.sort_by_key(|rollout| (rank(rollout), Reverse(decided(rollout)), rollout.namespace(), rollout.name_any()));
     let items: Vec<Value> = rollouts.iter().map(item).collect();
-    output.data("RolloutList", &json!({ "items": items }), || table(&rollouts, args.all_namespaces, now, output))?;
+    output.data("RolloutList", &json!({ "items": items }), || table(&rollouts, args.all_namespaces, now, &output.terminal()))?;
     Ok(Exit::Reached)
+}
+
+/// What went wrong comes first, then what waits, then what moves.
+fn rank(rollout: &Rollout) -> u8 {
+    match rollout.status.as_ref().and_then(|status| status.phase) {
+        Some(Phase::RollingBack | Phase::RolledBack | Phase::Failed | Phase::Aborted | Phase::Invalid) => 0,
+        Some(Phase::Paused | Phase::Holding | Phase::Waiting) => 1,
+        Some(Phase::Progressing) => 2,
+        Some(Phase::Promoted | Phase::Passed | Phase::Idle) | None => 3,
+    }
+}
+
+fn decided(rollout: &Rollout) -> Option<Timestamp> {
+    rollout.status.as_ref()?.decision.as_ref().map(|decision| decision.at.0)
 }
 
 fn item(rollout: &Rollout) -> Value {
@@ -37,21 +57,27 @@ fn item(rollout: &Rollout) -> Value {
         "stable": status.stable,
         "canary": status.canary,
         "verdict": status.verdict,
+        "since": status.decision.as_ref().map(|decision| &decision.at),
+        "reason": status.decision.as_ref().map(|decision| &decision.reason),
         "next": status.decision.as_ref().map(|decision| &decision.next),
     })
 }
 
-fn table(rollouts: &[Rollout], namespaces: bool, now: Timestamp, output: &Output) -> String {
+/// The fleet in columns; those that say least go first where there is no room.
+pub(super) fn table(rollouts: &[Rollout], namespaces: bool, now: Timestamp, terminal: &Terminal) -> String {
     if rollouts.is_empty() {
         return String::new();
     }
-    let head = ["NAMESPACE", "NAME", "PHASE", "STEP", "WEIGHT", "STABLE", "CANARY", "VERDICT", "SINCE"].map(str::to_owned);
-    let mut rows = vec![(head, None)];
+    let mut columns = Columns::new(&["NAMESPACE", "NAME", "PHASE", "STEP", "WEIGHT", "STABLE", "CANARY", "VERDICT", "SINCE", "WHY"]);
+    if !namespaces {
+        columns.hide("NAMESPACE");
+    }
     for rollout in rollouts {
         let empty = RolloutStatus::default();
         let status = rollout.status.as_ref().unwrap_or(&empty);
         let step = status.step.as_ref();
         let dash = || "-".to_owned();
+        let because = View::standing(rollout, now).because.unwrap_or_default();
         let cells = [
             rollout.namespace().unwrap_or_default(),
             rollout.name_any(),
@@ -61,25 +87,10 @@ fn table(rollouts: &[Rollout], namespaces: bool, now: Timestamp, output: &Output
             status.stable.as_ref().map_or_else(dash, |stable| stable.name.clone()),
             status.canary.as_ref().map_or_else(|| rollout.spec.canary.destination().name().to_owned(), |canary| canary.name.clone()),
             status.verdict.map_or_else(dash, |verdict| format!("{verdict:?}")),
-            status.decision.as_ref().map_or_else(dash, |decision| screen::age(decision.at.0, now)),
+            status.decision.as_ref().map_or_else(dash, |decision| age(decision.at.0, now)),
+            because.trim_start_matches("because ").to_owned(),
         ];
-        rows.push((cells, status.phase));
+        columns.push(cells.into(), Some(("PHASE", tone(status.phase))));
     }
-    let mut widths = [0; 9];
-    for (cells, _) in &rows {
-        for (width, cell) in widths.iter_mut().zip(cells) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for (cells, phase) in &rows {
-        let cell = |(i, (cell, width)): (usize, (&String, &usize))| {
-            let padded = format!("{cell:width$}");
-            if i == 2 { output.paint(screen::tone(*phase), &padded) } else { padded }
-        };
-        let line: Vec<String> = cells.iter().zip(&widths).enumerate().skip(usize::from(!namespaces)).map(cell).collect();
-        text += line.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+    columns.text(terminal, &["VERDICT", "STEP", "STABLE", "WEIGHT", "CANARY"])
 }

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure};
+use crate::view::Terminal;
+pub(crate) use crate::view::Tone;
 
 /// Version of the JSON that the command line prints.
 const API_VERSION: &str = "cli.haldane.dev/v1";
@@ -23,21 +25,29 @@ pub(crate) enum Format {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     format: Format,
-    colour: bool,
+    terminal: Terminal,
 }
 
-/// What a word means, for its colour. The word itself always says it too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
-    Good,
-    Bad,
-    Waiting,
-    Plain,
-}
+/// Columns where nothing says how many there are.
+const COLUMNS: usize = 80;
 
 impl Output {
-    pub(crate) fn new(format: Format, no_colour: bool) -> Self {
-        Self { format, colour: !no_colour && io::stdout().is_terminal() }
+    /// `columns`: what the environment says of the width, where stdout is no terminal that says it itself.
+    pub(crate) fn new(format: Format, no_colour: bool, columns: Option<usize>) -> Self {
+        let stdout = io::stdout();
+        let size = terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
+        let columns = size.or(columns).unwrap_or(COLUMNS);
+        Self { format, terminal: Terminal { columns, colour: !no_colour && stdout.is_terminal() } }
+    }
+
+    /// The same in another format.
+    pub(crate) fn with(self, format: Format) -> Self {
+        Self { format, ..self }
+    }
+
+    /// What stdout can show.
+    pub(crate) fn terminal(&self) -> Terminal {
+        self.terminal
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -46,13 +56,7 @@ impl Output {
 
     /// The word in the colour of its tone.
     pub(crate) fn paint(&self, tone: Tone, word: &str) -> String {
-        let code = match tone {
-            Tone::Good => 32,
-            Tone::Bad => 31,
-            Tone::Waiting => 33,
-            Tone::Plain => return word.into(),
-        };
-        if self.colour { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.into() }
+        self.terminal.paint(tone, word)
     }
 
     /// Data: the text for people, or the value under its kind for programs.

@@ -14,6 +14,7 @@ use crate::{
     api::Rollout,
     clock::Clock,
     plan::{read_span, span},
+    view::View,
 };
 use goal::{Goal, Standing};
 
@@ -132,16 +133,18 @@ fn line(rollout: &Rollout) -> String {
 }
 
 fn show(rollout: &Rollout, now: Timestamp, output: &Output) -> Result<(), Failure> {
-    output.data("RolloutStatus", &value(rollout)?, || screen::status(rollout, now, output))
+    let view = View::standing(rollout, now);
+    output.data("RolloutStatus", &value(rollout, &view)?, || output.terminal().screen(&view))
 }
 
 /// Everything in status that is for users, and the identity that commands are bound to.
-fn value(rollout: &Rollout) -> Result<Value, Failure> {
+fn value(rollout: &Rollout, view: &View) -> Result<Value, Failure> {
     let mut value = json!({
         "namespace": rollout.namespace(),
         "name": rollout.name_any(),
         "uid": rollout.uid(),
         "generation": rollout.metadata.generation,
+        "view": view,
     });
     let status = serde_json::to_value(rollout.status.clone().unwrap_or_default());
     let status = status.map_err(|error| Failure::new(Exit::Error, error.to_string(), ""))?;

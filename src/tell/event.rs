@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(written[0]["regarding"]["name"], "fraud");
         assert_eq!(written[0]["reportingController"], "haldane");
         let note = written[0]["note"].as_str().unwrap();
-        assert!(note.starts_with("Rolled back: ml/fraud v3 (7d9c4b6f5) at 5 %. drift:"), "{note}");
+        assert!(note.starts_with("Rolled back: ml/fraud v3 (7d9c4b6f5) at 5 %, because predictions shifted. "), "{note}");
         until("counted", || metrics.encode().contains(r#"haldane_events_total{result="ok"} 2"#)).await;
     }
 

@@ -1,6 +1,6 @@
 //! Why, in one clause.
 
-use super::View;
+use super::{View, text::visible};
 use crate::api::{Actor, DecisionRecord, EvidenceReason, MeasureKind, MetricEvidence, Outcome, Reason, Verdict};
 
 /// Longest word of a person in a headline.
@@ -32,7 +32,7 @@ pub(super) fn deciding(record: &DecisionRecord) -> Option<&MetricEvidence> {
 
 /// What is wrong with the canary, by the metric that says so.
 fn judged(metric: &MetricEvidence) -> String {
-    let name = &metric.metric;
+    let name = visible(&metric.metric);
     match metric.measure.as_ref().map(|measure| measure.kind) {
         Some(MeasureKind::Errors) => "more requests fail".to_owned(),
         Some(MeasureKind::Latency) => "it is slower".to_owned(),
@@ -46,8 +46,8 @@ fn judged(metric: &MetricEvidence) -> String {
 
 fn by(actor: &Actor) -> String {
     let reason = actor.reason.as_ref().filter(|reason| !reason.is_empty());
-    let reason = reason.map_or_else(String::new, |reason| format!(": {}", crate::words::shortened(reason, SAID)));
-    format!("by {}{reason}", actor.name)
+    let reason = reason.map_or_else(String::new, |reason| format!(": {}", crate::words::shortened(&visible(reason), SAID)));
+    format!("by {}{reason}", visible(&actor.name))
 }
 
 impl View {

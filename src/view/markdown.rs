@@ -4,16 +4,18 @@ use super::table::Table;
 use super::{Fact, View};
 
 impl View {
-    /// A heading, the table, and what is said, as Markdown.
-    pub fn markdown(&self) -> String {
-        let mut text = format!("### {} {}\n", escaped(&self.subject()), escaped(&self.headline()));
-        text += &self.markdown_table();
-        text += &markdown_facts(&self.said());
-        text + &self.markdown_next()
+    /// What happened and why, as a heading.
+    pub fn markdown_title(&self) -> String {
+        format!("### {} {}\n", escaped(&self.subject()), escaped(&self.headline()))
+    }
+
+    /// The table, what is said, and what comes next.
+    pub fn markdown_body(&self) -> String {
+        self.markdown_table() + &markdown_facts(&self.said()) + &self.markdown_next()
     }
 
     /// The metrics.
-    pub fn markdown_table(&self) -> String {
+    fn markdown_table(&self) -> String {
         if self.rows.is_empty() {
             return String::new();
         }
@@ -39,7 +41,7 @@ impl View {
 }
 
 /// What is said under labels, as a list.
-fn markdown_facts(facts: &[Fact]) -> String {
+pub fn markdown_facts(facts: &[Fact]) -> String {
     let item = |fact: &Fact| {
         let lines: Vec<String> = fact.text.lines().map(escaped).collect();
         format!("- **{}**: {}\n", escaped(&fact.label), lines.join("<br>\n  "))

@@ -1,8 +1,8 @@
 //! A decision as people see it.
 
 use super::because::{self, deciding};
-use super::{Fact, Tone, View, clauses};
-use crate::api::{DecisionRecord, Exposure, Outcome, Reason, Version};
+use super::{Fact, Tone, View, clauses, text::visible};
+use crate::api::{DecisionRecord, Exposure, HistoryEntry, Outcome, Reason, Version};
 use crate::words::{NOTHING_WRITTEN, time, whole};
 
 impl View {
@@ -24,8 +24,29 @@ impl View {
         view.shows(&record.why);
         view.next = view.comes(record);
         let written = record.by.as_ref().and_then(|by| Some((by, by.manager.as_ref()?)));
-        view.facts.extend(written.map(|(by, manager)| Fact::new("by", format!("{}, written by {manager}", by.name))));
+        view.facts.extend(written.map(|(by, manager)| Fact::new("by", visible(&format!("{}, written by {manager}", by.name)))));
         view
+    }
+
+    /// A rollout of the past, of which the end alone is kept.
+    pub fn past(namespace: &str, name: &str, entry: &HistoryEntry) -> Self {
+        let record = DecisionRecord {
+            outcome: entry.outcome,
+            reason: entry.reason.clone(),
+            message: entry.message.clone(),
+            at: entry.ended.clone(),
+            epoch: 0,
+            canary: Some(entry.canary.clone()),
+            stable: Some(entry.stable.clone()),
+            step: None,
+            weight: 0,
+            traffic: None,
+            why: Vec::new(),
+            exposure: entry.exposure.clone(),
+            by: None,
+            next: String::new(),
+        };
+        Self { now: None, next: Vec::new(), ..Self::decided(namespace, name, &record) }
     }
 
     /// `haldane VERB NAME -n NAMESPACE`.
@@ -79,7 +100,7 @@ fn place(record: &DecisionRecord) -> Option<String> {
 }
 
 /// `at 5 %`, `with a mirror of 100 %`.
-pub(super) fn shared(traffic: Option<&str>, weight: i32) -> String {
+pub fn shared(traffic: Option<&str>, weight: i32) -> String {
     match traffic {
         Some(traffic) => format!("with {traffic}"),
         None => format!("at {weight} %"),
@@ -131,7 +152,7 @@ fn now(record: &DecisionRecord) -> Option<String> {
 }
 
 /// `v2 (m9nrqqfxj)`.
-pub(super) fn called(version: &Version) -> String {
+pub fn called(version: &Version) -> String {
     if version.revision.is_empty() { version.name.clone() } else { format!("{} ({})", version.name, version.revision) }
 }
 
@@ -144,11 +165,8 @@ pub fn exposed(exposure: &Exposure) -> String {
         return format!("{} in {lasted}", copied(copies));
     }
     let all = exposure.canary_requests.saturating_add(exposure.stable_requests);
-    let share = if all > 0 {
-        format!(" ({:.1} % of traffic)", exposure.canary_requests as f64 * 100.0 / all as f64)
-    } else {
-        String::new()
-    };
+    let share =
+        if all > 0 { format!(" ({:.1} % of traffic)", exposure.canary_requests as f64 * 100.0 / all as f64) } else { String::new() };
     let failed = match exposure.canary_errors {
         _ if exposure.canary_requests == 0 => String::new(),
         Some(0) => ", none failed".to_owned(),

@@ -1,15 +1,25 @@
 //! Evidence to rows.
 
+use super::text::visible;
 use super::{Requests, Row, Scale, Value, View, Word};
 use crate::api::{ArmValue, EvidenceReason, Measure, MeasureKind, MetricEvidence, Quantile, Verdict};
 use crate::words::number;
 
 impl View {
+    /// The same with these metrics alone.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: &[&MetricEvidence]) -> Self {
+        (self.rows, self.footnotes) = (Vec::new(), Vec::new());
+        self.shows(metrics.iter().copied());
+        self
+    }
+
     /// Shows these metrics.
-    pub(super) fn shows(&mut self, evidence: &[MetricEvidence]) {
+    pub(super) fn shows<'a>(&mut self, evidence: impl IntoIterator<Item = &'a MetricEvidence>) {
         for metric in evidence {
             let mut row = row(metric);
-            if let (Some(Measure { kind: MeasureKind::Latency, above: Some(above), unit, .. }), Some(_)) = (&metric.measure, row.difference) {
+            if let (Some(Measure { kind: MeasureKind::Latency, above: Some(above), unit, .. }), Some(_)) = (&metric.measure, row.difference)
+            {
                 let unit = unit.map_or_else(String::new, |unit| format!(" {}", unit.symbol()));
                 row.mark = self.marked(format!("requests slower than {}{unit}", number(*above)));
             }
@@ -66,15 +76,14 @@ fn said(metric: &MetricEvidence) -> Option<String> {
 fn row(metric: &MetricEvidence) -> Row {
     let measure = metric.measure.as_ref();
     let kind = measure.map(|measure| measure.kind);
-    let classes = metric.distances.is_some() || matches!(kind, Some(MeasureKind::Classes | MeasureKind::Scores));
     let scale = match kind {
         Some(MeasureKind::Errors | MeasureKind::Latency | MeasureKind::Share) => Scale::Share,
         Some(MeasureKind::Classes) => Scale::TotalVariation,
         Some(MeasureKind::Scores) => Scale::KolmogorovSmirnov,
         Some(MeasureKind::AtMost) => Scale::AtMost,
         Some(MeasureKind::AtLeast) => Scale::AtLeast,
-        None if metric.effect.is_some() && !classes => Scale::Share,
-        None => Scale::Unknown,
+        None if metric.distances.is_some() || metric.effect.is_none() => Scale::Unknown,
+        None => Scale::Share,
     };
     let arms = metric.stable.as_ref().zip(metric.canary.as_ref());
     let effect = metric.effect.as_ref();
@@ -96,11 +105,11 @@ fn row(metric: &MetricEvidence) -> Row {
 }
 
 /// What a metric is called in a table. One that has a name of its own keeps it.
-fn label(name: &str, kind: Option<MeasureKind>) -> String {
+pub(super) fn label(name: &str, kind: Option<MeasureKind>) -> String {
     match (name, kind) {
         ("errorRate", _) => "errors".to_owned(),
         ("latency", None | Some(MeasureKind::Latency)) => "p99".to_owned(),
-        _ => name.to_owned(),
+        _ => visible(name),
     }
 }
 
@@ -112,7 +121,7 @@ fn value(arm: &ArmValue, measure: Option<&Measure>, share: Option<f64>) -> Optio
     let Some(measure) = measure else { return arm.value.map(Value::Number) };
     match (measure.kind, share) {
         (MeasureKind::Classes, Some(share)) => {
-            Some(Value::Class { class: measure.class.clone().unwrap_or_else(|| "other".to_owned()), share })
+            Some(Value::Class { class: measure.class.as_deref().map_or_else(|| "other".to_owned(), visible), share })
         }
         (MeasureKind::Scores, Some(share)) => Some(Value::Above { bound: measure.above.unwrap_or_default(), share }),
         (MeasureKind::Classes | MeasureKind::Scores, None) => None,

@@ -98,7 +98,9 @@ fn standing(status: &RolloutStatus, canary: &str) -> String {
     let place = place.map_or_else(String::new, |step| format!(" {}", shared(step.traffic.as_deref(), step.weight)));
     let word = match status.phase {
         None => return "not seen by a controller yet".to_owned(),
-        Some(Phase::Idle) => return status.stable.as_ref().map_or_else(|| "idle".to_owned(), |stable| format!("{} serves 100 %", stable.name)),
+        Some(Phase::Idle) => {
+            return status.stable.as_ref().map_or_else(|| "idle".to_owned(), |stable| format!("{} serves 100 %", stable.name));
+        }
         Some(Phase::Invalid) => return "manifest invalid".to_owned(),
         Some(Phase::Waiting) => return format!("{canary} waiting to start"),
         Some(Phase::Promoted) => return format!("{canary} promoted"),
@@ -115,7 +117,7 @@ fn standing(status: &RolloutStatus, canary: &str) -> String {
 }
 
 /// Colour of a phase.
-pub(super) fn tone(phase: Option<Phase>) -> Tone {
+pub fn tone(phase: Option<Phase>) -> Tone {
     match phase {
         Some(Phase::Promoted | Phase::Passed) => Tone::Good,
         Some(Phase::Failed | Phase::RollingBack | Phase::RolledBack | Phase::Aborted | Phase::Invalid) => Tone::Bad,
@@ -191,7 +193,9 @@ fn conditions(status: &RolloutStatus, view: &View) -> Vec<Fact> {
             facts.push(Fact::new("because", clauses(&standing.message)));
         }
     }
-    for (kind, label) in [(condition::TRAFFIC_PROGRAMMED, "route"), (condition::METRICS_AVAILABLE, "metrics"), (condition::FEASIBLE, "traffic")] {
+    for (kind, label) in
+        [(condition::TRAFFIC_PROGRAMMED, "route"), (condition::METRICS_AVAILABLE, "metrics"), (condition::FEASIBLE, "traffic")]
+    {
         if let Some(condition) = find(kind, "False").filter(|condition| !said.iter().any(|said| said.contains(&condition.message))) {
             facts.push(Fact::new(label, clauses(&condition.message)));
         }

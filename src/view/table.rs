@@ -67,7 +67,9 @@ impl Table {
             let table = Self::of(view, left);
             for gap in GAPS {
                 let mut widths = table.widths();
-                if gap > 2 && let Some(first) = widths.first_mut() {
+                if gap > 2
+                    && let Some(first) = widths.first_mut()
+                {
                     *first = (*first).max(LABEL);
                 }
                 if total(&widths, gap) <= most {

@@ -97,7 +97,9 @@ impl Terminal {
                 text += &wrapped(if at == 0 { "  " } else { "    " }, part, self.columns().min(MOST));
             }
         }
-        if table.without_requests && let Some(requests) = requests(view) {
+        if table.without_requests
+            && let Some(requests) = requests(view)
+        {
             text += &wrapped("  ", &format!("requests: {requests}"), self.columns());
         }
         text

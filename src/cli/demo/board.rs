@@ -2,21 +2,16 @@
 
 use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
     api::RolloutStatus,
-    cli::{
-        output::{Format, Output},
-        screen,
-    },
+    cli::output::{Format, Output},
     clock::Clock,
-    sim::{World, traffic::Served},
+    sim::{APP, NAMESPACE, World, traffic::Served},
+    view::{Fact, View},
+    words::count,
 };
-
-/// Columns of a terminal that are used.
-const WIDTH: usize = 80;
 
 /// The board.
 pub(super) struct Board<'a> {
@@ -79,9 +74,10 @@ impl<'a> Board<'a> {
             let time = clock_text(self.begin.elapsed());
             if let Some(decision) = status.decision.as_ref().filter(|d| d.message != self.told) {
                 self.told.clone_from(&decision.message);
-                let _ = self.output.raw(&screen::row(&time, &format!("{}: {}", screen::outcome(decision.outcome), decision.message)));
+                let headline = View::decided(NAMESPACE, APP, decision).headline();
+                let _ = self.output.raw(&self.output.terminal().hang(&time, &headline));
             }
-            let text = if self.live { self.block(&time, &status, &served) } else { self.line(&time, &status, &served) };
+            let text = if self.live { self.block(&time, &served) } else { self.line(&time, &status, &served) };
             let _ = self.output.raw(&text);
             self.drawn = if self.live { text.lines().count() } else { 0 };
         }
@@ -89,27 +85,31 @@ impl<'a> Board<'a> {
         status
     }
 
-    fn block(&self, time: &str, status: &RolloutStatus, served: &BTreeMap<String, Served>) -> String {
-        let phase = self.output.paint(screen::tone(status.phase), &screen::phase(status));
-        let mut text = format!("{time:<9} {phase}{}\n", step(status, self.clock.now()));
-        text += &format!("{:<9} {}\n", "", "      weight   seen   requests   5xx       p99      predictions");
-        for (index, arm) in self.arms.iter().enumerate() {
-            let done = self.since(0, arm, served);
-            let predictions: Vec<String> = done.classes.iter().map(|(name, n)| format!("{name} {}", percent(*n, sum(&done)))).collect();
-            let line = format!(
-                "{:<9} {arm:<4} {:>5} %  {:>4} %  {:>9}  {:>7}  {:>7}  {}",
-                ["stable", "canary"].get(index).copied().unwrap_or_default(),
-                self.world.weights().get(arm).copied().unwrap_or(0),
-                self.seen(arm, served),
-                done.requests,
-                percent(done.errors, done.requests),
-                p99(&done),
-                predictions.join(", ")
-            );
-            text += &format!("{}\n", cut(line.trim_end(), WIDTH));
+    /// Where the rollout stands, as `haldane status` shows it, and what the mesh does.
+    fn block(&self, time: &str, served: &BTreeMap<String, Served>) -> String {
+        let Some(rollout) = self.world.rollout() else { return String::new() };
+        let (terminal, mut view) = (self.output.terminal(), View::standing(&rollout, self.clock.now()));
+        view.facts.retain(|fact| matches!(fact.label.as_str(), "step" | "hold" | "waiting"));
+        view.facts.insert(0, Fact::new(time, self.arms.each_ref().map(|arm| self.traffic(arm, served)).join("; ")));
+        (view.exposed, view.now) = (None, None);
+        view.next.clear();
+        format!("\n{}", terminal.screen(&view))
+    }
+
+    /// `v2 has 5 % (seen 6 %), 1,204 requests`.
+    fn traffic(&self, arm: &str, served: &BTreeMap<String, Served>) -> String {
+        let weight = self.world.weights().get(arm).copied().unwrap_or(0);
+        let requests = count(self.since(0, arm, served).requests as f64);
+        format!("{arm} has {weight} % (seen {} %), {requests} requests", self.seen(arm, served))
+    }
+
+    /// The end of an act, as `haldane status` shows it.
+    pub(super) fn end(&mut self) {
+        self.clear();
+        if let Some(rollout) = self.world.rollout().filter(|_| self.output.format() == Format::Text) {
+            let view = View::standing(&rollout, self.clock.now());
+            let _ = self.output.raw(&format!("\n{}", self.output.terminal().screen(&view)));
         }
-        let beyond = self.beyond(status, served);
-        if beyond.is_empty() { text } else { text + &format!("{:<9} {beyond}\n", "") }
     }
 
     fn line(&self, time: &str, status: &RolloutStatus, served: &BTreeMap<String, Served>) -> String {
@@ -146,13 +146,6 @@ impl<'a> Board<'a> {
     }
 }
 
-/// `, step 2, held 6 of 10 s`.
-fn step(status: &RolloutStatus, now: Timestamp) -> String {
-    let Some(step) = status.step.as_ref().filter(|s| s.hold_seconds > 0) else { return String::new() };
-    let held = step.since.as_ref().map_or(step.held_seconds, |since| now.duration_since(since.0).as_secs());
-    format!(", step {}, held {} of {} s", step.name, held.clamp(0, step.hold_seconds), step.hold_seconds)
-}
-
 /// One arm in a line.
 fn columns(arm: &str, weight: &str, errors: &str, p99: &str, fraud: &str) -> String {
     format!("{arm:<3} {weight:>6} {errors:>6} {p99:>7} {fraud:>6}")
@@ -181,10 +174,6 @@ fn clock_text(time: Duration) -> String {
     format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
 }
 
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width { text.to_owned() } else { text.chars().take(width.saturating_sub(1)).chain(['…']).collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +182,5 @@ mod tests {
     fn shares_are_short_and_nothing_is_a_dash() {
         assert_eq!([percent(0, 0), percent(1, 1000), percent(901, 1000), percent(0, 7)], ["-", "0.10%", "90%", "0.00%"]);
         assert_eq!(clock_text(Duration::from_secs(67)), "1:07");
-        assert_eq!(cut("abcdef", 4), "abc…");
     }
 }

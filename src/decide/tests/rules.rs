@@ -20,7 +20,7 @@ fn an_abort_without_the_http_route_names_it_and_claims_no_write() {
     assert!(record.message.ends_with("; HTTPRoute fraud is gone, so nothing is written"), "{}", record.message);
     assert!(record.next.starts_with("restore HTTPRoute fraud;"), "{}", record.next);
     let note = Text::of("ml", "fraud", record).note();
-    assert!(note.contains("Done: the decision is recorded, no weight was set;") && !note.contains("100 % to"), "{note}");
+    assert!(note.contains("Now: no weight was set;") && !note.contains("100 % at"), "{note}");
 }
 
 #[test]

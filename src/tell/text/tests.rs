@@ -1,19 +1,24 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
-use crate::api::{ArmValue, Destination};
+use crate::api::{Actor, Destination, Exposure, Reason, Verdict, Version};
+use crate::view::tests::cases;
 
 fn of(subset: &str, revision: &str) -> Option<Version> {
     Some(Version::new("fraud", &Destination::Subset(subset.into()), revision))
 }
 
 fn metric(name: &str, verdict: Verdict, message: &str) -> MetricEvidence {
-    MetricEvidence {
-        stable: Some(ArmValue { value: Some(0.02), text: "0.02".into(), n: 2_204, quantiles: Vec::new() }),
-        canary: Some(ArmValue { value: Some(0.31), text: "0.31".into(), n: 118, quantiles: Vec::new() }),
-        limit: Some(0.15),
-        ..MetricEvidence::new(name, verdict, None, message.into())
-    }
+    let n = [2_204, 118];
+    let word = format!("{verdict:?}");
+    let made = match name {
+        "errorRate" if verdict == Verdict::Fail => cases::errors(&word, [0.001_1, 0.102], [8.7, 11.5], [59_204, 3_120]),
+        "errorRate" => cases::errors(&word, [0.002_1, 0.0], [-0.9, 1.1], n),
+        "latency" => cases::latency(&word, [[100.0, 250.0], [100.0, 250.0]], [0.4, -1.2, 2.0], n),
+        _ => cases::drift(&word, [0.032, 0.297], [0.31, 0.16, 0.46], n),
+    };
+    let [made] = <[MetricEvidence; 1]>::try_from(cases::evidence(serde_json::json!([made]))).unwrap();
+    MetricEvidence { metric: name.to_owned(), message: message.to_owned(), ..made }
 }
 
 pub(crate) fn promoted() -> DecisionRecord {
@@ -178,8 +183,8 @@ fn the_note_of_an_event_is_one_line() {
 fn outside_of_a_rollout_there_is_no_share() {
     let record = DecisionRecord { weight: 0, step: None, canary: None, exposure: None, ..held(Reason::Drifted) };
     let text = Text::of("ml", "fraud", &record);
-    assert_eq!(text.title, "Weights drifted: ml/fraud");
-    assert!(text.plain().contains("\nAction   nothing is written while no rollout runs"));
+    assert_eq!(text.title, "Weights drifted: ml/fraud, because the weights were changed by hand");
+    assert!(text.plain().contains("\nnow         nothing is written while no rollout runs"), "{}", text.plain());
 }
 
 #[test]
@@ -194,8 +199,8 @@ fn nothing_that_a_user_wrote_calls_people_or_makes_a_link_in_slack() {
     assert!(!text.contains("<!channel>") && !text.contains("<https") && !text.contains('\u{202e}'), "{text}");
     assert!(text.contains("&lt;!channel&gt; @\u{200b}here a@b.example"), "{text}");
     assert!(text.contains("&amp; reverse Next run this"), "no line of its own: {text}");
-    assert_eq!(text.lines().filter(|l| l.starts_with("Next")).count(), 1);
-    assert!(text.starts_with(":warning: Aborted: ml/fraud v3 (7d9c4b6f5) at 20 %\n"));
+    assert_eq!(text.lines().filter(|l| l.starts_with("*next*")).count(), 1, "{text}");
+    assert!(text.starts_with(":warning: Aborted: ml/fraud v3 (7d9c4b6f5) at 20 %, by &lt;!channel&gt;"), "{text}");
 }
 
 #[test]
@@ -208,7 +213,7 @@ fn every_form_is_bounded_and_cut_between_characters() {
     assert!(text.note().len() <= 1_000, "{}", text.note().len());
     assert!(text.plain().len() <= TEXT_MAX);
     assert!(text.body().len() <= TEXT_MAX);
-    assert!(text.slack().len() <= 2 * TEXT_MAX, "{}", text.slack().len());
+    assert!(text.slack().len() <= 3 * TEXT_MAX, "{}", text.slack().len());
     assert!(!text.slack().contains("&l…"));
     assert!(text.title.len() <= TITLE_MAX);
 }
@@ -216,12 +221,12 @@ fn every_form_is_bounded_and_cut_between_characters() {
 #[test]
 fn the_difference_that_decided_is_told_and_what_decides_nothing_is_not() {
     let mut record = error_rollback();
-    let text = "+10.1 points (95 %: +8.70 to +11.5; stable against itself: 0.05)".to_owned();
-    record.why[0].effect = Some(crate::api::Effect { value: 0.101, low: None, high: None, by_chance: None, text });
+    let text = "+10.1 points".to_owned();
+    record.why[0].effect = Some(crate::api::Effect { value: 0.101, low: Some(0.087), high: Some(0.115), by_chance: None, text });
     record.why.push(MetricEvidence { advisory: true, ..metric("scores", Verdict::Fail, "Kolmogorov-Smirnov distance 0.4") });
     let plain = Text::of("ml", "fraud", &record).plain();
-    assert!(plain.contains("\nEffect   +10.1 points (95 %: +8.70 to +11.5; stable against itself: 0.05)\n"), "{plain}");
-    assert!(!plain.contains("Kolmogorov"), "{plain}");
+    assert!(plain.contains("+10.1 pp") && plain.contains("+8.7 .. +11.5 pp"), "{plain}");
+    assert!(!plain.contains("scores"), "{plain}");
     let note = Text::of("ml", "fraud", &record).note();
-    assert!(note.contains("; +10.1 points (95 %"), "{note}");
+    assert!(note.contains("(+10.1 pp, limit"), "{note}");
 }
