@@ -16,6 +16,9 @@ mod screen;
 mod status;
 mod version;
 
+#[cfg(test)]
+mod tests;
+
 use clap::{Args, Parser, Subcommand};
 
 pub use crd::text as crd_text;

@@ -66,14 +66,37 @@ pub(super) async fn run(args: &ExplainArgs, cluster: &Cluster, now: Timestamp, o
         "view": told.as_ref().map_or(Value::Null, |told| json!(told.view)),
     });
     output.data("Explanation", &value, || {
-        let text = match (&told, args.format) {
-            (None, _) => String::new(),
-            (Some(told), Some(Form::Md)) => told.markdown(now),
-            (Some(told), _) => told.text(&output.terminal(), now),
-        };
-        if args.format == Some(Form::Md) { text } else { text + &refused(status, past.is_some(), &output.terminal(), now) }
+        let shown = told.as_ref();
+        match args.format {
+            Some(Form::Md) => shown.map_or_else(String::new, |told| told.markdown(now)),
+            _ => {
+                let text = shown.map_or_else(String::new, |told| told.text(&output.terminal(), now));
+                text + &refused(status, past.is_some(), &output.terminal(), now)
+            }
+        }
     })?;
     Ok(Exit::Reached)
+}
+
+/// The text of an explanation, for tests of the whole: of this revision, of this metric alone.
+#[cfg(test)]
+pub(super) fn text(
+    rollout: &Rollout,
+    (revision, metric): (Option<&str>, Option<&str>),
+    terminal: &Terminal,
+    now: Timestamp,
+) -> Result<String, Failure> {
+    let status = rollout.status.clone().unwrap_or_default();
+    let about = About::of(revision, rollout, &status)?;
+    Ok(Told::new(&about, rollout, &status, metric)?.map_or_else(String::new, |told| told.text(terminal, now)))
+}
+
+/// The same as Markdown.
+#[cfg(test)]
+pub(super) fn markdown(rollout: &Rollout, now: Timestamp) -> Result<String, Failure> {
+    let status = rollout.status.clone().unwrap_or_default();
+    let about = About::of(None, rollout, &status)?;
+    Ok(Told::new(&about, rollout, &status, None)?.map_or_else(String::new, |told| told.markdown(now)))
 }
 
 /// What is explained.
@@ -168,7 +191,7 @@ impl<'a> Told<'a> {
             }
         };
         block(&mut text, terminal.table(&self.view));
-        block(&mut text, terminal.facts(&self.view.said()) + &terminal.next(&self.view));
+        block(&mut text, terminal.facts(&self.view.said()) + &terminal.next(&self.view.next));
         let statistics = terminal.facts(&self.statistics());
         if !statistics.is_empty() {
             block(&mut text, format!("statistics\n{statistics}"));

@@ -26,13 +26,17 @@ pub(super) async fn run(args: &ListArgs, cluster: &Cluster, now: Timestamp, outp
         let place = if args.all_namespaces { "any namespace".into() } else { format!("namespace {}", cluster.namespace) };
         output.hint(&format!("no Rollouts in {place}"));
     }
-    rollouts.sort_by_key(|rollout| (rank(rollout), Reverse(decided(rollout)), rollout.namespace(), rollout.name_any()));
+    sort(&mut rollouts);
     let items: Vec<Value> = rollouts.iter().map(item).collect();
     output.data("RolloutList", &json!({ "items": items }), || table(&rollouts, args.all_namespaces, now, &output.terminal()))?;
     Ok(Exit::Reached)
 }
 
-/// What went wrong comes first, then what waits, then what moves.
+/// What went wrong comes first, then what waits, then what moves; of these the newest.
+pub(super) fn sort(rollouts: &mut [Rollout]) {
+    rollouts.sort_by_key(|rollout| (rank(rollout), Reverse(decided(rollout)), rollout.namespace(), rollout.name_any()));
+}
+
 fn rank(rollout: &Rollout) -> u8 {
     match rollout.status.as_ref().and_then(|status| status.phase) {
         Some(Phase::RollingBack | Phase::RolledBack | Phase::Failed | Phase::Aborted | Phase::Invalid) => 0,

@@ -57,7 +57,7 @@ fn alerts(letter: &Letter, now: Timestamp) -> Value {
     json!([{
         "labels": labels,
         "annotations": {
-            "summary": text.title,
+            "summary": text.title(),
             "description": text.body(),
             "weight": record.weight.to_string(),
             "key": letter.key,

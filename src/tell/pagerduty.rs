@@ -40,7 +40,7 @@ fn event(letter: &Letter, key: &str) -> Value {
         return head;
     }
     let payload = json!({
-        "summary": text.title.chars().take(SUMMARY_MAX).collect::<String>(),
+        "summary": text.title().chars().take(SUMMARY_MAX).collect::<String>(),
         "source": format!("{}/{}", letter.namespace, letter.name),
         "severity": alert.severity.word(),
         "timestamp": record.at.0.to_string(),

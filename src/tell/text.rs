@@ -5,7 +5,7 @@ use crate::api::{DecisionRecord, MetricEvidence, Outcome};
 use crate::view::{Fact, Message, View, called, shared, visible};
 use crate::words::cut;
 
-use super::meaning::{Severity, of};
+use super::meaning::{Severity, meaning, of};
 
 /// Longest note of a Kubernetes event: the API allows 1,024 bytes.
 const NOTE_MAX: usize = 1_000;
@@ -19,12 +19,9 @@ const TITLE_MAX: usize = 200;
 /// The text of one decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Text {
-    /// `Rolled back: ml/fraud v3 (7d9c4b6f5) at 5 %, because predictions shifted`.
-    pub title: String,
-    /// The metrics in columns, for a monospaced block; empty: there are none.
-    pub table: String,
-    /// What is said under labels, in the order in which it is read; `next` is the last.
-    pub fields: Vec<Fact>,
+    /// Title, table, fields and what comes next, for a receiver to lay out. The title is `Rolled back: ml/fraud v3 (7d9c4b6f5) at 5 %, because
+    /// predictions shifted`.
+    pub message: Message,
     view: View,
     severity: Severity,
 }
@@ -38,24 +35,27 @@ impl Text {
         let mut view = View::decided(namespace, name, record).with_metrics(&gating);
         view.facts.iter_mut().for_each(|fact| fact.text = bounded(&fact.text));
         view.next.iter_mut().for_each(|next| *next = bounded(next));
-        let because = view.because.as_ref().map_or_else(String::new, |because| format!(", {because}"));
+        // A headline of its own says why already.
+        let because = view.because.as_ref().filter(|_| Some(meaning.headline) == headline(record.outcome));
+        let because = because.map_or_else(String::new, |because| format!(", {because}"));
         let title = format!("{}: {}{because}", meaning.headline, about(namespace, name, record));
-        let Message { title, table, fields } = Message::new(cut(&visible(&title), TITLE_MAX), &view);
-        Self { title, table, fields, view, severity: meaning.alert.map_or(Severity::Info, |alert| alert.severity) }
+        let message = Message::new(cut(&visible(&title), TITLE_MAX), &view);
+        Self { message, view, severity: meaning.alert.map_or(Severity::Info, |alert| alert.severity) }
+    }
+
+    /// What happened, in one line.
+    pub fn title(&self) -> &str {
+        &self.message.title
     }
 
     /// Several lines, for alerts and terminals: the title, the table, then `why   …`.
     pub fn plain(&self) -> String {
-        cut(&format!("{}\n\n{}", self.title, self.whole()), TEXT_MAX).trim_end().to_owned()
+        cut(&format!("{}\n\n{}", self.title(), self.message.body()), TEXT_MAX).trim_end().to_owned()
     }
 
     /// All but the title, for places that show the title by themselves.
     pub fn body(&self) -> String {
-        cut(&self.whole(), TEXT_MAX)
-    }
-
-    fn whole(&self) -> String {
-        Message { title: self.title.clone(), table: self.table.clone(), fields: self.fields.clone() }.body()
+        cut(&self.message.body(), TEXT_MAX)
     }
 
     /// For Slack and what imitates it: escaped, and nobody is called by it.
@@ -65,14 +65,14 @@ impl Text {
             Severity::Warning => ":warning:",
             Severity::Info => ":information_source:",
         };
-        let mut text = format!("{symbol} {}", slack_escaped(&self.title));
-        if !self.table.is_empty() {
+        let mut text = format!("{symbol} {}", slack_escaped(self.title()));
+        if !self.message.table.is_empty() {
             // A class may be called anything: three backticks would end the block.
-            text += &format!("\n```\n{}\n```", slack_escaped(&self.table.trim_end().replace('`', "'")));
+            text += &format!("\n```\n{}\n```", slack_escaped(&self.message.table.trim_end().replace('`', "'")));
         }
-        for field in &self.fields {
-            let said = slack_escaped(&field.text);
-            let line = format!("\n*{}*  {}", field.label, said.replace('\n', "\n        "));
+        let next = (!self.message.next.is_empty()).then(|| Fact::new("next", self.message.next.join("\n")));
+        for Fact { label, text: said } in self.message.fields.iter().chain(&next) {
+            let line = format!("\n*{label}*  {}", slack_escaped(said).replace('\n', "\n        "));
             // An escape that is cut in the middle would show as rubbish: what does not fit is left out.
             if text.len() + line.len() <= TEXT_MAX {
                 text += &line;
@@ -83,13 +83,18 @@ impl Text {
 
     /// One line of at most 1,000 bytes, for the note of an event and the log.
     pub fn note(&self) -> String {
-        self.view.line(&self.title, NOTE_MAX)
+        self.view.line(self.title(), NOTE_MAX)
     }
 }
 
 /// Lines that are not too long.
 fn bounded(text: &str) -> String {
     text.lines().map(|line| cut(line, LINE_MAX)).collect::<Vec<_>>().join("\n")
+}
+
+/// How the title of such a decision begins where no reason has one of its own.
+fn headline(outcome: Outcome) -> Option<&'static str> {
+    (outcome != Outcome::Promoted).then(|| meaning(outcome, None).headline)
 }
 
 /// `ml/fraud v3 (7d9c4b6f5) at 5 %`.

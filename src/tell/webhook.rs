@@ -67,7 +67,7 @@ fn body(letter: &Letter) -> Value {
         "severity": alert.severity.word(),
         "namespace": letter.namespace,
         "rollout": letter.name,
-        "title": text.title,
+        "title": text.title(),
         "text": text.plain(),
         "record": letter.record,
     })

@@ -4,7 +4,7 @@ use super::{View, text::visible};
 use crate::api::{Actor, DecisionRecord, EvidenceReason, MeasureKind, MetricEvidence, Outcome, Reason, Verdict};
 
 /// Longest word of a person in a headline.
-const SAID: usize = 60;
+const SAID: usize = 80;
 
 /// Why this was decided: `because predictions shifted`, `by kim: scores look wrong`.
 pub(super) fn of(record: &DecisionRecord) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Rows to cells: the numbers as text.
 
 use super::{Row, Scale, Value};
-use crate::words::{number, percent, shortened, whole};
+use crate::words::{number, shortened, whole};
 
 /// Longest name of a class in a cell.
 const NAME: usize = 16;
@@ -58,7 +58,7 @@ impl Row {
 
     fn limit(&self, limit: f64) -> String {
         match self.scale {
-            Scale::Share => format!("{} pp", points(limit)),
+            Scale::Share => points(limit),
             Scale::AtMost => format!("<= {}", number(limit)),
             Scale::AtLeast => format!(">= {}", number(limit)),
             _ => number(limit),
@@ -80,6 +80,18 @@ impl Value {
             Self::Number(value) => number(*value),
         }
     }
+}
+
+/// `10.2 %`, `3.2 %`, `0.07 %`, `0.004 %`: no more digits than are compared at a glance.
+fn percent(share: f64) -> String {
+    let value = 100.0 * share;
+    let digits = match value.abs() {
+        0.0 => 0,
+        v if v >= 1.0 => 1,
+        v if v >= 0.01 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$} %")
 }
 
 /// Percentage points with their sign: `-0.07`, `+1.6`, `+0.004`.

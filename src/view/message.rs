@@ -13,25 +13,23 @@ pub struct Message {
     pub title: String,
     /// The metrics in columns, for a monospaced block; empty: there are none.
     pub table: String,
-    /// What is said under labels, in the order in which it is read; `next` is the last.
+    /// What is said under labels, in the order in which it is read.
     pub fields: Vec<Fact>,
+    /// What to do next: commands to paste, or a clause.
+    pub next: Vec<String>,
 }
 
 impl Message {
     /// The parts of a message under this title.
     pub fn new(title: String, view: &View) -> Self {
         let terminal = Terminal { columns: COLUMNS, colour: false };
-        let mut fields = view.said();
-        if !view.next.is_empty() {
-            fields.push(Fact::new("next", view.next.join("\n")));
-        }
-        Self { title, table: terminal.table(view), fields }
+        Self { title, table: terminal.table(view), fields: view.said(), next: view.next.clone() }
     }
 
     /// All but the title, as plain text.
     pub fn body(&self) -> String {
         let terminal = Terminal { columns: COLUMNS, colour: false };
-        let fields = terminal.facts(&self.fields);
+        let fields = terminal.facts(&self.fields) + &terminal.next(&self.next);
         let between = if self.table.is_empty() || fields.is_empty() { "" } else { "\n" };
         format!("{}{between}{fields}", self.table).trim_end().to_owned()
     }

@@ -91,7 +91,7 @@ fn outcome(record: &DecisionRecord) -> String {
     }
 }
 
-/// `at 5 %`, `with a mirror of 100 %`; nothing outside of a rollout.
+/// What the canary had; nothing outside of a rollout.
 fn place(record: &DecisionRecord) -> Option<String> {
     if record.weight == 0 && record.step.is_none() {
         return None;
@@ -99,12 +99,15 @@ fn place(record: &DecisionRecord) -> Option<String> {
     Some(shared(record.traffic.as_deref(), record.weight))
 }
 
-/// `at 5 %`, `with a mirror of 100 %`.
+/// What the canary gets: `at 5 %`, `on copies of 100 % of the requests`, `at 5 % and for the matched users`.
 pub fn shared(traffic: Option<&str>, weight: i32) -> String {
-    match traffic {
-        Some(traffic) => format!("with {traffic}"),
-        None => format!("at {weight} %"),
-    }
+    let Some(traffic) = traffic else { return format!("at {weight} %") };
+    let part = |part: &str| match (part, part.strip_prefix("mirror of ")) {
+        ("match", _) => "for the matched users".to_owned(),
+        (_, Some(copies)) => format!("on copies of {copies} of the requests"),
+        (weight, None) => format!("at {weight}"),
+    };
+    traffic.split(" + ").map(part).collect::<Vec<_>>().join(" and ")
 }
 
 fn tone(outcome: Outcome) -> Tone {
@@ -120,9 +123,13 @@ fn tone(outcome: Outcome) -> Tone {
 fn why(record: &DecisionRecord) -> Option<Fact> {
     let judged = deciding(record).filter(|metric| !metric.message.is_empty());
     let rest = judged.and_then(|metric| record.message.split_once(metric.message.as_str()));
-    let message = match rest {
-        Some((_, rest)) => rest.trim_start_matches([';', ' ', '.']),
-        None => record.message.as_str(),
+    let message = match (rest, record.reason.known()) {
+        (Some((_, rest)), _) => rest.trim_start_matches([';', ' ', '.']),
+        // Who aborted it and why is in the first line.
+        (None, Some(Reason::Aborted)) if record.outcome == Outcome::Aborted && record.by.is_some() => {
+            record.message.split_once("; ").map_or("", |(_, rest)| rest)
+        }
+        (None, _) => record.message.as_str(),
     };
     (!message.is_empty()).then(|| Fact::new("why", clauses(message)))
 }
@@ -160,9 +167,8 @@ pub fn called(version: &Version) -> String {
 pub fn exposed(exposure: &Exposure) -> String {
     let lasted = time(exposure.seconds as f64);
     let copies = exposure.mirrored_requests.filter(|copies| *copies > 0);
-    let copied = |copies: i64| format!("{} copies of requests, which no user saw", whole(copies));
     if let (Some(copies), 0) = (copies, exposure.canary_requests) {
-        return format!("{} in {lasted}", copied(copies));
+        return format!("{} copies of requests in {lasted}, no user saw an answer", whole(copies));
     }
     let all = exposure.canary_requests.saturating_add(exposure.stable_requests);
     let share =
@@ -174,6 +180,7 @@ pub fn exposed(exposure: &Exposure) -> String {
         None => String::new(),
     };
     let requests = if exposure.canary_requests == 1 { "request" } else { "requests" };
-    let also = copies.map_or_else(String::new, |copies| format!("; and {}", copied(copies)));
+    let also =
+        copies.map_or_else(String::new, |copies| format!("; and {} copies of requests, of which no user saw an answer", whole(copies)));
     format!("{} {requests} in {lasted}{share}{failed}{also}", whole(exposure.canary_requests))
 }

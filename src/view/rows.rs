@@ -91,8 +91,8 @@ fn row(metric: &MetricEvidence) -> Row {
         metric: metric.metric.clone(),
         label: label(&metric.metric, kind),
         kind,
-        stable: metric.stable.as_ref().and_then(|arm| value(arm, measure, measure.and_then(|measure| measure.stable_share))),
-        canary: metric.canary.as_ref().and_then(|arm| value(arm, measure, measure.and_then(|measure| measure.canary_share))),
+        stable: metric.stable.as_ref().and_then(|arm| value(arm, measure, measure.and_then(|measure| measure.stable_share), scale)),
+        canary: metric.canary.as_ref().and_then(|arm| value(arm, measure, measure.and_then(|measure| measure.canary_share), scale)),
         difference: effect.map(|effect| effect.value),
         interval: effect.and_then(|effect| Some([effect.low?, effect.high?])),
         limit: metric.limit,
@@ -113,12 +113,12 @@ pub(super) fn label(name: &str, kind: Option<MeasureKind>) -> String {
     }
 }
 
-fn value(arm: &ArmValue, measure: Option<&Measure>, share: Option<f64>) -> Option<Value> {
+fn value(arm: &ArmValue, measure: Option<&Measure>, share: Option<f64>, scale: Scale) -> Option<Value> {
     if let Some(Quantile { above, up_to, .. }) = arm.quantiles.last() {
         let unit = measure.and_then(|measure| measure.unit).map_or("ms", |unit| unit.symbol());
         return Some(Value::Bucket { above: *above, up_to: *up_to, unit });
     }
-    let Some(measure) = measure else { return arm.value.map(Value::Number) };
+    let Some(measure) = measure else { return arm.value.map(if scale == Scale::Share { Value::Share } else { Value::Number }) };
     match (measure.kind, share) {
         (MeasureKind::Classes, Some(share)) => {
             Some(Value::Class { class: measure.class.as_deref().map_or_else(|| "other".to_owned(), visible), share })

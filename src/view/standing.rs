@@ -27,6 +27,9 @@ impl View {
             Some(decision) if ended && tells(status.phase, decision.outcome) => {
                 let mut view = Self::decided(&namespace(rollout), &name(rollout), decision);
                 view.facts.insert(0, Fact::new("when", format!("{} ago", age(decision.at.0, now))));
+                if status.phase == Some(Phase::RollingBack) {
+                    (view.outcome, view.tone) = (standing(status, view.canary.as_deref().unwrap_or("the canary")), tone(status.phase));
+                }
                 view
             }
             _ => Self::under_way(rollout, status, ended, now),
@@ -65,6 +68,10 @@ impl View {
             let ago = age(decision.at.0, now);
             view.facts.push(Fact::new("last", format!("{ago} ago: {}", clauses(&decision.message))));
             view.next = view.comes(decision);
+        }
+        if status.phase == Some(Phase::Idle) {
+            view.now = Some("nothing is rolled out".to_owned());
+            view.next = vec!["set spec.canary to the version that should be rolled out".to_owned()];
         }
         view
     }
@@ -163,6 +170,10 @@ fn forecast(status: &RolloutStatus, step: &StepStatus) -> Option<Fact> {
         let shown = metric.advisory || metric.reason == Some(EvidenceReason::NotGating);
         metric.verdict == Verdict::Inconclusive && !shown
     };
+    // What has no forecast is told below the table.
+    if status.evidence.iter().filter(open).any(|metric| metric.forecast.is_none()) {
+        return None;
+    }
     let slowest = status.evidence.iter().filter(open).filter_map(|metric| Some((metric, metric.forecast.as_ref()?.minutes_to_pass)));
     let slowest = slowest.max_by(|(_, one), (_, other)| one.unwrap_or(f64::MAX).total_cmp(&other.unwrap_or(f64::MAX)));
     let rps = status.evidence.iter().find_map(|metric| metric.measure.as_ref()?.rps);
@@ -173,7 +184,9 @@ fn forecast(status: &RolloutStatus, step: &StepStatus) -> Option<Fact> {
         Some((metric, Some(minutes))) if 60.0 * minutes > left as f64 => {
             format!("about {} to a verdict{rps}; {} takes longest", time(60.0 * minutes), metric.metric)
         }
-        _ if left > 0 => format!("the rest of the hold, {}", span(Duration::from_secs(left.unsigned_abs()))),
+        _ if left > 0 && status.phase == Some(Phase::Progressing) => {
+            format!("the rest of the hold, {}", span(Duration::from_secs(left.unsigned_abs())))
+        }
         _ => return None,
     };
     Some(Fact::new("waiting", text))

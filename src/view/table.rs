@@ -23,17 +23,20 @@ pub(super) struct Table {
 /// Which columns are left out.
 #[derive(Clone, Copy, Default)]
 struct Left {
+    /// The space around the dots of an interval.
+    space: bool,
     requests: bool,
     interval: bool,
     limit: bool,
 }
 
 /// From everything to the least that still says something.
-const CHOICES: [Left; 4] = [
-    Left { requests: false, interval: false, limit: false },
-    Left { requests: true, interval: false, limit: false },
-    Left { requests: true, interval: true, limit: false },
-    Left { requests: true, interval: true, limit: true },
+const CHOICES: [Left; 5] = [
+    Left { space: false, requests: false, interval: false, limit: false },
+    Left { space: false, requests: true, interval: false, limit: false },
+    Left { space: true, requests: true, interval: false, limit: false },
+    Left { space: true, requests: true, interval: true, limit: false },
+    Left { space: true, requests: true, interval: true, limit: true },
 ];
 
 impl Table {
@@ -56,6 +59,7 @@ impl Table {
         let head = [head[0], head[1], head[2], head[3], head[4], head[5], "requests", "verdict"].map(str::to_owned);
         let row = |row: &Row| {
             let Cells { metric, stable, canary, difference, interval, limit, requests, verdict } = row.cells();
+            let interval = if left.space { interval.replace(" .. ", "..") } else { interval };
             keep([metric, stable, canary, difference, interval, limit, requests, verdict])
         };
         Self { head: keep(head), rows: view.rows.iter().map(row).collect(), without_requests: left.requests && counted }

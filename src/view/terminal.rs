@@ -53,7 +53,7 @@ impl Terminal {
         if !table.is_empty() {
             text += &format!("\n{table}");
         }
-        let rest = self.facts(&view.said()) + &self.next(view);
+        let rest = self.facts(&view.said()) + &self.next(&view.next);
         if !rest.is_empty() {
             text += &format!("\n{rest}");
         }
@@ -111,13 +111,13 @@ impl Terminal {
     }
 
     /// What to do next: side by side where that fits.
-    pub fn next(&self, view: &View) -> String {
-        let joined = view.next.join("      ");
-        let commands = view.next.iter().all(|next| next.starts_with("haldane "));
-        match view.next.is_empty() {
+    pub fn next(&self, next: &[String]) -> String {
+        let joined = next.join("      ");
+        let commands = next.iter().all(|next| next.starts_with("haldane "));
+        match next.is_empty() {
             true => String::new(),
             false if commands && INDENT + width(&joined) <= self.columns() => format!("{:LABEL$}   {joined}\n", "next"),
-            false => self.hang("next", &view.next.join("\n")),
+            false => self.hang("next", &next.join("\n")),
         }
     }
 

@@ -72,7 +72,10 @@ fn a_rollback_is_markdown_a_message_and_a_line() {
     let view = standing(&case);
     insta::assert_snapshot!("rolled_back_by_drift_markdown", view.markdown_title() + &view.markdown_body());
     let message = Message::new(view.headline(), &view);
-    insta::assert_snapshot!("rolled_back_by_drift_message", format!("{}\n{:#?}\n{}", message.title, message.fields, message.table));
+    insta::assert_snapshot!(
+        "rolled_back_by_drift_message",
+        format!("{}\n{:#?}\n{}\n{:?}", message.title, message.fields, message.table, message.next)
+    );
     insta::assert_snapshot!("rolled_back_by_drift_line", view.line(&view.headline(), 1_000));
     insta::assert_snapshot!("rolled_back_by_drift_json", serde_json::to_string_pretty(&view).unwrap());
 }

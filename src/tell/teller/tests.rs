@@ -217,7 +217,7 @@ async fn the_json_webhook_is_signed_with_the_key_of_the_moment() {
         let body: serde_json::Value = requests[0].body_json().unwrap();
         assert_eq!(body["record"]["outcome"], "RolledBack");
         assert_eq!(body["key"], "u-1/7/RolledBack/AnalysisFailed");
-        assert!(body["text"].as_str().unwrap().contains("total variation 0.31"));
+        assert!(body["text"].as_str().unwrap().contains("TV 0.310"));
     }
     let _ = std::fs::remove_file(&file);
 }

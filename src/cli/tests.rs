@@ -1,0 +1,97 @@
+//! Screens of several Rollouts, and of a decision, as a whole at 80 and 120 columns.
+
+use serde_json::json;
+
+use super::{explain, history, list};
+use crate::api::{HistoryEntry, Rollout};
+use crate::view::Terminal;
+use crate::view::tests::cases::{cases, now};
+
+fn terminal(columns: usize) -> Terminal {
+    Terminal { columns, colour: false }
+}
+
+fn rollout(name: &str) -> Rollout {
+    cases().into_iter().find(|case| case.name == name).unwrap().rollout
+}
+
+fn past() -> Vec<HistoryEntry> {
+    let version = |name: &str| json!({"host": "fraud", "subset": name, "revision": format!("{name}-5b4d8f7c6d")});
+    let entry = |canary: &str, outcome: &str, reason: &str, message: &str, exposure: serde_json::Value| {
+        json!({"canary": version(canary), "stable": version("v1"), "outcome": outcome, "reason": reason, "message": message,
+               "started": "2026-01-01T10:00:00Z", "ended": "2026-01-01T10:33:00Z", "exposure": exposure})
+    };
+    let entries = json!([
+        entry(
+            "v4",
+            "RolledBack",
+            "CanaryUnavailable",
+            "v4 at 20 % lost all of its pods a second time",
+            json!({"canaryRequests": 3_120, "stableRequests": 59_204, "canaryErrors": 318, "seconds": 432})
+        ),
+        entry(
+            "v3",
+            "Promoted",
+            "AsPlanned",
+            "v3 is stable now: it served everybody for 5m",
+            json!({"canaryRequests": 48_120, "stableRequests": 51_880, "canaryErrors": 101, "seconds": 1_980})
+        ),
+        entry("v2", "Aborted", "Aborted", "v2 at 5 % was aborted by kim: scores look wrong", json!(null)),
+    ]);
+    serde_json::from_value(entries).unwrap()
+}
+
+#[test]
+fn a_fleet_shows_what_failed_first_and_then_what_waits() {
+    let mut fleet: Vec<Rollout> = cases()
+        .into_iter()
+        .map(|case| {
+            let mut rollout = case.rollout;
+            rollout.metadata.name = Some(case.name.replace('_', "-"));
+            rollout
+        })
+        .collect();
+    list::sort(&mut fleet);
+    for columns in [80, 120] {
+        insta::assert_snapshot!(format!("fleet_{columns}"), list::table(&fleet, true, now(), &terminal(columns)));
+    }
+}
+
+#[test]
+fn past_rollouts_are_lines_with_their_outcome_and_who_was_exposed() {
+    for columns in [80, 120] {
+        insta::assert_snapshot!(format!("history_{columns}"), history::table(&past(), now(), &terminal(columns)));
+    }
+}
+
+#[test]
+fn a_decision_is_explained_from_what_happened_to_the_queries() {
+    for name in ["rolled_back_by_drift", "holding"] {
+        let rollout = rollout(name);
+        for columns in [80, 120] {
+            let text = explain::text(&rollout, (None, None), &terminal(columns), now()).unwrap();
+            insta::assert_snapshot!(format!("explain_{name}_{columns}"), text);
+        }
+        insta::assert_snapshot!(format!("explain_{name}_markdown"), explain::markdown(&rollout, now()).unwrap());
+    }
+}
+
+#[test]
+fn one_metric_is_explained_alone_and_an_unknown_one_is_named() {
+    let rollout = rollout("rolled_back_by_drift");
+    let text = explain::text(&rollout, (None, Some("drift")), &terminal(80), now()).unwrap();
+    assert!(text.contains("because predictions shifted") && text.contains("TV 0.296") && !text.contains("errors"), "{text}");
+    let failure = explain::text(&rollout, (None, Some("gpu")), &terminal(80), now()).unwrap_err();
+    assert_eq!((failure.message.as_str(), failure.fix.as_str()), ("no metric gpu", "one of errorRate, latency, drift"));
+}
+
+#[test]
+fn a_past_rollout_is_explained_with_what_is_kept_of_it() {
+    let mut rollout = rollout("rolled_back_by_drift");
+    rollout.status.as_mut().unwrap().history = past();
+    let text = explain::text(&rollout, (Some("v4"), None), &terminal(80), now()).unwrap();
+    insta::assert_snapshot!("explain_past", text);
+    let failure = explain::text(&rollout, (Some("v9"), None), &terminal(80), now()).unwrap_err();
+    assert_eq!(failure.message, "ml/fraud keeps no rollout of v9");
+    assert!(failure.fix.contains("v2 (m9nrqqfxj), v4 (v4-5b4d8f7c6d)"), "{}", failure.fix);
+}
