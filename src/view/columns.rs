@@ -7,7 +7,7 @@ use crate::words::shortened;
 /// Space between columns.
 const GAP: usize = 2;
 /// Fewer characters of the last column say nothing.
-const LEAST: usize = 16;
+const LEAST: usize = 24;
 
 /// Lines of cells under heads.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use super::because::{self, deciding};
 use super::{Fact, Tone, View, clauses, text::visible};
-use crate::api::{DecisionRecord, Exposure, HistoryEntry, Outcome, Reason, Version};
-use crate::words::{NOTHING_WRITTEN, time, whole};
+use crate::api::{DecisionRecord, Exposure, HistoryEntry, MetricEvidence, Outcome, Reason, Version};
+use crate::words::{NOTHING_WRITTEN, number, time, whole};
 
 impl View {
     /// A decision about the Rollout `namespace/name`.
@@ -131,7 +131,20 @@ fn why(record: &DecisionRecord) -> Option<Fact> {
         }
         (None, _) => record.message.as_str(),
     };
-    (!message.is_empty()).then(|| Fact::new("why", clauses(message)))
+    let harm = deciding(record).filter(|_| rest.is_some() && record.reason == Reason::AnalysisFailed).and_then(harm);
+    let lines: Vec<String> = harm.into_iter().chain((!message.is_empty()).then(|| clauses(message))).collect();
+    (!lines.is_empty()).then(|| Fact::new("why", lines.join("\n")))
+}
+
+/// The evidence that led to a rollback.
+fn harm(metric: &MetricEvidence) -> Option<String> {
+    let (evidence, at) = (metric.fail_evidence?, metric.fail_at?);
+    let name = visible(&metric.metric);
+    let (reached, needed) = (number((10.0 * evidence).round() / 10.0), number((10.0 * at).round() / 10.0));
+    Some(match evidence >= at {
+        true => format!("{name}: evidence of harm {reached}, {needed} rolls back"),
+        false => format!("{name}: evidence of harm {reached}, with the other metrics more than the {needed} that roll back"),
+    })
 }
 
 /// Who serves whom, and what happens without a person.

@@ -61,7 +61,7 @@ fn quantile(quantile: &Quantile) -> String {
 
 /// How long it takes, and what can be found.
 fn forecast(metric: &MetricEvidence, kind: Option<MeasureKind>) -> Vec<String> {
-    let Some(forecast) = metric.forecast.as_ref().filter(|_| metric.verdict != Verdict::Fail) else { return Vec::new() };
+    let Some(forecast) = metric.forecast.as_ref().filter(|_| metric.verdict == Verdict::Inconclusive) else { return Vec::new() };
     let mut lines = Vec::new();
     match forecast.minutes_to_pass {
         Some(minutes) if minutes > 0.0 => lines.push(format!("a healthy canary passes in about {}", time(60.0 * minutes))),

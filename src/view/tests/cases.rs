@@ -30,7 +30,7 @@ pub(crate) fn errors(verdict: &str, shares: [f64; 2], bounds: [f64; 2], n: [i64;
         "stable": {"value": shares[0], "text": "", "n": n[0]}, "canary": {"value": shares[1], "text": "", "n": n[1]},
         "measure": {"kind": "Errors", "rps": 12.0},
         "effect": {"value": shares[1] - shares[0], "low": bounds[0] / 100.0, "high": bounds[1] / 100.0, "byChance": 0.0005, "text": ""},
-        "noise": {"windows": 1440, "dispersion": 1.23}, "limit": 0.0005, "failEvidence": 2.13, "failAt": 20.0,
+        "noise": {"windows": 1440, "dispersion": 1.23}, "limit": 0.0005, "failEvidence": if verdict == "Fail" { 41.6 } else { 2.13 }, "failAt": 20.0,
         "forecast": {"minutesToPass": 4.2, "minutesToDetect": 3.0, "foundByEnd": 0.97, "smallestFound": 0.012},
         "query": "sum by (destination_workload) (rate(istio_requests_total{response_code=~\"5..\"}[1m]))",
     })
@@ -45,7 +45,7 @@ pub(crate) fn latency(verdict: &str, buckets: [[f64; 2]; 2], points: [f64; 3], n
         "canary": {"value": 0.019, "text": "", "n": n[1], "quantiles": quantile(buckets[1])},
         "measure": {"kind": "Latency", "above": 25.0, "unit": "ms", "rps": 12.0},
         "effect": {"value": points[0] / 100.0, "low": points[1] / 100.0, "high": points[2] / 100.0, "byChance": 0.001, "text": ""},
-        "noise": {"windows": 1440, "dispersion": 1.4}, "limit": 0.012, "failEvidence": 1.1, "failAt": 20.0,
+        "noise": {"windows": 1440, "dispersion": 1.4}, "limit": 0.012, "failEvidence": if verdict == "Fail" { 22.5 } else { 1.1 }, "failAt": 20.0,
         "forecast": {"minutesToPass": 7.5, "smallestFound": 0.3},
     })
 }
@@ -60,7 +60,7 @@ pub(crate) fn drift(verdict: &str, shares: [f64; 2], distance: [f64; 3], n: [i64
         "measure": {"kind": "Classes", "class": "fraud", "stableShare": shares[0], "canaryShare": shares[1]},
         "effect": {"value": distance[0], "low": distance[1], "high": distance[2], "byChance": 0.02, "text": ""},
         "distances": {"totalVariation": distance[0], "jensenShannon": 0.29, "psi": 0.62},
-        "noise": {"windows": 1440, "dispersion": 1.1}, "limit": 0.15, "failEvidence": 24.1, "failAt": 20.0,
+        "noise": {"windows": 1440, "dispersion": 1.1}, "limit": 0.15, "failEvidence": if verdict == "Fail" { 24.1 } else { 0.8 }, "failAt": 20.0,
         "forecast": {"minutesToPass": 3.0, "smallestFound": 0.2},
     })
 }
