@@ -27,6 +27,8 @@ pub const DEFAULT: &str = "default";
 const SCRAPE_INTERVAL: time::Duration = time::Duration::from_secs(15);
 /// How much later than a scrape its samples can be asked for, when the file does not say.
 const SCRAPE_SLACK: time::Duration = time::Duration::from_secs(5);
+/// How many queries are in flight at once when the file does not say.
+const CONCURRENCY: u32 = 8;
 
 /// The file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -55,6 +57,9 @@ pub struct Provider {
     /// Matchers added to every query, for example `cluster: prod`.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// How many queries are in flight at once. Default: 8.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
     /// How it is reached.
     #[serde(flatten)]
     pub access: HttpAccess,
@@ -163,6 +168,11 @@ impl Provider {
     /// How far behind now a window ends.
     pub fn window_lag(&self) -> time::Duration {
         self.lag.map_or_else(|| self.scrapes_every() + SCRAPE_SLACK, Into::into)
+    }
+
+    /// How many queries are in flight at once.
+    pub fn at_once(&self) -> u32 {
+        self.concurrency.unwrap_or(CONCURRENCY)
     }
 }
 

@@ -124,7 +124,7 @@ pub async fn run(
         leader: leader.clone(),
         clock,
         config: config.clone(),
-        providers: Providers::new(metrics.clone(), clock),
+        providers: Providers::new(metrics.clone()),
         teller,
         events,
         metrics: metrics.clone(),

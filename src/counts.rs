@@ -18,7 +18,7 @@ mod unanswered;
 mod window;
 
 pub use dropped::Dropped;
-pub use history::{chosen, doubled, past};
+pub use history::{chosen, identity, past};
 pub use identity::{Doubled, Mixed};
 pub use meter::gain;
 use series::host;

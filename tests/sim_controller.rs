@@ -1,6 +1,8 @@
 //! The true controller, over HTTP, against the simulated world, in virtual time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "sim_controller/asks.rs"]
+mod asks;
 #[path = "sim_controller/crashes.rs"]
 mod crashes;
 #[path = "sim_controller/incidents.rs"]

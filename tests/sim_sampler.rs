@@ -1,7 +1,7 @@
 //! The sampler alone against the simulated Prometheus, in virtual time: what a restart rebuilds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use haldane::{
     api::RolloutSpec,
@@ -13,7 +13,7 @@ use haldane::{
     },
     plan::{Plan, Share},
     seen::{Arm, ArmPod, Brief, Look, StepKey},
-    sim::{NAMESPACE, World, WorldConfig, traffic::Behaviour},
+    sim::{NAMESPACE, World, WorldConfig, prometheus::Mode, traffic::Behaviour},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,13 +27,13 @@ async fn stage(seed: u64) -> (World, Clock, Brief) {
         {"ratio": {"name": "invalid", "bad": "model_prediction_invalid_total", "total": "model_prediction_class_total"}},
         {"threshold": {"name": "gpu", "query": "max(DCGM_FI_DEV_FB_USED{pod=~\"{{canaryPods}}\"})", "max": 38000, "for": "10s"}},
     ]);
-    staged(seed, [Behaviour::default(), v2], metrics).await
+    staged(seed, [Behaviour::default(), v2], metrics, Duration::from_secs(300)).await
 }
 
-async fn staged(seed: u64, [v1, v2]: [Behaviour; 2], metrics: Value) -> (World, Clock, Brief) {
+async fn staged(seed: u64, [v1, v2]: [Behaviour; 2], metrics: Value, history: Duration) -> (World, Clock, Brief) {
     let clock = Clock::virtual_from("2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
     let mut config = WorldConfig::new(clock, seed);
-    (config.rps, config.history) = (400.0, Duration::from_secs(300));
+    (config.rps, config.history) = (400.0, history);
     let world = World::start(config).await.unwrap();
     world.behave("v1", v1);
     world.deploy("v2", v2);
@@ -80,9 +80,13 @@ fn arm(world: &World, version: &str, now: Timestamp) -> Arm {
     Arm { workload: format!("fraud-{version}"), version: Some(version.into()), pods, ..Arm::default() }
 }
 
-fn spawn(world: &World, clock: Clock, brief: Brief) -> Sampler {
+fn prometheus(world: &World) -> Arc<Prometheus> {
     let provider = world.controller_config(Duration::from_secs(1)).prometheus.remove("default").unwrap();
-    Sampler::spawn(Source::Found(Arc::new(Prometheus::new(&provider).unwrap())), clock, brief, || {})
+    Arc::new(Prometheus::new(&provider).unwrap())
+}
+
+fn spawn(world: &World, clock: Clock, brief: Brief) -> Sampler {
+    Sampler::spawn(Source::Found(prometheus(world)), clock, brief, || {})
 }
 
 async fn until(sampler: &Sampler, windows: u32) -> Look {
@@ -151,7 +155,7 @@ async fn a_first_token_that_is_late_fails_by_its_own_histogram_and_in_its_own_un
         {"latency": {}},
         {"name": "firstToken", "latency": {"histogram": "vllm:time_to_first_token_seconds", "unit": "s"}},
     ]);
-    let (world, clock, brief) = staged(52, [v1, v2], metrics).await;
+    let (world, clock, brief) = staged(52, [v1, v2], metrics, Duration::from_secs(300)).await;
     let look = until(&spawn(&world, clock, brief), 40).await;
     let of = |name: &str| look.judgement.metrics.iter().find(|metric| metric.metric == name).unwrap();
     let (mesh, own) = (of("latency"), of("firstToken"));
@@ -160,4 +164,73 @@ async fn a_first_token_that_is_late_fails_by_its_own_histogram_and_in_its_own_un
     assert!(own.message.contains("] s"), "{}", own.message);
     let query = own.query.as_deref().unwrap();
     assert!(query.starts_with("sum by (pod, le) (increase(vllm:time_to_first_token_seconds_bucket{"), "{query}");
+}
+
+/// Rollouts that begin in the same moment, and when each of them could start.
+struct Crowd {
+    samplers: Vec<(Sampler, Brief)>,
+    started: Vec<Option<f64>>,
+    begun: Timestamp,
+}
+
+impl Crowd {
+    fn begin(prometheus: &Arc<Prometheus>, clock: Clock, brief: &Brief, names: std::ops::Range<usize>) -> Self {
+        let samplers: Vec<(Sampler, Brief)> = names
+            .map(|name| {
+                let key = StepKey { epoch: 1, step: None, share: Share::NONE };
+                let brief = Brief { name: format!("fraud-{name}"), key, since: None, ..brief.clone() };
+                (Sampler::spawn(Source::Found(prometheus.clone()), clock, brief.clone(), || {}), brief)
+            })
+            .collect();
+        Self { started: vec![None; samplers.len()], samplers, begun: clock.now() }
+    }
+
+    /// Lets those begin their first step whose history is there. Gives how many seconds after a window's end its look came at the latest.
+    fn go_on(&mut self, clock: Clock, seen: &mut BTreeMap<String, Timestamp>) -> f64 {
+        let mut latest: f64 = 0.0;
+        for ((sampler, brief), started) in self.samplers.iter_mut().zip(&mut self.started) {
+            let Some(look) = sampler.newest() else { continue };
+            assert_eq!(look.problem.as_ref().filter(|problem| problem.unavailable), None);
+            if started.is_none() && look.ready {
+                *started = Some(clock.now().duration_since(self.begun).as_secs_f64());
+                brief.key = StepKey { epoch: 1, step: Some(0), share: Share::weight(5) };
+                brief.since = Some(clock.now());
+                sampler.tell(brief.clone());
+            }
+            let Some(end) = look.window_end.filter(|end| seen.get(&brief.name) != Some(end)) else { continue };
+            seen.insert(brief.name.clone(), end);
+            latest = latest.max(clock.now().duration_since(end).as_secs_f64());
+        }
+        latest
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_that_start_at_once_begin_within_two_windows_and_delay_no_look_although_an_answer_takes_200_ms() {
+    const WINDOW: f64 = 30.0;
+    let metrics = json!([{"errorRate": {}}, {"latency": {}}]);
+    let (world, clock, mut brief) = staged(54, [Behaviour::default(), Behaviour::default()], metrics, Duration::from_secs(2400)).await;
+    brief.analysis.interval = Duration::from_secs_f64(WINDOW);
+    world.prometheus().set_mode(Mode::Slow(Duration::from_millis(200)));
+    let prometheus = prometheus(&world);
+    // Fifty more come with their histories when the first are at their first step.
+    let mut crowds = vec![Crowd::begin(&prometheus, clock, &brief, 0..50)];
+    let (mut seen, mut latest) = (BTreeMap::new(), 0.0_f64);
+    for tenth in 0..1800 {
+        if tenth == 750 {
+            crowds.push(Crowd::begin(&prometheus, clock, &brief, 50..100));
+        }
+        latest = crowds.iter_mut().map(|crowd| crowd.go_on(clock, &mut seen)).fold(latest, f64::max);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for crowd in &crowds {
+        let started: Vec<f64> = crowd.started.iter().map(|started| started.expect("every history is read")).collect();
+        let (first, last) = (started.iter().copied().fold(f64::INFINITY, f64::min), started.iter().copied().fold(0.0, f64::max));
+        println!("{} at once: the first can start after {first:.1} s, the last after {last:.1} s", started.len());
+        assert!(first < 2.0 * WINDOW, "{first} s");
+    }
+    // Its samples are there a second after its end.
+    println!("the latest look came {latest:.1} s after the end of its window, of {}", seen.len());
+    assert_eq!(seen.len(), 100);
+    assert!(latest < 1.0 + WINDOW, "{latest} s");
 }

@@ -15,6 +15,8 @@ const NAME_MAX: usize = 63;
 const DURATION_TEXT_MAX: usize = 16;
 /// Longest duration that makes sense here.
 const DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(3600);
+/// Most queries that are in flight at once.
+const MOST_CONCURRENCY: u64 = 256;
 
 /// One fault of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,11 +123,12 @@ impl Check {
     }
 
     fn provider(&mut self, path: &str, value: &Value) {
-        let known = [&["url", "scrapeInterval", "lag", "labels"], &access::KEYS[..]].concat();
+        let known = [&["url", "scrapeInterval", "lag", "labels", "concurrency"], &access::KEYS[..]].concat();
         let Some(provider) = self.mapping(path, value, &known) else { return };
         let url = self.url(path, provider);
         self.duration(path, provider, "scrapeInterval", false);
         self.duration(path, provider, "lag", true);
+        self.number(path, provider, "concurrency", MOST_CONCURRENCY);
         self.access(path, provider, url.as_ref(), &access::QUERY_PARAMETERS);
         match provider.get("labels") {
             None | Some(Value::Null) => {}
@@ -251,6 +254,13 @@ impl Check {
         let length = std::time::Duration::from(duration);
         if duration.is_negative() || (length.is_zero() && !zero) || length > DURATION_MAX {
             self.fault(&path, if zero { "must be from 0s to 1h" } else { "must be above 0s and at most 1h" });
+        }
+    }
+
+    fn number(&mut self, path: &str, map: &Map<String, Value>, key: &str, most: u64) {
+        let given = map.get(key).filter(|value| !value.is_null());
+        if given.is_some_and(|value| value.as_u64().is_none_or(|number| number == 0 || number > most)) {
+            self.fault(&format!("{path}.{key}"), format!("must be a whole number from 1 to {most}"));
         }
     }
 

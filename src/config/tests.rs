@@ -15,7 +15,7 @@ fn faults(text: &str) -> Vec<String> {
 const GOOD: &str = r#"
 prometheus:
   default: {url: "http://prometheus.monitoring:9090", scrapeInterval: 15s, lag: 20s, labels: {cluster: prod}, bearerTokenFile: token}
-  far: {url: "https://thanos.example.com/prefix", caFile: /etc/ca.pem}
+  far: {url: "https://thanos.example.com/prefix", caFile: /etc/ca.pem, concurrency: 24}
 alerts:
   default: {alertmanager: {url: "http://alertmanager.monitoring:9093"}}
   oncall: {webhook: {url: "https://hooks.example.com/x", format: slack}}
@@ -30,7 +30,9 @@ fn the_documented_file_is_read_and_secrets_lie_beside_it() {
     assert_eq!(default.window_lag(), time::Duration::from_secs(20));
     assert_eq!(default.access.bearer_token_file.as_deref(), Some(Path::new("/etc/haldane/token")));
     assert_eq!(default.labels["cluster"], "prod");
+    assert_eq!(default.at_once(), 8);
     let far = &config.prometheus["far"];
+    assert_eq!(far.at_once(), 24);
     assert_eq!(far.access.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     assert_eq!(far.window_lag(), time::Duration::from_secs(20), "scrape interval and five seconds");
     let Sink::Webhook(audit) = &config.alerts["audit"] else { panic!("{:?}", config.alerts["audit"]) };
@@ -51,7 +53,7 @@ fn all_faults_are_told_at_once_with_their_paths() {
 promtheus: {}
 prometheus:
   a: {url: "ftp://x/y", scrapeInterval: 15, extra: 1}
-  b: {lag: -1s, labels: {__name__: up, ok: 1}}
+  b: {lag: -1s, concurrency: 0, labels: {__name__: up, ok: 1}}
   c: {url: "http://u:p@h", caFile: ca.pem}
 alerts:
   none: {}
@@ -67,6 +69,7 @@ alerts:
         "prometheus.a.scrapeInterval: must be a duration with its unit",
         "prometheus.b.url: is missing",
         "prometheus.b.lag: must be from 0s to 1h",
+        "prometheus.b.concurrency: must be a whole number from 1 to 256",
         "prometheus.b.labels.__name__: a label name",
         "prometheus.b.labels.ok: must be a string: put it in quotes",
         "prometheus.c.url: must not carry a user or a password",

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::meter::{Meter, Process, continues, total};
 use super::snapshot::{Group, GroupKey, Snapshot};
-use super::{Delta, Deltas, Doubled, Dropped, Reading, Sample, Scope, Side, Target};
+use super::{Delta, Deltas, Doubled, Dropped, Mixed, Reading, Sample, Scope, Side, Target};
 use crate::plan::Metric;
 
 /// Stable's counts in each window between two consecutive `ends`, by pod (`by_pod` false: all in the entry ""). `reading` reaches back one
@@ -70,10 +70,10 @@ pub fn past(
     Ok(of.filter(|deltas| deltas.requests(Side::Stable) > 0).map(|deltas| deltas.stable_by_pod(metrics, by_pod)).collect())
 }
 
-/// The label that doubles every series of a reading, if there is one.
-pub fn doubled(reading: &Reading, scope: &Scope, at: Timestamp) -> Option<Doubled> {
+/// Whether the label of a replica doubles every series of a reading, and whether pods that are not ours are in it.
+pub fn identity(reading: &Reading, scope: &Scope, at: Timestamp) -> (Option<Doubled>, Option<Mixed>) {
     let pods = scope.pods.keys().cloned().collect();
-    Snapshot::of(reading, scope, &pods, at).ok()?.doubled
+    Snapshot::of(reading, scope, &pods, at).map(|snapshot| (snapshot.doubled, snapshot.mixed)).unwrap_or_default()
 }
 
 /// Where a series begins: at zero if it was born while its target was being read, unless it continues from one that ended then.

@@ -111,6 +111,11 @@ impl Tracker {
         self.anchor.as_ref().map(|anchor| anchor.at)
     }
 
+    /// Pods that were read at the look before: what they counted since may still be there, although they ended.
+    pub fn read_pods(&self) -> impl Iterator<Item = &str> {
+        self.anchor.iter().flat_map(|anchor| anchor.read.values()).filter_map(|read| read.pod.as_deref())
+    }
+
     /// Takes a look: `reading` was asked for at `at`, and looks come in order of time.
     pub fn look(&mut self, reading: &Reading, scope: &Scope, at: Timestamp) -> Outcome {
         self.known.extend(scope.pods.keys().cloned());

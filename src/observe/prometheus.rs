@@ -1,13 +1,16 @@
 //! A Prometheus server: asks, and tells data from everything else that can come back.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
+use crate::clock::Clock;
 use crate::config::Provider;
 use crate::counts::Series;
 use crate::http_access::{AccessError, said as words};
@@ -17,20 +20,24 @@ mod counted;
 mod fault;
 mod line;
 mod native;
+mod queue;
 mod selector;
 mod skew;
+mod turns;
 
 pub use counted::Counted;
 pub use fault::QueryError;
+use queue::Ending;
+pub use queue::{By, Purpose};
 pub use selector::{BadName, Selector};
 
-/// From the first byte sent to the last byte read.
+/// From the first byte sent to the last byte read. What a question waits for its turn is not counted.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A server that is busy is asked so often for the same, within the deadline.
+/// A server that is busy is asked so often for the same.
 const TRIES: u32 = 3;
 /// Pause before the second try, where the server names none.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A server that asks for a longer pause is left alone by whoever asked.
+/// Where a server asks for a longer pause, whoever asked is told so.
 const LONGEST_PAUSE_HERE: Duration = Duration::from_secs(2);
 
 /// Why a provider's configuration cannot be used.
@@ -47,18 +54,25 @@ pub enum ProviderError {
     Access(#[from] AccessError),
 }
 
-/// One Prometheus server. Share it: for each value one request at a time is in flight, and one more of the queries that users wrote.
-#[derive(Debug)]
+/// One Prometheus server, as somebody asks it: see [`Prometheus::asked_by`]. All of one server share its turns.
+#[derive(Clone, Debug)]
 pub struct Prometheus {
+    server: Arc<Server>,
+    by: By,
+    /// Milliseconds that its questions have waited for their turn.
+    waited: Arc<AtomicU64>,
+    counted: Option<Counted>,
+}
+
+/// The server itself.
+#[derive(Debug)]
+struct Server {
     line: line::Line,
     labels: Vec<(String, String)>,
     scrape_interval: Duration,
     lag: Duration,
-    turn: Semaphore,
-    /// For queries that users wrote.
-    users_turn: Semaphore,
+    turns: turns::Turns,
     skew: skew::Skew,
-    counted: Option<Counted>,
     /// How old the newest sample was at the newest look.
     newest: Mutex<Option<Newest>>,
     /// Bounds of native histograms.
@@ -99,18 +113,35 @@ impl Prometheus {
             Selector::new("up")?.is(label, "")?;
         }
         let scrape_interval = provider.scrapes_every().max(Duration::from_millis(100));
-        Ok(Self {
+        let server = Server {
             line,
             labels: provider.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             scrape_interval,
             lag: provider.window_lag(),
-            turn: Semaphore::new(1),
-            users_turn: Semaphore::new(1),
+            turns: turns::Turns::new(provider.at_once()),
             skew: skew::Skew::default(),
-            counted: None,
             newest: Mutex::default(),
             grids: Mutex::default(),
-        })
+        };
+        let nobody = By { namespace: "".into(), rollout: "".into(), purpose: Purpose::Look };
+        Ok(Self { server: Arc::new(server), by: nobody, waited: Arc::default(), counted: None })
+    }
+
+    /// The same server, asked by a Rollout for some purpose: whose turn it is depends on both.
+    #[must_use]
+    pub fn asked_by(&self, namespace: &str, rollout: &str, purpose: Purpose) -> Self {
+        let by = By { namespace: namespace.into(), rollout: rollout.into(), purpose };
+        Self { by, waited: Arc::default(), ..self.clone() }
+    }
+
+    /// How long the questions of this value have waited for their turn.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited.load(Ordering::Relaxed))
+    }
+
+    /// How many questions are in flight at once: now, and where the server refuses none.
+    pub(super) fn limits(&self) -> [u32; 2] {
+        self.server.turns.limits()
     }
 
     /// The same, with each query counted in our own metrics.
@@ -121,26 +152,26 @@ impl Prometheus {
 
     /// How often targets are scraped.
     pub fn scrape_interval(&self) -> Duration {
-        self.scrape_interval
+        self.server.scrape_interval
     }
 
     /// How far behind now a window ends.
     pub fn lag(&self) -> Duration {
-        self.lag
+        self.server.lag
     }
 
     /// The newest sample when the newest window was asked for in time; nothing before, or where there was no sample.
     pub(super) fn newest(&self) -> Option<Newest> {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.server.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the time of the newest sample, asked for `now`.
     pub(super) fn note_newest(&self, sample: Option<Timestamp>, now: Timestamp) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.server.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let since = newest.filter(|before| Some(before.sample) == sample).map_or(now, |before| before.since);
         *newest = sample.map(|sample| Newest { sample, since, asked: now });
         let age = newest.map(|newest| newest.age().as_secs_f64());
-        tracing::debug!(age_seconds = age, lag_seconds = self.lag.as_secs_f64(), "the newest sample's age");
+        tracing::debug!(age_seconds = age, lag_seconds = self.server.lag.as_secs_f64(), "the newest sample's age");
     }
 
     /// Raw samples of the `seconds` before `at`, with their own times, in our clock's time. The provider's labels are added.
@@ -149,6 +180,16 @@ impl Prometheus {
     /// When there is no answer that can be trusted.
     pub async fn raw(&self, selector: &Selector, seconds: u64, at: Timestamp) -> Result<Vec<Series>, QueryError> {
         self.matrix(&self.own(selector)?.range(seconds), at).await
+    }
+
+    /// The same of several metrics in one question, each series with its metric's name.
+    ///
+    /// # Errors
+    /// When there is no answer that can be trusted.
+    pub(super) async fn raw_named(&self, selector: &Selector, seconds: u64, at: Timestamp) -> Result<Vec<(String, Series)>, QueryError> {
+        let series = self.ask(&self.own(selector)?.range(seconds), at, answer::Kind::Named).await?;
+        let named = |mut series: Series| (series.labels.remove("__name__").unwrap_or_default(), series);
+        Ok(series.into_iter().map(named).collect())
     }
 
     /// The combinations of these labels that exist at `at` (five minutes back). The provider's labels are added.
@@ -165,7 +206,7 @@ impl Prometheus {
     /// Never: the labels were checked when the provider was made.
     pub fn own(&self, selector: &Selector) -> Result<Selector, QueryError> {
         let mut selector = selector.clone();
-        for (name, value) in &self.labels {
+        for (name, value) in &self.server.labels {
             selector = selector.is(name, value)?;
         }
         Ok(selector)
@@ -187,51 +228,69 @@ impl Prometheus {
         self.ask(query, at, answer::Kind::Vector).await
     }
 
-    /// A query of a user's own, whose answer must be one finite number: a scalar, or a vector of one sample. It waits for other users'
-    /// queries alone, and nothing else waits for it.
+    /// A query of a user's own, whose answer must be one finite number: a scalar, or a vector of one sample. It has a place of its own among
+    /// the questions: nothing else waits for it.
     ///
     /// # Errors
     /// When there is no answer that can be trusted, or not one number.
     pub async fn value(&self, query: &str, at: Timestamp) -> Result<f64, QueryError> {
-        let _turn = self.users_turn.acquire().await;
-        let body = self.body(query, Some(self.skew.theirs(at)));
-        let value = async { answer::value(&body.await?).map_err(|error| self.line.without_secrets(error)) };
-        counted::query(self.counted.as_ref(), value).await
+        self.read(Purpose::User, query, at, answer::value).await
     }
 
     async fn ask(&self, query: &str, at: Timestamp, kind: answer::Kind) -> Result<Vec<Series>, QueryError> {
-        let _turn = self.turn.acquire().await;
-        let body = self.body(query, Some(self.skew.theirs(at)));
-        let answer = counted::query(self.counted.as_ref(), async {
-            let body = body.await?;
-            let mut grids = self.grids.lock().unwrap_or_else(PoisonError::into_inner);
-            answer::read(&body, kind, &mut grids).map_err(|error| self.line.without_secrets(error))
-        });
-        answer.await.map(|series| self.skew.ours(series))
+        let read = |body: &[u8]| {
+            let mut grids = self.server.grids.lock().unwrap_or_else(PoisonError::into_inner);
+            answer::read(body, kind, &mut grids)
+        };
+        self.read(self.by.purpose, query, at, read).await.map(|series| self.server.skew.ours(series))
     }
 
-    /// One query at a time of the server's clock, or at its now.
-    async fn body(&self, query: &str, at: Option<Timestamp>) -> Result<Vec<u8>, QueryError> {
-        let answered = tokio::time::timeout(DEADLINE, async {
-            let (mut tries, mut cut_off) = (1, false);
-            loop {
-                let answer = self.line.ask(query, at).await;
-                let pause = match &answer {
-                    // An answer that breaks off once may be whole on a new connection.
-                    Err(QueryError::Unreachable(_)) if !cut_off => {
-                        cut_off = true;
-                        continue;
+    /// The answer at one time of the server's clock, read and counted.
+    async fn read<T>(
+        &self,
+        purpose: Purpose,
+        query: &str,
+        at: Timestamp,
+        read: impl FnOnce(&[u8]) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        let (body, took) = self.body(purpose, query, Some(self.server.skew.theirs(at))).await;
+        let answer = body.and_then(|body| read(&body).map_err(|error| self.server.line.without_secrets(error)));
+        counted::query(self.counted.as_ref(), took, answer.as_ref().err());
+        answer
+    }
+
+    /// One query at a time of the server's clock, or at its now; and how long it took, without what it waited for its turn.
+    async fn body(&self, purpose: Purpose, query: &str, at: Option<Timestamp>) -> (Result<Vec<u8>, QueryError>, Duration) {
+        let clock = Clock::system();
+        let (mut tries, mut cut_off, mut took) = (1, false, Duration::ZERO);
+        loop {
+            let asked = clock.elapsed();
+            let turn = self.server.turns.take(By { purpose, ..self.by.clone() }).await;
+            let begun = clock.elapsed();
+            let waited = u64::try_from(begun.saturating_sub(asked).as_millis()).unwrap_or(u64::MAX);
+            self.waited.fetch_add(waited, Ordering::Relaxed);
+            let left = DEADLINE.saturating_sub(took);
+            let answer = tokio::time::timeout(left, async {
+                loop {
+                    match self.server.line.ask(query, at).await {
+                        // An answer that breaks off once may be whole on a new connection.
+                        Err(QueryError::Unreachable(_)) if !cut_off => cut_off = true,
+                        answer => return answer,
                     }
-                    Err(QueryError::Busy { retry_after, .. }) => retry_after.unwrap_or(PAUSE * tries).max(PAUSE),
-                    _ => return answer,
-                };
-                if tries == TRIES || pause > LONGEST_PAUSE_HERE {
-                    return answer;
                 }
-                tries += 1;
-                tokio::time::sleep(pause).await;
+            });
+            let answer = answer.await.unwrap_or(Err(QueryError::Timeout));
+            took += clock.elapsed().saturating_sub(begun);
+            let Err(QueryError::Busy { status, retry_after, .. }) = &answer else {
+                turn.end(if answer.is_ok() { Ending::Answered } else { Ending::Failed });
+                return (answer, took);
+            };
+            let pause = retry_after.unwrap_or(PAUSE * tries).max(PAUSE);
+            turn.end(Ending::Busy { pause, everyone: *status == 429 });
+            if tries == TRIES || pause > LONGEST_PAUSE_HERE || took >= DEADLINE {
+                return (answer, took);
             }
-        });
-        answered.await.map_err(|_| QueryError::Timeout)?
+            tries += 1;
+        }
     }
 }

@@ -7,7 +7,6 @@ use std::{
 
 use super::prometheus::{Counted, Prometheus};
 use super::sampler::Source;
-use crate::clock::Clock;
 use crate::config::Snapshot;
 use crate::metrics::Metrics;
 
@@ -15,14 +14,13 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub struct Providers {
     metrics: Metrics,
-    clock: Clock,
     open: Mutex<(u64, BTreeMap<String, Arc<Prometheus>>)>,
 }
 
 impl Providers {
     /// None opened yet. Their queries are counted in `metrics`.
-    pub fn new(metrics: Metrics, clock: Clock) -> Self {
-        Self { metrics, clock, open: Mutex::default() }
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, open: Mutex::default() }
     }
 
     /// The provider of this name, from this snapshot of the configuration.
@@ -38,7 +36,7 @@ impl Providers {
         }
         match Prometheus::new(provider) {
             Ok(made) => {
-                let counted = Counted { provider: name.to_owned(), metrics: self.metrics.clone(), clock: self.clock };
+                let counted = Counted { provider: name.to_owned(), metrics: self.metrics.clone() };
                 let made = Arc::new(made.counted(counted));
                 open.1.insert(name.to_owned(), made.clone());
                 Source::Found(made)

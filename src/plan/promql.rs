@@ -143,7 +143,8 @@ impl From<Counter> for String {
 
 /// `metric{label="value",…}`, or with the metric in quotes within the braces where its name needs them; values escaped.
 pub fn write_selector(f: &mut impl Write, metric: &str, matchers: &[(String, Op, String)]) -> fmt::Result {
-    let outside = is_classic(metric, true);
+    // Without a name the matchers say which.
+    let outside = metric.is_empty() || is_classic(metric, true);
     if outside {
         f.write_str(metric)?;
     }

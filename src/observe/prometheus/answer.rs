@@ -15,13 +15,15 @@ use crate::counts::Series;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Matrix,
+    /// A matrix of several metrics, whose series keep their names as labels.
+    Named,
     Vector,
 }
 
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Self::Matrix => "matrix",
+            Self::Matrix | Self::Named => "matrix",
             Self::Vector => "vector",
         }
     }
@@ -131,8 +133,8 @@ pub(crate) fn value(body: &[u8]) -> Result<f64, QueryError> {
 pub(crate) fn read(body: &[u8], kind: Kind, grids: &mut Grids) -> Result<Vec<Series>, QueryError> {
     let (mut all, mut histograms) = (Vec::new(), Vec::new());
     for mut row in rows(body, kind)? {
-        match row.histograms.take().filter(|_| kind == Kind::Matrix) {
-            Some(samples) if row.values.as_ref().is_none_or(Vec::is_empty) => histograms.push(native(row, samples)?),
+        match row.histograms.take().filter(|_| kind != Kind::Vector) {
+            Some(samples) if row.values.as_ref().is_none_or(Vec::is_empty) => histograms.push(native(row, samples, kind)?),
             Some(_) => return Err(QueryError::WrongType { wanted: "matrix", found: "mix of floats and native histograms".into() }),
             None => all.extend(series(row, kind)?),
         }
@@ -141,9 +143,8 @@ pub(crate) fn read(body: &[u8], kind: Kind, grids: &mut Grids) -> Result<Vec<Ser
     Ok(all)
 }
 
-fn native(row: Row, samples: Vec<(f64, Native)>) -> Result<native::Row, QueryError> {
-    let mut labels = row.metric;
-    let name = labels.remove("__name__").unwrap_or_default();
+fn native(row: Row, samples: Vec<(f64, Native)>, kind: Kind) -> Result<native::Row, QueryError> {
+    let (name, labels) = named(row.metric, kind);
     let mut timed = Vec::with_capacity(samples.len());
     for (at, histogram) in samples {
         timed.push((timestamp(at).ok_or_else(|| QueryError::Malformed("a time is out of range".into()))?, histogram));
@@ -152,6 +153,12 @@ fn native(row: Row, samples: Vec<(f64, Native)>) -> Result<native::Row, QueryErr
         return Err(QueryError::Malformed("samples are out of order".into()));
     }
     native::Row::read(name, labels, timed)
+}
+
+/// The metric's name, and the labels without it where it is known which metric was asked for.
+fn named(mut labels: BTreeMap<String, String>, kind: Kind) -> (String, BTreeMap<String, String>) {
+    let name = if kind == Kind::Named { labels.get("__name__").cloned() } else { labels.remove("__name__") };
+    (name.unwrap_or_default(), labels)
 }
 
 fn rows(body: &[u8], kind: Kind) -> Result<Vec<Row>, QueryError> {
@@ -185,12 +192,11 @@ fn series(row: Row, kind: Kind) -> Result<Option<Series>, QueryError> {
         return Err(QueryError::WrongType { wanted: "floats", found: "native histograms".into() });
     }
     let raw = match kind {
-        Kind::Matrix => row.values,
+        Kind::Matrix | Kind::Named => row.values,
         Kind::Vector => row.value.map(|value| vec![value]),
     };
     let raw = raw.ok_or_else(|| QueryError::Malformed("a series has no samples".into()))?;
-    let mut labels = row.metric;
-    let name = labels.remove("__name__").unwrap_or_default();
+    let (name, labels) = named(row.metric, kind);
     let mut samples: Vec<(Timestamp, f64)> = Vec::with_capacity(raw.len());
     for (at, value) in raw {
         let at = timestamp(at).ok_or_else(|| QueryError::Malformed("a time is out of range".into()))?;

@@ -31,6 +31,11 @@ impl Selector {
         Ok(Self { metric: metric.to_owned(), matchers: Vec::new() })
     }
 
+    /// All series of several metrics, in one question.
+    pub fn any(metrics: &[&str]) -> Self {
+        Self { metric: String::new(), matchers: vec![("__name__".to_owned(), Op::Matches, alternatives(metrics))] }
+    }
+
     /// The series of a counter that a user named.
     pub fn of(counter: &Counter) -> Self {
         Self { metric: counter.metric.clone(), matchers: counter.matchers.clone() }
@@ -47,6 +52,14 @@ impl Selector {
     /// When the label's name is not one.
     pub fn is(self, label: &str, value: &str) -> Result<Self, BadName> {
         self.with(label, Op::Is, value.to_owned())
+    }
+
+    /// Only series whose label has another value, or that have no such label.
+    ///
+    /// # Errors
+    /// When the label's name is not one.
+    pub fn is_not(self, label: &str, value: &str) -> Result<Self, BadName> {
+        self.with(label, Op::IsNot, value.to_owned())
     }
 
     /// Only series whose label has one of these values. With no value: no series at all, rather than every series without the label.
@@ -123,6 +136,13 @@ mod tests {
             selector.group_by(&["job", "instance"]).unwrap(),
             r#"group by (job, instance) (istio_requests_total{reporter="destination",destination_workload=~"fraud-v1|fraud-v2"})"#
         );
+    }
+
+    #[test]
+    fn several_metrics_are_one_question() {
+        let selector =
+            Selector::any(&["up", "istio_requests_total"]).any_of("pod", ["a", "b"]).and_then(|s| s.is_not("reporter", "source"));
+        assert_eq!(selector.unwrap().range(30), r#"{__name__=~"up|istio_requests_total",pod=~"a|b",reporter!="source"}[30s]"#);
     }
 
     #[test]

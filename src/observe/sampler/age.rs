@@ -1,6 +1,6 @@
 //! How old the newest sample is when it is asked for: what `lag` must cover.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,12 +21,13 @@ pub(super) async fn look(
     prometheus: &Prometheus,
     found: &Found,
     brief: &Brief,
+    before: BTreeSet<String>,
     [span, interval]: [Duration; 2],
     at: Timestamp,
     clock: &Clock,
 ) -> Result<Reading, QueryError> {
     let now = clock.now();
-    let reading = found.read(prometheus, brief, &Who::Both, span.as_secs(), at).await?;
+    let reading = found.read(prometheus, brief, &Who::Both { before }, span.as_secs(), at).await?;
     let noted = note(prometheus, found, brief, interval, &reading, [at, now]).await;
     noted.unwrap_or_else(|error| tracing::debug!(%error, "the age of the newest sample is not known"));
     Ok(reading)
@@ -48,7 +49,7 @@ async fn note(
     }
     let mut newest = reading.families.iter().filter_map(|(_, series)| newest_of(series)).max();
     if newest.is_none() {
-        newest = newest_of(&prometheus.raw(&found.mesh(REQUESTS, brief, &Who::Both)?, BACK, now).await?);
+        newest = newest_of(&prometheus.raw(&found.mesh(REQUESTS, brief, &Who::both())?, BACK, now).await?);
     }
     prometheus.note_newest(newest, now);
     Ok(())

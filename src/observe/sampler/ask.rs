@@ -29,7 +29,10 @@ pub(super) fn reporter<'a>(rows: impl Iterator<Item = &'a Series> + Clone) -> Op
 #[derive(Clone, Debug)]
 pub(super) enum Who {
     /// Both arms, all their pods.
-    Both,
+    Both {
+        /// Pods that were theirs at the look before: what they still counted is not lost.
+        before: BTreeSet<String>,
+    },
     /// Stable alone.
     Stable {
         /// These pods.
@@ -37,6 +40,25 @@ pub(super) enum Who {
         /// Buckets of request durations, as they are written; none named: all.
         bounds: Vec<String>,
     },
+}
+
+impl Who {
+    /// Both arms as they are now.
+    pub(super) fn both() -> Self {
+        Self::Both { before: BTreeSet::new() }
+    }
+}
+
+/// One question: what to ask for, and of which metric each family is.
+struct Question {
+    selector: Selector,
+    of: Vec<(Family, String)>,
+}
+
+impl Question {
+    fn one(family: Family, selector: Selector) -> Self {
+        Self { of: vec![(family, selector.metric().to_owned())], selector }
+    }
 }
 
 impl Found {
@@ -47,12 +69,17 @@ impl Found {
 
     /// Mesh series of one or both arms.
     pub(super) fn mesh(&self, metric: &str, brief: &Brief, who: &Who) -> Result<Selector, BadName> {
-        let mut selector = Selector::new(metric)?.is("reporter", self.reporter)?.is("destination_workload_namespace", &brief.namespace)?;
+        self.of_mesh(Selector::new(metric)?, brief, who)
+    }
+
+    /// Only those of one or both arms.
+    pub(super) fn of_mesh(&self, all: Selector, brief: &Brief, who: &Who) -> Result<Selector, BadName> {
+        let mut selector = all.is("reporter", self.reporter)?.is("destination_workload_namespace", &brief.namespace)?;
         if let Some(service) = &self.service {
             selector = selector.is("destination_canonical_service", service)?;
         }
         match who {
-            Who::Both => selector.any_of(self.label, [&self.stable, &self.canary]),
+            Who::Both { .. } => selector.any_of(self.label, [&self.stable, &self.canary]),
             Who::Stable { pods, .. } => {
                 let selector = selector.is(self.label, &self.stable)?;
                 if self.by_pod && self.named { selector.any_of("pod", pods) } else { Ok(selector) }
@@ -60,33 +87,82 @@ impl Found {
         }
     }
 
-    /// All that one look, or one stretch of the past, needs: name of the family and its selector.
-    fn families(&self, brief: &Brief, who: &Who) -> Result<Vec<(Family, Selector)>, BadName> {
+    /// Metrics of the mesh that are counted, by name.
+    pub(super) fn counted(&self, brief: &Brief) -> Vec<(Family, String)> {
+        let mut of = vec![(Family::Requests, REQUESTS.to_owned())];
+        if brief.analysis.metrics.iter().any(|metric| metric.kind.counted() == Counted::Durations) {
+            of.push((Family::Latency, self.histogram(DURATIONS)));
+        }
+        of
+    }
+
+    /// `up` and all that these pods count, in one question, with which family each metric is. A pod that is chosen by its name needs no other
+    /// label, and no label that `up` has not got is asked for: what is not wanted is left out here. `None`: not every series has the pod's
+    /// name and job, or the store does not take it.
+    pub(super) fn at_pods(&self, brief: &Brief, before: &BTreeSet<String>) -> Result<Option<(Selector, Vec<(Family, String)>)>, BadName> {
+        let of: Vec<(Family, String)> = [(Family::Up, "up".to_owned())].into_iter().chain(self.counted(brief)).collect();
+        let pods: BTreeSet<&str> = names(&brief.stable).chain(names(&brief.canary)).chain(before.iter().map(String::as_str)).collect();
+        if self.apart || !self.mesh_in_pod_jobs || pods.is_empty() {
+            return Ok(None);
+        }
+        let metrics: Vec<&str> = of.iter().map(|(_, metric)| metric.as_str()).collect();
+        let selector = Selector::any(&metrics).any_of("job", &self.pod_jobs)?.any_of("pod", pods)?.is_not("reporter", "source")?;
+        Ok(Some((selector, of)))
+    }
+
+    /// Whether a series that was chosen by its pod is one that is wanted.
+    fn is_wanted(&self, family: Family, series: &Series, brief: &Brief) -> bool {
+        let ours = |pod: &str| names(&brief.stable).chain(names(&brief.canary)).any(|name| name == pod);
+        if family == Family::Up {
+            return ours(series.label("pod"));
+        }
+        family.metric().is_some()
+            || series.label("reporter") == self.reporter
+                && series.label("destination_workload_namespace") == brief.namespace
+                && self.service.as_ref().is_none_or(|service| series.label("destination_canonical_service") == service)
+                && [&self.stable, &self.canary].iter().any(|arm| series.label(self.label) == arm.as_str())
+    }
+
+    /// All that one look, or one stretch of the past, needs.
+    fn questions(&self, brief: &Brief, who: &Who) -> Result<Vec<Question>, BadName> {
         let pods: Vec<&str> = match who {
-            Who::Both => names(&brief.stable).chain(names(&brief.canary)).collect(),
+            Who::Both { .. } => names(&brief.stable).chain(names(&brief.canary)).collect(),
             Who::Stable { pods, .. } => pods.iter().map(String::as_str).collect(),
         };
+        let at_pods = if let Who::Both { before } = who { self.at_pods(brief, before)? } else { None };
         let mut all = Vec::new();
-        if matches!(who, Who::Both) && self.has_up && !pods.is_empty() {
-            all.push((Family::Up, Selector::new("up")?.any_of("job", &self.pod_jobs)?.any_of("pod", &pods)?));
-        }
-        all.push((Family::Requests, self.mesh(REQUESTS, brief, who)?));
-        if brief.analysis.metrics.iter().any(|metric| metric.kind.counted() == Counted::Durations) {
-            let all_bounds = self.mesh(&self.histogram(DURATIONS), brief, who)?;
-            let selector = match who {
-                Who::Stable { bounds, .. } if !bounds.is_empty() && !self.native.contains(DURATIONS) => all_bounds.any_of("le", bounds)?,
-                _ => all_bounds,
-            };
-            all.push((Family::Latency, selector));
+        if let Some((selector, of)) = at_pods {
+            all.push(Question { selector, of });
+        } else {
+            if matches!(who, Who::Both { .. }) && self.has_up && !pods.is_empty() {
+                all.push(Question::one(Family::Up, Selector::new("up")?.any_of("job", &self.pod_jobs)?.any_of("pod", &pods)?));
+            }
+            let some_bounds = |who: &Who| matches!(who, Who::Stable { bounds, .. } if !bounds.is_empty());
+            let of = self.counted(brief);
+            if of.len() > 1 && !self.apart && (!some_bounds(who) || self.native.contains(DURATIONS)) {
+                let metrics: Vec<&str> = of.iter().map(|(_, metric)| metric.as_str()).collect();
+                all.push(Question { selector: self.of_mesh(Selector::any(&metrics), brief, who)?, of });
+            } else {
+                for (family, metric) in of {
+                    let selector = self.mesh(&metric, brief, who)?;
+                    let selector = match who {
+                        Who::Stable { bounds, .. } if family == Family::Latency && some_bounds(who) && !self.native.contains(DURATIONS) => {
+                            selector.any_of("le", bounds)?
+                        }
+                        _ => selector,
+                    };
+                    all.push(Question::one(family, selector));
+                }
+            }
         }
         let own = |selector: Selector| selector.is("namespace", &brief.namespace)?.any_of("pod", &pods);
         for (index, metric) in brief.analysis.metrics.iter().enumerate().filter(|_| !pods.is_empty()) {
             match metric.kind.counted() {
-                Counted::Histogram(name) => all.push((Family::Own(index), own(Selector::new(&self.histogram(name))?)?)),
-                Counted::Classes { counter, .. } => all.push((Family::Own(index), own(Selector::new(counter)?)?)),
+                Counted::Histogram(name) => all.push(Question::one(Family::Own(index), own(Selector::new(&self.histogram(name))?)?)),
+                Counted::Classes { counter, .. } => all.push(Question::one(Family::Own(index), own(Selector::new(counter)?)?)),
                 Counted::Share { bad, total } => {
-                    all.push((Family::Total(index), own(Selector::of(total))?));
-                    all.push((Family::Bad(index), own(Selector::of(bad))?));
+                    all.push(Question::one(Family::Total(index), own(Selector::of(total))?));
+                    all.push(Question::one(Family::Bad(index), own(Selector::of(bad))?));
                 }
                 Counted::Requests | Counted::Durations | Counted::Value(_) => {}
             }
@@ -105,18 +181,36 @@ impl Found {
     ) -> Result<Reading, QueryError> {
         let mut reading = Reading::default();
         let advisory = aside(brief);
-        for (family, selector) in self.families(brief, who)? {
-            let series = match prometheus.raw(&selector, seconds, at).await {
-                // A metric that decides nothing stops nothing.
-                Err(error) if advisory.contains(&family) && !matches!(error, QueryError::Unreachable(_) | QueryError::Busy { .. }) => {
-                    tracing::debug!(?family, %error, "a metric that does not gate could not be read");
-                    Vec::new()
-                }
-                other => other?,
-            };
-            reading.families.push((family, series));
+        for Question { selector, of } in self.questions(brief, who)? {
+            if let [(family, _)] = of.as_slice() {
+                let series = match prometheus.raw(&selector, seconds, at).await {
+                    // A metric that decides nothing stops nothing.
+                    Err(error) if advisory.contains(family) && !matches!(error, QueryError::Unreachable(_) | QueryError::Busy { .. }) => {
+                        tracing::debug!(?family, %error, "a metric that does not gate could not be read");
+                        Vec::new()
+                    }
+                    other => other?,
+                };
+                reading.families.push((*family, series));
+            } else {
+                reading.families.extend(self.sorted(prometheus.raw_named(&selector, seconds, at).await?, of, brief));
+            }
         }
         Ok(reading)
+    }
+
+    /// The answer to one question about several metrics, by family.
+    pub(super) fn sorted(&self, all: Vec<(String, Series)>, of: Vec<(Family, String)>, brief: &Brief) -> Vec<(Family, Vec<Series>)> {
+        let mut by_name: BTreeMap<String, Vec<Series>> = BTreeMap::new();
+        for (name, series) in all {
+            by_name.entry(name).or_default().push(series);
+        }
+        let family = |(family, metric): (Family, String)| {
+            let mut series = by_name.remove(&metric).unwrap_or_default();
+            series.retain(|series| self.is_wanted(family, series, brief));
+            (family, series)
+        };
+        of.into_iter().map(family).collect()
     }
 
     /// Who is who. Where nothing is judged (`counted` false) nothing must be there either.
@@ -144,9 +238,9 @@ impl Found {
     pub(super) fn shown(&self, prometheus: &Prometheus, brief: &Brief, kind: &MetricKind) -> Option<String> {
         let own = |selector: Selector| selector.is("namespace", &brief.namespace).ok();
         let (selector, by) = match kind.counted() {
-            Counted::Requests => (self.mesh(REQUESTS, brief, &Who::Both).ok()?, format!("{}, response_code", self.label)),
+            Counted::Requests => (self.mesh(REQUESTS, brief, &Who::both()).ok()?, format!("{}, response_code", self.label)),
             Counted::Durations => {
-                let selector = self.mesh(&self.histogram(DURATIONS), brief, &Who::Both).ok()?;
+                let selector = self.mesh(&self.histogram(DURATIONS), brief, &Who::both()).ok()?;
                 (selector, if self.native.contains(DURATIONS) { self.label.to_owned() } else { format!("{}, le", self.label) })
             }
             Counted::Histogram(name) => {
@@ -184,5 +278,5 @@ pub(super) fn requests_where(namespace: &str, label: &str, values: &[&str]) -> R
 
 /// Selector of request durations.
 pub(super) fn durations(found: &Found, brief: &Brief) -> Result<Selector, BadName> {
-    found.mesh(&found.histogram(DURATIONS), brief, &Who::Both)
+    found.mesh(&found.histogram(DURATIONS), brief, &Who::both())
 }

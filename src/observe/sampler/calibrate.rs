@@ -1,161 +1,155 @@
 //! Stable's past, for the judge's margins and dispersion: its last hour whole, and up to twelve hours of what is watched, from the newest
-//! backwards, one query after the other, until there is no more, or no more time.
+//! backwards, one question after the other. What was read is kept whatever happens to the next question, which is asked again later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::ask::{Who, names};
 use super::preflight::Found;
-use crate::clock::Clock;
 use crate::counts::{Family, History, Reading, Sample, chosen, past};
 use crate::judge::{Past, most_windows, recent_windows};
 use crate::observe::prometheus::{Prometheus, QueryError};
+use crate::plan::Metric;
 use crate::seen::Brief;
 
 /// How far back noise is looked for.
 const BACK: Duration = Duration::from_secs(12 * 3600);
-/// Longest stretch of one query, and how many scrapes it may hold.
-const STRETCH: Duration = Duration::from_secs(1800);
-const SCRAPES: u32 = 120;
+/// An answer holds about so many samples: some megabytes, which a server reads in a moment.
+const SAMPLES: f64 = 60_000.0;
+/// Series of a pod, before any was read: three codes, and twenty buckets of two of them.
+const SERIES: f64 = 43.0;
+/// By how much a question may be longer than the one before.
+const GROWTH: f64 = 4.0;
 const PODS: usize = 20;
-/// The rollout waits for this: what has come by then must do.
-const BUDGET: Duration = Duration::from_secs(60);
+/// Where nothing was scraped for so long, nothing older is looked for.
+const GAP: SignedDuration = SignedDuration::from_mins(30);
+/// Not answered so often in a row, the reading ends with what there is.
+const MOST_FAILURES: u32 = 6;
 
 /// Windows of stable by pod, oldest first.
 type Windows = Vec<BTreeMap<String, Sample>>;
 
-/// Reads backwards from one window's end to the next.
-struct Reader<'a> {
-    prometheus: &'a Prometheus,
-    found: &'a Found,
-    brief: &'a Brief,
-    interval: Duration,
-    pods: Vec<String>,
-    /// Windows of one query; fewer where that was too much.
-    each: u32,
-    /// End of the newest window not read yet.
+/// One question.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// End of its newest window.
     end: Timestamp,
+    interval: Duration,
+    windows: u32,
+    pods: Vec<String>,
+    /// Buckets of request durations; none named: all.
+    bounds: Vec<String>,
+}
+
+/// What was there.
+#[derive(Debug)]
+pub(super) struct Piece {
+    windows: Windows,
     /// How the buckets of request durations are written.
     bounds: BTreeSet<String>,
-    clock: &'a Clock,
-    /// When the reading ends, on the monotonic clock.
-    until: Duration,
+    samples: usize,
+    oldest: Option<Timestamp>,
 }
 
-/// Pause after a question that was not answered; longer where the next ones are not answered either, or the server says so.
-const PAUSE: Duration = Duration::from_millis(500);
-/// Not answered so often in a row, the reading ends with what there is.
-const MOST_FAILURES: u32 = 6;
+/// What a failure means for the reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// A shorter question is asked at once.
+    Shorter,
+    /// The same is asked later.
+    Later,
+    /// What was read must do.
+    Ends,
+}
 
-/// Stable's windows that end at `end` and before. What was read is kept whatever happens to the next question; an error comes only where
-/// nothing was read at all.
-pub(super) async fn history(
-    prometheus: &Prometheus,
-    found: &Found,
-    brief: &Brief,
+/// How far the past was read.
+#[derive(Debug)]
+pub(super) struct Reader {
     interval: Duration,
-    end: Timestamp,
-    clock: &Clock,
-) -> Result<Past, QueryError> {
-    let began = clock.elapsed();
-    let pods = chosen(names(&brief.stable), PODS);
-    let stretch = (prometheus.scrape_interval() * SCRAPES).clamp(Duration::from_secs(60), STRETCH);
-    let each = whole(stretch, interval).max(1);
-    let until = began + BUDGET;
-    let mut reader = Reader { prometheus, found, brief, interval, pods, each, end, bounds: BTreeSet::new(), clock, until };
-    let all = whole(BACK, interval).max(1) as usize;
-    let recent = recent_windows(interval.as_secs_f64()).min(all);
-    let in_time = || clock.elapsed().saturating_sub(began) < BUDGET;
-
-    let mut windows: Windows = Vec::new();
-    let mut asked = 0;
-    while asked < recent && in_time() {
-        match reader.next(recent - asked, &[]).await {
-            Ok(Some((older, count))) => {
-                asked += count;
-                windows.splice(0..0, older);
-            }
-            Ok(None) => break,
-            Err(error) if asked == 0 => return Err(error),
-            Err(error) => {
-                tracing::debug!(namespace = brief.namespace, rollout = brief.name, %error, "stable's last hour was not read to its end");
-                break;
-            }
-        }
-    }
-    let whole = asked >= recent;
-    let history = History { interval_seconds: interval.as_secs_f64(), windows, by_pod: found.by_pod };
-    let mut past = Past::new(&brief.analysis.metrics, &history);
-    drop(history);
-
-    let watched = reader.written(&past.watched_bounds());
-    let most = all.min(most_windows(interval.as_secs_f64()));
-    while whole && asked < most && in_time() {
-        match reader.next(most - asked, &watched).await {
-            Ok(Some((older, count))) => {
-                asked += count;
-                past.add_older(&older);
-            }
-            Ok(None) => break,
-            // The last hour is there: what else there is can be done without.
-            Err(error) => {
-                tracing::debug!(namespace = brief.namespace, rollout = brief.name, %error, "stable's older windows were not read to their end");
-                break;
-            }
-        }
-    }
-    tracing::debug!(namespace = brief.namespace, rollout = brief.name, windows = asked, "stable's past was read");
-    Ok(past)
+    by_pod: bool,
+    pods: Vec<String>,
+    /// Windows of one question, and how many are not too much.
+    each: u32,
+    longest: u32,
+    /// End of the newest window not read yet; `None`: there is nothing more to read.
+    end: Option<Timestamp>,
+    /// Windows asked for so far.
+    asked: usize,
+    /// Those of the last hour, until they are all there.
+    recent: Windows,
+    past: Option<Past>,
+    bounds: BTreeSet<String>,
+    failures: u32,
 }
 
-impl Reader<'_> {
-    /// The next windows backwards, at most so many, and how many were asked for. Of request durations only buckets written so, unless none
-    /// are named. `None`: there is nothing more, or more than can be taken.
-    async fn next(&mut self, most: usize, bounds: &[String]) -> Result<Option<(Windows, usize)>, QueryError> {
-        let mut scope = self.found.scope(self.brief, false);
-        scope.pods.retain(|name, _| self.pods.contains(name));
-        let who = Who::Stable { pods: self.pods.clone(), bounds: bounds.to_vec() };
-        let mut failures = 0;
-        loop {
-            let count = self.each.min(u32::try_from(most).unwrap_or(u32::MAX));
-            let ends: Vec<Timestamp> = (0..=count).rev().filter_map(|back| before(self.end, self.interval * back)).collect();
-            let seconds = (self.interval * (count + 1)).as_secs_f64().ceil() as u64;
-            let reading = match self.found.read(self.prometheus, self.brief, &who, seconds, self.end).await {
-                Ok(reading) => reading,
-                // More than the server or we can take at once: a shorter stretch, or what there is.
-                Err(error) if error.is_too_much() && self.each > 1 => {
-                    self.each = (self.each / 2).max(1);
-                    continue;
-                }
-                Err(error) if error.is_too_much() => return Ok(None),
-                Err(error) => {
-                    failures += 1;
-                    let pause = (PAUSE * (1 << failures.min(6))).max(error.pause().unwrap_or_default());
-                    if error.would_come_again() || failures == MOST_FAILURES || self.clock.elapsed() + pause > self.until {
-                        return Err(error);
-                    }
-                    // The same windows again, in smaller pieces: a busy server answers those first.
-                    self.each = (self.each / 2).max(1);
-                    tokio::time::sleep(pause).await;
-                    continue;
-                }
-            };
-            if reading.families.iter().all(|(_, series)| series.is_empty()) {
-                return Ok(None);
+impl Reader {
+    /// Reads windows that end at `end` and before.
+    pub(super) fn new(prometheus: &Prometheus, found: &Found, brief: &Brief, interval: Duration, end: Timestamp) -> Self {
+        let pods = chosen(names(&brief.stable), PODS);
+        let scrapes = (interval.as_secs_f64() / prometheus.scrape_interval().as_secs_f64()).max(1.0);
+        let each = whole(SAMPLES / (pods.len().max(1) as f64 * SERIES * scrapes)).max(1);
+        let (by_pod, end) = (found.by_pod, Some(end));
+        let (recent, bounds) = (Windows::new(), BTreeSet::new());
+        Self { interval, by_pod, pods, each, longest: u32::MAX, end, asked: 0, recent, past: None, bounds, failures: 0 }
+    }
+
+    /// The next question; `None`: all was asked.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        let seconds = self.interval.as_secs_f64();
+        let all = whole(BACK.as_secs_f64() / seconds.max(0.1)).max(1) as usize;
+        let recent = recent_windows(seconds).min(all);
+        let most = if self.past.is_some() { all.min(most_windows(seconds)) } else { recent };
+        let left = u32::try_from(most.saturating_sub(self.asked)).unwrap_or(u32::MAX);
+        let bounds = self.past.as_ref().map(|past| self.written(&past.watched_bounds())).unwrap_or_default();
+        let end = self.end.filter(|_| left > 0)?;
+        Some(Wanted { end, interval: self.interval, windows: self.each.min(left), pods: self.pods.clone(), bounds })
+    }
+
+    /// Takes the answer to `wanted`; `None`: there was nothing, or more than can be taken.
+    pub(super) fn take(&mut self, wanted: &Wanted, piece: Option<Piece>, metrics: &[Metric]) {
+        self.failures = 0;
+        self.end = None;
+        if let Some(piece) = piece {
+            let begin = before(wanted.end, wanted.interval * wanted.windows);
+            let gap = |begin: &Timestamp| piece.oldest.is_none_or(|oldest| oldest.duration_since(*begin) > GAP);
+            self.end = begin.filter(|begin| !gap(begin));
+            self.asked += wanted.windows as usize;
+            self.bounds.extend(piece.bounds);
+            let fits = f64::from(wanted.windows) * (SAMPLES / piece.samples.max(1) as f64).min(GROWTH);
+            self.each = whole(fits).clamp(1, self.longest);
+            match &mut self.past {
+                Some(past) => past.add_older(&piece.windows),
+                None => drop(self.recent.splice(0..0, piece.windows)),
             }
-            self.note_bounds(&reading);
-            let Ok(windows) = past(&reading, &scope, &ends, &self.brief.analysis.metrics, self.found.by_pod) else { return Ok(None) };
-            let Some(next) = before(self.end, self.interval * count) else { return Ok(None) };
-            self.end = next;
-            return Ok(Some((windows, count as usize)));
+        }
+        if self.past.is_none() && self.wanted().is_none() {
+            self.past = Some(self.recent(metrics));
         }
     }
 
-    fn note_bounds(&mut self, reading: &Reading) {
-        let latency = reading.families.iter().filter(|(family, _)| *family == Family::Latency).flat_map(|(_, series)| series);
-        self.bounds.extend(latency.map(|series| series.label("le").to_owned()));
+    /// The question was not answered.
+    pub(super) fn failed(&mut self, error: &QueryError) -> Failed {
+        let shorter = self.each > 1;
+        self.each = (self.each / 2).max(1);
+        if error.is_too_much() {
+            self.longest = self.each;
+            return if shorter { Failed::Shorter } else { Failed::Ends };
+        }
+        self.failures += 1;
+        if self.asked > 0 && (error.would_come_again() || self.failures >= MOST_FAILURES) { Failed::Ends } else { Failed::Later }
+    }
+
+    /// All that was read.
+    pub(super) fn past(&mut self, metrics: &[Metric]) -> Past {
+        tracing::debug!(windows = self.asked, "stable's past was read");
+        self.past.take().unwrap_or_else(|| self.recent(metrics))
+    }
+
+    fn recent(&mut self, metrics: &[Metric]) -> Past {
+        let windows = std::mem::take(&mut self.recent);
+        Past::new(metrics, &History { interval_seconds: self.interval.as_secs_f64(), windows, by_pod: self.by_pod })
     }
 
     /// How these bounds, and the last of all, are written: as they were seen, and as the other generation of Prometheus writes whole numbers.
@@ -173,9 +167,33 @@ impl Reader<'_> {
     }
 }
 
-fn whole(of: Duration, part: Duration) -> u32 {
-    // Small and not negative: the cast is exact.
-    (of.as_secs_f64() / part.as_secs_f64().max(0.1)).floor() as u32
+/// Asks. `None`: there is nothing more, or more than can be taken.
+pub(super) async fn read(prometheus: &Prometheus, found: &Found, brief: &Brief, wanted: &Wanted) -> Result<Option<Piece>, QueryError> {
+    let Wanted { end, interval, windows, pods, bounds } = wanted;
+    let mut scope = found.scope(brief, false);
+    scope.pods.retain(|name, _| pods.contains(name));
+    let who = Who::Stable { pods: pods.clone(), bounds: bounds.clone() };
+    let ends: Vec<Timestamp> = (0..=*windows).rev().filter_map(|back| before(*end, *interval * back)).collect();
+    let seconds = (*interval * (windows + 1)).as_secs_f64().ceil() as u64;
+    let reading = found.read(prometheus, brief, &who, seconds, *end).await?;
+    let samples = reading.families.iter().flat_map(|(_, series)| series).map(|series| series.samples.len()).sum();
+    if samples == 0 {
+        return Ok(None);
+    }
+    let oldest = reading.families.iter().flat_map(|(_, series)| series).filter_map(|series| Some(series.samples.first()?.0)).min();
+    let bounds = written_bounds(&reading);
+    let windows = past(&reading, &scope, &ends, &brief.analysis.metrics, found.by_pod).ok();
+    Ok(windows.map(|windows| Piece { windows, bounds, samples, oldest }))
+}
+
+fn written_bounds(reading: &Reading) -> BTreeSet<String> {
+    let latency = reading.families.iter().filter(|(family, _)| *family == Family::Latency).flat_map(|(_, series)| series);
+    latency.map(|series| series.label("le").to_owned()).collect()
+}
+
+fn whole(number: f64) -> u32 {
+    // A float cast saturates.
+    number.floor() as u32
 }
 
 fn before(time: Timestamp, by: Duration) -> Option<Timestamp> {

@@ -10,7 +10,7 @@ use super::ask::{DURATIONS, REQUESTS, Who, durations, names, reporter, requests_
 use super::unanswered;
 use crate::api::Reason;
 use crate::clock::Clock;
-use crate::counts::{Family, Reading, Series, Target, doubled, pod_of};
+use crate::counts::{Family, Mixed, Reading, Series, Target, identity, pod_of};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
 use crate::plan::promql::Counter;
 use crate::plan::{Counted, Metric, span};
@@ -37,6 +37,12 @@ pub(super) struct Found {
     pub(super) pod_jobs: BTreeSet<String>,
     /// Names by which senders know the route's service; none: what nobody answered cannot be told apart.
     pub(super) hosts: BTreeSet<String>,
+    /// The job in which the pods' mesh metrics are scraped is one of those, and their series say so under the same names as `up`.
+    pub(super) mesh_in_pod_jobs: bool,
+    /// The store takes no question about several metrics.
+    pub(super) apart: bool,
+    /// Pods that are not ours were in an answer: of another cluster, most likely.
+    pub(super) mixed: Option<Mixed>,
     /// Histograms that are native ones: their series have no `_bucket` and no `le`.
     pub(super) native: BTreeSet<String>,
 }
@@ -72,7 +78,7 @@ pub(super) async fn live(prometheus: &Prometheus, brief: &Brief, seconds: u64, a
 
 /// Lets `prometheus` be asked in its own time; an error where the clocks are too far apart.
 async fn same_time(prometheus: &Prometheus, brief: &Brief, clock: &Clock) -> Result<(), Trouble> {
-    let ahead = prometheus.read_clock(clock).await?;
+    let ahead = prometheus.ahead(clock).await?;
     let apart = Duration::from_secs(ahead.unsigned_abs().as_secs_f64().round() as u64);
     if apart <= MOST_SKEW {
         return Ok(());
@@ -94,19 +100,16 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
     let apart = ["destination_workload", "destination_service_name"].contains(&label);
     let service = if apart { None } else { Some(one_service(label, stable, &rows)?) };
     let reporter = reporter(rows.iter()).unwrap_or_default();
+    let hosts = unanswered::hosts(&rows, reporter, brief);
     let rows: Vec<&Series> = rows.iter().filter(|row| row.label("reporter") == reporter).collect();
     let by_pod = reporter == "destination";
     let named = rows.iter().all(|row| row.labels.get("pod").is_some_and(|pod| !pod.is_empty()));
     once_each("istio_requests_total", rows.iter().copied())?;
 
-    let mut jobs = BTreeSet::new();
-    if by_pod && named {
-        let mesh: BTreeSet<String> = rows.iter().map(|row| row.label("job").to_owned()).collect();
-        // With several jobs it is not known which one a pod belongs to.
-        if mesh.len() == 1 {
-            jobs.extend(mesh);
-        }
-    }
+    // With several jobs it is not known which one a pod belongs to.
+    let mesh: BTreeSet<String> = rows.iter().map(|row| row.label("job").to_owned()).collect();
+    let mesh = mesh.into_iter().next().filter(|job| by_pod && named && rows.iter().all(|row| row.label("job") == job));
+    let mut jobs: BTreeSet<String> = mesh.iter().cloned().collect();
     let mut found = Found {
         reporter,
         label,
@@ -117,21 +120,26 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
         named,
         has_up: false,
         pod_jobs: BTreeSet::new(),
-        hosts: BTreeSet::new(),
+        hosts,
+        mesh_in_pod_jobs: false,
+        apart: false,
+        mixed: None,
         native: BTreeSet::new(),
     };
-    found.hosts = unanswered::hosts(prometheus, &found, brief, at).await?;
-    let requests = found.mesh(REQUESTS, brief, &Who::Both).map_err(QueryError::from)?;
-    let reading = Reading { families: vec![(Family::Requests, prometheus.raw(&requests, seconds, at).await?)] };
-    if let Some(doubled) = doubled(&reading, &found.scope(brief, false), at) {
+    let reading = together(prometheus, &mut found, brief, seconds, at).await?;
+    let (doubled, mixed) = identity(&reading, &found.scope(brief, false), at);
+    if let Some(doubled) = doubled {
         return Err(trouble(Reason::DuplicateSeries, false, format!("provider {}: {doubled}", brief.analysis.prometheus)));
     }
+    found.mixed = mixed;
+    let timed = reading.families.iter().any(|(family, series)| *family == Family::Latency && !series.is_empty());
     for metric in brief.analysis.metrics.iter().filter(|metric| metric.gate) {
         match metric.kind.counted() {
             Counted::Requests => {}
             Counted::Durations => {
                 let selector = durations(&found, brief).map_err(QueryError::from)?;
-                if prometheus.groups(&selector, &["job"], at).await?.is_empty()
+                if !timed
+                    && prometheus.groups(&selector, &["job"], at).await?.is_empty()
                     && !native_durations(prometheus, &mut found, brief, at).await?
                 {
                     let message = format!(
@@ -176,10 +184,29 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
         let up = prometheus.raw(&selector, seconds, at).await?;
         found.has_up = jobs.iter().all(|job| up.iter().any(|series| series.label("job") == job));
         if found.has_up {
+            found.mesh_in_pod_jobs = mesh.is_some_and(|job| jobs.contains(&job));
             found.pod_jobs = jobs;
         }
     }
     Ok(found)
+}
+
+/// Raw samples of all that the mesh counts, in one question; if the store refuses that, of requests alone, and it is not asked so again.
+async fn together(prometheus: &Prometheus, found: &mut Found, brief: &Brief, seconds: u64, at: Timestamp) -> Result<Reading, QueryError> {
+    let of = found.counted(brief);
+    let metrics: Vec<&str> = of.iter().map(|(_, metric)| metric.as_str()).collect();
+    let all = found.of_mesh(Selector::any(&metrics), brief, &Who::both())?;
+    match prometheus.raw_named(&all, seconds, at).await {
+        Ok(series) => Ok(Reading { families: found.sorted(series, of, brief) }),
+        Err(error) if error.would_come_again() => {
+            let requests = found.mesh(REQUESTS, brief, &Who::both())?;
+            let series = prometheus.raw(&requests, seconds, at).await?;
+            tracing::info!(namespace = brief.namespace, rollout = brief.name, %error, "the store is asked for one metric at a time");
+            found.apart = true;
+            Ok(Reading { families: vec![(Family::Requests, series)] })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// So many seconds of a native histogram show its bounds before the first look.
@@ -236,7 +263,7 @@ async fn separating<'a>(
         // Once it has traffic the canary may be all there is.
         let values: &[&str] = if !brief.key.share.is_none() { &[one, two] } else { &[one] };
         let selector = requests_where(&brief.namespace, label, values).map_err(QueryError::from)?;
-        let by = ["reporter", "job", "instance", "pod", "destination_canonical_service"];
+        let by = ["reporter", "job", "instance", "pod", "destination_canonical_service", "destination_service"];
         let rows = prometheus.groups(&selector, &by, at).await?;
         if !rows.is_empty() {
             return Ok((*label, *one, *two, rows));

@@ -1,9 +1,10 @@
 //! The state of one sampler between two answers of Prometheus. Everything here but `ask` is synchronous.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::calibrate::{self, Failed, Piece, Reader, Wanted};
 use super::preflight::{Found, Trouble, live};
 use super::thresholds::{Sighting, sightings};
 use super::unanswered::{self, Lost};
@@ -12,15 +13,17 @@ use crate::clock::Clock;
 use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
 use crate::drive::{Belongs, Due, Ledger, Pace};
 use crate::judge::Seen;
-use crate::observe::prometheus::Prometheus;
+use crate::observe::prometheus::{Prometheus, Purpose, QueryError};
 use crate::plan::Share;
 use crate::seen::{Arm, Brief, Look, Problem, StepKey};
 
 mod job;
+mod keeping;
 mod problem;
 mod tally;
 
 pub(super) use job::{Answer, Job};
+use keeping::Keeping;
 use problem::said;
 use tally::Tally;
 
@@ -35,6 +38,8 @@ pub(super) struct Run {
     found: Option<Found>,
     /// The past was asked for, or need not be.
     calibrated: bool,
+    /// How far it was read.
+    reader: Option<Reader>,
     tracker: Tracker,
     lost: Lost,
     shares: Shares,
@@ -42,6 +47,9 @@ pub(super) struct Run {
     problem: Option<Problem>,
     drops: u32,
     tally: Tally,
+    keeping: Keeping,
+    /// How many questions are in flight at once at the provider: now, and where it refuses none.
+    limits: [u32; 2],
     /// The look at whose time users' queries are to be asked, and the newest at which they were.
     own: Option<Timestamp>,
     own_seen: Option<Timestamp>,
@@ -63,6 +71,7 @@ impl Run {
         let mut run = Self {
             found: None,
             calibrated: resumed || ledger.calibrated(),
+            reader: None,
             tracker: Tracker::new(longest),
             lost: Lost::default(),
             shares: Shares::default(),
@@ -70,6 +79,8 @@ impl Run {
             problem: None,
             drops: 0,
             tally: Tally::default(),
+            keeping: Keeping::default(),
+            limits: [1; 2],
             own: None,
             own_seen: None,
             blind: 0,
@@ -114,7 +125,7 @@ impl Run {
     }
 
     pub(super) fn forget_provider(&mut self) {
-        self.found = None;
+        (self.found, self.reader, self.keeping) = (None, None, Keeping::default());
         self.told = false;
         self.retry_at = Duration::ZERO;
         self.tracker.restart(self.ledger.since());
@@ -164,7 +175,7 @@ impl Run {
         }
         let retry = self.retry_at.saturating_sub(clock.elapsed());
         let newest = clock.now().saturating_sub(prometheus.lag()).unwrap_or(Timestamp::MIN);
-        if self.found.is_none() {
+        let Some(found) = &self.found else {
             let interval = self.interval(prometheus);
             if interval > self.ledger.brief().analysis.interval && self.failures == 0 {
                 tracing::warn!(
@@ -175,8 +186,11 @@ impl Run {
                 );
             }
             return Some((Job::Preflight(newest), retry));
-        }
+        };
         if !self.calibrated {
+            if self.reader.is_none() {
+                self.reader = Some(Reader::new(prometheus, found, self.ledger.brief(), self.interval(prometheus), newest));
+            }
             return Some((Job::Calibrate(newest), retry));
         }
         if let Some(at) = self.own {
@@ -212,26 +226,35 @@ impl Run {
     }
 
     /// Asks. Changes nothing: an answer that is not waited for leaves no trace.
-    pub(super) fn ask(&self, prometheus: &Arc<Prometheus>, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
+    pub(super) fn ask(&self, prometheus: &Prometheus, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
         let (brief, found, clock) = (self.ledger.brief().clone(), self.found.clone(), *clock);
+        let before = self.tracker.read_pods().map(str::to_owned).collect();
+        let wanted = self.reader.as_ref().and_then(Reader::wanted);
         let search = self.lost.search(self.ledger.brief(), self.ledger.since());
         let (Job::Preflight(end) | Job::Calibrate(end) | Job::Look(end) | Job::Own(end)) = job;
         let (seconds, interval) = (self.seconds(prometheus, end), self.interval(prometheus));
-        let prometheus = prometheus.clone();
+        let purpose = match job {
+            Job::Look(_) | Job::Own(_) => Purpose::Look,
+            Job::Preflight(_) => Purpose::Start,
+            Job::Calibrate(_) => Purpose::Past,
+        };
+        let prometheus = prometheus.asked_by(&brief.namespace, &brief.name, purpose);
         async move {
-            match (job, found) {
-                (Job::Calibrate(at), Some(found)) => {
-                    Answer::Calibrate(super::calibrate::history(&prometheus, &found, &brief, interval, at, &clock).await)
+            match (job, found, wanted) {
+                (Job::Calibrate(_), Some(found), Some(wanted)) => {
+                    let piece = calibrate::read(&prometheus, &found, &brief, &wanted).await;
+                    Answer::Calibrate(wanted, piece)
                 }
-                (Job::Look(at), Some(found)) => {
-                    let spans = [Duration::from_secs(seconds), interval];
-                    let reading = super::age::look(&prometheus, &found, &brief, spans, at, &clock).await;
+                (Job::Look(at), Some(found), _) => {
+                    let (begun, spans) = (clock.elapsed(), [Duration::from_secs(seconds), interval]);
+                    let reading = super::age::look(&prometheus, &found, &brief, before, spans, at, &clock).await;
                     let search = search.filter(|_| reading.is_ok());
                     let sought = unanswered::ask(&prometheus, &found, &brief, search, spans, at).await;
-                    Answer::Look(at, reading, sought)
+                    let took = clock.elapsed().saturating_sub(begun);
+                    Answer::Look { at, reading, sought, took, waited: prometheus.waited() }
                 }
-                (Job::Own(at), _) => Answer::Own(at, sightings(&prometheus, &brief, interval, at, &clock).await),
-                (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), _) => {
+                (Job::Own(at), ..) => Answer::Own(at, sightings(&prometheus, &brief, interval, at, &clock).await),
+                (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), ..) => {
                     Answer::Preflight(live(&prometheus, &brief, seconds, at, &clock).await)
                 }
             }
@@ -250,15 +273,16 @@ impl Run {
                 self.problem = None;
                 None
             }
-            Answer::Preflight(Err(Trouble::Query(error))) | Answer::Calibrate(Err(error)) => Some(self.unanswered(&error)),
+            Answer::Preflight(Err(Trouble::Query(error))) => Some(self.unanswered(&error)),
             Answer::Preflight(Err(Trouble::Found(problem))) => Some(problem),
-            Answer::Calibrate(Ok(past)) => {
-                self.ledger.calibrate(&past, self.interval(prometheus), ready(&self.ledger.brief().canary));
-                self.calibrated = true;
-                self.problem = None;
-                None
-            }
-            Answer::Look(at, reading, sought) => {
+            Answer::Calibrate(wanted, piece) => match self.read(&wanted, piece, prometheus) {
+                Err((Failed::Shorter, _)) => return false,
+                Err((_, error)) => Some(self.unanswered(&error)),
+                Ok(()) => None,
+            },
+            Answer::Look { at, reading, sought, took, waited } => {
+                self.keeping.take(took, waited, self.interval(prometheus));
+                self.limits = prometheus.limits();
                 self.lost.take(&sought, at);
                 // What users ask does not wait for the counters to be read, nor the other way round.
                 self.own = Some(at).filter(|at| self.has_own() && self.own_seen.is_none_or(|seen| seen < *at));
@@ -303,6 +327,33 @@ impl Run {
             return true;
         }
         false
+    }
+
+    /// Takes a piece of the past; when it is the last one, or nothing more can be had, margins are frozen.
+    fn read(
+        &mut self,
+        wanted: &Wanted,
+        piece: Result<Option<Piece>, QueryError>,
+        prometheus: &Prometheus,
+    ) -> Result<(), (Failed, QueryError)> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        let metrics = &self.ledger.brief().analysis.metrics;
+        match piece {
+            Ok(piece) => {
+                reader.take(wanted, piece, metrics);
+                if reader.wanted().is_some() {
+                    return Ok(());
+                }
+            }
+            Err(error) => match reader.failed(&error) {
+                Failed::Ends => tracing::debug!(%error, "stable's past was not read to its end"),
+                other => return Err((other, error)),
+            },
+        }
+        let past = reader.past(metrics);
+        self.ledger.calibrate(&past, self.interval(prometheus), ready(&self.ledger.brief().canary));
+        (self.calibrated, self.reader, self.problem) = (true, None, None);
+        Ok(())
     }
 
     /// From what users' queries gave to evidence; a query that gives no value is a problem from the second look on.
@@ -389,7 +440,9 @@ impl Run {
         look.ready = metrics.is_empty() || (self.found.is_some() && self.calibrated);
         look.problem = self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen());
         look.canary_in_window = self.canary_in_window;
-        look.note = self.tally.note();
+        let foreign = self.found.as_ref().and_then(|found| found.mixed.as_ref());
+        let notes = [self.tally.note(foreign), self.keeping.note(&self.ledger.brief().analysis.prometheus, self.limits)];
+        look.note = Some(notes.into_iter().flatten().collect::<Vec<_>>().join("; ")).filter(|note| !note.is_empty());
         look
     }
 }

@@ -22,6 +22,8 @@ mod past;
 mod unanswered;
 
 const SCRAPE: i64 = 100;
+/// How the question of a look at pods begins.
+const LOOK: &str = r#"{__name__=~"up|istio_requests_total"#;
 
 type Value = fn(f64) -> Option<f64>;
 
@@ -41,6 +43,8 @@ struct World {
     /// More seconds than this in one query are answered with 422.
     longest: i64,
     received: Mutex<usize>,
+    /// A question about several metrics is refused.
+    one_metric: bool,
     /// Samples younger than so many milliseconds are not there yet.
     late: i64,
 }
@@ -59,6 +63,7 @@ impl World {
             busy: 0,
             longest: i64::MAX,
             received: Mutex::new(0),
+            one_metric: false,
             late: 0,
         }
     }
@@ -87,6 +92,7 @@ impl World {
 
     fn matching(&self, selector: &str) -> Vec<&(BTreeMap<String, String>, Value)> {
         let (name, rest) = selector.split_once('{').unwrap();
+        let (rest, unwanted) = rest.split_once("reporter!=\"source\"").map_or((rest, None), |(rest, _)| (rest, Some("source")));
         let matchers: Vec<(&str, bool, Vec<String>)> = rest
             .trim_end_matches('}')
             .split("\",")
@@ -99,7 +105,8 @@ impl World {
             })
             .collect();
         let fits = |labels: &BTreeMap<String, String>| {
-            labels.get("__name__").is_some_and(|n| n == name)
+            (name.is_empty() || labels.get("__name__").is_some_and(|n| n == name))
+                && unwanted.is_none_or(|unwanted| labels.get("reporter").is_none_or(|reporter| reporter != unwanted))
                 && matchers.iter().all(|(label, _, values)| values.contains(labels.get(*label).unwrap_or(&String::new())))
         };
         self.series.iter().filter(|(labels, _)| fits(labels)).collect()
@@ -270,7 +277,7 @@ async fn preflight_then_windows_at_the_ends_of_the_grid() {
     let ready = wait(&sampler, "ready", |look| look.ready).await;
     assert_eq!((ready.problem, ready.window_end), (None, None));
     assert!(woken.load(std::sync::atomic::Ordering::Relaxed) > 0);
-    assert!(world.asked.lock().unwrap().iter().any(|(query, _)| query.ends_with("[61s]")), "the past was asked for");
+    assert!(world.asked.lock().unwrap().iter().any(|(query, _)| query.starts_with("istio_requests_total{")), "the past was asked for");
 
     let since = clock.now();
     let now = step(before, 0, 5, since);
@@ -305,8 +312,40 @@ async fn every_query_of_a_window_has_the_same_time() {
     let look = wait(&sampler, "two windows", |look| look.window_end.is_some()).await;
     let end = look.window_end.unwrap().as_millisecond();
     let asked = world.asked.lock().unwrap();
-    let at_end: Vec<&str> = asked.iter().filter(|(_, at)| *at == end).map(|(query, _)| query.split('{').next().unwrap()).collect();
-    assert_eq!(at_end, ["up", "istio_requests_total", "model_class_total"]);
+    let at_end: Vec<&str> = asked.iter().filter(|(_, at)| *at == end).map(|(query, _)| query.split(',').next().unwrap()).collect();
+    assert_eq!(at_end, [format!("{LOOK}\"").as_str(), "model_class_total{namespace=\"ml\""]);
+}
+
+#[tokio::test]
+async fn a_store_that_takes_one_metric_at_a_time_is_asked_for_one_at_a_time() {
+    let clock = Clock::system();
+    let mut world = healthy(&clock, 60);
+    world.one_metric = true;
+    let (world, prometheus) = world.serve().await;
+    let sampler = spawn(&prometheus, clock, step(brief(&clock, vec![errors()]), 0, 5, clock.now()));
+    let look = wait(&sampler, "two windows", |look| look.judgement.windows >= 2).await;
+    assert_eq!(look.problem, None);
+    let asked = world.asked.lock().unwrap();
+    assert!(asked.iter().any(|(query, _)| query.starts_with("up{")) && !asked.iter().any(|(query, _)| query.starts_with(LOOK)));
+}
+
+#[tokio::test]
+async fn of_what_a_pod_counts_only_requests_to_the_arm_are_taken() {
+    let clock = Clock::system();
+    let mut world = healthy(&clock, 60);
+    let target = [("job", "sidecars"), ("instance", "v2-a"), ("pod", "v2-a"), ("response_code", "200")];
+    let of = |reporter, namespace, workload| {
+        [("reporter", reporter), ("destination_workload_namespace", namespace), ("destination_workload", workload)]
+    };
+    // What the canary's pod asks of others, a pod of the same name elsewhere, and another workload behind the same proxy.
+    for mesh in [of("source", "ml", "m-v2"), of("destination", "b", "m-v2"), of("destination", "ml", "m-v3")] {
+        world.add("istio_requests_total", &[&target[..], &mesh[..]].concat(), |age| Some(9000.0 * age));
+    }
+    let (world, prometheus) = world.serve().await;
+    let sampler = spawn(&prometheus, clock, step(brief(&clock, vec![errors()]), 0, 5, clock.now()));
+    let look = wait(&sampler, "a window", |look| look.canary_in_window.is_some()).await;
+    assert!(world.asked.lock().unwrap().iter().any(|(query, _)| query.starts_with(LOOK)));
+    assert!(look.canary_in_window.unwrap() < 100, "{:?}", look.canary_in_window);
 }
 
 #[tokio::test]
@@ -327,7 +366,7 @@ async fn a_broken_prometheus_is_told_and_what_was_missed_is_asked_for_again() {
     let back = wait(&sampler, "windows again", |look| look.problem.is_none() && look.window_end > Some(good)).await;
     let last = look.window_end.unwrap().as_millisecond();
     let asked = world.asked.lock().unwrap();
-    let times: Vec<i64> = asked.iter().filter(|(query, _)| query.starts_with("istio_requests_total")).map(|(_, at)| *at - last).collect();
+    let times: Vec<i64> = asked.iter().filter(|(query, _)| query.starts_with(LOOK)).map(|(_, at)| *at - last).collect();
     assert!(times.len() >= 4, "{times:?}");
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 200) && times[0] == 200, "each at its own time: {times:?}");
     assert!(back.canary_in_window.unwrap() < 30, "no window holds the whole outage");
@@ -344,11 +383,10 @@ async fn a_restart_asks_for_the_windows_since_the_checkpoint() {
     let sampler = spawn(&prometheus, clock, start);
     let look = wait(&sampler, "the newest window", |look| look.window_end > Some(since + SignedDuration::from_secs(10))).await;
     let asked = world.asked.lock().unwrap();
-    assert!(asked.iter().all(|(query, _)| !query.ends_with("[61s]")), "no calibration again");
+    assert!(asked.iter().all(|(query, _)| !query.starts_with("istio_requests_total{")), "no calibration again");
     let mut times: Vec<i64> =
-        asked.iter().filter(|(query, _)| query.starts_with("istio_requests")).map(|(_, at)| at - checkpoint.as_millisecond()).collect();
+        asked.iter().filter(|(query, _)| query.starts_with(LOOK)).map(|(_, at)| at - checkpoint.as_millisecond()).collect();
     times.retain(|at| *at <= look.window_end.unwrap().as_millisecond() - checkpoint.as_millisecond());
-    times.remove(0); // preflight's
     assert_eq!(times[0], 0, "the end of the newest window is where the next one begins");
     assert!(times.len() > 15 && times.windows(2).all(|pair| pair[1] - pair[0] == 200), "{times:?}");
 }

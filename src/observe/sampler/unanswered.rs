@@ -13,7 +13,7 @@ use crate::counts::{Background, Blame, Deltas, Family, NOT_REACHED, Programmed, 
 use crate::counts::{Charge, Delta, Unanswered as Counted};
 use crate::istio::name::Host;
 use crate::judge::Judgement;
-use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
+use crate::observe::prometheus::{BadName, Prometheus, Selector};
 use crate::seen::{Brief, Unanswered};
 
 /// Errors that went on this long before a raise did not begin with it.
@@ -45,30 +45,30 @@ pub(super) struct Lost {
     pub(super) query: Option<String>,
 }
 
-/// Names by which senders know the route's service: as their proxies name it where requests of the arms arrive. Empty: they do not say.
-pub(super) async fn hosts(prometheus: &Prometheus, found: &Found, brief: &Brief, at: Timestamp) -> Result<BTreeSet<String>, QueryError> {
+/// Names by which senders know the route's service: as their proxies name it where requests of the arms arrive, which `rows` show. Empty:
+/// they do not say.
+pub(super) fn hosts(rows: &[Series], reporter: &str, brief: &Brief) -> BTreeSet<String> {
     let service = Host::of(&brief.canary.host, &brief.namespace).service_in(&brief.namespace);
-    let Some(service) = service.filter(|_| brief.canary_service().is_none()) else { return Ok(BTreeSet::new()) };
-    let selector = Found::sent(Selector::new(REQUESTS)?, found.reporter)?
-        .is("destination_workload_namespace", &brief.namespace)?
-        .any_of(found.label, [&found.stable, &found.canary])?;
-    let rows = prometheus.groups(&selector, &["destination_service"], at).await?;
-    let names = rows.iter().map(|row| row.label("destination_service"));
-    Ok(names.filter(|name| Host::of(name, &brief.namespace).service_in(&brief.namespace) == Some(service)).map(str::to_owned).collect())
+    let Some(service) = service.filter(|_| brief.canary_service().is_none()) else { return BTreeSet::new() };
+    let names = rows.iter().filter(|row| senders(reporter).contains(&row.label("reporter"))).map(|row| row.label("destination_service"));
+    names.filter(|name| Host::of(name, &brief.namespace).service_in(&brief.namespace) == Some(service)).map(str::to_owned).collect()
+}
+
+/// Who would know of a request that reaches nobody: where a waypoint counts, that and those before it. One request has such a flag at one of
+/// them alone: whoever gets an answer from the next one has the answer's code.
+fn senders(reporter: &str) -> &'static [&'static str] {
+    if reporter == "waypoint" { &["waypoint", "source"] } else { &["source"] }
 }
 
 impl Found {
-    /// `of` as counted by those who would know of a request that reaches nobody: where a waypoint counts, that and those before it. One request has
-    /// such a flag at one of them alone: whoever gets an answer from the next one has the answer's code.
-    fn sent(of: Selector, reporter: &str) -> Result<Selector, BadName> {
-        if reporter == "waypoint" { of.any_of("reporter", ["waypoint", "source"]) } else { of.is("reporter", "source") }
-    }
-
     /// Requests that no workload answered, as the senders count them: to the canary's own Service, or to the route's. One whose subset no proxy
     /// knows has no service: a gateway calls it unknown, a client says what it asked for.
     fn unanswered(&self, brief: &Brief) -> Result<Option<Selector>, BadName> {
         let mut workloads = vec!["unknown", ""];
-        let selector = Self::sent(Selector::new(REQUESTS)?, self.reporter)?;
+        let selector = match senders(self.reporter) {
+            [one] => Selector::new(REQUESTS)?.is("reporter", one)?,
+            several => Selector::new(REQUESTS)?.any_of("reporter", several)?,
+        };
         if let Some(service) = brief.canary_service() {
             workloads.extend(Some(brief.canary.workload.as_str()).filter(|name| self.by_pod && !name.is_empty()));
             let selector = selector.any_of("destination_workload", workloads)?.is("destination_service_name", service)?;
@@ -108,20 +108,21 @@ pub(super) async fn ask(
 ) -> Sought {
     let nothing = Sought::default();
     let Some((search, selector)) = search.zip(found.unanswered(brief).ok().flatten()) else { return nothing };
-    let series = match prometheus.raw(&selector, seconds.as_secs(), at).await {
+    // What there was before the raise comes with the same answer.
+    let back = search.raise.map_or(Duration::ZERO, |raise| Duration::try_from(at.duration_since(raise) + BACK).unwrap_or_default());
+    let series = match prometheus.raw(&selector, seconds.max(back).as_secs(), at).await {
         Ok(series) => series,
         Err(error) => {
             tracing::debug!(namespace = brief.namespace, rollout = brief.name, %error, "unanswered requests were not read");
             return nothing;
         }
     };
-    let mut background = None;
-    if let Some(raise) = search.raise {
-        let from = raise.checked_sub(BACK).unwrap_or(Timestamp::MIN);
-        let past = prometheus.raw(&selector, BACK.unsigned_abs().as_secs(), raise).await;
-        background = past.ok().map(|past| Background::of(&past, from, raise, interval));
-    }
-    Sought { series: Some(series), background }
+    let before = |raise: Timestamp| raise.checked_sub(BACK).unwrap_or(Timestamp::MIN);
+    let background = search.raise.map(|raise| Background::of(&series, before(raise), raise, interval));
+    // A series that ended before this look began is none that begins with it.
+    let begin = at.checked_sub(seconds).unwrap_or(Timestamp::MIN);
+    let lately = |series: &Series| series.samples.last().is_some_and(|(newest, _)| *newest > begin);
+    Sought { series: Some(series.into_iter().filter(lately).collect()), background }
 }
 
 impl Lost {

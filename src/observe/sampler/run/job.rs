@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::calibrate::{Piece, Wanted};
 use super::super::preflight::{Found, Trouble};
 use super::super::thresholds::Sighting;
 use super::super::unanswered::Sought;
 use crate::counts::Reading;
-use crate::judge::Past;
 use crate::observe::prometheus::QueryError;
 
 /// What is asked next.
@@ -24,8 +24,15 @@ pub(in crate::observe::sampler) enum Job {
 /// What came back.
 pub(in crate::observe::sampler) enum Answer {
     Preflight(Result<Found, Trouble>),
-    Calibrate(Result<Past, QueryError>),
-    Look(Timestamp, Result<Reading, QueryError>, Sought),
+    Calibrate(Wanted, Result<Option<Piece>, QueryError>),
+    Look {
+        at: Timestamp,
+        reading: Result<Reading, QueryError>,
+        sought: Sought,
+        /// How long it took, and what of that it waited for its turn.
+        took: Duration,
+        waited: Duration,
+    },
     Own(Timestamp, Vec<Sighting>),
 }
 
@@ -33,7 +40,9 @@ impl Answer {
     /// How long the server asks to be left alone.
     pub(super) fn pause(&self) -> Duration {
         let error = match self {
-            Self::Preflight(Err(Trouble::Query(error))) | Self::Calibrate(Err(error)) | Self::Look(_, Err(error), _) => Some(error),
+            Self::Preflight(Err(Trouble::Query(error))) | Self::Calibrate(_, Err(error)) | Self::Look { reading: Err(error), .. } => {
+                Some(error)
+            }
             _ => None,
         };
         error.and_then(QueryError::pause).unwrap_or_default()

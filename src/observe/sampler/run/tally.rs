@@ -35,7 +35,8 @@ impl Tally {
     }
 
     /// In words that change seldom: they are written to status.
-    pub(super) fn note(&self) -> Option<String> {
+    /// `foreign` are pods that were seen before the step.
+    pub(super) fn note(&self, foreign: Option<&Mixed>) -> Option<String> {
         let all = self.counted.saturating_add(self.dropped);
         let tenths = (10.0 * f64::from(self.dropped) / f64::from(all.max(1))).round();
         let lost = (all >= ENOUGH && tenths >= 1.0).then(|| {
@@ -46,7 +47,7 @@ impl Tally {
             "counters fall now and then although their process did not restart, as stores do that merge replicas: counted from their highest value"
                 .to_owned()
         });
-        let notes: Vec<String> = [self.mixed.as_ref().map(ToString::to_string), lost, dips].into_iter().flatten().collect();
+        let notes: Vec<String> = [self.mixed.as_ref().or(foreign).map(ToString::to_string), lost, dips].into_iter().flatten().collect();
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 }
@@ -62,13 +63,13 @@ mod tests {
     #[test]
     fn the_share_of_lost_windows_is_shown_and_changes_seldom() {
         let mut tally = Tally::default();
-        assert_eq!(tally.note(), None);
+        assert_eq!(tally.note(None), None);
         (0..20).for_each(|_| tally.counted(&deltas(0)));
         (0..5).for_each(|_| tally.dropped(&Dropped::NothingRead));
-        let note = tally.note();
+        let note = tally.note(None);
         assert!(note.as_deref().is_some_and(|note| note.starts_with("about 20 % of this step's windows were not counted")), "{note:?}");
         tally.counted(&deltas(0));
-        assert_eq!(tally.note(), note, "one window more changes no status");
+        assert_eq!(tally.note(None), note, "one window more changes no status");
     }
 
     #[test]
@@ -76,6 +77,6 @@ mod tests {
         let mut tally = Tally::default();
         tally.counted(&deltas(3));
         tally.counted(&deltas(0));
-        assert!(tally.note().is_some_and(|note| note.contains("did not restart")));
+        assert!(tally.note(None).is_some_and(|note| note.contains("did not restart")));
     }
 }

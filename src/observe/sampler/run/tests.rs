@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::config::Provider;
 use crate::counts::Dropped;
@@ -49,6 +51,9 @@ fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run 
         has_up: false,
         pod_jobs: Default::default(),
         hosts: Default::default(),
+        mesh_in_pod_jobs: false,
+        apart: false,
+        mixed: None,
         native: Default::default(),
     });
     run

@@ -53,7 +53,7 @@ async fn what_a_gateway_cannot_deliver_to_the_canary_counts_as_its_errors_and_is
         "{query}"
     );
     let asked = world.asked.lock().unwrap();
-    let past = asked.iter().filter(|(query, _)| query.contains("response_flags") && query.ends_with("[1800s]")).count();
+    let past = asked.iter().filter(|(query, _)| query.contains("response_flags") && query.contains("[18")).count();
     assert_eq!(past, 1, "what was before the raise is asked for once");
 }
 
@@ -111,7 +111,7 @@ async fn what_is_sent_to_a_dead_canary_s_own_service_counts_against_it_at_once_w
     let exposure = look.evidence.exposure(&[errors()]).unwrap();
     assert_eq!((exposure.canary_requests, exposure.canary_errors), (lost.requests as i64, Some(lost.requests as i64)));
     assert!(lost.requests < lost.stable, "of this namespace alone: {lost:?}");
-    assert!(!world.asked.lock().unwrap().iter().any(|(query, _)| query.ends_with("[1800s]")), "what was before does not matter");
+    assert!(!world.asked.lock().unwrap().iter().any(|(query, _)| query.contains("[18")), "what was before does not matter");
 }
 
 #[tokio::test]
