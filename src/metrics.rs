@@ -44,6 +44,7 @@ struct Inner {
     reconcile: Family<ResultLabels, Histogram>,
     verdict_to_routed: Histogram,
     queries: Family<ProviderLabels, Histogram>,
+    waits: Family<ProviderLabels, Histogram>,
     query_failures: Family<QueryLabels, Counter>,
     notifications: Family<SinkLabels, Counter>,
     events: Family<ResultLabels, Counter>,
@@ -125,6 +126,12 @@ impl Metrics {
         registry.register("verdict_to_routed_seconds", "From the verdict Fail to the patch of the route", verdict_to_routed.clone());
         let queries = Family::new_with_constructor(asked as fn() -> Histogram);
         registry.register("prometheus_query_duration_seconds", "How long a query to Prometheus took, by provider", queries.clone());
+        let waits = Family::new_with_constructor(asked as fn() -> Histogram);
+        registry.register(
+            "prometheus_wait_seconds",
+            "How long a query to Prometheus waited until it was among the concurrency of its provider, by provider",
+            waits.clone(),
+        );
         let query_failures = Family::default();
         registry.register(
             "prometheus_query_failures",
@@ -162,6 +169,7 @@ impl Metrics {
                 reconcile,
                 verdict_to_routed,
                 queries,
+                waits,
                 query_failures,
                 notifications,
                 events,
@@ -213,7 +221,8 @@ impl Metrics {
     }
 
     /// A query to Prometheus is over; `failure` is a short word.
-    pub fn queried(&self, provider: &str, took: Duration, failure: Option<&str>) {
+    pub fn queried(&self, provider: &str, [waited, took]: [Duration; 2], failure: Option<&str>) {
+        self.inner.waits.get_or_create(&ProviderLabels { provider: provider.into() }).observe(waited.as_secs_f64());
         self.inner.queries.get_or_create(&ProviderLabels { provider: provider.into() }).observe(took.as_secs_f64());
         if let Some(reason) = failure {
             self.inner.query_failures.get_or_create(&QueryLabels { provider: provider.into(), reason: reason.into() }).inc();

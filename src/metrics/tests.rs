@@ -80,7 +80,7 @@ fn the_controllers_own_state_is_told() {
     metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::from_millis(1500) }]);
     metrics.notified("oncall", false);
     metrics.event(true);
-    metrics.queried("default", Duration::from_millis(20), Some("timeout"));
+    metrics.queried("default", [Duration::from_millis(5), Duration::from_millis(20)], Some("timeout"));
     metrics.reconciled(Duration::from_millis(3), true);
     metrics.routed(Duration::from_millis(40));
     let text = metrics.encode();
@@ -92,6 +92,7 @@ fn the_controllers_own_state_is_told() {
         r#"haldane_notifications_total{sink="oncall",result="error"} 1"#,
         r#"haldane_events_total{result="ok"} 1"#,
         r#"haldane_prometheus_query_failures_total{provider="default",reason="timeout"} 1"#,
+        r#"haldane_prometheus_wait_seconds_count{provider="default"} 1"#,
         r#"haldane_reconcile_duration_seconds_count{result="ok"} 1"#,
         "haldane_verdict_to_routed_seconds_count 1",
     ] {

@@ -10,6 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
+use self::counted::Spent;
 use crate::clock::Clock;
 use crate::config::Provider;
 use crate::counts::Series;
@@ -253,23 +254,24 @@ impl Prometheus {
         at: Timestamp,
         read: impl FnOnce(&[u8]) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
-        let (body, took) = self.body(purpose, query, Some(self.server.skew.theirs(at))).await;
+        let (body, spent) = self.body(purpose, query, Some(self.server.skew.theirs(at))).await;
         let answer = body.and_then(|body| read(&body).map_err(|error| self.server.line.without_secrets(error)));
-        counted::query(self.counted.as_ref(), took, answer.as_ref().err());
+        counted::query(self.counted.as_ref(), spent, answer.as_ref().err());
         answer
     }
 
-    /// One query at a time of the server's clock, or at its now; and how long it took, without what it waited for its turn.
-    async fn body(&self, purpose: Purpose, query: &str, at: Option<Timestamp>) -> (Result<Vec<u8>, QueryError>, Duration) {
+    /// One query at a time of the server's clock, or at its now.
+    async fn body(&self, purpose: Purpose, query: &str, at: Option<Timestamp>) -> (Result<Vec<u8>, QueryError>, Spent) {
         let clock = Clock::system();
-        let (mut tries, mut cut_off, mut took) = (1, false, Duration::ZERO);
+        let (mut tries, mut cut_off, mut spent) = (1, false, Spent::default());
         loop {
             let asked = clock.elapsed();
             let turn = self.server.turns.take(By { purpose, ..self.by.clone() }).await;
             let begun = clock.elapsed();
-            let waited = u64::try_from(begun.saturating_sub(asked).as_millis()).unwrap_or(u64::MAX);
-            self.waited.fetch_add(waited, Ordering::Relaxed);
-            let left = DEADLINE.saturating_sub(took);
+            let waited = begun.saturating_sub(asked);
+            spent.waited += waited;
+            self.waited.fetch_add(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            let left = DEADLINE.saturating_sub(spent.took);
             let answer = tokio::time::timeout(left, async {
                 loop {
                     match self.server.line.ask(query, at).await {
@@ -280,15 +282,15 @@ impl Prometheus {
                 }
             });
             let answer = answer.await.unwrap_or(Err(QueryError::Timeout));
-            took += clock.elapsed().saturating_sub(begun);
+            spent.took += clock.elapsed().saturating_sub(begun);
             let Err(QueryError::Busy { status, retry_after, .. }) = &answer else {
                 turn.end(if answer.is_ok() { Ending::Answered } else { Ending::Failed });
-                return (answer, took);
+                return (answer, spent);
             };
             let pause = retry_after.unwrap_or(PAUSE * tries).max(PAUSE);
             turn.end(Ending::Busy { pause, everyone: *status == 429 });
-            if tries == TRIES || pause > LONGEST_PAUSE_HERE || took >= DEADLINE {
-                return (answer, took);
+            if tries == TRIES || pause > LONGEST_PAUSE_HERE || spent.took >= DEADLINE {
+                return (answer, spent);
             }
             tries += 1;
         }

@@ -13,10 +13,19 @@ pub struct Counted {
     pub metrics: Metrics,
 }
 
-/// Counts a query that took so long, and why it gave nothing.
-pub(super) fn query(counted: Option<&Counted>, took: Duration, failure: Option<&impl Debug>) {
+/// What a query spent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    /// Until it was its turn.
+    pub(super) waited: Duration,
+    /// From then on.
+    pub(super) took: Duration,
+}
+
+/// Counts a query, how long it waited and took, and why it gave nothing.
+pub(super) fn query(counted: Option<&Counted>, spent: Spent, failure: Option<&impl Debug>) {
     if let Some(Counted { provider, metrics }) = counted {
-        metrics.queried(provider, took, failure.map(variant).as_deref());
+        metrics.queried(provider, [spent.waited, spent.took], failure.map(variant).as_deref());
     }
 }
 
@@ -35,8 +44,9 @@ mod tests {
     fn each_query_is_counted_with_its_duration_and_the_kind_of_its_failure() {
         let metrics = Metrics::new();
         let counted = Counted { provider: "default".into(), metrics: metrics.clone() };
-        query(Some(&counted), Duration::from_millis(20), None::<&QueryError>);
-        query(Some(&counted), Duration::from_millis(20), Some(&QueryError::Status(503, "token=abc".into())));
+        let spent = Spent { waited: Duration::ZERO, took: Duration::from_millis(20) };
+        query(Some(&counted), spent, None::<&QueryError>);
+        query(Some(&counted), spent, Some(&QueryError::Status(503, "token=abc".into())));
         let text = metrics.encode();
         assert!(text.contains("haldane_prometheus_query_duration_seconds_count{provider=\"default\"} 2\n"), "{text}");
         assert!(text.contains("haldane_prometheus_query_failures_total{provider=\"default\",reason=\"Status\"} 1\n"), "{text}");

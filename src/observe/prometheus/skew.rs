@@ -72,8 +72,8 @@ impl Prometheus {
     /// # Errors
     /// When there is no answer that can be trusted.
     pub async fn read_clock(&self, clock: &Clock) -> Result<SignedDuration, QueryError> {
-        let (body, took) = self.body(self.by.purpose, QUERY, None).await;
-        let (answered, way) = (clock.now(), took / 2);
+        let (body, spent) = self.body(self.by.purpose, QUERY, None).await;
+        let (answered, way) = (clock.now(), spent.took / 2);
         let body = body?;
         let theirs = answer::read(&body, answer::Kind::Vector, &mut super::native::Grids::default());
         let theirs = theirs.map_err(|error| self.server.line.without_secrets(error))?;
