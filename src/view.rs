@@ -214,6 +214,8 @@ pub enum Word {
     NoData,
     /// Margins are not known yet.
     Calibrating,
+    /// At 100 % there is no stable version to compare with: the limit alone is watched.
+    Watched,
     /// Nothing can be proved at this traffic, or the step leaves it out.
     NotJudged,
     /// The two arms cannot be compared.
@@ -230,6 +232,7 @@ impl Word {
             Self::OverLimit => "over limit",
             Self::NoData => "no data",
             Self::Calibrating => "calibrating",
+            Self::Watched => "watched",
             Self::NotJudged => "not judged",
             Self::NotComparable => "different",
         }
@@ -241,7 +244,7 @@ impl Word {
             Self::Ok => Tone::Good,
             Self::Worse | Self::OverLimit => Tone::Bad,
             Self::NoData | Self::NotComparable => Tone::Waiting,
-            Self::Undecided | Self::Calibrating | Self::NotJudged => Tone::Plain,
+            Self::Undecided | Self::Calibrating | Self::Watched | Self::NotJudged => Tone::Plain,
         }
     }
 }
@@ -273,7 +276,28 @@ pub fn clauses(message: &str) -> String {
         Some((head, rest)) if clause.split_whitespace().count() > LONGEST => format!("{head}:\n{rest}"),
         _ => clause.to_owned(),
     };
-    visible(message).split("; ").map(|part| clause(part.trim())).collect::<Vec<_>>().join("\n")
+    apart(&visible(message)).iter().map(|part| clause(part.trim())).collect::<Vec<_>>().join("\n")
+}
+
+/// The parts between semicolons that are in no brackets.
+fn apart(text: &str) -> Vec<String> {
+    let (mut parts, mut depth) = (vec![String::new()], 0_usize);
+    for c in text.chars() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ';' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
 }
 
 /// Words of a sentence that is still read at one glance.

@@ -155,7 +155,7 @@ async fn a_command_is_not_taken_for_the_one_that_was_refused_beside_it() {
     let other = json!({"promote": {"id": "1", "message": "promote was refused", "at": "2026-01-02T03:04:06Z"}});
     world.api.rollout.lock().unwrap()["status"]["rejected"] = other;
     let (code, stdout, _) = world.run("abort fraud --reason bad").await;
-    assert!(code == 0 && stdout.starts_with("ml/fraud  abort accepted\n"), "{stdout}");
+    assert!(code == 0 && stdout.starts_with("ml/fraud   abort accepted\n"), "{stdout}");
 }
 
 #[tokio::test]
@@ -404,6 +404,37 @@ async fn list_and_explain_show_what_is_in_status() {
 }
 
 #[tokio::test]
+async fn explain_and_history_answer_in_each_format() {
+    let world = World::new("RolledBack", None).await;
+    {
+        let mut rollout = world.api.rollout.lock().unwrap();
+        let version = |name: &str| json!({"host": "fraud", "subset": name, "revision": format!("{name}-a")});
+        rollout["status"]["decision"]["canary"] = version("v2");
+        rollout["status"]["history"] = json!([{
+            "canary": version("v3"), "stable": version("v1"), "outcome": "RolledBack", "reason": "CanaryUnavailable", "message": "v3 lost its pods",
+            "started": "2026-01-01T10:00:00Z", "ended": "2026-01-01T10:33:00Z",
+            "exposure": {"canaryRequests": 3_120, "stableRequests": 59_204, "canaryErrors": 318, "seconds": 432},
+        }]);
+    }
+    let (code, stdout, _) = world.run("explain fraud --format md").await;
+    assert!(code == 0 && stdout.starts_with("### ml/fraud v2 holding at 20 %"), "{stdout}");
+    let (_, stdout, _) = world.run("explain fraud --format json --revision v3").await;
+    let value: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&value["apiVersion"], &value["kind"]), (&json!("cli.haldane.dev/v1"), &json!("Explanation")));
+    assert_eq!((&value["decision"], &value["past"]["exposure"]["canaryRequests"]), (&Value::Null, &json!(3_120)));
+    assert_eq!(value["view"]["outcome"], "v3 rolled back");
+    let (code, _, stderr) = world.run("explain fraud --revision v9").await;
+    assert!(code == 7 && stderr.contains("ml/fraud keeps no rollout of v9") && stderr.contains("v3 (v3-a)"), "{stderr}");
+    let (code, _, stderr) = world.run("explain fraud --metric gpu").await;
+    assert!(code == 2 && stderr.contains("no metric gpu") && stderr.contains("one of errorRate"), "{stderr}");
+    let (code, stdout, _) = world.run("history fraud").await;
+    assert!(code == 0 && stdout.contains("RolledBack") && stdout.contains("3,120") && stdout.contains("33m"), "{stdout}");
+    let (_, stdout, _) = world.run("history fraud -o json").await;
+    let value: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&value["kind"], &value["items"][0]["ended"]), (&json!("RolloutHistory"), &json!("2026-01-01T10:33:00Z")));
+}
+
+#[tokio::test]
 async fn copies_and_cohorts_are_told_as_what_they_are() {
     let world = World::new("Progressing", None).await;
     {
@@ -425,7 +456,7 @@ async fn copies_and_cohorts_are_told_as_what_they_are() {
     assert!(stdout.contains("shadow  mirror of 100 %"), "{stdout}");
     let (_, stdout, _) = world.run("explain fraud").await;
     let flat = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(flat.contains("exposed 5,000 copies of requests, which no user saw in 1m"), "{stdout}");
+    assert!(flat.contains("exposed 5,000 copies of requests in 1m, no user saw an answer"), "{stdout}");
     world.api.rollout.lock().unwrap()["status"]["step"] = json!({"index": 1, "name": "beta", "weight": 0, "traffic": "match"});
     let (_, stdout, _) = world.run("status fraud").await;
     assert!(stdout.contains("2 of 4 (beta): match to the canary"), "{stdout}");

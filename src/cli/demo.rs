@@ -26,6 +26,7 @@ use crate::{
     config::ConfigHandle,
     controller::{self, Options},
     sim::{APP, NAMESPACE, RouteKind, World, WorldConfig},
+    view::wrapped,
 };
 use acts::{Act, Begin, Story};
 use board::Board;
@@ -169,7 +170,7 @@ async fn play(
             break;
         }
         if matches!(act.ends, Phase::RolledBack | Phase::Failed) && number == acts.len() {
-            board.say(&alert(world, &kind.arm(APP, canary)).await);
+            board.say(&alert(world, &kind.arm(APP, canary), board.columns()).await);
         }
     }
     Ok(played)
@@ -257,7 +258,7 @@ fn intro(world: &World, kind: RouteKind, kubeconfig: &Kubeconfig) -> String {
 }
 
 /// The alert, as the webhook got it.
-async fn alert(world: &World, canary: &str) -> String {
+async fn alert(world: &World, canary: &str, columns: usize) -> String {
     let begins = ["Rolled back", "Failed"].map(|word| format!("{word}: {NAMESPACE}/{APP} {canary}"));
     let taken_back = || {
         let received = world.alerts().received();
@@ -268,7 +269,8 @@ async fn alert(world: &World, canary: &str) -> String {
     tokio::pin!(deadline);
     loop {
         if let Some(text) = taken_back() {
-            return format!("\nThe alert that the webhook received begins:\n{}\n", text.lines().next().unwrap_or_default());
+            let first = wrapped("", text.lines().next().unwrap_or_default(), columns);
+            return format!("\nThe webhook received this, and the rest of the above:\n{first}");
         }
         tokio::select! {
             () = &mut deadline => return "\nNo alert has arrived within 10 s.\n".into(),

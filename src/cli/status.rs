@@ -128,7 +128,9 @@ fn line(rollout: &Rollout) -> String {
     let Some(status) = &rollout.status else { return "not seen by a controller yet".into() };
     let traffic = |step: &crate::api::StepStatus| step.traffic.clone().unwrap_or_else(|| format!("{} %", step.weight));
     let step = status.step.as_ref().map_or_else(String::new, |step| format!(" step {} {}", step.name, traffic(step)));
-    let said = status.decision.as_ref().map_or_else(String::new, |decision| format!(": {}", decision.message));
+    let (namespace, name) = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+    let said = status.decision.as_ref().map(|decision| View::decided(&namespace, &name, decision).headline());
+    let said = said.map_or_else(String::new, |said| format!(": {said}"));
     format!("{}{step}{said}", screen::phase(status))
 }
 

@@ -1,7 +1,7 @@
 //! Why, in one clause.
 
 use super::{View, text::visible};
-use crate::api::{Actor, DecisionRecord, EvidenceReason, MeasureKind, MetricEvidence, Outcome, Reason, Verdict};
+use crate::api::{Actor, DecisionRecord, EvidenceReason, MeasureKind, MetricEvidence, Outcome, Phase, Reason, Verdict};
 
 /// Longest word of a person in a headline.
 const SAID: usize = 80;
@@ -52,8 +52,14 @@ fn by(actor: &Actor) -> String {
 
 impl View {
     /// Why it stands where it stands.
-    pub(super) fn stands(&mut self, reason: Option<Reason>) {
-        self.because = reason.and_then(clause).map(str::to_owned);
+    pub(super) fn stands(&mut self, phase: Option<Phase>, reason: Option<Reason>, evidence: &[MetricEvidence]) {
+        let crossed = evidence.iter().find(|metric| metric.reason == Some(EvidenceReason::HoldLimit) && !metric.advisory);
+        self.because = match (phase, reason) {
+            // Before the start stable is measured: nothing is missing yet.
+            (Some(Phase::Waiting), Some(Reason::MetricsUnavailable)) => Some("until stable is measured".to_owned()),
+            (_, Some(Reason::HoldLimit)) => crossed.map(|metric| format!("because {}", judged(metric))),
+            (_, reason) => reason.and_then(clause).map(str::to_owned),
+        };
     }
 }
 

@@ -49,7 +49,11 @@ impl Row {
     fn between(&self, [low, high]: [f64; 2]) -> String {
         match self.scale {
             Scale::Share => {
-                let digits = if high - low >= 0.002 { 1 } else { 2 };
+                let digits = match high - low {
+                    wide if wide >= 0.1 => 0,
+                    wide if wide >= 0.002 => 1,
+                    _ => 2,
+                };
                 format!("{:+.digits$} .. {:+.digits$} pp", unsigned_zero(100.0 * low, digits), unsigned_zero(100.0 * high, digits))
             }
             _ => format!("{low:.2} .. {high:.2}"),

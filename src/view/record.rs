@@ -99,12 +99,12 @@ fn place(record: &DecisionRecord) -> Option<String> {
     Some(shared(record.traffic.as_deref(), record.weight))
 }
 
-/// What the canary gets: `at 5 %`, `on copies of 100 % of the requests`, `at 5 % and for the matched users`.
+/// What the canary gets: `at 5 %`, `on copies of 100 %`, `at 5 % and for the matched users`.
 pub fn shared(traffic: Option<&str>, weight: i32) -> String {
     let Some(traffic) = traffic else { return format!("at {weight} %") };
     let part = |part: &str| match (part, part.strip_prefix("mirror of ")) {
         ("match", _) => "for the matched users".to_owned(),
-        (_, Some(copies)) => format!("on copies of {copies} of the requests"),
+        (_, Some(copies)) => format!("on copies of {copies}"),
         (weight, None) => format!("at {weight}"),
     };
     traffic.split(" + ").map(part).collect::<Vec<_>>().join(" and ")

@@ -26,8 +26,7 @@ impl View {
             self.footnotes.extend(remarks(metric, &row));
             self.rows.push(row);
         }
-        // Marked ones first, in their order; the others follow.
-        self.footnotes.sort_by_key(|note| !note.starts_with('*'));
+        self.footnotes = grouped(std::mem::take(&mut self.footnotes));
     }
 
     /// The number of this footnote, which is new or there already.
@@ -53,10 +52,10 @@ fn remarks(metric: &MetricEvidence, row: &Row) -> Vec<String> {
         (Some(EvidenceReason::Beyond | EvidenceReason::HoldLimit | EvidenceReason::FailLimit | EvidenceReason::NoValue), Some(measure))
             if matches!(measure.kind, MeasureKind::AtMost | MeasureKind::AtLeast) =>
         {
-            notes.extend(said(metric));
+            notes.extend(said(metric, label));
         }
         (Some(EvidenceReason::Bake), _) => notes.push(format!("{label}: compared with stable before the switch")),
-        _ if row.canary.is_none() => notes.extend(said(metric)),
+        _ if row.canary.is_none() => notes.extend(said(metric, label)),
         _ => {}
     }
     if let Some(missing) = metric.measure.as_ref().map(|measure| measure.missing).filter(|missing| *missing > 0 && row.canary.is_some()) {
@@ -68,8 +67,29 @@ fn remarks(metric: &MetricEvidence, row: &Row) -> Vec<String> {
     notes
 }
 
-fn said(metric: &MetricEvidence) -> Option<String> {
-    (!metric.message.is_empty()).then(|| super::clauses(&metric.message))
+/// What the judge says of a metric without numbers.
+fn said(metric: &MetricEvidence, label: &str) -> Option<String> {
+    let message = match metric.message.strip_prefix(&metric.metric).and_then(|rest| rest.strip_prefix(": ")) {
+        Some(rest) => format!("{label}: {rest}"),
+        None => metric.message.clone(),
+    };
+    (!message.is_empty()).then(|| super::clauses(&message))
+}
+
+/// Marked ones first, in their order; what is said of several metrics is said once: `errors, p99: no window counted yet`.
+fn grouped(notes: Vec<String>) -> Vec<String> {
+    let (mut marked, others): (Vec<String>, Vec<String>) = notes.into_iter().partition(|note| note.starts_with('*'));
+    let mut groups: Vec<(String, String)> = Vec::new();
+    for note in others {
+        let (label, rest) =
+            note.split_once(": ").map_or_else(|| (String::new(), note.clone()), |(label, rest)| (label.into(), rest.into()));
+        match groups.iter_mut().find(|(known, said)| *said == rest && !known.is_empty() && !label.is_empty()) {
+            Some((known, _)) => *known += &format!(", {label}"),
+            None => groups.push((label, rest)),
+        }
+    }
+    marked.extend(groups.into_iter().map(|(label, rest)| if label.is_empty() { rest } else { format!("{label}: {rest}") }));
+    marked
 }
 
 /// The row of one metric.
@@ -138,8 +158,9 @@ fn word(metric: &MetricEvidence) -> Word {
         (_, Some(R::HoldLimit | R::FailLimit | R::Beyond)) => Word::OverLimit,
         (_, Some(R::NoData | R::NoValue)) => Word::NoData,
         (_, Some(R::Calibrating)) => Word::Calibrating,
-        (_, Some(R::NotGating)) => Word::NotJudged,
+        (_, Some(R::Bake)) if metric.canary.is_some() => Word::Watched,
+        (_, Some(R::NotGating | R::Bake)) => Word::NotJudged,
         (_, Some(R::NotComparable)) => Word::NotComparable,
-        (_, Some(R::NotEnoughData | R::Bake) | None) => Word::Undecided,
+        (_, Some(R::NotEnoughData) | None) => Word::Undecided,
     }
 }

@@ -9,7 +9,7 @@ use super::terminal::age;
 use super::{Fact, Tone, View, clauses};
 use crate::api::{EvidenceReason, MetricEvidence, Phase, Reason, Rollout, RolloutStatus, StepStatus, Verdict, names::condition};
 use crate::plan::Plan;
-use crate::words::{span, time};
+use crate::words::{number, span, time};
 
 /// Cells of the bar of a hold.
 const BAR: i64 = 20;
@@ -54,7 +54,7 @@ impl View {
             ..Self::default()
         };
         if !matches!(status.phase, Some(Phase::Progressing | Phase::Idle) | None) {
-            view.stands(standing_reason(status));
+            view.stands(status.phase, standing_reason(status), &status.evidence);
         }
         let moving = matches!(status.phase, Some(Phase::Progressing | Phase::Paused | Phase::Holding));
         if moving || ended {
@@ -177,7 +177,9 @@ fn forecast(status: &RolloutStatus, step: &StepStatus) -> Option<Fact> {
     let slowest = status.evidence.iter().filter(open).filter_map(|metric| Some((metric, metric.forecast.as_ref()?.minutes_to_pass)));
     let slowest = slowest.max_by(|(_, one), (_, other)| one.unwrap_or(f64::MAX).total_cmp(&other.unwrap_or(f64::MAX)));
     let rps = status.evidence.iter().find_map(|metric| metric.measure.as_ref()?.rps);
-    let rps = rps.map_or_else(String::new, |rps| format!(" at {} requests a second", crate::words::number((rps * 10.0).round() / 10.0)));
+    let rps = rps.map_or_else(String::new, |rps| {
+        format!(" at {} requests a second", number(if rps >= 10.0 { rps.round() } else { (rps * 10.0).round() / 10.0 }))
+    });
     let left = step.hold_seconds - step.held_seconds;
     let text = match slowest {
         Some((metric, None)) => format!("{} is never proved{rps}: it needs more traffic or a longer step", metric.metric),
@@ -199,6 +201,8 @@ fn conditions(status: &RolloutStatus, view: &View) -> Vec<Fact> {
     let mut facts = Vec::new();
     // A hold that only takes its time is told by the bar.
     let standing = find(condition::READY, "False").filter(|standing| Reason::find(&standing.reason) != Some(Reason::HoldTime));
+    // That a version which was rolled back is refused is what `now` says.
+    let standing = standing.filter(|standing| view.now.is_none() || Reason::find(&standing.reason) != Some(Reason::Refused));
     if let Some(standing) = standing.filter(|standing| !said.contains(&standing.message.as_str())) {
         said.push(&standing.message);
         let waits = Reason::find(&standing.reason) == Some(Reason::NotEnoughData) && view.facts.iter().any(|fact| fact.label == "waiting");

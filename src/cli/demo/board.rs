@@ -50,6 +50,11 @@ impl<'a> Board<'a> {
         self.live
     }
 
+    /// Columns of the screen.
+    pub(super) fn columns(&self) -> usize {
+        self.output.terminal().columns
+    }
+
     /// Words that stay, where people read them.
     pub(super) fn say(&mut self, text: &str) {
         self.clear();
@@ -96,11 +101,11 @@ impl<'a> Board<'a> {
         format!("\n{}", terminal.screen(&view))
     }
 
-    /// `v2 has 5 % (seen 6 %), 1,204 requests`.
+    /// `v2 5 % (seen 6 %), 1,204 requests`.
     fn traffic(&self, arm: &str, served: &BTreeMap<String, Served>) -> String {
         let weight = self.world.weights().get(arm).copied().unwrap_or(0);
         let requests = count(self.since(0, arm, served).requests as f64);
-        format!("{arm} has {weight} % (seen {} %), {requests} requests", self.seen(arm, served))
+        format!("{arm} {weight} % (seen {} %), {requests} requests", self.seen(arm, served))
     }
 
     /// The end of an act, as `haldane status` shows it.

@@ -14,6 +14,7 @@ use crate::plan::{Plan, Share};
 use crate::route::{RouteFault, Sought, View, find};
 use crate::seen::{Arm, ArmPod, Deployed, Holder, Look, Observation, Problem, Unanswered};
 use crate::state::State;
+use crate::view::{self, tests::long_sentences};
 
 pub(super) struct World {
     pub(super) state: State,
@@ -233,6 +234,10 @@ impl World {
     }
 
     fn perform(&mut self, turn: Turn<'_>) -> Decision {
+        // Whatever is decided is told in sentences that are read at one glance.
+        let long: Vec<String> =
+            turn.decision.records.iter().flat_map(|record| long_sentences(&view::View::decided("ml", "fraud", record))).collect();
+        assert!(long.is_empty(), "{long:?}");
         let mut objects = Objects { route: self.route.clone(), finalizer: self.finalizer };
         let refused = matches!(turn.task(), Task::Route(write) if write.is_down()) && self.refusal.is_some();
         let done = if refused { Done::Read } else { objects.perform(&turn).unwrap() };
