@@ -101,7 +101,7 @@ fn metrics() -> String {
     metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::ZERO }]);
     metrics.notified("oncall", true);
     metrics.event(true);
-    metrics.queried("default", Duration::ZERO, Some("Timeout"));
+    metrics.queried("default", [Duration::ZERO; 2], Some("Timeout"));
     metrics.reconciled(Duration::ZERO, true);
     let text = metrics.encode();
     let told = |kind: &str| -> Vec<(String, String)> {

@@ -119,6 +119,20 @@ fn tone(outcome: Outcome) -> Tone {
     }
 }
 
+/// Clauses of a message, a line for each, without what the table says of these metrics.
+pub(super) fn without_metrics(message: &str, metrics: &[MetricEvidence]) -> String {
+    let mut text = message.to_owned();
+    for metric in metrics.iter().filter(|metric| !metric.message.is_empty()) {
+        text = text.replace(&metric.message, "");
+    }
+    if text.len() == message.len() {
+        return clauses(message);
+    }
+    let clauses = clauses(&text);
+    let left = clauses.lines().map(|line| line.trim_end_matches([':', ' '])).filter(|line| !line.is_empty());
+    left.collect::<Vec<_>>().join("\n")
+}
+
 /// The sentence of the decision, without the metric that the table shows.
 fn why(record: &DecisionRecord) -> Option<Fact> {
     let judged = deciding(record).filter(|metric| !metric.message.is_empty());
@@ -132,7 +146,8 @@ fn why(record: &DecisionRecord) -> Option<Fact> {
         (None, _) => record.message.as_str(),
     };
     let harm = deciding(record).filter(|_| rest.is_some() && record.reason == Reason::AnalysisFailed).and_then(harm);
-    let lines: Vec<String> = harm.into_iter().chain((!message.is_empty()).then(|| clauses(message))).collect();
+    let message = without_metrics(message, &record.why);
+    let lines: Vec<String> = harm.into_iter().chain((!message.is_empty()).then_some(message)).collect();
     (!lines.is_empty()).then(|| Fact::new("why", lines.join("\n")))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::record::shared;
+use super::record::{shared, without_metrics};
 use super::terminal::age;
 use super::{Fact, Tone, View, clauses};
 use crate::api::{EvidenceReason, MetricEvidence, Phase, Reason, Rollout, RolloutStatus, StepStatus, Verdict, names::condition};
@@ -66,7 +66,7 @@ impl View {
         }
         if let Some(decision) = &status.decision {
             let ago = age(decision.at.0, now);
-            view.facts.push(Fact::new("last", format!("{ago} ago: {}", clauses(&decision.message))));
+            view.facts.push(Fact::new("last", format!("{ago} ago: {}", without_metrics(&decision.message, &decision.why))));
             view.next = view.comes(decision);
         }
         if status.phase == Some(Phase::Idle) {
@@ -207,7 +207,7 @@ fn conditions(status: &RolloutStatus, view: &View) -> Vec<Fact> {
         said.push(&standing.message);
         let waits = Reason::find(&standing.reason) == Some(Reason::NotEnoughData) && view.facts.iter().any(|fact| fact.label == "waiting");
         if !waits {
-            facts.push(Fact::new("because", clauses(&standing.message)));
+            facts.push(Fact::new("because", without_metrics(&standing.message, &status.evidence)));
         }
     }
     for (kind, label) in

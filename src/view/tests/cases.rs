@@ -260,6 +260,15 @@ fn kinds(next: &str) -> Vec<Case> {
     .into();
     shadow["traffic"] = "mirror of 100 %".into();
     let copies = json!({"canaryRequests": 0, "mirroredRequests": 15_390, "stableRequests": 15_405, "seconds": 61});
+    let mut passed = decision("Passed", "Passed", 0, "", "give the strategy weights to roll it out to users");
+    let good = json!([
+        errors("Pass", [0.000_7, 0.0], [-0.2, 0.4], [15_405, 15_390]),
+        drift("Pass", [0.032, 0.034], [0.003, 0.0, 0.05], [15_358, 15_340]),
+    ]);
+    let said: Vec<&str> = good.as_array().unwrap().iter().map(|metric| metric["message"].as_str().unwrap()).collect();
+    passed["message"] = format!("v2 (m9nrqqfxj) has passed (mirrored, no user saw it): {}", said.join("; ")).into();
+    passed["traffic"] = "mirror of 100 %".into();
+    let passed = with(passed, good, copies.clone());
     let mut cohort = step(0, "cohort", 0, 60);
     cohort["traffic"] = "match".into();
     let started = decision(
@@ -276,6 +285,7 @@ fn kinds(next: &str) -> Vec<Case> {
     ]);
     vec![
         case("shadow", "Failed", json!({"strategy": {"shadow": {"acknowledgeSideEffects": true}}, "decision": with(shadow, why, copies)})),
+        case("shadow_passed", "Passed", json!({"strategy": {"shadow": {"acknowledgeSideEffects": true}}, "decision": passed})),
         case(
             "ab_test",
             "Progressing",

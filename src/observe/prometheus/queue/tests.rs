@@ -119,7 +119,7 @@ fn no_namespace_has_every_slot_while_another_one_asks_too() {
 fn a_busy_server_is_left_alone_then_asked_half_as_much_and_slowly_more_again() {
     let mut queue = Queue::new(8);
     let send = |queue: &mut Queue, now: Duration| {
-        (0..20).for_each(|_| drop(queue.ask(by("a", "m", Purpose::Look), now)));
+        (0..20).for_each(|_| _ = queue.ask(by("a", "m", Purpose::Look), now));
         std::iter::from_fn(|| queue.next(now)).collect::<Vec<Ticket>>()
     };
     let sent = send(&mut queue, NOW);
