@@ -38,8 +38,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const TRIES: u32 = 3;
 /// Pause before the second try, where the server names none.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Where a server asks for a longer pause, whoever asked is told so.
-const LONGEST_PAUSE_HERE: Duration = Duration::from_secs(2);
 
 /// Why a provider's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -266,7 +264,10 @@ impl Prometheus {
         let (mut tries, mut cut_off, mut spent) = (1, false, Spent::default());
         loop {
             let asked = clock.elapsed();
-            let turn = self.server.turns.take(By { purpose, ..self.by.clone() }).await;
+            let turn = match self.server.turns.take(By { purpose, ..self.by.clone() }).await {
+                Ok(turn) => turn,
+                Err(refused) => return (Err(refused), spent),
+            };
             let begun = clock.elapsed();
             let waited = begun.saturating_sub(asked);
             spent.waited += waited;
@@ -283,13 +284,13 @@ impl Prometheus {
             });
             let answer = answer.await.unwrap_or(Err(QueryError::Timeout));
             spent.took += clock.elapsed().saturating_sub(begun);
-            let Err(QueryError::Busy { status, retry_after, .. }) = &answer else {
+            let Err(error @ QueryError::Busy { status, retry_after, .. }) = &answer else {
                 turn.end(if answer.is_ok() { Ending::Answered } else { Ending::Failed });
                 return (answer, spent);
             };
             let pause = retry_after.unwrap_or(PAUSE * tries).max(PAUSE);
-            turn.end(Ending::Busy { pause, everyone: *status == 429 });
-            if tries == TRIES || pause > LONGEST_PAUSE_HERE || spent.took >= DEADLINE {
+            let again = turn.refused(error, pause, *status == 429);
+            if tries == TRIES || !again || spent.took >= DEADLINE {
                 return (answer, spent);
             }
             tries += 1;

@@ -117,7 +117,7 @@ impl Queue {
             return None;
         }
         for purpose in Purpose::ALL {
-            if purpose == Purpose::User && self.users.pause(now).is_some() || !self.has_room(purpose) {
+            if self.pause_of(purpose, now).is_some() || !self.has_room(purpose) {
                 continue;
             }
             while let Some(ticket) = self.pop(purpose) {
@@ -200,6 +200,12 @@ impl Queue {
     /// How long until [`Queue::next`] may give something although nothing else happens.
     pub(super) fn pause(&self, now: Duration) -> Option<Duration> {
         self.all.pause(now).into_iter().chain(self.users.pause(now)).min()
+    }
+
+    /// How long nothing of this purpose is sent; `None`: it may be.
+    pub(super) fn pause_of(&self, purpose: Purpose, now: Duration) -> Option<Duration> {
+        let users = self.users.pause(now).filter(|_| purpose == Purpose::User);
+        self.all.pause(now).into_iter().chain(users).max()
     }
 
     /// How many may be in flight now.

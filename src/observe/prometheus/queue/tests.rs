@@ -119,7 +119,9 @@ fn no_namespace_has_every_slot_while_another_one_asks_too() {
 fn a_busy_server_is_left_alone_then_asked_half_as_much_and_slowly_more_again() {
     let mut queue = Queue::new(8);
     let send = |queue: &mut Queue, now: Duration| {
-        (0..20).for_each(|_| _ = queue.ask(by("a", "m", Purpose::Look), now));
+        for _ in 0..20 {
+            queue.ask(by("a", "m", Purpose::Look), now);
+        }
         std::iter::from_fn(|| queue.next(now)).collect::<Vec<Ticket>>()
     };
     let sent = send(&mut queue, NOW);
@@ -136,7 +138,7 @@ fn a_busy_server_is_left_alone_then_asked_half_as_much_and_slowly_more_again() {
     assert_eq!(queue.limit(), 2);
     let mut answers = 0;
     while queue.limit() < 8 {
-        let now = NOW + ms(3000);
+        let now = NOW + ms(4000);
         queue.ask(by("a", "m", Purpose::Look), now);
         let waiting = std::iter::from_fn(|| queue.next(now)).collect::<Vec<Ticket>>();
         for ticket in again.iter().copied().chain(waiting) {
@@ -146,6 +148,23 @@ fn a_busy_server_is_left_alone_then_asked_half_as_much_and_slowly_more_again() {
         assert!(answers < 200, "it never grew");
     }
     assert!(answers > 5, "it grew at once");
+}
+
+#[test]
+fn a_server_that_refuses_again_and_again_is_left_alone_for_longer() {
+    let mut queue = Queue::new(8);
+    let mut now = NOW;
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let ticket = queue.ask(by("a", "m", Purpose::Look), now);
+        assert_eq!(queue.next(now), Some(ticket));
+        now += ms(1);
+        queue.ended(ticket, Ending::Busy { pause: ms(500), everyone: false }, now);
+        let pause = queue.pause_of(Purpose::Look, now).unwrap();
+        pauses.push(pause.as_millis());
+        now += pause + ms(1);
+    }
+    assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
 }
 
 #[test]
@@ -252,7 +271,8 @@ proptest! {
             if flying.is_empty() && left.is_empty() {
                 return Ok(());
             }
-            now += ms(100);
+            // Longer than any pause.
+            now += ms(31_000);
             match (flying.pop(), ending.next()) {
                 (Some(ticket), Some(0)) => queue.ended(ticket, Ending::Busy { pause: ms(300), everyone: true }, now),
                 (Some(ticket), Some(1)) => queue.ended(ticket, Ending::Failed, now),
