@@ -334,11 +334,11 @@ async fn a_dead_pooled_connection_is_replaced_by_a_new_one() {
 }
 
 #[tokio::test]
-async fn one_request_at_a_time_is_in_flight() {
+async fn no_more_requests_are_in_flight_than_the_concurrency() {
     let server = MockServer::start().await;
     let slow = ResponseTemplate::new(200).set_body_raw(EMPTY, "application/json").set_delay(Duration::from_millis(150));
     Mock::given(method("POST")).respond_with(slow).mount(&server).await;
-    let prometheus = prometheus(&server.uri());
+    let prometheus = Prometheus::new(&Provider { concurrency: Some(1), ..provider(&server.uri()) }).unwrap();
     let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     let (one, two, three) =
         tokio::join!(prometheus.matrix("a{}[1s]", at()), prometheus.matrix("b{}[1s]", at()), prometheus.matrix("c{}[1s]", at()));
