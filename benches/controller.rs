@@ -1,5 +1,5 @@
 //! Prints the figures of docs/performance.md: `cargo bench --bench controller`, or only some of its parts:
-//! `cargo bench --bench controller -- update rest`. The parts are `update`, `updates`, `reaction`, `crowd`, `fleet` and `rest`.
+//! `cargo bench --bench controller -- update rest`. The parts are `update`, `updates`, `reaction`, `plain`, `crowd`, `fleet` and `rest`.
 //!
 //! The controller is the program itself, in its own process; this one serves the API, the mesh, Prometheus and a webhook over HTTP.
 
@@ -26,6 +26,10 @@ async fn main() {
     }
     if wants("reaction") {
         reaction::alone(100, 40).await;
+    }
+    if wants("plain") {
+        reaction::plain(5, 15).await;
+        reaction::plain(15, 8).await;
     }
     if wants("crowd") {
         reaction::among(50, 30, 10).await;

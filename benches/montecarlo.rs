@@ -1,12 +1,14 @@
 //! The tables of docs/statistics.md: `cargo bench --bench montecarlo -- --runs 1000 --found 300 --seed 1`.
 //!
-//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `margin`, `drift`, `stress`, `speed`) choose tables; `--world` and
+//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `margin`, `drift`, `stress`, `plain`, `speed`) choose tables; `--world` and
 //! `--rps` choose rows and columns; `--hours` is how long stable's traffic is watched before the rollout (12).
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench, with the worlds of the tests")]
 
 #[path = "../tests/montecarlo/catalogue.rs"]
 mod catalogue;
+#[path = "../tests/montecarlo/plain.rs"]
+mod plain;
 
 use std::collections::BTreeMap;
 
@@ -87,8 +89,54 @@ fn main() {
     if options.wants("stress") {
         stress(&options);
     }
+    if options.wants("plain") {
+        glances(&options);
+    }
     if options.wants("speed") {
         speed(&options);
+    }
+}
+
+/// Glances at single scrapes, every 5 s for 45 minutes at one weight: how often something was plain where nothing is wrong, and how soon it
+/// is where half of the canary's requests fail.
+fn glances(options: &Options) {
+    println!(
+        "\n### Plain at one scrape though nothing is wrong, %, at 10 / 100 / 1000 requests a second ({} rollouts a cell)\n",
+        options.nulls
+    );
+    println!("| world | 5 %, one pod | 20 %, two pods | 50 %, five pods |");
+    println!("|---|---|---|---|");
+    let sizes = [(0.05, 1), (0.2, 2), (0.5, 5)];
+    for world in plain::HEALTHY.into_iter().chain([plain::ONE_POD]).filter(|world| options.plays(world.name)) {
+        let cell = |(weight, canary): (f64, usize)| {
+            if world.name == plain::ONE_POD.name && canary == 1 {
+                return "(its only one)".to_owned();
+            }
+            let at = |rps: &f64| {
+                percent(plain::share(world, plain::Size { rps: *rps, weight, pods: [10, canary] }, options.nulls, options.seed))
+            };
+            options.rates().iter().map(at).collect::<Vec<_>>().join(" / ")
+        };
+        println!("| {} | {} |", world.name, sizes.map(cell).join(" | "));
+    }
+    println!(
+        "\n### Half of the canary's requests fail at 20 %, three pods each: seconds until that is plain ({} rollouts)\n",
+        options.found
+    );
+    println!("| requests a second | found, % | median | nine of ten | most |");
+    println!("|---|---|---|---|---|");
+    for rps in [30.0, 100.0, 300.0, 1000.0].into_iter().filter(|rps| options.rps.is_none_or(|only| only == *rps)) {
+        let size = plain::Size { rps, weight: 0.2, pods: [3, 3] };
+        let mut took: Vec<f64> = (0..options.found as u64).filter_map(|seed| plain::played(plain::HALF, size, seed)).collect();
+        took.sort_by(f64::total_cmp);
+        let at = |part: f64| took.get(((took.len() as f64 * part) as usize).min(took.len().saturating_sub(1))).copied().unwrap_or(f64::NAN);
+        println!(
+            "| {rps} | {} | {:.1} | {:.1} | {:.1} |",
+            percent(took.len() as f64 / options.found.max(1) as f64),
+            at(0.5),
+            at(0.9),
+            at(1.0)
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 mod dropped;
+mod glance;
 mod history;
 mod identity;
 mod meter;
@@ -18,6 +19,7 @@ mod unanswered;
 mod window;
 
 pub use dropped::Dropped;
+pub use glance::{Begin, Gained, Glance, Glances};
 pub use history::{chosen, identity, past};
 pub use identity::{Doubled, Mixed};
 pub use meter::gain;

@@ -28,6 +28,7 @@ mod metric;
 pub mod mixture;
 pub mod passing;
 mod past;
+mod plain;
 mod proportions;
 mod terms;
 mod threshold;
@@ -39,6 +40,7 @@ pub use late::{Fix, Late, Limit, Need, Slowest};
 pub use metric::CALIBRATION;
 use metric::MetricState;
 pub use past::{Past, most_windows, recent_windows};
+pub use plain::{Plainly, suspect};
 pub use terms::StepTerms;
 use terms::{Planned, kinds, one};
 pub use threshold::Seen;
@@ -82,6 +84,9 @@ pub struct Evidence {
     until: Option<Timestamp>,
     /// It failed once: that stands.
     failed: bool,
+    /// Glances at single scrapes so far.
+    #[serde(default)]
+    pub glances: u32,
     /// Incidents that hit stable too.
     #[serde(default)]
     incidents: incident::Watch,
@@ -98,7 +103,7 @@ pub struct Judgement<M = MetricEvidence> {
     pub verdict: Verdict,
     /// One entry for each metric of the plan, the deciding one first.
     pub metrics: Vec<M>,
-    /// Merged fail evidence (statistics 2d); 1 is none.
+    /// Merged fail evidence (statistics 2d); at most 1 is none.
     pub fail_evidence: f64,
     /// Where it fails.
     pub fail_at: f64,
@@ -174,6 +179,7 @@ impl Evidence {
             since: None,
             until: None,
             failed: false,
+            glances: 0,
             incidents: incident::Watch::default(),
             resting: false,
         }

@@ -3,6 +3,8 @@
 
 #[path = "montecarlo/catalogue.rs"]
 mod catalogue;
+#[path = "montecarlo/plain.rs"]
+mod plain;
 
 use std::fs;
 
@@ -98,6 +100,21 @@ fn a_canary_on_the_pass_margin_passes_a_step_at_most_one_time_in_ten() {
         let passed = (40.0 * promoted(&played).0).round();
         assert!(passed <= 9.0, "{}: {passed} of 40 passed: {:?}", one.name, Tally::of(100.0, 7, &played));
     }
+}
+
+#[test]
+fn glances_find_what_is_plain_and_nothing_in_worlds_that_only_look_so() {
+    for world in plain::HEALTHY {
+        for (rps, weight, canary) in [(100.0, 0.2, 1), (1000.0, 0.5, 3)] {
+            let found = plain::share(world, plain::Size { rps, weight, pods: [10, canary] }, 2, 7);
+            assert_eq!(found, 0.0, "{} at {rps}", world.name);
+        }
+    }
+    let size = plain::Size { rps: 300.0, weight: 0.2, pods: [3, 3] };
+    assert_eq!(plain::share(plain::ONE_POD, size, 3, 7), 0.0, "one pod of three");
+    let mut took: Vec<f64> = (0..20).map(|seed| plain::played(plain::HALF, size, seed).unwrap()).collect();
+    took.sort_by(f64::total_cmp);
+    assert!(took[10] <= 7.0 && took[19] <= 13.0, "{took:?}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod outages;
 mod outcomes;
 #[path = "sim_controller/own.rs"]
 mod own;
+#[path = "sim_controller/plain.rs"]
+mod plain;
 #[path = "sim_controller/preflight.rs"]
 mod preflight;
 #[path = "sim_controller/size.rs"]

@@ -55,6 +55,7 @@ pub(crate) struct Fleet {
     pub alerts: AlertReceiver,
     pub objects: Objects,
     pub clock: Clock,
+    scrape: Duration,
     models: Arc<Vec<Mutex<Model>>>,
     ending: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -82,6 +83,11 @@ pub(crate) fn name(index: usize) -> String {
 impl Fleet {
     /// Every model serves all its traffic from three pods of v1, and has three pods of v2 that are ready.
     pub(crate) async fn start(size: Size) -> Self {
+        Self::scraped(size, SCRAPE).await
+    }
+
+    /// The same, with another time between two scrapes.
+    pub(crate) async fn scraped(size: Size, scrape: Duration) -> Self {
         haldane::tls::install();
         let clock = Clock::system();
         let api = ApiServer::start(clock, 0).await.unwrap();
@@ -105,7 +111,7 @@ impl Fleet {
                 cohorts: Vec::new(),
                 seed: index as u64,
                 rps: size.rps,
-                scrape_interval: SCRAPE,
+                scrape_interval: scrape,
                 proxy_delay: (Duration::from_millis(50), Duration::from_millis(200)),
                 sidecars: true,
                 watched,
@@ -129,7 +135,7 @@ impl Fleet {
             let (models, ending, objects) = (models.clone(), ending.clone(), objects.clone());
             std::thread::spawn(move || play(&models, &ending, &objects, &database, clock))
         });
-        Self { api, prometheus, alerts, objects, clock, models, ending, thread }
+        Self { api, prometheus, alerts, objects, clock, scrape, models, ending, thread }
     }
 
     /// How v2 of a model behaves from now on.
@@ -140,8 +146,11 @@ impl Fleet {
     /// The configuration file of the controller.
     pub(crate) fn config(&self) -> String {
         let (prometheus, webhook) = (self.prometheus.url(), self.alerts.webhook());
+        let scrape = self.scrape.as_secs();
+        // Of the slower ones the usual lag.
+        let lag = if self.scrape == SCRAPE { 1 } else { scrape + 5 };
         format!(
-            "prometheus:\n  default: {{url: \"{prometheus}\", scrapeInterval: 1s, lag: 1s}}\nalerts:\n  default: {{webhook: {{url: \"{webhook}\", format: slack}}}}\n"
+            "prometheus:\n  default: {{url: \"{prometheus}\", scrapeInterval: {scrape}s, lag: {lag}s}}\nalerts:\n  default: {{webhook: {{url: \"{webhook}\", format: slack}}}}\n"
         )
     }
 

@@ -7,9 +7,10 @@ use haldane::{
     sim::traffic::Behaviour,
 };
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::{
-    fleet::{Fleet, Size, spec},
+    fleet::{Fleet, Size, better, spec},
     process::Controller,
     summary,
 };
@@ -39,6 +40,33 @@ pub(crate) async fn among(others: usize, aborts: usize, fails: usize) {
     println!("among {others}: failing look to patch in ms: {}", summary(fail_again_and_again(&fleet, fails).await));
     let seconds = fleet.clock.elapsed().saturating_sub(begun).as_secs_f64();
     println!("  meanwhile {:.3} of a core", (controller.milliseconds() - cpu) / 1000.0 / seconds);
+}
+
+/// Half of the requests at 20 % fail from one moment on, with scrapes so many seconds apart and windows of two of them.
+pub(crate) async fn plain(scrape: u64, times: usize) {
+    let fleet = Fleet::scraped(Size { models: 1, rps: 300.0 }, Duration::from_secs(scrape)).await;
+    let mut wanted = spec(0, "v2", "1h", false);
+    wanted["strategy"] = json!({"canary": {"weights": [20, 100], "hold": "1h"}});
+    wanted["analysis"]["interval"] = json!(format!("{}s", 2 * scrape));
+    fleet.apply(0, &wanted).await;
+    let _controller = Controller::start(&fleet).await;
+    let mut took = Vec::new();
+    for time in 0..times {
+        fleet.until(0, "at 20 %", |status| status.step.as_ref().is_some_and(|step| step.weight == 20)).await;
+        tokio::time::sleep(Duration::from_millis(5000 * scrape + (time as u64 * 1373) % (1000 * scrape))).await;
+        fleet.api.faults().forget();
+        let bad = fleet.clock.now();
+        fleet.behave(0, better().with_errors(0.5));
+        fleet.until(0, "rolled back", |status| status.phase == Some(Phase::RolledBack)).await;
+        took.extend(fleet.look_and_patch(0).map(|(_, written)| milliseconds((bad, written)) / 1000.0));
+        fleet.behave(0, better());
+        fleet.say(0, "retry").await;
+    }
+    println!(
+        "half fails at 20 %, scrapes of {scrape} s, windows of {} s, default lag: seconds to the patch: {}",
+        2 * scrape,
+        summary(took)
+    );
 }
 
 /// All at the same moment.

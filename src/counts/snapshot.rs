@@ -277,7 +277,7 @@ fn add(column: &mut Vec<(Timestamp, f64)>, samples: impl Iterator<Item = (Timest
 }
 
 impl Scope {
-    fn side(&self, family: Family, series: &Series) -> Option<Side> {
+    pub(super) fn side(&self, family: Family, series: &Series) -> Option<Side> {
         if family.metric().is_some() {
             return pod_of(&series.labels).and_then(|pod| self.pods.get(pod)).map(|pod| pod.side);
         }

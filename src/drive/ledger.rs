@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::grid::{after, same_second, signed};
-use crate::counts::Window;
+use crate::counts::{Glance, Window};
 use crate::judge::{Evidence, Past, Seen, StepTerms};
 use crate::say;
 use crate::seen::{Brief, Look};
@@ -29,6 +29,8 @@ pub struct Ledger {
     /// Where looks go on after a restart.
     resume: Option<Timestamp>,
     window_end: Option<Timestamp>,
+    /// Glances at single scrapes so far.
+    glances: u32,
 }
 
 /// How often there can be a look.
@@ -83,6 +85,7 @@ impl Ledger {
             last: None,
             resume: brief.resume_after.filter(|_| going_on),
             window_end: brief.resume_after,
+            glances: brief.evidence.glances,
             brief,
         };
         if !going_on {
@@ -194,11 +197,34 @@ impl Ledger {
         let Some(terms) = self.terms().cloned() else { return };
         let metrics = &self.brief.analysis.metrics;
         match self.belongs() {
-            Belongs::Step => Arc::make_mut(&mut self.evidence).add(metrics, &terms, window),
+            Belongs::Step => {
+                let evidence = Arc::make_mut(&mut self.evidence);
+                evidence.glances = self.glances;
+                evidence.add(metrics, &terms, window);
+            }
             Belongs::Rest => Arc::make_mut(&mut self.evidence).rest(metrics, &terms, window),
             Belongs::Nothing => return,
         }
         self.window_end = Some(window.end);
+    }
+
+    /// Whether a glance at one scrape may show something before the window ends.
+    pub fn glances(&self, scrape: Duration) -> bool {
+        let metrics = &self.brief.analysis.metrics;
+        let step = self.terms().filter(|_| self.belongs() == Belongs::Step);
+        step.is_some_and(|terms| self.evidence.glances(metrics, terms, scrape.as_secs_f64()))
+    }
+
+    /// Takes a glance at the newest scrapes. True if it fails the rollout: else it leaves no trace but its number.
+    pub fn glance(&mut self, glance: &Glance) -> bool {
+        let Some(terms) = self.terms().filter(|_| self.belongs() == Belongs::Step) else { return false };
+        let look = self.glances.saturating_add(1);
+        let plain = self.evidence.plain(&self.brief.analysis.metrics, terms, glance, look);
+        self.glances = look;
+        if let Some((at, plainly)) = plain {
+            Arc::make_mut(&mut self.evidence).fail_plainly(at, plainly, glance);
+        }
+        plain.is_some()
     }
 
     /// Takes what users' queries gave at this time: index of the metric, and what was seen.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::columns::{Layout, Row};
+use super::kernel::Pair;
 use super::tidy;
 
 /// Lengths of blocks, in windows, over which noise is looked for.
@@ -18,6 +19,8 @@ const PRIOR: f64 = 10.0;
 const RUNNING_PRIOR: f64 = 60.0;
 /// Reserve of the running estimate.
 const INFLATION: f64 = 1.1;
+/// So many bursts say nothing of a ratio.
+const FEW: f64 = 2.0;
 
 /// Dispersion of stable against itself: the largest over the block lengths.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,6 +171,31 @@ impl Spread {
     }
 }
 
+/// How many times as often events come in the canary as in stable, from past windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ratio {
+    /// The canary's events.
+    #[serde(rename = "x")]
+    seen: f64,
+    /// As many as it would have had at stable's rates.
+    #[serde(rename = "e")]
+    expected: f64,
+}
+
+impl Ratio {
+    /// Adds a window.
+    pub fn add(&mut self, pair: Pair) {
+        self.seen = tidy(self.seen + pair.x_b);
+        self.expected = tidy(self.expected + pair.n_b * pair.x_a / pair.n_a.max(1.0));
+    }
+
+    /// At least 1; few events say little, and in bursts even less.
+    pub fn ratio(&self, phi0: f64) -> f64 {
+        let few = FEW * phi0;
+        ((self.seen + few) / (self.expected + few)).max(1.0)
+    }
+}
+
 /// `max(1, 1.1 phi0 (60 + squares) / (60 + count - 1))`.
 pub fn running(phi0: f64, squares: f64, count: f64) -> f64 {
     (INFLATION * phi0 * (RUNNING_PRIOR + squares) / (RUNNING_PRIOR + (count - 1.0).max(0.0))).max(1.0)
@@ -248,6 +276,34 @@ mod tests {
             without.add(z, 1.0);
         }
         assert!((with.phi(1.0) - without.phi(1.0)).abs() < 1e-6);
+    }
+
+    /// The canary fails six times as often, in single errors: its counts vary more than stable's, as they must.
+    #[test]
+    fn an_effect_is_no_noise() {
+        let mut rng = SmallRng::seed_from_u64(3);
+        let mut errors = |mean: f64| Poisson::new(mean).unwrap().sample(&mut rng);
+        let (mut known, mut ratio, mut unknown) = (Spread::default(), Ratio::default(), Spread::default());
+        for _ in 0..60 {
+            let pair = Pair { n_a: 2850.0, x_a: errors(5.7), n_b: 150.0, x_b: errors(1.8) };
+            for (spread, ratio) in [(&mut known, ratio.ratio(1.0)), (&mut unknown, 1.0)] {
+                spread.add(crate::judge::distance::split_z(pair, ratio).unwrap(), 1.0);
+            }
+            ratio.add(pair);
+        }
+        assert!(known.phi(1.0) < 1.6 && unknown.phi(1.0) > 2.0, "{} {}", known.phi(1.0), unknown.phi(1.0));
+        assert!((4.0..8.0).contains(&ratio.ratio(1.0)), "{ratio:?}");
+    }
+
+    #[test]
+    fn a_canary_that_fails_less_often_has_the_ratio_one() {
+        let mut ratio = Ratio::default();
+        assert_eq!(ratio.ratio(1.0), 1.0);
+        (0..30).for_each(|_| ratio.add(Pair { n_a: 1000.0, x_a: 10.0, n_b: 1000.0, x_b: 2.0 }));
+        assert_eq!(ratio.ratio(1.0), 1.0);
+        let pair = Pair { n_a: 700.0, x_a: 9.0, n_b: 300.0, x_b: 5.0 };
+        let z = crate::judge::distance::split_z(pair, 1.0).unwrap();
+        assert!((z - crate::judge::distance::pooled_z(700.0, 9.0, 300.0, 5.0).unwrap()).abs() < 1e-12);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use statrs::distribution::{ContinuousCDF, Normal};
 use statrs::function::gamma::ln_gamma;
 
+use super::kernel::Pair;
+
 /// Shares of counts; all 0 when there are none.
 pub fn shares(counts: &[f64]) -> Vec<f64> {
     let sum: f64 = counts.iter().sum();
@@ -60,6 +62,15 @@ pub fn pooled_z(n1: f64, x1: f64, n2: f64, x2: f64) -> Option<f64> {
     let pooled = (x1 + x2) / (n1 + n2);
     let variance = pooled * (1.0 - pooled) * (1.0 / n1 + 1.0 / n2);
     (n1 > 0.0 && n2 > 0.0 && variance > 0.0).then(|| (x2 / n2 - x1 / n1) / variance.sqrt())
+}
+
+/// The same where the second share is taken to be `ratio` times the first: an effect makes its arm's counts vary more, and that is no noise.
+pub(super) fn split_z(pair: Pair, ratio: f64) -> Option<f64> {
+    let Pair { n_a, x_a, n_b, x_b } = pair;
+    let first = (x_a + x_b) / (n_a + ratio * n_b);
+    let second = (ratio * first).min(1.0);
+    let variance = first * (1.0 - first) / n_a + second * (1.0 - second) / n_b;
+    (n_a > 0.0 && n_b > 0.0 && variance > 0.0).then(|| (x_b / n_b - x_a / n_a) / variance.sqrt())
 }
 
 /// Upper quantile of the standard normal distribution.

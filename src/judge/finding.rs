@@ -62,6 +62,8 @@ pub enum Says {
     Switched(Switched),
     /// A share against stable's.
     Share(Box<Share>),
+    /// A share at one scrape.
+    Plain(Plain),
     /// A distance between distributions.
     Distance(Box<Distance>),
     /// A value against limits.
@@ -112,6 +114,17 @@ pub struct Share {
     pub rps: f64,
     /// Something of it can be proved.
     pub gates: bool,
+}
+
+/// What was plain at one scrape: the share of bad requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plain {
+    /// The shares.
+    pub share: Both,
+    /// Requests counted.
+    pub n: Both,
+    /// Seconds over which they came.
+    pub seconds: f64,
 }
 
 /// One column of a distribution.

@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::bake::{self, Bake};
 use super::budget;
 use super::columns::{Layout, Row, select};
-use super::dispersion::{UNKNOWN, pod_margin};
+use super::dispersion::pod_margin;
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
-use super::kernel::{Margin, fail_bets};
+use super::kernel::Margin;
 use super::looks::Looks;
-use super::mixture::{ETA, GAMMA_FIRST, Mixture, PlugIn};
+use super::mixture::{ETA, Mixture, PlugIn};
 use super::passing::{Hold, Passing};
 use super::past::{MetricPast, Noise, sum};
-use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin, pair};
+use super::plain::{self, Plainly};
+use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin};
 use super::threshold::Threshold;
 use super::{Context, Planned, StepTerms, tidy};
 use crate::api::ThresholdAction;
@@ -26,8 +27,6 @@ pub const CALIBRATION: usize = 20;
 const UNSEEN_PODS: f64 = 0.2;
 /// Windows in which the users of a match are counted: as many as a step takes at least.
 const COHORT_WINDOWS: u32 = 4;
-/// Uncapped evidence that ends a catastrophe at once.
-const CATASTROPHE: f64 = 1e6;
 
 /// The processes of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,9 +70,12 @@ pub(super) struct MetricState {
     /// What runs; nothing before margins are frozen.
     pub processes: Option<Processes>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    uncapped: Option<Mixture>,
+    pub uncapped: Option<Mixture>,
     /// The rule for catastrophes fired.
     pub catastrophe: bool,
+    /// One scrape was enough.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plain: Option<Plainly>,
     /// At 100 %.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bake: Option<Bake>,
@@ -165,6 +167,9 @@ impl MetricState {
                     track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, noise.column(*column))
                 };
                 let mut shares = Proportions { tracks: columns.iter().map(track).collect() };
+                if metric.counts_requests() {
+                    shares.tracks.iter_mut().for_each(|track| track.open -= plain::PART);
+                }
                 shares.start_budget(self.alpha(context));
                 Processes::Shares(shares)
             }
@@ -439,28 +444,6 @@ impl MetricState {
         }
     }
 
-    /// The rule that ends a catastrophe at once, errors only; it is in force during calibration too, with a wide margin.
-    fn watch_catastrophe(&mut self, metric: &Metric, a: &Row, b: &Row) {
-        if !metric.kind.is_events() {
-            return;
-        }
-        let (p, margin, phi) = match &self.processes {
-            Some(Processes::Shares(shares)) => match shares.tracks.first() {
-                Some(track) => (track.stable.rate(), track.fail_margin(), track.phi()),
-                None => return,
-            },
-            _ => {
-                let (n, x) = self.pending.iter().fold((0.0, 0.0), |s, row| (s.0 + row.n, s.1 + row.x.iter().sum::<f64>()));
-                (PlugIn { n, x }.rate(), Margin { r: 1.1, d: 0.05 }, UNKNOWN)
-            }
-        };
-        let pair = pair(a, b, 0);
-        let uncapped = self.uncapped.get_or_insert_with(|| Mixture::new(ETA.len()));
-        uncapped.add(GAMMA_FIRST, fail_bets(pair, p, margin, &ETA), phi, f64::MAX);
-        let broken = pair.n_b >= 20.0 && pair.x_b >= 0.5 * pair.n_b && pair.x_a < 0.1 * pair.n_a;
-        self.catastrophe = self.catastrophe || (broken && uncapped.value() >= CATASTROPHE);
-    }
-
     /// Evidence that the limit which rolls back is crossed, over the whole rollout; 1 is none.
     pub(super) fn fail_evidence(&self, context: &Context<'_>) -> f64 {
         match &self.processes {
@@ -484,6 +467,7 @@ fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, p
         column,
         weight,
         s0: tidy(x / past.n.max(1.0)),
+        open: 1.0,
         r: margin.r,
         d: tidy(margin.d),
         phi0,
@@ -492,6 +476,7 @@ fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, p
         rho: budget::SPENT,
         pass: Passing::idle(),
         spread: super::dispersion::Spread::default(),
+        effect: super::dispersion::Ratio::default(),
         own: super::incident::Own::default(),
     }
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::{self, Ahead};
 use super::columns::Row;
-use super::dispersion::Spread;
-use super::distance::pooled_z;
+use super::dispersion::{Ratio, Spread};
+use super::distance::split_z;
 use super::incident::Own;
 use super::kernel::{Margin, Pair, fail_bets};
 use super::mixture::{CAP, ETA, Mixture, PlugIn};
@@ -38,6 +38,9 @@ pub(super) struct Track {
     pub column: usize,
     /// Its part of the metric's evidence.
     pub weight: f64,
+    /// Part of the betting score that bets on windows; the rest is for what is plain at one scrape.
+    #[serde(default = "whole")]
+    pub open: f64,
     /// Stable's share before the rollout.
     pub s0: f64,
     /// Relative part of the fail margin.
@@ -58,9 +61,16 @@ pub(super) struct Track {
     pub pass: Passing,
     /// Running dispersion.
     pub spread: Spread,
+    /// How many times as often the canary fails, for that.
+    #[serde(default)]
+    pub effect: Ratio,
     /// Stable against its own past.
     #[serde(default)]
     pub own: Own,
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 fn spent() -> f64 {
@@ -102,9 +112,9 @@ impl Track {
     /// the plan is open-ended.
     pub(super) fn harm(&self, alpha: f64) -> f64 {
         if alpha > 0.0 {
-            (1.0 - budget::PART) * self.weight * self.fail.value() + budget::PART * budget::chance(self.rho) / alpha
+            (1.0 - budget::PART) * self.weight * self.open * self.fail.value() + budget::PART * budget::chance(self.rho) / alpha
         } else {
-            self.weight * self.fail.value()
+            self.weight * self.open * self.fail.value()
         }
     }
 
@@ -122,9 +132,10 @@ impl Track {
             self.pass.add(pair, p, phi, rest.hold);
         }
         self.stable.add(pair.n_a, pair.x_a, PlugIn::HALF_LIFE);
-        if let Some(z) = pooled_z(pair.n_a, pair.x_a, pair.n_b, pair.x_b) {
+        if let Some(z) = split_z(pair, self.effect.ratio(self.phi0)) {
             self.spread.add(z, self.phi0);
         }
+        self.effect.add(pair);
     }
 }
 
@@ -197,7 +208,7 @@ impl Proportions {
     /// Another kind of traffic begins; `alpha` is the metric's part of the budget for it.
     pub(super) fn begin_kind(&mut self, alpha: f64) {
         for track in &mut self.tracks {
-            (track.fail, track.spread) = (Mixture::new(ETA.len()), Spread::default());
+            (track.fail, track.spread, track.effect) = (Mixture::new(ETA.len()), Spread::default(), Ratio::default());
         }
         self.start_budget(alpha);
     }

@@ -224,7 +224,9 @@ fn without_history_it_says_how_far_calibration_is_and_neither_side_accrues() {
     }
     assert!(evidence.calibrated());
     let start = evidence.told(&metrics(), &step(0.05)).fail_evidence;
-    assert!((1.0 - 1e-8..=1.0).contains(&start), "{start}: stored numbers are rounded to the safe side");
+    // A tenth of the errors' half is for what is plain.
+    let all = 1.0 - 0.1 / 6.0;
+    assert!((all - 1e-8..=all).contains(&start), "{start}: stored numbers are rounded to the safe side");
 }
 
 #[test]

@@ -4,9 +4,10 @@ use super::budget::{PART, found, smallest};
 use super::columns::{Layout, Row};
 use super::dispersion::ENOUGH_WINDOWS;
 use super::drift::{self, Drift};
-use super::finding::{Against, Both, Column, Distance, Finding, Says, Share, Switched};
+use super::finding::{Against, Both, Column, Distance, Finding, Plain, Says, Share, Switched};
 use super::forecast::{SLOWER, doubled, healthy_bound, windows_to_bound, windows_to_fail};
 use super::metric::{MetricState, Processes};
+use super::plain::Plainly;
 use super::proportions::{Proportions, Rest, Track, bracket, share_above, value_exceeded};
 use super::{Context, StepTerms, bake, effect};
 use crate::api::{ArmValue, Effect, EvidenceReason, Forecast, MetricEvidence, Noise, Verdict};
@@ -79,10 +80,25 @@ pub(super) fn answer(state: &MetricState, metric: &Metric, step: &StepTerms, con
     }
     let history = usize::try_from(state.history).unwrap_or(usize::MAX);
     found.history = Some(history).filter(|history| *history < ENOUGH_WINDOWS);
-    if state.catastrophe {
+    if let Some(seen) = &state.plain {
+        at_one_scrape(seen, &mut found);
+    }
+    if state.catastrophe || state.plain.is_some() {
         (found.evidence.verdict, found.evidence.reason) = (Verdict::Fail, Some(EvidenceReason::FailLimit));
     }
     found
+}
+
+/// One scrape was enough: it is what is shown.
+fn at_one_scrape(seen: &Plainly, found: &mut Answer) {
+    let share = |x: u64, n: u64| x as f64 / n.max(1) as f64;
+    let share = Both { canary: share(seen.x_b, seen.n_b), stable: share(seen.x_a, seen.n_a) };
+    let arm = |value: f64, n: u64| ArmValue { value: Some(value), text: String::new(), n: whole(n as f64), quantiles: Vec::new() };
+    (found.evidence.stable, found.evidence.canary) = (Some(arm(share.stable, seen.n_a)), Some(arm(share.canary, seen.n_b)));
+    let value = share.canary - share.stable;
+    found.evidence.effect = Some(Effect { value, low: None, high: None, by_chance: None, text: String::new() });
+    let n = Both { canary: seen.n_b as f64, stable: seen.n_a as f64 };
+    (found.says, found.missing, found.history) = (Says::Plain(Plain { share, n, seconds: seen.seconds }), 0, None);
 }
 
 fn whole(n: f64) -> i64 {
@@ -129,7 +145,8 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
         if latency { share_above(state.bounds(), &state.s0, bound(t) / (1.0 + SLOWER)).max(p) } else { doubled(p, t.fail_margin()) }
     };
     let part = open_part(alpha, context);
-    let to_fail = |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight, context.fail_at);
+    let to_fail =
+        |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight * t.open, context.fail_at);
     let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
     let ahead = state.ahead(step.planned_windows, context);
     let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted(), frozen: context.frozen, hold };
@@ -330,7 +347,7 @@ struct Reach {
 }
 
 /// The e-process' part of the merge.
-fn open_part(alpha: f64, context: &Context<'_>) -> f64 {
+pub(super) fn open_part(alpha: f64, context: &Context<'_>) -> f64 {
     if alpha > 0.0 { (1.0 - PART) * context.part } else { context.part }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::measure::measure;
 use crate::api::{MetricEvidence, Quantile, ThresholdAction};
 use crate::judge::dispersion::ENOUGH_WINDOWS;
-use crate::judge::finding::{Against, Both, Column, Distance, Finding, Range, Says, Share, Side, Switched};
+use crate::judge::finding::{Against, Both, Column, Distance, Finding, Plain, Range, Says, Share, Side, Switched};
 use crate::judge::{CALIBRATION, Judgement};
 use crate::plan::{Limits, Metric, RangeLimits};
 use crate::words::{count, number, percent, points, span};
@@ -35,6 +35,7 @@ fn told(finding: Finding, metric: &Metric) -> MetricEvidence {
         Says::NotAtFull => format!("{name}: not compared at 100 %"),
         Says::Switched(switched) => of_switch(switched, metric),
         Says::Share(share) => of_share(share, metric, &evidence),
+        Says::Plain(plain) => of_plain(plain, metric),
         Says::Distance(distance) => of_distance(distance, metric),
         Says::Range { range, .. } => of_range(range, metric),
     };
@@ -83,6 +84,18 @@ fn of_share(share: &Share, metric: &Metric, evidence: &MetricEvidence) -> String
         text += "; nothing of it can be proved, so it does not gate this step";
     }
     text
+}
+
+fn of_plain(plain: &Plain, metric: &Metric) -> String {
+    let Plain { share, n, seconds } = plain;
+    format!(
+        "{} {} against {} within {} s, at single scrapes, {}",
+        metric.subject(None),
+        percent(share.canary),
+        percent(share.stable),
+        number(seconds.round()),
+        counted(*n)
+    )
 }
 
 fn of_distance(distance: &Distance, metric: &Metric) -> String {
@@ -188,7 +201,9 @@ fn difference(says: &Says, metric: &Metric) -> String {
                 "{name} {value:.3} (95 %: {low:.3} to {high:.3}; stable against itself: {by_chance:.3}), Jensen-Shannon {jensen_shannon:.3}, PSI {psi:.3}"
             )
         }
-        Says::Switched(switched) => format!("{} points", points(switched.share.canary - switched.share.stable)),
+        Says::Switched(Switched { share, .. }) | Says::Plain(Plain { share, .. }) => {
+            format!("{} points", points(share.canary - share.stable))
+        }
         _ => String::new(),
     }
 }
@@ -202,7 +217,7 @@ fn of_arm(says: &Says, canary: bool, quantiles: &[Quantile], metric: &Metric) ->
             let quantile = |quantile: &Quantile| format!("p{:.0} {}", 100.0 * quantile.quantile, bucket(quantile, metric.unit()));
             quantiles.iter().map(quantile).collect::<Vec<_>>().join(", ")
         }
-        Says::Switched(switched) => of(switched.share),
+        Says::Switched(Switched { share, .. }) | Says::Plain(Plain { share, .. }) => of(*share),
         Says::Distance(distance) => {
             let column = |(column, share): &(Column, f64)| match column {
                 Column::Class(name) => format!("{name} {}", percent(*share)),

@@ -14,8 +14,11 @@ const BURSTY: &str = "noise: {errorBurst: 3, latencySd: 0.03, classConcentration
 /// The same with 1 % errors.
 const BURSTY_ONE: &str = "{stable: {errors: 0.01}, noise: {errorBurst: 3, latencySd: 0.03, classConcentration: 500}}";
 
+/// Errors in bursts of two, and nothing else.
+const BURSTS_OF_TWO: &str = "{stable: {errors: 0.002}, noise: {errorBurst: 2}}";
+
 /// Worlds in which the canary is as stable.
-pub(crate) const NULLS: [(&str, &str); 8] = [
+pub(crate) const NULLS: [(&str, &str); 9] = [
     ("0.1 %", "stable: {errors: 0.001}"),
     ("0.1 %, p99 300 ms", "stable: {errors: 0.001, latency: {p99: 300ms}}"),
     ("1 %", "stable: {errors: 0.01}"),
@@ -27,6 +30,7 @@ pub(crate) const NULLS: [(&str, &str); 8] = [
         "{stable: {errors: 0.003}, common: [{from: 0m, to: 60m, errors: 0.009, latency: 1.2, classes: [0.40, 0.35, 0.15, 0.07, 0.03], ramp: true}]}",
     ),
     ("pods differ", "noise: {podErrorSd: 0.2, podLatencySd: 0.03}"),
+    ("0.2 %, bursts of two", BURSTS_OF_TWO),
 ];
 
 /// A regression: its name, stable's world, what the canary does, and the metric that should see it.
@@ -41,7 +45,7 @@ const fn regression(name: &'static str, world: &'static str, canary: &'static st
     Regression { name, world, canary, metric }
 }
 
-pub(crate) const REGRESSIONS: [Regression; 15] = [
+pub(crate) const REGRESSIONS: [Regression; 16] = [
     regression("errors 0.1 to 1 %", "", "errors=0.01", "errorRate"),
     regression("errors 1 to 2 %", "stable: {errors: 0.01}", "errors=0.02", "errorRate"),
     regression("errors 1 to 1.2 %", "stable: {errors: 0.01}", "errors=0.012", "errorRate"),
@@ -49,6 +53,7 @@ pub(crate) const REGRESSIONS: [Regression; 15] = [
     regression("errors 0.1 to 1 % from minute 20", "", "errors=0.01,from=20m", "errorRate"),
     regression("errors 0.1 to 1 %, bursty", BURSTY, "errors=0.01", "errorRate"),
     regression("errors 1 to 2 %, bursty", BURSTY_ONE, "errors=0.02", "errorRate"),
+    regression("errors 0.2 to 1.2 %, bursts of two", BURSTS_OF_TWO, "errors=0.012", "errorRate"),
     regression("p99 + 10 %", "", "p99=440ms", "latency"),
     regression("p99 + 30 %", "", "p99=520ms", "latency"),
     regression("all 10 % slower", "", "p50=110ms,p99=440ms", "latency"),

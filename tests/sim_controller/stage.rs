@@ -48,10 +48,19 @@ impl Stage {
 
     /// Starts a controller; with an election if there shall be several.
     pub(crate) fn control(&mut self, election: bool) {
+        self.begin(election, Duration::from_secs(1));
+    }
+
+    /// Starts the only controller, whose windows end so far behind now.
+    pub(crate) fn control_late(&mut self, lag: Duration) {
+        self.begin(false, lag);
+    }
+
+    fn begin(&mut self, election: bool, lag: Duration) {
         let name = format!("replica-{}", self.replicas.len() + 1);
         // Without sockets: under paused time a byte that the kernel delivers late would let hours go by.
         let client = self.world.client_named(&name);
-        let handle = ConfigHandle::fixed(self.world.controller_config(Duration::from_secs(1)));
+        let handle = ConfigHandle::fixed(self.world.controller_config(lag));
         let options = Options {
             namespaces: vec![NAMESPACE.into()],
             election: election.then(|| ("haldane-system".to_owned(), name.clone())),

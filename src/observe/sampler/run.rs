@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::ask::{REQUESTS, Who};
 use super::calibrate::{self, Failed, Piece, Reader, Wanted};
 use super::preflight::{Found, Trouble, live};
 use super::thresholds::{Sighting, sightings};
@@ -17,6 +18,7 @@ use crate::observe::prometheus::{Prometheus, Purpose, QueryError};
 use crate::plan::Share;
 use crate::seen::{Arm, Brief, Look, Problem, StepKey};
 
+mod glance;
 mod job;
 mod keeping;
 mod problem;
@@ -60,6 +62,7 @@ pub(super) struct Run {
     /// On the monotonic clock.
     retry_at: Duration,
     unpublished: u32,
+    eye: glance::Eye,
     told: bool,
     queries: Vec<(String, String)>,
 }
@@ -88,6 +91,7 @@ impl Run {
             failures: 0,
             retry_at: Duration::ZERO,
             unpublished: 0,
+            eye: glance::Eye::default(),
             told: false,
             queries: Vec::new(),
             ledger,
@@ -120,6 +124,7 @@ impl Run {
 
     fn restart(&mut self) {
         (self.own, self.own_seen, self.blind, self.unseen) = (None, None, 0, None);
+        self.eye.restart();
         self.tracker.restart(self.ledger.since());
         self.lost.restart();
     }
@@ -197,7 +202,11 @@ impl Run {
             return Some((Job::Own(at), Duration::ZERO));
         }
         let (at, wait) = self.due(prometheus, newest, clock);
-        Some((Job::Look(at), wait.max(retry)))
+        let wait = wait.max(retry);
+        match self.glance_in(prometheus, clock).filter(|sooner| *sooner < wait) {
+            Some(sooner) => Some((Job::Glance, sooner)),
+            None => Some((Job::Look(at), wait)),
+        }
     }
 
     /// End of the next window, and how long until it can be asked for.
@@ -231,10 +240,13 @@ impl Run {
         let before = self.tracker.read_pods().map(str::to_owned).collect();
         let wanted = self.reader.as_ref().and_then(Reader::wanted);
         let search = self.lost.search(self.ledger.brief(), self.ledger.since());
-        let (Job::Preflight(end) | Job::Calibrate(end) | Job::Look(end) | Job::Own(end)) = job;
+        let end = match job {
+            Job::Preflight(end) | Job::Calibrate(end) | Job::Look(end) | Job::Own(end) => end,
+            Job::Glance => clock.now(),
+        };
         let (seconds, interval) = (self.seconds(prometheus, end), self.interval(prometheus));
         let purpose = match job {
-            Job::Look(_) | Job::Own(_) => Purpose::Look,
+            Job::Look(_) | Job::Own(_) | Job::Glance => Purpose::Look,
             Job::Preflight(_) => Purpose::Start,
             Job::Calibrate(_) => Purpose::Past,
         };
@@ -253,9 +265,17 @@ impl Run {
                     let took = clock.elapsed().saturating_sub(begun);
                     Answer::Look { at, reading, sought, took, waited: prometheus.waited() }
                 }
+                (Job::Glance, Some(found), _) => {
+                    let requests = found.mesh(REQUESTS, &brief, &Who::both()).map_err(QueryError::from);
+                    let series = match requests {
+                        Ok(requests) => prometheus.raw(&requests, glance::seconds(&prometheus), end).await,
+                        Err(error) => Err(error),
+                    };
+                    Answer::Glance(end, series)
+                }
                 (Job::Own(at), ..) => Answer::Own(at, sightings(&prometheus, &brief, interval, at, &clock).await),
-                (Job::Preflight(at) | Job::Calibrate(at) | Job::Look(at), ..) => {
-                    Answer::Preflight(live(&prometheus, &brief, seconds, at, &clock).await)
+                (Job::Preflight(_) | Job::Calibrate(_) | Job::Look(_) | Job::Glance, ..) => {
+                    Answer::Preflight(live(&prometheus, &brief, seconds, end, &clock).await)
                 }
             }
         }
@@ -302,6 +322,7 @@ impl Run {
                     }
                 }
             }
+            Answer::Glance(at, series) => return self.glance(series, pause, at, prometheus),
             Answer::Own(at, sightings) => {
                 (self.own, self.own_seen) = (None, Some(at));
                 self.observe(at, sightings);

@@ -8,7 +8,7 @@ use super::super::calibrate::{Piece, Wanted};
 use super::super::preflight::{Found, Trouble};
 use super::super::thresholds::Sighting;
 use super::super::unanswered::Sought;
-use crate::counts::Reading;
+use crate::counts::{Reading, Series};
 use crate::observe::prometheus::QueryError;
 
 /// What is asked next.
@@ -19,6 +19,8 @@ pub(in crate::observe::sampler) enum Job {
     Look(Timestamp),
     /// The users' queries, at the time of a look.
     Own(Timestamp),
+    /// Errors of the newest scrapes, before their window ends.
+    Glance,
 }
 
 /// What came back.
@@ -34,15 +36,17 @@ pub(in crate::observe::sampler) enum Answer {
         waited: Duration,
     },
     Own(Timestamp, Vec<Sighting>),
+    Glance(Timestamp, Result<Vec<Series>, QueryError>),
 }
 
 impl Answer {
     /// How long the server asks to be left alone.
     pub(super) fn pause(&self) -> Duration {
         let error = match self {
-            Self::Preflight(Err(Trouble::Query(error))) | Self::Calibrate(_, Err(error)) | Self::Look { reading: Err(error), .. } => {
-                Some(error)
-            }
+            Self::Preflight(Err(Trouble::Query(error)))
+            | Self::Calibrate(_, Err(error))
+            | Self::Look { reading: Err(error), .. }
+            | Self::Glance(_, Err(error)) => Some(error),
             _ => None,
         };
         error.and_then(QueryError::pause).unwrap_or_default()

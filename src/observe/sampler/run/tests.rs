@@ -59,10 +59,32 @@ fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run 
     run
 }
 
+/// The next look, without the glances before it.
+fn look(run: &mut Run, clock: &Clock) -> Option<(Job, Duration)> {
+    assert!(!run.take(Answer::Glance(t(1_000_000), Err(QueryError::Timeout)), &prometheus(), clock));
+    run.next(&prometheus(), clock)
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_first_look_of_a_step_is_one_scrape_after_its_weight_and_waits_for_the_lag() {
     let clock = Clock::virtual_from(t(0));
-    assert_eq!(run(30, Some(0), None, 0).next(&prometheus(), &clock), Some((Job::Look(t(15)), Duration::from_secs(35))));
+    assert_eq!(look(&mut run(30, Some(0), None, 0), &clock), Some((Job::Look(t(15)), Duration::from_secs(35))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn between_two_looks_there_is_a_glance_for_each_scrape_and_none_where_errors_do_not_gate() {
+    let clock = Clock::virtual_from(t(0));
+    let mut run = run(30, Some(0), None, 0);
+    let first = run.next(&prometheus(), &clock);
+    assert_eq!(first, Some((Job::Glance, Duration::from_secs(15))), "a scrape after the weight, whatever the lag");
+    // One that is not answered is asked for again at the next scrape, and is no problem.
+    assert!(!run.take(Answer::Glance(t(15), Err(QueryError::Timeout)), &prometheus(), &clock));
+    assert_eq!(run.next(&prometheus(), &clock), Some((Job::Glance, Duration::from_secs(30))));
+    assert_eq!(run.look().problem, None);
+    let mut brief = run.ledger.brief().clone();
+    brief.steps[0].without = vec!["errorRate".into()];
+    run.adopt(brief, t(0));
+    assert_eq!(run.next(&prometheus(), &clock), Some((Job::Look(t(15)), Duration::from_secs(35))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +119,7 @@ async fn a_begin_that_came_back_from_status_in_whole_seconds_is_the_same() {
     run.ledger.looked(t(145));
     let mut brief = run.ledger.brief().clone();
     let clock = Clock::virtual_from(t(150));
-    let next = |run: &mut Run| run.next(&prometheus(), &clock).map(|(job, _)| job);
+    let next = |run: &mut Run| look(run, &clock).map(|(job, _)| job);
     brief.since = Timestamp::from_millisecond(t(100).as_millisecond() + 999).ok();
     run.adopt(brief.clone(), t(150));
     assert!(matches!(next(&mut run), Some(Job::Look(at)) if at.as_second() == t(175).as_second()), "{:?}", next(&mut run));
@@ -111,7 +133,7 @@ async fn a_wall_clock_set_back_does_not_stop_the_looks() {
     let mut run = run(30, Some(0), None, 7200);
     run.ledger.looked(t(7185));
     let clock = Clock::virtual_from(t(-3600));
-    let (_, wait) = run.next(&prometheus(), &clock).unwrap();
+    let (_, wait) = look(&mut run, &clock).unwrap();
     assert!(wait <= Duration::from_secs(35), "{wait:?}");
 }
 
