@@ -29,6 +29,9 @@ use rollouts::Rollouts;
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Why a query to Prometheus gives nothing, in nearly every case.
+const FAILURES: [&str; 4] = ["Timeout", "Unreachable", "Status", "Warnings"];
+
 /// All metrics; cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -114,12 +117,17 @@ impl Metrics {
         let mut registry = Registry::with_prefix("haldane");
         let rollouts = Rollouts::default();
         registry.register_collector(Box::new(rollouts.clone()));
-        let ended = Family::default();
+        let ended: Family<OutcomeLabels, Counter> = Family::default();
         registry.register("rollouts", "Rollouts that have ended, by outcome", ended.clone());
         let rollbacks = Family::default();
         registry.register("rollbacks", "Rollouts rolled back on evidence or by policy, by reason", rollbacks.clone());
-        let exposed = Family::default();
+        let exposed: Family<OutcomeLabels, Counter> = Family::default();
         registry.register("exposed_requests", "Requests that the canary answered in rollouts that have ended, by outcome", exposed.clone());
+        for outcome in [Outcome::Promoted, Outcome::Passed, Outcome::Failed, Outcome::RolledBack, Outcome::Aborted] {
+            let labels = OutcomeLabels { outcome: format!("{outcome:?}") };
+            ended.get_or_create(&labels).inc_by(0); // there from the start: `increase` does not see a counter's first sample
+            exposed.get_or_create(&labels).inc_by(0);
+        }
         let reconcile = Family::new_with_constructor(passes as fn() -> Histogram);
         registry.register("reconcile_duration_seconds", "How long a pass took", reconcile.clone());
         let verdict_to_routed = Histogram::new(exponential_buckets(0.005, 2.0, 14));
@@ -224,19 +232,28 @@ impl Metrics {
     pub fn queried(&self, provider: &str, [waited, took]: [Duration; 2], failure: Option<&str>) {
         self.inner.waits.get_or_create(&ProviderLabels { provider: provider.into() }).observe(waited.as_secs_f64());
         self.inner.queries.get_or_create(&ProviderLabels { provider: provider.into() }).observe(took.as_secs_f64());
+        let failures = |reason: &str| QueryLabels { provider: provider.into(), reason: reason.into() };
+        for reason in FAILURES {
+            self.inner.query_failures.get_or_create(&failures(reason)).inc_by(0);
+        }
         if let Some(reason) = failure {
-            self.inner.query_failures.get_or_create(&QueryLabels { provider: provider.into(), reason: reason.into() }).inc();
+            self.inner.query_failures.get_or_create(&failures(reason)).inc();
         }
     }
 
     /// An alert was tried.
     pub fn notified(&self, sink: &str, ok: bool) {
-        self.inner.notifications.get_or_create(&SinkLabels { sink: sink.into(), result: result(ok) }).inc();
+        for each in [true, false] {
+            let labels = SinkLabels { sink: sink.into(), result: result(each) };
+            self.inner.notifications.get_or_create(&labels).inc_by(u64::from(each == ok));
+        }
     }
 
     /// An event was tried.
     pub fn event(&self, ok: bool) {
-        self.inner.events.get_or_create(&ResultLabels { result: result(ok) }).inc();
+        for each in [true, false] {
+            self.inner.events.get_or_create(&ResultLabels { result: result(each) }).inc_by(u64::from(each == ok));
+        }
     }
 
     /// The state of the configuration.
@@ -245,9 +262,12 @@ impl Metrics {
         self.inner.config_error.set(i64::from(error));
     }
 
-    /// Whether this replica acts.
+    /// Whether this replica acts. One that does not knows no Rollout's newest status, and says nothing of any.
     pub fn leader(&self, leads: bool) {
         self.inner.leader.set(i64::from(leads));
+        if !leads {
+            self.inner.rollouts.clear();
+        }
     }
 
     /// How old the newest answer of each watch is.

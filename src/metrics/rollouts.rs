@@ -12,6 +12,8 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use crate::api::RolloutStatus;
 
 /// The newest status by namespace and name, without what is not told.
@@ -26,6 +28,7 @@ struct Told {
     weight: i64,
     step: i64,
     undelivered: i64,
+    conditions: Vec<Series>,
     guards: Vec<Guard>,
 }
 
@@ -60,6 +63,7 @@ impl Rollouts {
             weight: status.step.as_ref().map(|s| i64::from(s.weight)).unwrap_or_default(),
             step: status.step.as_ref().map_or(-1, |s| i64::from(s.index)),
             undelivered: i64::try_from(status.outbox.len()).unwrap_or(i64::MAX),
+            conditions: status.conditions.iter().map(condition).collect(),
             guards: status
                 .evidence
                 .iter()
@@ -79,6 +83,10 @@ impl Rollouts {
 
     pub(super) fn remove(&self, namespace: &str, name: &str) {
         self.lock().remove(&(namespace.into(), name.into()));
+    }
+
+    pub(super) fn clear(&self) {
+        self.lock().clear();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Told>> {
@@ -108,6 +116,8 @@ impl Collector for Rollouts {
         family("rollout_undelivered_alerts", "Alerts that some sink has not got yet: entries of status.outbox", &|t| {
             vec![(vec![], t.undelivered as f64)]
         })?;
+        let since = "When a condition took its status, in Unix time, by type, status and reason";
+        family("rollout_condition_timestamp_seconds", since, &|t| t.conditions.clone())?;
         family("guard_verdict", "1: what a metric says at the newest look", &|t| {
             t.guards.iter().map(|g| (vec![("metric", g.metric.clone()), ("verdict", g.verdict.clone())], 1.0)).collect()
         })?;
@@ -129,6 +139,13 @@ impl Collector for Rollouts {
         family("guard_fail_evidence", "Fail evidence; 1 is none", &plain(|g| g.fail_evidence))?;
         family("guard_fail_at", "Fail evidence at which the canary is rolled back", &plain(|g| g.fail_at))
     }
+}
+
+/// What a condition says without its words, and since when.
+fn condition(condition: &Condition) -> Series {
+    let labels = [("type", &condition.type_), ("status", &condition.status), ("reason", &condition.reason)];
+    let since = condition.last_transition_time.0.as_second();
+    (labels.map(|(name, value)| (name, value.clone())).into(), since as f64)
 }
 
 fn labels(metric: &str, role: &str) -> Vec<(&'static str, String)> {

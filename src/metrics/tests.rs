@@ -57,6 +57,36 @@ fn a_rollout_is_told_and_gone_when_the_object_is() {
 }
 
 #[test]
+fn a_condition_is_told_with_its_reason_and_since_when() {
+    let metrics = Metrics::new();
+    let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::from_second(1_700_000_000).unwrap());
+    let paused = k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition {
+        type_: "Paused".into(),
+        status: "True".into(),
+        reason: Reason::ApprovalRequired.to_string(),
+        message: "waiting".into(),
+        last_transition_time: since,
+        observed_generation: Some(1),
+    };
+    metrics.rollout("ml", "fraud", &RolloutStatus { conditions: vec![paused], ..RolloutStatus::default() });
+    let line = r#"haldane_rollout_condition_timestamp_seconds{namespace="ml",name="fraud",type="Paused",status="True",reason="ApprovalRequired"} 1700000000.0"#;
+    let text = metrics.encode();
+    assert!(text.lines().any(|l| l == line), "missing {line}\n{text}");
+}
+
+#[test]
+fn a_replica_that_acts_no_more_says_nothing_of_rollouts_and_keeps_its_counters() {
+    let metrics = Metrics::new();
+    metrics.leader(true);
+    metrics.rollout("ml", "fraud", &status());
+    metrics.ended(Outcome::Promoted, &Reason::AsPlanned.into(), 5);
+    metrics.leader(false);
+    let text = metrics.encode();
+    assert!(!text.contains("fraud"), "what it says would stay for ever: {text}");
+    assert!(text.contains(r#"haldane_rollouts_total{outcome="Promoted"} 1"#));
+}
+
+#[test]
 fn ends_are_counted_with_their_reason_and_exposure() {
     let metrics = Metrics::new();
     metrics.ended(Outcome::RolledBack, &Reason::AnalysisFailed.into(), 118);
@@ -67,6 +97,7 @@ fn ends_are_counted_with_their_reason_and_exposure() {
         r#"haldane_rollbacks_total{reason="AnalysisFailed"} 2"#,
         r#"haldane_rollouts_total{outcome="Promoted"} 1"#,
         r#"haldane_exposed_requests_total{outcome="RolledBack"} 120"#,
+        r#"haldane_rollouts_total{outcome="Aborted"} 0"#,
     ] {
         assert!(text.lines().any(|l| l == line), "missing {line}\n{text}");
     }
@@ -80,7 +111,7 @@ fn the_controllers_own_state_is_told() {
     metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::from_millis(1500) }]);
     metrics.notified("oncall", false);
     metrics.event(true);
-    metrics.queried("default", [Duration::from_millis(5), Duration::from_millis(20)], Some("timeout"));
+    metrics.queried("default", [Duration::from_millis(5), Duration::from_millis(20)], Some("Timeout"));
     metrics.reconciled(Duration::from_millis(3), true);
     metrics.routed(Duration::from_millis(40));
     let text = metrics.encode();
@@ -90,9 +121,12 @@ fn the_controllers_own_state_is_told() {
         r#"haldane_watch_age_seconds{resource="pods",namespace="ml"} 1.5"#,
         "haldane_config_version 3",
         r#"haldane_notifications_total{sink="oncall",result="error"} 1"#,
+        r#"haldane_notifications_total{sink="oncall",result="ok"} 0"#,
         r#"haldane_events_total{result="ok"} 1"#,
-        r#"haldane_prometheus_query_failures_total{provider="default",reason="timeout"} 1"#,
         r#"haldane_prometheus_wait_seconds_count{provider="default"} 1"#,
+        r#"haldane_events_total{result="error"} 0"#,
+        r#"haldane_prometheus_query_failures_total{provider="default",reason="Timeout"} 1"#,
+        r#"haldane_prometheus_query_failures_total{provider="default",reason="Status"} 0"#,
         r#"haldane_reconcile_duration_seconds_count{result="ok"} 1"#,
         "haldane_verdict_to_routed_seconds_count 1",
     ] {
