@@ -3,6 +3,11 @@
 // A test may stop at the first thing that is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "shipped/emitted.rs"]
+mod emitted;
+#[path = "shipped/queries.rs"]
+mod queries;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -131,6 +136,22 @@ fn the_pod_is_admitted_by_the_restricted_standard_and_probed_on_its_port() {
 }
 
 #[test]
+fn the_image_holds_the_program_and_certificates_and_runs_as_the_user_of_the_pod() {
+    let dockerfile = read("Dockerfile");
+    let (build, image) = dockerfile.split_once("FROM scratch\n").expect("nothing is below the program: no shell, no package");
+    let rust = env!("CARGO_PKG_RUST_VERSION");
+    assert!(build.contains("-alpine") && build.contains("--locked"), "linked statically by musl, from the versions of Cargo.lock: {build}");
+    let minor = |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).unwrap();
+    let pinned = build.split("FROM rust:").nth(1).unwrap().split('-').next().unwrap();
+    assert!(minor(pinned) >= minor(rust), "{pinned} is older than {rust}");
+    let copied: Vec<&str> = image.lines().filter(|line| line.starts_with("COPY")).filter_map(|line| line.split(' ').next_back()).collect();
+    assert_eq!(copied, ["/etc/ssl/certs/", "/haldane"]);
+    let security = &of_kind("deploy/controller/deployment.yaml", "Deployment", "haldane")["spec"]["template"]["spec"]["securityContext"];
+    assert!(image.contains(&format!("USER {}:{}\n", security["runAsUser"], security["runAsGroup"])), "{image}");
+    assert!(image.contains("ENTRYPOINT [\"/haldane\"]"), "{image}");
+}
+
+#[test]
 fn the_flags_of_the_deployment_are_flags_of_the_controller() {
     use clap::CommandFactory;
     let deployment = of_kind("deploy/controller/deployment.yaml", "Deployment", "haldane");
@@ -180,7 +201,7 @@ fn blocks(path: &str) -> Vec<String> {
 #[test]
 fn every_rollout_in_the_documents_is_one_that_starts() {
     let mut seen = 0;
-    for path in ["README.md", "docs/operations.md", "docs/gitops.md", "docs/architecture.md", "docs/strategies.md"] {
+    for path in ["README.md", "docs/install.md", "docs/operations.md", "docs/gitops.md", "docs/architecture.md", "docs/strategies.md"] {
         for block in blocks(path) {
             let parts: Vec<Value> = serde_yaml::from_multiple(&block).unwrap_or_else(|e| panic!("{path}: {e}\n{block}"));
             for part in parts.into_iter().filter(|p| p["kind"] == "Rollout") {
@@ -255,4 +276,51 @@ fn every_metric_is_explained() {
     for name in names {
         assert!(manual.contains(&format!("`{name}")), "docs/operations.md does not explain {name}");
     }
+}
+
+fn rules() -> Vec<Value> {
+    let groups = documents("deploy/chart/files/rules.yaml").remove(0)["groups"].take();
+    groups.as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+}
+
+#[test]
+fn dashboards_and_alerts_ask_for_what_haldane_and_istio_emit() {
+    let emitted = emitted::emitted();
+    let queries = queries::queries();
+    for dashboard in ["rollout", "fleet", "controller"] {
+        assert!(queries.iter().filter(|query| query.dashboard == dashboard).count() > 10, "{dashboard}");
+    }
+    for query in &queries {
+        assert_eq!(emitted::unknown(&query.expr, &emitted), Vec::<String>::new(), "{query:?}");
+    }
+    for rule in rules() {
+        assert_eq!(emitted::unknown(rule["expr"].as_str().unwrap(), &emitted), Vec::<String>::new(), "{rule}");
+    }
+    for (wrong, named) in [
+        ("rate(haldane_passes_total[5m])", "haldane_passes_total"),
+        (r#"haldane_leader{phase="x"}"#, "phase"),
+        ("sum by (verdict) (haldane_guard_value)", "verdict"),
+        ("up == 1 or process_cpu_seconds_total", "process_cpu_seconds_total"),
+    ] {
+        assert_eq!(emitted::unknown(wrong, &emitted), [named], "the check sees it");
+    }
+}
+
+#[test]
+fn every_metric_of_haldane_is_on_a_dashboard() {
+    let shown: String = queries::queries().into_iter().map(|query| query.expr + "\n").collect();
+    let text = Metrics::new().encode();
+    for name in text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()) {
+        assert!(shown.contains(name), "no dashboard shows {name}");
+    }
+}
+
+#[test]
+fn every_alert_rule_has_a_runbook() {
+    let manual = read("docs/operations.md");
+    let runbooks = manual.split("\n## Alert rules\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let written: Vec<&str> = runbooks.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let rules = rules();
+    let names: Vec<&str> = rules.iter().map(|rule| rule["alert"].as_str().unwrap()).collect();
+    assert_eq!(written, names, "docs/operations.md has a section for each alert of deploy/chart/files/rules.yaml, in its order");
 }

@@ -29,7 +29,7 @@ impl Drop for Real {
 const TOKEN: &str = "contract-test-token";
 
 /// Where tests/stack/build puts the programs.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_default();
     let stack = std::env::var("HALDANE_STACK_DIR").unwrap_or(format!("{home}/.cache/haldane-stack"));
     Path::new(&stack).join("bin")
