@@ -12,6 +12,8 @@ mod real {
     mod climb;
     mod controller;
     mod load;
+    #[path = "../shipped/queries.rs"]
+    mod queries;
     mod recorder;
     mod ways;
     mod webhook;
@@ -20,6 +22,7 @@ mod real {
     mod backtest;
     mod commands;
     mod crash;
+    mod dashboards;
     mod delete;
     mod hands;
     mod manifest;
