@@ -34,9 +34,19 @@ pub struct Selector {
 impl Selector {
     fn of<'a>(&'a self, database: &'a Database) -> impl Iterator<Item = &'a Series> {
         let fits = |series: &&Series| {
-            self.matchers.iter().all(|(label, matcher)| matcher.fits(series.labels.get(label).map_or("", String::as_str)))
+            let of = |label: &str| series.labels.get(label).map_or("", String::as_str);
+            self.name.as_deref().is_none_or(|name| of("__name__") == name)
+                && self.matchers.iter().all(|(label, matcher)| matcher.fits(of(label)))
         };
-        database.named(self.name.as_deref()).filter(fits)
+        // The fewest that are known by one label are looked through.
+        let named = self.name.as_deref().map(|name| ("__name__", vec![name]));
+        let exact = self.matchers.iter().filter_map(|(label, matcher)| Some((label.as_str(), matcher.exact()?)));
+        let fewest = named.into_iter().chain(exact).min_by_key(|(label, values)| database.how_many(label, values));
+        let found: Box<dyn Iterator<Item = &'a Series> + 'a> = match fewest {
+            Some((label, values)) => Box::new(database.having(label, &values)),
+            None => Box::new(database.all()),
+        };
+        found.filter(fits)
     }
 }
 
@@ -50,6 +60,16 @@ enum Matcher {
 }
 
 impl Matcher {
+    /// The only values that fit, where a series without the label does not.
+    fn exact(&self) -> Option<Vec<&str>> {
+        let values: Vec<&str> = match self {
+            Matcher::Equal(wanted) => vec![wanted],
+            Matcher::OneOf(wanted) => wanted.iter().map(String::as_str).collect(),
+            Matcher::NotEqual(_) | Matcher::Like(_) | Matcher::NotLike(_) => return None,
+        };
+        values.iter().all(|value| !value.is_empty()).then_some(values)
+    }
+
     fn fits(&self, value: &str) -> bool {
         match self {
             Matcher::Equal(wanted) => wanted == value,

@@ -41,14 +41,15 @@ impl Series {
 pub struct Database {
     series: Vec<Series>,
     ids: HashMap<Labels, usize>,
-    names: HashMap<String, Vec<usize>>,
+    /// By label and value: numbers of the series that have it, ascending.
+    having: HashMap<String, HashMap<String, Vec<usize>>>,
     retention_ms: i64,
 }
 
 impl Database {
     /// Keeps samples for so many milliseconds.
     pub fn new(retention_ms: i64) -> Self {
-        Self { series: Vec::new(), ids: HashMap::new(), names: HashMap::new(), retention_ms }
+        Self { series: Vec::new(), ids: HashMap::new(), having: HashMap::new(), retention_ms }
     }
 
     /// Number of a series, which is made if it is not there.
@@ -57,7 +58,9 @@ impl Database {
             return *id;
         }
         let id = self.series.len();
-        self.names.entry(labels.get("__name__").cloned().unwrap_or_default()).or_default().push(id);
+        for (label, value) in &labels {
+            self.having.entry(label.clone()).or_default().entry(value.clone()).or_default().push(id);
+        }
         self.series.push(Series { labels: labels.clone(), samples: VecDeque::new() });
         self.ids.insert(labels, id);
         id
@@ -75,11 +78,31 @@ impl Database {
         }
     }
 
-    /// Series of a metric, or all.
-    pub fn named<'a>(&'a self, name: Option<&str>) -> Box<dyn Iterator<Item = &'a Series> + 'a> {
-        match name {
-            Some(name) => Box::new(self.names.get(name).into_iter().flatten().filter_map(|id| self.series.get(*id))),
-            None => Box::new(self.series.iter()),
-        }
+    /// How many series have one of these values of a label.
+    pub(super) fn how_many(&self, label: &str, values: &[&str]) -> usize {
+        self.ids_of(label, values).map(<[usize]>::len).sum()
+    }
+
+    /// The series that have one of these values of a label, in the order in which they were made.
+    pub(super) fn having<'a>(&'a self, label: &str, values: &[&str]) -> impl Iterator<Item = &'a Series> + use<'a> {
+        let mut ids: Vec<usize> = self.ids_of(label, values).flatten().copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().filter_map(|id| self.series.get(id))
+    }
+
+    fn ids_of<'a, 'b>(&'a self, label: &str, values: &'b [&str]) -> impl Iterator<Item = &'a [usize]> + use<'a, 'b> {
+        let known = self.having.get(label);
+        values.iter().filter_map(move |value| known?.get(*value)).map(Vec::as_slice)
+    }
+
+    /// All series.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter()
+    }
+
+    /// Series of a metric.
+    pub fn named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Series> + use<'a> {
+        self.having("__name__", &[name])
     }
 }

@@ -313,12 +313,12 @@ mod tests {
         target.http(key(200), || Labels::from([("response_code".into(), "200".into())])).record(1, &[1], 1.0);
         target.scrape(&mut database, start + SignedDuration::from_secs(2), second, true);
         let samples = |code: &str| -> Vec<(i64, f64)> {
-            let series = database.named(Some("istio_requests_total")).find(|s| s.labels["response_code"] == code).unwrap();
+            let series = database.named("istio_requests_total").find(|s| s.labels["response_code"] == code).unwrap();
             series.between(0, 100_000).collect()
         };
         assert_eq!(samples("200"), [(10_000, 5.0), (11_000, 5.0), (12_000, 1.0)]);
         assert_eq!(samples("500"), [(11_000, 2.0)]);
-        let up = database.named(Some("up")).next().unwrap();
+        let up = database.named("up").next().unwrap();
         assert_eq!(up.last(), Some((12_000, 1.0)));
     }
 }
