@@ -12,7 +12,7 @@ use kube::{
     runtime::{
         Controller, WatchStreamExt,
         controller::Config as ControllerConfig,
-        reflector::{self, ObjectRef, store::Writer},
+        reflector::{self, ObjectRef},
         watcher,
     },
 };
@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::observe::cluster::{Caches, RouteCaches};
 use crate::observe::kept;
 use crate::observe::providers::Providers;
+use crate::observe::shelf::{About, Shelf, place};
 use crate::reconcile::{Context, Memories, reconcile, retry};
 use crate::server;
 use crate::tell::{Courier, Teller, event::Events};
@@ -111,11 +112,10 @@ pub async fn run(
     let watches = Watches::new(&link, options.namespaces.clone(), busy.subscribe());
     let more = Watches::new(&link, options.namespaces.clone(), busy.subscribe());
     let (rollouts, rollout_writer) = reflector::store::<Rollout>();
-    let (slices, slice_writer) = reflector::store::<kept::Slice>();
-    let (pods, pod_writer) = reflector::store::<kept::Pod>();
-    let asks = Asks { rollouts: rollouts.clone(), slices: slices.clone(), wake: wake.clone() };
+    let (slices, pods, destination_rules) = (Shelf::default(), Shelf::default(), Shelf::default());
+    let asks = Asks::new(rollouts.clone(), slices.clone(), wake.clone());
     let routes = RouteCaches::default();
-    let (mut kinds, destination_rules) = Kinds::new(client.clone(), options.namespaces.clone(), more, routes.clone(), asks.clone());
+    let mut kinds = Kinds::new(client.clone(), options.namespaces.clone(), more, routes.clone(), destination_rules.clone(), asks.clone());
     let caches = Caches { rollouts: rollouts.clone(), routes, destination_rules, slices, pods };
 
     let context = Arc::new(Context {
@@ -134,8 +134,10 @@ pub async fn run(
 
     // Caches beside the Rollouts: each change asks for a pass of the Rollouts that it may concern.
     let side = future::join(
-        keep(watches.fixed(|_| {}), slice_writer, asks.clone(), |asks, slice: &kept::Slice| asks.host(&place(slice).0, &slice.service)),
-        keep(watches.fixed(|_| {}), pod_writer, asks.clone(), |asks, pod: &kept::Pod| asks.pod(&place(pod))),
+        keep(watches.fixed(|_| {}), caches.slices.clone(), asks.clone(), |asks, slice: &kept::Slice| {
+            asks.host(&place(slice).0, &slice.service);
+        }),
+        keep(watches.fixed(|_| {}), caches.pods.clone(), asks.clone(), |asks, pod: &kept::Pod| asks.pod(&place(pod))),
     );
     let side = tokio::spawn(side);
 
@@ -144,8 +146,8 @@ pub async fn run(
         async move {
             // Not the Rollouts: they are read by the controller itself, which starts after these.
             kinds.first().await?;
-            let _ = caches.slices.wait_until_ready().await;
-            let _ = caches.pods.wait_until_ready().await;
+            caches.slices.ready().await;
+            caches.pods.ready().await;
             Ok::<_, kube::Error>(kinds)
         }
     };
@@ -187,7 +189,7 @@ pub async fn run(
         }
     });
 
-    let stream = reflector::reflector(rollout_writer, watches.fixed(trim)).applied_objects();
+    let stream = reflector::reflector(rollout_writer, watches.fixed(trim)).inspect_ok(move |event| asks.note(event)).applied_objects();
     let controller = Controller::for_stream(stream, rollouts)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_on(tokio_stream(woken))
@@ -230,25 +232,19 @@ fn trim(rollout: &mut Rollout) {
     rollout.managed_fields_mut().retain(|entry| entry.subresource.is_none());
 }
 
-/// Namespace and name.
-fn place(object: &impl ResourceExt) -> (String, String) {
-    (object.namespace().unwrap_or_default(), object.name_any())
-}
-
 /// Keeps a cache, and asks for passes.
-async fn keep<K>(events: Changes<K>, writer: Writer<K>, asks: Asks, changed: impl Fn(&Asks, &K))
-where
-    K: Resource + Clone + Send + Sync + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
-{
-    let mut touched = reflector::reflector(writer, events).boxed();
+async fn keep<K: Resource + About>(mut events: Changes<K>, shelf: Shelf<K>, asks: Asks, changed: impl Fn(&Asks, &K)) {
     loop {
-        match touched.try_next().await {
-            Ok(Some(watcher::Event::Apply(object) | watcher::Event::Delete(object))) => {
-                changed(&asks, &object);
+        match events.try_next().await {
+            Ok(Some(event)) => {
+                let whole = matches!(event, watcher::Event::InitDone);
+                if let Some(object) = shelf.take(event) {
+                    changed(&asks, &object);
+                }
+                if whole {
+                    asks.all();
+                }
             }
-            Ok(Some(watcher::Event::InitDone)) => asks.all(),
-            Ok(Some(_)) => {}
             Ok(None) => return,
             Err(error) => tracing::warn!(error = %error, "a watch failed: it is opened again"),
         }

@@ -6,4 +6,5 @@ pub mod mesh;
 pub mod prometheus;
 pub mod providers;
 pub mod sampler;
+pub mod shelf;
 pub mod workload;

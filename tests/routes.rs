@@ -13,7 +13,7 @@ use haldane::{
     decide::{Act, Decision, decide},
     observe::{
         cluster::{Caches, Known, RouteCaches, Routes},
-        kept,
+        shelf::{About, Shelf},
         workload::ReadyLog,
     },
     route::{Fence, patch, release},
@@ -22,9 +22,10 @@ use haldane::{
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::{
+    Resource,
     core::discovery::ApiResource,
     runtime::{
-        reflector::{Lookup, Store, store::Writer},
+        reflector::{self, Store},
         watcher::Event,
     },
 };
@@ -112,17 +113,16 @@ impl World {
             "metadata": {"name": "slice", "namespace": namespace, "labels": {"kubernetes.io/service-name": self.service["name"]}},
             "endpoints": versions.iter().map(endpoint).collect::<Vec<_>>(), "ports": ports,
         });
-        let rule = resource("DestinationRule", "destinationrules");
         let routes = RouteCaches::default();
         let virtual_service = resource("VirtualService", "virtualservices");
-        let objects = store(virtual_service.clone(), self.of("VirtualService"));
-        routes.add(RouteKind::VirtualService, Routes { resource: virtual_service, store: objects });
+        let objects = shelf(self.of("VirtualService"));
+        routes.add(RouteKind::VirtualService, Routes { resource: virtual_service, shelf: objects });
         let caches = Caches {
-            rollouts: store((), self.of("Rollout")),
+            rollouts: rollouts(self.of("Rollout")),
             routes,
-            destination_rules: store(rule, self.of("DestinationRule")),
-            slices: store::<kept::Slice>((), vec![slice]),
-            pods: store::<kept::Pod>((), versions.iter().map(pod).collect()),
+            destination_rules: shelf(self.of("DestinationRule")),
+            slices: shelf(vec![slice]),
+            pods: shelf(versions.iter().map(pod).collect()),
         };
         let rollout: Rollout = serde_json::from_value(self.rollout()).unwrap();
         let (mut ready, config) = (ReadyLog::default(), Config::default());
@@ -242,18 +242,18 @@ fn resource(kind: &str, plural: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&gvk, plural)
 }
 
-fn store<K>(kind: K::DynamicType, objects: Vec<Value>) -> Store<K>
-where
-    K: Lookup + Clone + DeserializeOwned + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
-    let mut writer = Writer::new(kind);
+fn rollouts(objects: Vec<Value>) -> Store<Rollout> {
+    let (store, mut writer) = reflector::store();
     writer.apply_watcher_event(&Event::Init);
     for object in objects {
-        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value::<K>(object).unwrap()));
+        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
     }
     writer.apply_watcher_event(&Event::InitDone);
-    writer.as_reader()
+    store
+}
+
+fn shelf<K: Resource + About + DeserializeOwned>(objects: Vec<Value>) -> Shelf<K> {
+    Shelf::of(objects.into_iter().map(|object| serde_json::from_value(object).unwrap()))
 }
 
 fn weights(route: &Value) -> Vec<Option<u64>> {

@@ -7,15 +7,15 @@ use kube::{
     Api, Client,
     api::ListParams,
     core::{DynamicObject, GroupVersionKind, discovery::ApiResource},
-    runtime::reflector::{Store, store::Writer},
 };
 use tokio::task::JoinSet;
 
-use super::{Asks, Watches, keep, place};
+use super::{Asks, Watches, keep};
 use crate::api::RouteKind;
 use crate::observe::{
     cluster::{RouteCaches, Routes},
     kept,
+    shelf::{Shelf, place},
 };
 
 /// Time between two looks for what is not there.
@@ -52,26 +52,25 @@ pub(super) struct Kinds {
     watches: Watches,
     routes: RouteCaches,
     asks: Asks,
-    rules: Option<Writer<kept::Rule>>,
+    rules: Shelf<kept::Rule>,
     missing: BTreeSet<Wanted>,
     refused: BTreeSet<Wanted>,
     open: JoinSet<()>,
 }
 
 impl Kinds {
-    /// All kinds, none looked for yet; and the DestinationRules.
+    /// All kinds, none looked for yet. DestinationRules go to `rules`.
     pub(super) fn new(
         client: Client,
         namespaces: Vec<String>,
         watches: Watches,
         routes: RouteCaches,
+        rules: Shelf<kept::Rule>,
         asks: Asks,
-    ) -> (Self, Store<kept::Rule>) {
-        let rules = Writer::new(ApiResource::from_gvk(&GroupVersionKind::gvk(RouteKind::VirtualService.group(), "v1", "DestinationRule")));
-        let store = rules.as_reader();
+    ) -> Self {
         let missing = RouteKind::ALL.into_iter().map(Wanted::Routes).chain([Wanted::Rules]).collect();
         let (refused, open) = (BTreeSet::new(), JoinSet::new());
-        (Self { client, namespaces, watches, routes, asks, rules: Some(rules), missing, refused, open }, store)
+        Self { client, namespaces, watches, routes, asks, rules, missing, refused, open }
     }
 
     /// Looks once, and waits for the first answers of what is there.
@@ -152,19 +151,15 @@ impl Kinds {
         let asks = self.asks.clone();
         match wanted {
             Wanted::Routes(kind) => {
-                let writer = Writer::new(resource.clone());
-                let store = writer.as_reader();
-                let changes = self.watches.found(&resource);
-                self.open.spawn(keep(changes, writer, asks, move |asks, route: &kept::Route| asks.route(kind, &place(route))));
-                let _ = store.wait_until_ready().await;
-                self.routes.add(kind, Routes { resource, store });
+                let (shelf, changes) = (Shelf::default(), self.watches.found(&resource));
+                self.open.spawn(keep(changes, shelf.clone(), asks, move |asks, route: &kept::Route| asks.route(kind, &place(route))));
+                shelf.ready().await;
+                self.routes.add(kind, Routes { resource, shelf });
             }
             Wanted::Rules => {
-                let Some(writer) = self.rules.take() else { return };
-                let store = writer.as_reader();
-                let changes = self.watches.found(&resource);
-                self.open.spawn(keep(changes, writer, asks, |asks, rule: &kept::Rule| asks.host(&place(rule).0, &rule.host)));
-                let _ = store.wait_until_ready().await;
+                let (shelf, changes) = (self.rules.clone(), self.watches.found(&resource));
+                self.open.spawn(keep(changes, shelf.clone(), asks, |asks, rule: &kept::Rule| asks.host(&place(rule).0, &rule.host)));
+                shelf.ready().await;
             }
         }
         self.missing.remove(&wanted);

@@ -6,9 +6,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Resource, ResourceExt,
+    ResourceExt,
     core::discovery::ApiResource,
     runtime::reflector::{ObjectRef, Store},
 };
@@ -17,6 +16,7 @@ use serde_json::Value;
 use super::{
     kept,
     mesh::{self, Declared},
+    shelf::Shelf,
     workload::{self, ReadyLog},
 };
 use crate::api::{Destination, Reason, Rollout, RolloutSpec, RouteKind, RouteRef, names::FINALIZER};
@@ -36,11 +36,11 @@ pub struct Caches {
     /// Objects that hold routes.
     pub routes: RouteCaches,
     /// DestinationRules.
-    pub destination_rules: Store<kept::Rule>,
+    pub destination_rules: Shelf<kept::Rule>,
     /// EndpointSlices.
-    pub slices: Store<kept::Slice>,
+    pub slices: Shelf<kept::Slice>,
     /// Pods, metadata only.
-    pub pods: Store<kept::Pod>,
+    pub pods: Shelf<kept::Pod>,
 }
 
 /// Objects that hold routes, of each kind that the cluster has. A kind may come later.
@@ -83,7 +83,7 @@ pub struct Routes {
     /// Group, version and plural of the kind here.
     pub resource: ApiResource,
     /// The objects.
-    pub store: Store<kept::Route>,
+    pub shelf: Shelf<kept::Route>,
 }
 
 /// What one process knows beside the caches.
@@ -151,7 +151,7 @@ impl Caches {
         // While a version may lose the last of this route, it matters who else leads to it.
         let ends = state.run.as_ref().is_none_or(|run| run.share.weight == 100);
         let elsewhere = match (&object, &route) {
-            (Some(object), Ok(view)) if ends => self.elsewhere(object, view),
+            (Some(object), Ok(view)) if ends => self.elsewhere(object, view, &names),
             _ => Vec::new(),
         };
         let one_port = route.as_ref().is_ok_and(|view| view.above_at.is_some() && self.ports(&namespace, &view.host) == 1);
@@ -198,13 +198,13 @@ impl Caches {
     /// The cached object that holds a route.
     pub fn route(&self, namespace: &str, object: &RouteRef) -> Option<Value> {
         let routes = self.routes.get(object.kind())?;
-        let key = ObjectRef::new_with(object.name(), routes.resource.clone()).within(namespace);
-        routes.store.get(&key).map(|object| object.value())
+        routes.shelf.get(namespace, object.name()).map(|object| object.value())
     }
 
-    /// The cached objects that hold routes, of these kinds.
-    fn routes_of(&self, kinds: &[RouteKind], wanted: impl Fn(&kept::Route) -> bool) -> Vec<Arc<kept::Route>> {
-        kinds.iter().filter_map(|kind| self.routes.get(*kind)).flat_map(|routes| routes.store.state_filter(&wanted)).collect()
+    /// The cached objects that hold routes, of these kinds, about any of these.
+    fn routes_about(&self, kinds: &[RouteKind], topics: &[String]) -> Vec<Arc<kept::Route>> {
+        let of = |routes: Routes| routes.shelf.about(topics.iter().map(String::as_str));
+        kinds.iter().filter_map(|kind| self.routes.get(*kind)).flat_map(of).collect()
     }
 
     /// Other objects for one of this one's hosts, in words. In the middle of a rollout only the kinds of the Gateway API are looked through,
@@ -212,17 +212,18 @@ impl Caches {
     fn rivals(&self, object: &Value, running: bool) -> Vec<String> {
         let ours = Serving::of(object);
         let kinds = if running { [RouteKind::HttpRoute, RouteKind::GrpcRoute].as_slice() } else { RouteKind::ALL.as_slice() };
-        let others = self.routes_of(kinds, |other| ours.rival(&other.serving).is_some());
+        let others = self.routes_about(kinds, &ours.topics_of_rivals());
         let mut rivals: Vec<String> = others.iter().filter_map(|other| ours.rival(&other.serving)).collect();
         rivals.sort();
         rivals
     }
 
-    /// Other objects that lead to a version of this route.
-    fn elsewhere(&self, object: &Value, view: &View) -> Vec<(String, String)> {
+    /// Other objects that lead to one of these versions of this route.
+    fn elsewhere(&self, object: &Value, view: &View, names: &BTreeSet<String>) -> Vec<(String, String)> {
         let ours = Serving::of(object);
-        let others = self.routes_of(&RouteKind::ALL, |other| ours.leads_too(&other.serving, view).next().is_some());
-        let mut found: Vec<_> = others.iter().flat_map(|other| ours.leads_too(&other.serving, view).collect::<Vec<_>>()).collect();
+        let others = self.routes_about(&RouteKind::ALL, &view.hosts_of(names.iter().map(String::as_str)));
+        let leads = others.iter().flat_map(|other| ours.leads_too(&other.serving, view));
+        let mut found: Vec<_> = leads.filter(|(_, version)| names.contains(version)).collect();
         found.sort();
         found
     }
@@ -230,7 +231,7 @@ impl Caches {
     /// How many ports the Service of a host has, as far as its endpoints say.
     fn ports(&self, namespace: &str, host: &str) -> usize {
         let Some(service) = Host::of(host, namespace).service_in(namespace) else { return 0 };
-        let slices = self.slices.state_filter(|slice| slice.meta().namespace.as_deref() == Some(namespace) && *slice.service == *service);
+        let slices = self.slices.about([kept::Slice::of(namespace, service).as_str()]);
         slices.iter().flat_map(|slice| slice.ports.iter()).collect::<BTreeSet<_>>().len()
     }
 
@@ -245,13 +246,13 @@ impl Caches {
         ready: &mut ReadyLog,
         now: Timestamp,
     ) -> BTreeMap<String, Deployed> {
-        let here = |meta: &ObjectMeta| meta.namespace.as_deref() == Some(namespace);
-        let of = |service: &str| self.slices.state_filter(|slice| here(slice.meta()) && *slice.service == *service);
-        let find = |name: &str| self.pods.get(&ObjectRef::new(name).within(namespace));
+        let of = |service: &str| self.slices.about([kept::Slice::of(namespace, service).as_str()]);
+        let find = |name: &str| self.pods.get(namespace, name);
         match kind {
             Destination::Subset(_) => {
-                let Some(service) = Host::of(host, namespace).service_in(namespace) else { return BTreeMap::new() };
-                let rules = self.destination_rules.state_filter(|rule| here(rule.meta()));
+                let wanted = Host::of(host, namespace);
+                let Some(service) = wanted.service_in(namespace) else { return BTreeMap::new() };
+                let rules = self.destination_rules.about(kept::Rule::topics_of(namespace, wanted).iter().map(String::as_str));
                 let endpoints = workload::endpoints(&of(service));
                 ready.keep(|pod| endpoints.contains_key(pod));
                 let subset = |name: &String| {
@@ -332,3 +333,6 @@ fn missing(plan: &Plan, config: &Config) -> Option<Problem> {
     let reason = if unavailable { Reason::ProviderNotFound } else { Reason::SinkNotFound };
     (!faults.is_empty()).then(|| Problem { reason, message: faults.join("; "), unavailable })
 }
+
+#[cfg(test)]
+mod tests;

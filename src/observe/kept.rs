@@ -11,6 +11,8 @@ use kube::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::shelf;
+use crate::istio::name::{Host, meant};
 use crate::istio::rule::About;
 use crate::route::Serving;
 
@@ -201,6 +203,58 @@ impl From<RawPod> for Pod {
         let labels = raw.metadata.labels.take().unwrap_or_default();
         let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Self { metadata: bare(raw.metadata), labels, owner }
+    }
+}
+
+impl Slice {
+    /// The topic of a Service's slices.
+    pub fn of(namespace: &str, service: &str) -> String {
+        format!("{namespace}/{service}")
+    }
+
+    /// The topic of the slices in which a pod stands.
+    pub fn with(namespace: &str, pod: &str) -> String {
+        format!("{namespace}/pod/{pod}")
+    }
+}
+
+impl Rule {
+    /// The topics of the rules of a namespace that may matter to a host: those for it, those for a name that somebody meant for it, and
+    /// wildcards.
+    pub fn topics_of(namespace: &str, host: Host<'_>) -> [String; 2] {
+        [format!("{namespace}/{host}"), format!("{namespace}/*")]
+    }
+}
+
+impl shelf::About for Route {
+    fn topics(&self) -> Vec<String> {
+        self.serving.topics()
+    }
+}
+
+impl shelf::About for Slice {
+    fn topics(&self) -> Vec<String> {
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let pods = self.pods.iter().map(|(pod, _)| Self::with(namespace, pod));
+        std::iter::once(Self::of(namespace, &self.service)).chain(pods).collect()
+    }
+}
+
+impl shelf::About for Rule {
+    fn topics(&self) -> Vec<String> {
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        if self.host.starts_with('*') {
+            return vec![format!("{namespace}/*")];
+        }
+        let meant = meant(&self.host, namespace).map(|service| Host::Service { name: &service, namespace }.to_string());
+        std::iter::once(Host::of(&self.host, namespace).to_string()).chain(meant).map(|host| format!("{namespace}/{host}")).collect()
+    }
+}
+
+impl shelf::About for Pod {
+    /// It is found by its name alone.
+    fn topics(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 

@@ -124,6 +124,24 @@ impl Serving {
         }
     }
 
+    /// What others may have in common with it: the hosts that it is for, those that it leads to, and its parents.
+    pub fn topics(&self) -> Vec<String> {
+        let hosts = self.hosts.iter().chain(self.leads.iter().map(|(host, _)| host));
+        let mut topics: Vec<String> = hosts.map(|host| Host::of(host, &self.namespace).to_string()).collect();
+        topics.extend(self.parents.iter().map(|(parent, _)| parent_topic(parent)));
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
+    /// The topics of those with which it may be a [`Self::rival`].
+    pub fn topics_of_rivals(&self) -> Vec<String> {
+        if self.kind.is_rules() {
+            return self.parents.iter().map(|(parent, _)| parent_topic(parent)).collect();
+        }
+        self.hosts.iter().map(|host| Host::of(host, &self.namespace).to_string()).collect()
+    }
+
     /// Whether it is another object than this one.
     fn is_other(&self, other: &Self) -> bool {
         (self.kind, &self.namespace, &self.name) != (other.kind, &other.namespace, &other.name)
@@ -185,6 +203,11 @@ impl Serving {
         let versions = here.filter_map(|(host, subset)| view.named(&other.namespace, host, subset.as_deref()));
         versions.map(move |version| (format!("{} {}", other.kind.word(), self.call(other)), version.to_owned()))
     }
+}
+
+/// The topic of what has this parent.
+fn parent_topic(parent: &str) -> String {
+    format!("parent {parent}")
 }
 
 /// What a rule asks for, in a form that can be compared; without matches it is everything.

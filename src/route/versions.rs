@@ -43,6 +43,17 @@ impl View {
         }
     }
 
+    /// The hosts by which others lead to these versions.
+    pub fn hosts_of<'v>(&self, versions: impl IntoIterator<Item = &'v str>) -> Vec<String> {
+        match self.canary {
+            Destination::Subset(_) => vec![Host::of(&self.host, &self.namespace).to_string()],
+            Destination::Service(_) => {
+                let service = |name: &str| Host::Service { name, namespace: &self.namespace }.to_string();
+                versions.into_iter().map(service).collect()
+            }
+        }
+    }
+
     /// The version that a destination leads to.
     pub(super) fn version_of<'v>(&'v self, destination: &'v Value) -> Option<&'v str> {
         if self.is_rule() {
