@@ -40,6 +40,7 @@ pub fn past(
         let process = Process { key, groups: &snapshot.groups, kept: None, scrapes: &[], pace: None };
         let mut meter = begins(key, group, times, &snapshot);
         let mut rows = group.rows.iter().peekable();
+        let mut before = Vec::new();
         for ((start, end), into) in windows.iter().zip(&mut deltas) {
             let mut gained = vec![0.0; group.bounds.len()];
             while let Some((time, row)) = rows.next_if(|(time, _)| time <= end) {
@@ -47,10 +48,10 @@ pub fn past(
                     meter = Some(Meter::from_row(*time, row.clone()));
                     continue;
                 };
-                let before = meter.gained.clone();
+                before.clone_from(&meter.gained);
                 // Without a pace nothing is impossible.
                 if meter.take(*time, row, &process).is_ok() && time > start {
-                    gained.iter_mut().zip(meter.gained.iter().zip(before)).for_each(|(sum, (now, before))| *sum += now - before);
+                    gained.iter_mut().zip(meter.gained.iter().zip(&before)).for_each(|(sum, (now, before))| *sum += now - before);
                 }
             }
             let length = end.duration_since(*start);

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Family;
 use super::meter::total;
 use super::snapshot::{Group, GroupKey};
+use super::{Family, Labels};
 
 /// Labels that distinguish replicas of a collector in the usual installations.
 const REPLICAS: [&str; 7] = ["prometheus_replica", "replica", "__replica__", "receive_replica", "rule_replica", "prometheus", "monitor"];
@@ -47,13 +47,13 @@ fn said(mixed: &Mixed) -> String {
 pub(super) fn doubled(groups: &BTreeMap<GroupKey, Group>) -> Option<Doubled> {
     let requests = || groups.iter().filter(|(key, _)| key.family == Family::Requests);
     let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in requests().flat_map(|(key, _)| &key.labels) {
+    for (name, value) in requests().flat_map(|(key, _)| key.labels.iter()) {
         values.entry(name).or_default().insert(value);
     }
     let several = values.into_iter().filter(|(name, values)| values.len() > 1 && !of_istio(name));
     several.into_iter().find_map(|(name, values)| {
         let mut same: BTreeMap<_, Vec<f64>> = BTreeMap::new();
-        for (key, group) in requests().filter(|(key, _)| key.labels.contains_key(name)) {
+        for (key, group) in requests().filter(|(key, _)| key.labels.get(name).is_some()) {
             let rest: Vec<_> = key.labels.iter().filter(|(label, _)| *label != name).collect();
             same.entry((&key.target, rest)).or_default().push(group.rows.last().map_or(0.0, |(_, row)| total(row)));
         }
@@ -70,16 +70,15 @@ pub(super) fn doubled(groups: &BTreeMap<GroupKey, Group>) -> Option<Doubled> {
 }
 
 /// What distinguishes foreign pods from ours: a label with one value here and other values there.
-pub(super) fn mixed(pod: &str, ours: &[&BTreeMap<String, String>], theirs: &[&BTreeMap<String, String>]) -> Mixed {
-    let apart = |name: &String| -> Option<(String, String, String)> {
-        let here: BTreeSet<&String> = ours.iter().map(|labels| labels.get(name)).collect::<Option<_>>()?;
-        let there: BTreeSet<&String> = theirs.iter().map(|labels| labels.get(name)).collect::<Option<_>>()?;
+pub(super) fn mixed(pod: &str, ours: &[&Labels], theirs: &[&Labels]) -> Mixed {
+    let apart = |name: &str| -> Option<(String, String, String)> {
+        let here: BTreeSet<&str> = ours.iter().map(|labels| labels.get(name)).collect::<Option<_>>()?;
+        let there: BTreeSet<&str> = theirs.iter().map(|labels| labels.get(name)).collect::<Option<_>>()?;
         let (here, other) = (here.first().filter(|_| here.len() == 1)?, there.first()?);
-        (!there.contains(*here)).then(|| (name.clone(), (*here).clone(), (*other).clone()))
+        (!there.contains(here)).then(|| (name.to_owned(), (*here).to_owned(), (*other).to_owned()))
     };
-    let usable =
-        |name: &&String| !of_istio(name) && !matches!(name.as_str(), "pod" | "pod_name" | "kubernetes_pod_name" | "instance" | "node");
-    let names = || ours.first().into_iter().flat_map(|labels| labels.keys()).filter(usable);
+    let usable = |name: &&str| !of_istio(name) && !matches!(*name, "pod" | "pod_name" | "kubernetes_pod_name" | "instance" | "node");
+    let names = || ours.first().into_iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).filter(usable);
     let label = names().filter(|name| name.contains("cluster")).find_map(apart).or_else(|| names().find_map(apart));
     Mixed { pod: pod.to_owned(), label }
 }

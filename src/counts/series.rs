@@ -1,14 +1,14 @@
 //! Series as they come from Prometheus.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
+
+use super::Labels;
 
 /// One series: its labels without the metric's name, and its samples in order of time, all finite.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// Labels without `__name__`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Samples with their true timestamps, in order of time.
     pub samples: Vec<(Timestamp, f64)>,
 }
@@ -16,7 +16,7 @@ pub struct Series {
 impl Series {
     /// Value of a label; absent and empty are the same.
     pub fn label(&self, name: &str) -> &str {
-        self.labels.get(name).map_or("", String::as_str)
+        self.labels.get(name).unwrap_or_default()
     }
 }
 
@@ -31,8 +31,8 @@ pub struct Target {
 
 impl Target {
     /// The target that a series was scraped from.
-    pub fn of(labels: &BTreeMap<String, String>) -> Self {
-        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    pub fn of(labels: &Labels) -> Self {
+        let label = |name: &str| labels.get(name).unwrap_or_default().to_owned();
         Self { job: label("job"), instance: label("instance") }
     }
 
@@ -48,6 +48,6 @@ pub(super) fn host(instance: &str) -> &str {
 }
 
 /// Name of the pod behind a target, if the scrape configuration says it; else the target's host stands for it.
-pub fn pod_of(labels: &BTreeMap<String, String>) -> Option<&str> {
-    ["pod", "pod_name", "kubernetes_pod_name"].iter().find_map(|name| labels.get(*name)).map(String::as_str).filter(|name| !name.is_empty())
+pub fn pod_of(labels: &Labels) -> Option<&str> {
+    ["pod", "pod_name", "kubernetes_pod_name"].iter().find_map(|name| labels.get(name)).filter(|name| !name.is_empty())
 }

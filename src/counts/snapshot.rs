@@ -1,11 +1,12 @@
 //! One look at the raw counters, sorted by what they count, where, and for whom.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::identity::{self, Doubled, Mixed};
-use super::{Dropped, Series, Target, host, pod_of};
+use super::{Dropped, Labels, Series, Target, host, pod_of};
 
 /// Most groups of series that one rollout may hold.
 pub(super) const MOST_GROUPS: usize = 20_000;
@@ -34,6 +35,11 @@ impl Family {
             Self::Up | Self::Requests | Self::Latency => None,
             Self::Own(metric) | Self::Bad(metric) | Self::Total(metric) => Some(metric),
         }
+    }
+
+    /// Whether a label does not tell its counters apart: it is the target's, or a bound.
+    fn leaves_out(self, label: &str) -> bool {
+        matches!(label, "job" | "instance") || (label == "le" && self.has_bounds())
     }
 
     /// Whether it is a histogram by its label `le`.
@@ -111,7 +117,7 @@ pub(super) struct GroupKey {
     pub(super) family: Family,
     pub(super) target: Target,
     /// Labels but job, instance and le.
-    pub(super) labels: BTreeMap<String, String>,
+    pub(super) labels: Labels,
 }
 
 /// A counter (no bounds, one value), or a histogram (cumulative values, the last bound is +Inf).
@@ -157,7 +163,23 @@ type Columns = BTreeMap<u64, Vec<(Timestamp, f64)>>;
 struct Name<'a> {
     family: Family,
     target: (&'a str, &'a str),
-    labels: Vec<(&'a str, &'a str)>,
+    labels: Vec<(Word<'a>, Word<'a>)>,
+}
+
+/// A text that is often the same one as another, and then need not be read to be compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Word<'a>(&'a str);
+
+impl PartialOrd for Word<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Word<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if std::ptr::eq(self.0, other.0) { Ordering::Equal } else { self.0.cmp(other.0) }
+    }
 }
 
 impl Snapshot {
@@ -167,7 +189,7 @@ impl Snapshot {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let mut read: BTreeMap<(&str, &str), (Timestamp, Option<&str>)> = BTreeMap::new();
         let mut down = BTreeSet::new();
-        let mut raw: BTreeMap<Name<'_>, (Side, &str, Columns)> = BTreeMap::new();
+        let mut raw: BTreeMap<Name<'_>, (Side, &str, &Labels, Columns)> = BTreeMap::new();
         for (family, all) in &reading.families {
             for series in all {
                 let Some((newest, value)) = series.samples.iter().rev().find(|(time, _)| *time <= at) else { continue };
@@ -207,12 +229,12 @@ impl Snapshot {
                     Bound::At(bound) => bound,
                     Bound::Unreadable => continue,
                 };
-                let apart = |name: &str| matches!(name, "job" | "instance") || (name == "le" && family.has_bounds());
-                let labels = series.labels.iter().filter(|(name, _)| !apart(name));
-                let labels = labels.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                let labels = series.labels.iter().filter(|(name, _)| !family.leaves_out(name));
+                let labels = labels.map(|(name, value)| (Word(name), Word(value))).collect();
                 let pod = pod.unwrap_or_else(|| host(target.1));
-                let entry = raw.entry(Name { family: *family, target, labels }).or_insert_with(|| (side, pod, Columns::new()));
-                add(entry.2.entry(ordered(bound)).or_default(), series.samples.iter().filter(|(time, _)| *time <= at).copied());
+                let entry =
+                    raw.entry(Name { family: *family, target, labels }).or_insert_with(|| (side, pod, &series.labels, Columns::new()));
+                add(entry.3.entry(ordered(bound)).or_default(), series.samples.iter().filter(|(time, _)| *time <= at).copied());
             }
             if raw.len() > MOST_GROUPS {
                 return Err(Dropped::TooManySeries { most: MOST_GROUPS });
@@ -221,8 +243,8 @@ impl Snapshot {
         read.retain(|target, _| !down.contains(target));
         let owned = |(job, instance): (&str, &str)| Target { job: job.to_owned(), instance: instance.to_owned() };
         let read = read.into_iter().map(|(target, (newest, pod))| (owned(target), Read { newest, pod: pod.map(str::to_owned) })).collect();
-        let groups = raw.into_iter().filter_map(|(name, (side, pod, columns))| {
-            let labels = name.labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let groups = raw.into_iter().filter_map(|(name, (side, pod, labels, columns))| {
+            let labels = labels.without(|label| name.family.leaves_out(label));
             Some((GroupKey { family: name.family, target: owned(name.target), labels }, group(side, pod.to_owned(), &columns)?))
         });
         let groups = groups.collect();

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::meter::{self, Impossible, Kept, Meter, Process, Start};
 use super::pace::Paces;
 use super::snapshot::{Group, GroupKey, MOST_GROUPS, Read, Snapshot};
-use super::{Dropped, Family, Mixed, Reading, Scope, Side, Target};
+use super::{Dropped, Family, Labels, Mixed, Reading, Scope, Side, Target};
 
 mod coverage;
 
@@ -22,7 +22,7 @@ pub struct Delta {
     /// Name of the pod, or the target's host.
     pub pod: String,
     /// Labels but job, instance and le.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Bounds of a histogram, the last is +Inf; of a counter +Inf alone.
     pub bounds: Vec<f64>,
     /// Observations up to each bound: not decreasing.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Series, is_error};
+use super::{Labels, Series, is_error};
 
 pub use blame::{Blame, Charge, Seen};
 
@@ -28,7 +28,7 @@ pub type ByFlags = BTreeMap<String, u64>;
 /// Keeps the last value of each series, so that what came between two looks can be counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unanswered {
-    last: BTreeMap<BTreeMap<String, String>, (Timestamp, f64)>,
+    last: BTreeMap<Labels, (Timestamp, f64)>,
     /// What each look found new, oldest first.
     looks: VecDeque<(Timestamp, ByFlags)>,
     /// There was a look: a series that comes after it began at zero.

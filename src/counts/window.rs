@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Counts, Delta, Deltas, Family, REQUESTS, Sample, Side, Window};
+use super::{Counts, Delta, Deltas, Family, Labels, REQUESTS, Sample, Side, Window};
 use crate::plan::{Counted, Limits, Metric};
 
 /// Status codes of gRPC that are the server's fault: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE,
@@ -10,8 +10,8 @@ use crate::plan::{Counted, Limits, Metric};
 const GRPC_FAULTS: [&str; 7] = ["2", "4", "8", "12", "13", "14", "15"];
 
 /// Whether a request with these labels is the server's fault: HTTP 5xx, or for gRPC its own status. What the client cancelled is not.
-pub fn is_error(labels: &BTreeMap<String, String>) -> bool {
-    let label = |name: &str| labels.get(name).map_or("", String::as_str);
+pub fn is_error(labels: &Labels) -> bool {
+    let label = |name: &str| labels.get(name).unwrap_or_default();
     let code = label("response_code");
     if matches!(code, "0" | "499") || label("response_flags").split(',').any(|flag| flag == "DC") {
         return false;
@@ -122,7 +122,7 @@ fn classes<'a>(deltas: impl Iterator<Item = &'a Delta>, class: &str) -> Option<C
         any = true;
         let count = delta.counts.last().copied().unwrap_or(0);
         if count > 0 {
-            *counts.entry(value.clone()).or_default() += count;
+            *counts.entry(value.to_owned()).or_default() += count;
         }
     }
     any.then_some(Counts::Classes(counts))
@@ -132,14 +132,16 @@ fn classes<'a>(deltas: impl Iterator<Item = &'a Delta>, class: &str) -> Option<C
 fn histogram(deltas: &[&Delta]) -> Option<Counts> {
     let bits = |delta: &Delta| -> BTreeSet<u64> { delta.bounds.iter().map(|bound| bound.to_bits()).collect() };
     let (first, rest) = deltas.split_first()?;
-    let common = rest.iter().fold(bits(first), |common, delta| &common & &bits(delta));
-    let bounds: Vec<f64> = first.bounds.iter().filter(|bound| bound.is_finite() && common.contains(&bound.to_bits())).copied().collect();
+    let differ = rest.iter().any(|delta| delta.bounds != first.bounds);
+    let common = differ.then(|| rest.iter().fold(bits(first), |common, delta| &common & &bits(delta)));
+    let counts = |bound: &f64| bound.is_finite() && common.as_ref().is_none_or(|common| common.contains(&bound.to_bits()));
+    let bounds: Vec<f64> = first.bounds.iter().copied().filter(counts).collect();
     let mut above = vec![0; bounds.len()];
     let mut total = 0;
     for delta in deltas {
         let all = delta.counts.last().copied().unwrap_or(0);
         total += all;
-        let kept = delta.bounds.iter().zip(&delta.counts).filter(|(bound, _)| bound.is_finite() && common.contains(&bound.to_bits()));
+        let kept = delta.bounds.iter().zip(&delta.counts).filter(|(bound, _)| counts(bound));
         for (sum, (_, below)) in above.iter_mut().zip(kept) {
             *sum += all.saturating_sub(*below);
         }
@@ -180,8 +182,7 @@ mod tests {
         for (protocol, code, status, flags, bad) in cases {
             let labels =
                 [("request_protocol", protocol), ("response_code", code), ("grpc_response_status", status), ("response_flags", flags)];
-            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-            assert_eq!(is_error(&labels), bad, "{protocol} {code} {status} {flags}");
+            assert_eq!(is_error(&labels.into()), bad, "{protocol} {code} {status} {flags}");
         }
     }
 }

@@ -162,8 +162,8 @@ impl Tracker {
 
     fn side(&self, key: &super::GroupKey, snapshot: &Snapshot, scope: &Scope) -> Option<Side> {
         snapshot.groups.get(key).map(|group| group.side).or_else(|| match key.labels.get(&scope.label)? {
-            value if *value == scope.stable => Some(Side::Stable),
-            value if *value == scope.canary => Some(Side::Canary),
+            value if value == scope.stable => Some(Side::Stable),
+            value if value == scope.canary => Some(Side::Canary),
             _ => None,
         })
     }

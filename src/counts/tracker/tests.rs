@@ -35,10 +35,7 @@ fn scope() -> Scope {
 }
 
 fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Series {
-    Series {
-        labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        samples: samples.iter().map(|(at, value)| (t(*at), *value)).collect(),
-    }
+    Series { labels: labels.iter().copied().collect(), samples: samples.iter().map(|(at, value)| (t(*at), *value)).collect() }
 }
 
 fn requests(version: &str, code: &str, samples: &[(i64, f64)]) -> Series {
@@ -217,7 +214,7 @@ fn two_targets_of_one_pod_are_reported_with_their_jobs() {
     let mut tracker = tracker();
     let mut twice = plain(0, 100.0, 10.0);
     let mut copy = requests("v1", "200", &[(-1, 100.0)]);
-    copy.labels.insert("job".into(), "other".into());
+    copy.labels.insert("job", "other");
     twice.families[1].1.push(copy);
     let outcome = tracker.look(&twice, &scope(), t(0));
     let Outcome::Dropped(Dropped::Duplicate { pod, jobs }) = outcome else { panic!("{outcome:?}") };
@@ -301,7 +298,7 @@ fn a_metric_that_does_not_gate_costs_no_window() {
 
 fn bucket(version: &str, code: &str, le: &str, at: i64, value: f64) -> Series {
     let mut series = requests(version, code, &[(at - 1, value)]);
-    series.labels.insert("le".into(), le.into());
+    series.labels.insert("le", le);
     series
 }
 

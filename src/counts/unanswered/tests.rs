@@ -7,10 +7,7 @@ fn t(seconds: i64) -> Timestamp {
 fn series(flags: &str, instance: &str, samples: &[(i64, f64)]) -> Series {
     let code = if flags == "-" { "200" } else { "503" };
     let labels = [("response_flags", flags), ("response_code", code), ("instance", instance), ("destination_workload", "unknown")];
-    Series {
-        labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        samples: samples.iter().map(|(second, value)| (t(*second), *value)).collect(),
-    }
+    Series { labels: labels.into(), samples: samples.iter().map(|(second, value)| (t(*second), *value)).collect() }
 }
 
 fn flags(of: &[(&str, u64)]) -> ByFlags {

@@ -9,7 +9,12 @@ use serde::de::IgnoredAny;
 use super::QueryError;
 use super::native::{self, Grids, Native};
 use super::words::clip;
-use crate::counts::Series;
+use crate::counts::{Labels, Series};
+
+mod usual;
+
+/// The label that has the metric's name.
+const NAME: &str = "__name__";
 
 /// The kind of answer that a query must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +136,11 @@ pub(crate) fn value(body: &[u8]) -> Result<f64, QueryError> {
 ///
 /// Native histograms come as classic ones; `grids` keeps their bounds from answer to answer.
 pub(crate) fn read(body: &[u8], kind: Kind, grids: &mut Grids) -> Result<Vec<Series>, QueryError> {
+    usual::read(body, kind).map_or_else(|| thoroughly(body, kind, grids), Ok)
+}
+
+/// Finds out what is special about an answer, or wrong with it.
+fn thoroughly(body: &[u8], kind: Kind, grids: &mut Grids) -> Result<Vec<Series>, QueryError> {
     let (mut all, mut histograms) = (Vec::new(), Vec::new());
     for mut row in rows(body, kind)? {
         match row.histograms.take().filter(|_| kind != Kind::Vector) {
@@ -156,9 +166,9 @@ fn native(row: Row, samples: Vec<(f64, Native)>, kind: Kind) -> Result<native::R
 }
 
 /// The metric's name, and the labels without it where it is known which metric was asked for.
-fn named(mut labels: BTreeMap<String, String>, kind: Kind) -> (String, BTreeMap<String, String>) {
-    let name = if kind == Kind::Named { labels.get("__name__").cloned() } else { labels.remove("__name__") };
-    (name.unwrap_or_default(), labels)
+fn named(mut labels: BTreeMap<String, String>, kind: Kind) -> (String, Labels) {
+    let name = if kind == Kind::Named { labels.get(NAME).cloned() } else { labels.remove(NAME) };
+    (name.unwrap_or_default(), labels.into_iter().collect())
 }
 
 fn rows(body: &[u8], kind: Kind) -> Result<Vec<Row>, QueryError> {
@@ -186,7 +196,7 @@ fn result_type(body: &[u8]) -> Result<String, QueryError> {
     kind.ok_or_else(|| QueryError::Malformed("it has no resultType".into()))
 }
 
-/// NaN and stale markers are absent samples, as they are to Prometheus; a series of nothing else is no series.
+/// A series without samples is no series.
 fn series(row: Row, kind: Kind) -> Result<Option<Series>, QueryError> {
     if row.histogram.is_some() {
         return Err(QueryError::WrongType { wanted: "floats", found: "native histograms".into() });
@@ -197,22 +207,30 @@ fn series(row: Row, kind: Kind) -> Result<Option<Series>, QueryError> {
     };
     let raw = raw.ok_or_else(|| QueryError::Malformed("a series has no samples".into()))?;
     let (name, labels) = named(row.metric, kind);
+    let raw =
+        raw.into_iter().map(|(at, value)| Ok((at, value.parse().map_err(|_| QueryError::Malformed("a value is not a number".into()))?)));
+    let samples = samples(&name, raw)?;
+    Ok((!samples.is_empty()).then_some(Series { labels, samples }))
+}
+
+/// NaN and stale markers are absent samples, as they are to Prometheus.
+fn samples(name: &str, raw: impl ExactSizeIterator<Item = Result<(f64, f64), QueryError>>) -> Result<Vec<(Timestamp, f64)>, QueryError> {
     let mut samples: Vec<(Timestamp, f64)> = Vec::with_capacity(raw.len());
-    for (at, value) in raw {
+    for sample in raw {
+        let (at, value) = sample?;
         let at = timestamp(at).ok_or_else(|| QueryError::Malformed("a time is out of range".into()))?;
-        let value: f64 = value.parse().map_err(|_| QueryError::Malformed("a value is not a number".into()))?;
         if value.is_nan() {
             continue;
         }
         if value.is_infinite() {
-            return Err(QueryError::NotFinite(clip(&name)));
+            return Err(QueryError::NotFinite(clip(name)));
         }
         if samples.last().is_some_and(|(before, _)| *before > at) {
             return Err(QueryError::Malformed("samples are out of order".into()));
         }
         samples.push((at, value));
     }
-    Ok((!samples.is_empty()).then_some(Series { labels, samples }))
+    Ok(samples)
 }
 
 /// Prometheus counts in milliseconds and writes seconds.
@@ -262,7 +280,7 @@ mod tests {
     fn a_matrix_keeps_labels_and_true_times() {
         let series = read(MATRIX.as_bytes(), Kind::Matrix).unwrap();
         assert_eq!(series.len(), 1);
-        assert_eq!(series[0].labels.len(), 1, "the name is not a label");
+        assert_eq!(series[0].labels.iter().count(), 1, "the name is not a label");
         assert_eq!(series[0].label("job"), "j");
         assert_eq!(series[0].samples[0].0.as_millisecond(), 1_700_000_000_123);
         assert_eq!(series[0].samples[1].1, 25.0);
@@ -381,6 +399,15 @@ mod tests {
             changed[at] = byte;
             let _ = read(&changed, Kind::Matrix);
             let _ = read(&changed, Kind::Vector);
+        }
+
+        #[test]
+        fn what_is_read_in_one_go_is_what_is_read_thoroughly(at in 0usize..MATRIX.len(), byte in any::<u8>()) {
+            let mut changed = MATRIX.as_bytes().to_vec();
+            changed[at] = byte;
+            if let Some(found) = usual::read(&changed, Kind::Matrix) {
+                prop_assert_eq!(thoroughly(&changed, Kind::Matrix, &mut Grids::default()), Ok(found));
+            }
         }
     }
 }

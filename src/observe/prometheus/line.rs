@@ -138,7 +138,8 @@ impl Line {
 
 /// At most so much of a body, and whether that is all of it.
 async fn bytes(response: Response, most: usize) -> Result<(Vec<u8>, bool), QueryError> {
-    let mut body = Vec::new();
+    let told = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let mut body = Vec::with_capacity(told.min(most));
     let mut stream = response.bytes_stream();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(broken)?;

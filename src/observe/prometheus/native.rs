@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::QueryError;
-use crate::counts::Series;
+use crate::counts::{Labels, Series};
 
 /// Bounds to an octave are 2 to this power at most.
 const FINEST: u32 = 2;
@@ -97,17 +97,13 @@ impl Ord for Bound {
 /// A series of histograms before it is turned into classic ones.
 pub(super) struct Row {
     name: String,
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     samples: Vec<(Timestamp, Read)>,
 }
 
 impl Row {
     /// Reads the numbers of a series.
-    pub(super) fn read(
-        name: String,
-        labels: BTreeMap<String, String>,
-        samples: impl IntoIterator<Item = (Timestamp, Native)>,
-    ) -> Result<Self, QueryError> {
+    pub(super) fn read(name: String, labels: Labels, samples: impl IntoIterator<Item = (Timestamp, Native)>) -> Result<Self, QueryError> {
         let number =
             |text: &str| text.parse::<f64>().map_err(|_| QueryError::Malformed("a histogram has a value that is not a number".into()));
         let mut read = Vec::new();
@@ -147,7 +143,7 @@ impl Row {
         let mut all: Vec<Series> = Vec::with_capacity(bounds.len() + 1);
         for bound in bounds.iter().copied().chain([f64::INFINITY]) {
             let mut labels = self.labels.clone();
-            labels.insert("le".into(), if bound.is_infinite() { "+Inf".into() } else { bound.to_string() });
+            labels.insert("le", if bound.is_infinite() { "+Inf".to_owned() } else { bound.to_string() });
             all.push(Series { labels, samples: Vec::with_capacity(self.samples.len()) });
         }
         for (at, histogram) in &self.samples {
@@ -276,7 +272,7 @@ mod tests {
     fn row(name: &str, histograms: Vec<Read>) -> Row {
         let at = |second: usize| Timestamp::from_second(1_700_000_000 + second as i64).unwrap();
         let samples = histograms.into_iter().enumerate().map(|(second, read)| (at(second), read)).collect();
-        Row { name: name.into(), labels: BTreeMap::from([("pod".to_owned(), "a".to_owned())]), samples }
+        Row { name: name.into(), labels: Labels::from([("pod", "a")]), samples }
     }
 
     fn bounds(series: &[Series]) -> Vec<f64> {

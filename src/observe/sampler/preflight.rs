@@ -103,7 +103,7 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
     let hosts = unanswered::hosts(&rows, reporter, brief);
     let rows: Vec<&Series> = rows.iter().filter(|row| row.label("reporter") == reporter).collect();
     let by_pod = reporter == "destination";
-    let named = rows.iter().all(|row| row.labels.get("pod").is_some_and(|pod| !pod.is_empty()));
+    let named = rows.iter().all(|row| !row.label("pod").is_empty());
     once_each("istio_requests_total", rows.iter().copied())?;
 
     // With several jobs it is not known which one a pod belongs to.
@@ -215,7 +215,7 @@ const BOUNDS: u64 = 300;
 /// Whether the mesh's durations are a native histogram. If so that is kept, and its bounds are learned.
 async fn native_durations(prometheus: &Prometheus, found: &mut Found, brief: &Brief, at: Timestamp) -> Result<bool, QueryError> {
     found.native.insert(DURATIONS.to_owned());
-    let is = prometheus.raw(&durations(found, brief)?, BOUNDS, at).await?.iter().any(|series| series.labels.contains_key("le"));
+    let is = prometheus.raw(&durations(found, brief)?, BOUNDS, at).await?.iter().any(|series| series.labels.get("le").is_some());
     if !is {
         found.native.remove(DURATIONS);
     }
@@ -228,7 +228,7 @@ async fn own_native(prometheus: &Prometheus, found: &mut Found, brief: &Brief, m
     if !prometheus.groups(&own(&found.histogram(metric))?, &["job"], at).await?.is_empty() {
         return Ok(found.native.contains(metric));
     }
-    let is = prometheus.raw(&own(metric)?, BOUNDS, at).await?.iter().any(|series| series.labels.contains_key("le"));
+    let is = prometheus.raw(&own(metric)?, BOUNDS, at).await?.iter().any(|series| series.labels.get("le").is_some());
     if is {
         found.native.insert(metric.to_owned());
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here stops a look: where the senders are not scraped, or do not say for which service a request was, nothing is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -178,7 +178,7 @@ impl Lost {
                 family: Family::Requests,
                 side: Side::Canary,
                 pod: String::new(),
-                labels: labels.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>(),
+                labels: labels.into(),
                 bounds: vec![f64::INFINITY],
                 counts: vec![more],
             });

@@ -119,7 +119,7 @@ impl Stored {
         let all = self.series.iter().filter(|(_, samples)| event != Event::Hidden && !within(samples).is_empty());
         let series = all.map(|((label, errors), samples)| {
             let mut series = requests(version, if *errors { "500" } else { "200" }, &within(samples));
-            series.labels.insert("build".into(), label.to_string());
+            series.labels.insert("build", label.to_string());
             series
         });
         (series.collect(), within(&self.ups))

@@ -138,7 +138,7 @@ fn a_label_added_in_the_middle_begins_no_series_at_zero() {
             .flat_map(|series| {
                 let (old, new): (Vec<_>, Vec<_>) = series.samples.iter().partition(|(time, _)| *time < t(35));
                 let mut renamed = Series { samples: new, ..series.clone() };
-                renamed.labels.insert("cluster".into(), "prod".into());
+                renamed.labels.insert("cluster", "prod");
                 [Series { samples: old, ..series }, renamed].into_iter().filter(|series| !series.samples.is_empty())
             })
             .collect();
@@ -217,7 +217,7 @@ fn series_that_a_replica_label_doubles_are_reported_with_the_label_and_the_line_
             .flat_map(|series| {
                 replicas.map(|replica| {
                     let mut copy = series.clone();
-                    copy.labels.insert(name.into(), replica.into());
+                    copy.labels.insert(name, replica);
                     copy
                 })
             })
@@ -238,7 +238,7 @@ fn a_label_that_splits_requests_doubles_nothing() {
         .flat_map(|series| {
             [("/a", 0.7), ("/b", 0.3)].map(|(path, part)| {
                 let mut one = series.clone();
-                one.labels.insert("request_path".into(), path.into());
+                one.labels.insert("request_path", path);
                 one.samples.iter_mut().for_each(|(_, value)| *value = (*value * part).round());
                 one
             })
@@ -254,10 +254,10 @@ fn only_pods_that_are_ours_are_counted_and_the_missing_label_is_named() {
     let scope = Scope { by_pod: true, named: true, ..scope() };
     let with = |at: i64, value: f64| {
         let mut all = plain(at, value, value / 10.0);
-        all.families[1].1.iter_mut().for_each(|series| drop(series.labels.insert("cluster".into(), "eu".into())));
+        all.families[1].1.iter_mut().for_each(|series| series.labels.insert("cluster", "eu"));
         let mut foreign = requests("v2", "500", &[(at - 1, 50.0 * value)]);
         for (name, value) in [("pod", "v2-z"), ("instance", "10.7.7.7:15020"), ("cluster", "us")] {
-            foreign.labels.insert(name.into(), value.into());
+            foreign.labels.insert(name, value);
         }
         all.families[1].1.push(foreign);
         all
