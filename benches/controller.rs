@@ -1,5 +1,6 @@
 //! Prints the figures of docs/performance.md: `cargo bench --bench controller`, or only some of its parts:
-//! `cargo bench --bench controller -- update rest`. The parts are `update`, `updates`, `reaction`, `plain`, `crowd`, `fleet` and `rest`.
+//! `cargo bench --bench controller -- update rest`. The parts are `update`, `updates`, `deploy`, `reaction`, `plain`, `crowd`, `fleet`, `rest` and `scale`.
+//! `--program=PATH` measures another build of the program; numbers after `scale` are how many Rollouts are under way and at rest.
 //!
 //! The controller is the program itself, in its own process; this one serves the API, the mesh, Prometheus and a webhook over HTTP.
 
@@ -9,10 +10,14 @@
 mod cost;
 #[path = "controller/fleet.rs"]
 mod fleet;
+#[path = "controller/formula.rs"]
+mod formula;
 #[path = "controller/process.rs"]
 mod process;
 #[path = "controller/reaction.rs"]
 mod reaction;
+#[path = "controller/scale.rs"]
+mod scale;
 
 #[tokio::main]
 async fn main() {
@@ -23,6 +28,10 @@ async fn main() {
     }
     if wants("updates") {
         cost::updates(50).await;
+    }
+    if wants("deploy") {
+        cost::deploy(300).await;
+        cost::deploy(2000).await;
     }
     if wants("reaction") {
         reaction::alone(100, 40).await;
@@ -40,6 +49,11 @@ async fn main() {
     if wants("rest") {
         cost::rest(0).await;
         cost::rest(300).await;
+    }
+    // By name alone: it takes a quarter of an hour.
+    if asked.iter().any(|word| word == "scale") {
+        let mut sizes = asked.iter().filter_map(|word| word.parse().ok());
+        scale::scale(sizes.next().unwrap_or(1000), sizes.next().unwrap_or(10_000)).await;
     }
 }
 

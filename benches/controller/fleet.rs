@@ -32,11 +32,8 @@ use serde_json::{Value, json};
 
 /// Namespace of all models.
 pub(crate) const NAMESPACE: &str = "ml";
-/// Time between two scrapes.
-const SCRAPE: Duration = Duration::from_secs(1);
-/// How much of the past is in Prometheus at the start.
-const HISTORY: SignedDuration = SignedDuration::from_secs(300);
-const PAST_TICK: SignedDuration = SignedDuration::from_millis(500);
+/// So many scrapes of the past are in Prometheus at the start.
+const PAST_SCRAPES: i32 = 300;
 const TICK: Duration = Duration::from_millis(100);
 
 /// How a fleet begins.
@@ -46,6 +43,24 @@ pub(crate) struct Size {
     pub models: usize,
     /// Requests a second of each; 0: no traffic at all.
     pub rps: f64,
+    /// Pods of each version.
+    pub replicas: usize,
+    /// Time between two scrapes.
+    pub scrape: Duration,
+    /// How late Prometheus may be.
+    pub lag: Duration,
+}
+
+impl Size {
+    /// Three pods of each version, scraped each second: what reacts soonest.
+    pub(crate) fn quick(models: usize, rps: f64) -> Self {
+        Self { models, rps, replicas: 3, scrape: Duration::from_secs(1), lag: Duration::from_secs(1) }
+    }
+
+    /// Five pods of each version, scraped every five seconds: as the others were measured.
+    pub(crate) fn usual(models: usize, rps: f64) -> Self {
+        Self { models, rps, replicas: 5, scrape: Duration::from_secs(5), lag: Duration::from_secs(1) }
+    }
 }
 
 /// The cluster. Its traffic ends when this is dropped.
@@ -55,8 +70,8 @@ pub(crate) struct Fleet {
     pub alerts: AlertReceiver,
     pub objects: Objects,
     pub clock: Clock,
-    scrape: Duration,
     models: Arc<Vec<Mutex<Model>>>,
+    size: Size,
     ending: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -81,13 +96,8 @@ pub(crate) fn name(index: usize) -> String {
 }
 
 impl Fleet {
-    /// Every model serves all its traffic from three pods of v1, and has three pods of v2 that are ready.
+    /// Every model serves all its traffic from the pods of v1, and has as many of v2 that are ready.
     pub(crate) async fn start(size: Size) -> Self {
-        Self::scraped(size, SCRAPE).await
-    }
-
-    /// The same, with another time between two scrapes.
-    pub(crate) async fn scraped(size: Size, scrape: Duration) -> Self {
         haldane::tls::install();
         let clock = Clock::system();
         let api = ApiServer::start(clock, 0).await.unwrap();
@@ -96,7 +106,8 @@ impl Fleet {
             objects.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}, "status": {"phase": "Active"}}));
         }
         let now = clock.now();
-        let begin = now - HISTORY;
+        let scrape = SignedDuration::try_from(size.scrape).unwrap();
+        let begin = now - scrape * PAST_SCRAPES;
         let mut database = Database::new(7200 * 1000);
         let mut models = Vec::new();
         for index in 0..size.models {
@@ -104,14 +115,14 @@ impl Fleet {
             mesh(&name).into_iter().for_each(|object| drop(objects.put(object)));
             let mut cluster = Cluster::new(objects.clone(), NAMESPACE, &name, Duration::from_millis(100));
             for version in ["v1", "v2"] {
-                cluster.deploy(version, 3, now, Some(begin - SignedDuration::from_secs(60)));
+                cluster.deploy(version, size.replicas, now, Some(begin - SignedDuration::from_secs(60)));
             }
             let watched = Watched { namespace: NAMESPACE.into(), kind: RouteKind::default(), route: name.clone(), service: name.clone() };
             let config = TrafficConfig {
                 cohorts: Vec::new(),
                 seed: index as u64,
                 rps: size.rps,
-                scrape_interval: scrape,
+                scrape_interval: size.scrape,
                 proxy_delay: (Duration::from_millis(50), Duration::from_millis(200)),
                 sidecars: true,
                 watched,
@@ -121,7 +132,7 @@ impl Fleet {
             if size.rps > 0.0 {
                 let mut at = begin;
                 while at < now {
-                    at = (at + PAST_TICK).min(now);
+                    at = (at + scrape / 2).min(now);
                     traffic.advance(objects.store(), &mut database, at);
                 }
             }
@@ -135,7 +146,7 @@ impl Fleet {
             let (models, ending, objects) = (models.clone(), ending.clone(), objects.clone());
             std::thread::spawn(move || play(&models, &ending, &objects, &database, clock))
         });
-        Self { api, prometheus, alerts, objects, clock, scrape, models, ending, thread }
+        Self { api, prometheus, alerts, objects, clock, models, size, ending, thread }
     }
 
     /// How v2 of a model behaves from now on.
@@ -143,12 +154,9 @@ impl Fleet {
         self.models[index].lock().unwrap().traffic.set_behaviour("v2", behaviour);
     }
 
-    /// The configuration file of the controller.
-    pub(crate) fn config(&self) -> String {
-        let (prometheus, webhook) = (self.prometheus.url(), self.alerts.webhook());
-        let scrape = self.scrape.as_secs();
-        // Of the slower ones the usual lag.
-        let lag = if self.scrape == SCRAPE { 1 } else { scrape + 5 };
+    /// The configuration file of a controller that asks this Prometheus.
+    pub(crate) fn config(&self, prometheus: &str) -> String {
+        let (webhook, scrape, lag) = (self.alerts.webhook(), self.size.scrape.as_secs(), self.size.lag.as_secs());
         format!(
             "prometheus:\n  default: {{url: \"{prometheus}\", scrapeInterval: {scrape}s, lag: {lag}s}}\nalerts:\n  default: {{webhook: {{url: \"{webhook}\", format: slack}}}}\n"
         )
@@ -272,5 +280,14 @@ pub(crate) fn spec(index: usize, subset: &str, hold: &str, alerts: bool) -> Valu
     json!({
         "traffic": {"virtualService": name(index)}, "canary": {"subset": subset}, "strategy": {"canary": {"hold": hold}},
         "analysis": {"interval": "2s", "warmUp": "1s", "metrics": metrics}, "alerts": alerts,
+    })
+}
+
+/// The spec of a Rollout as the others were measured: two metrics, looked at every ten seconds.
+pub(crate) fn usual(index: usize, subset: &str) -> Value {
+    let metrics = json!([{"errorRate": {}}, {"latency": {}}]);
+    json!({
+        "traffic": {"virtualService": name(index)}, "canary": {"subset": subset}, "strategy": {"canary": {"hold": "10s"}},
+        "analysis": {"interval": "10s", "warmUp": "1s", "metrics": metrics}, "alerts": [],
     })
 }

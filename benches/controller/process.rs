@@ -15,6 +15,12 @@ pub(crate) struct Controller {
     folder: PathBuf,
 }
 
+/// The program of this build, or the one that `--program=PATH` names: another build, in the same world.
+fn program() -> String {
+    let named = std::env::args().find_map(|word| word.strip_prefix("--program=").map(str::to_owned));
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_haldane").to_owned())
+}
+
 impl Drop for Controller {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -26,6 +32,11 @@ impl Drop for Controller {
 impl Controller {
     /// Starts it and waits until it leads and has read everything.
     pub(crate) async fn start(fleet: &Fleet) -> Self {
+        Self::start_with(fleet, fleet.config(&fleet.prometheus.url())).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn start_with(fleet: &Fleet, config: String) -> Self {
         let folder = std::env::temp_dir().join(format!("haldane-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let file = |name: &str, text: String| {
@@ -34,10 +45,10 @@ impl Controller {
             path
         };
         let kubeconfig = file("kubeconfig", fleet.api.kubeconfig(NAMESPACE));
-        let config = file("config.yaml", fleet.config());
+        let config = file("config.yaml", config);
         let log = fs::File::create(folder.join("log")).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(env!("CARGO_BIN_EXE_haldane"))
+        let child = Command::new(program())
             .args(["controller", "--lease-namespace", "haldane-system"])
             .arg("--listen")
             .arg(format!("127.0.0.1:{port}"))

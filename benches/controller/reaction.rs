@@ -17,7 +17,7 @@ use super::{
 
 /// One model alone.
 pub(crate) async fn alone(aborts: usize, fails: usize) {
-    let fleet = Fleet::start(Size { models: 1, rps: 1000.0 }).await;
+    let fleet = Fleet::start(Size::quick(1, 1000.0)).await;
     fleet.apply(0, &spec(0, "v2", "1h", false)).await;
     let _controller = Controller::start(&fleet).await;
     fleet.until(0, "at 5 %", at_five).await;
@@ -27,7 +27,7 @@ pub(crate) async fn alone(aborts: usize, fails: usize) {
 
 /// One model among others that are in progress, in the same namespace.
 pub(crate) async fn among(others: usize, aborts: usize, fails: usize) {
-    let fleet = Fleet::start(Size { models: others + 1, rps: 300.0 }).await;
+    let fleet = Fleet::start(Size::quick(others + 1, 300.0)).await;
     for index in 0..=others {
         fleet.apply(index, &spec(index, "v2", "1h", false)).await;
     }
@@ -44,7 +44,7 @@ pub(crate) async fn among(others: usize, aborts: usize, fails: usize) {
 
 /// Half of the requests at 20 % fail from one moment on, with scrapes so many seconds apart and windows of two of them.
 pub(crate) async fn plain(scrape: u64, times: usize) {
-    let fleet = Fleet::scraped(Size { models: 1, rps: 300.0 }, Duration::from_secs(scrape)).await;
+    let fleet = Fleet::start(Size { scrape: Duration::from_secs(scrape), lag: Duration::from_secs(scrape + 5), ..Size::quick(1, 300.0) }).await;
     let mut wanted = spec(0, "v2", "1h", false);
     wanted["strategy"] = json!({"canary": {"weights": [20, 100], "hold": "1h"}});
     wanted["analysis"]["interval"] = json!(format!("{}s", 2 * scrape));
@@ -71,7 +71,7 @@ pub(crate) async fn plain(scrape: u64, times: usize) {
 
 /// All at the same moment.
 pub(crate) async fn together(models: usize) {
-    let fleet = Fleet::start(Size { models, rps: 300.0 }).await;
+    let fleet = Fleet::start(Size::quick(models, 300.0)).await;
     for index in 0..models {
         fleet.apply(index, &spec(index, "v2", "1h", false)).await;
     }

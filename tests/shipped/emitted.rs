@@ -67,7 +67,7 @@ fn filled() -> Metrics {
     metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::ZERO }]);
     metrics.notified("oncall", true);
     metrics.event(true);
-    metrics.queried("default", Duration::ZERO, Some("Timeout"));
+    metrics.queried("default", [Duration::ZERO; 2], Some("Timeout"));
     metrics.reconciled(Duration::ZERO, true);
     metrics
 }

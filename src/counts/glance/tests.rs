@@ -144,7 +144,7 @@ fn foreign_pods_and_pods_that_are_not_ready_are_left_out_and_a_pod_counted_twice
     pods.pods.get_mut("v2-a").unwrap().ready_since = None;
     assert_eq!(take(&all, &pods, now).0, None);
     let mut twin = series("v1-a", "200", 2_000, now, steady(80.0));
-    twin.labels.insert("job".into(), "others".into());
+    twin.labels.insert("job", "others");
     all.push(twin);
     assert_eq!(take(&all, &scope(&["v1-a", "v2-a"], true), now).0, None);
 }
@@ -154,8 +154,8 @@ fn a_gateway_counts_both_arms_at_the_same_moment() {
     let now = 21_200;
     let at_gateway = |version: &str, code: &str, value: &dyn Fn(f64) -> Option<f64>| {
         let mut one = series(version, code, 1_000, now, value);
-        one.labels.insert("instance".into(), "gateway:15020".into());
-        one.labels.insert("pod".into(), "gateway".into());
+        one.labels.insert("instance", "gateway:15020");
+        one.labels.insert("pod", "gateway");
         one
     };
     let all =
