@@ -2,6 +2,7 @@
 
 mod asks;
 mod kinds;
+mod together;
 mod watches;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};

@@ -44,7 +44,8 @@ pub(crate) async fn among(others: usize, aborts: usize, fails: usize) {
 
 /// Half of the requests at 20 % fail from one moment on, with scrapes so many seconds apart and windows of two of them.
 pub(crate) async fn plain(scrape: u64, times: usize) {
-    let fleet = Fleet::start(Size { scrape: Duration::from_secs(scrape), lag: Duration::from_secs(scrape + 5), ..Size::quick(1, 300.0) }).await;
+    let fleet =
+        Fleet::start(Size { scrape: Duration::from_secs(scrape), lag: Duration::from_secs(scrape + 5), ..Size::quick(1, 300.0) }).await;
     let mut wanted = spec(0, "v2", "1h", false);
     wanted["strategy"] = json!({"canary": {"weights": [20, 100], "hold": "1h"}});
     wanted["analysis"]["interval"] = json!(format!("{}s", 2 * scrape));

@@ -12,6 +12,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::together::Together;
 use crate::link::{Key, Link};
 
 /// Longest watch: what API servers close on their own is longer.
@@ -70,7 +71,7 @@ impl Watches {
         open: impl Fn(Api<K>) -> Changes<E>,
     ) -> Changes<E>
     where
-        E: Send + 'static,
+        E: Resource + Clone + Send + 'static,
     {
         let client = |namespace: &str| {
             let key = Key { resource: resource.to_owned(), namespace: namespace.to_owned() };
@@ -79,7 +80,16 @@ impl Watches {
         match self.namespaces.as_slice() {
             [] => open(all(client(""))),
             [single] => open(one(client(single), single)),
-            several => futures::stream::select_all(several.iter().map(|namespace| open(one(client(namespace), namespace)))).boxed(),
+            several => {
+                let each = several.iter().enumerate();
+                let each = each.map(|(at, namespace)| open(one(client(namespace), namespace)).map(move |event| (at, event)).boxed());
+                let mut together = Together::new(several.len());
+                let joined = futures::stream::select_all(each).map(move |(at, event)| match event {
+                    Ok(event) => together.take(at, event).into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(error)],
+                });
+                joined.flat_map(futures::stream::iter).boxed()
+            }
         }
     }
 }

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use haldane::{
     api::{Phase, Rollout},
-    sim::{NAMESPACE, prometheus::Mode, traffic::Behaviour},
+    sim::{
+        NAMESPACE,
+        faults::{Fault, Rule, Verb},
+        prometheus::Mode,
+        traffic::Behaviour,
+    },
 };
 use jiff::SignedDuration;
 use kube::{
@@ -233,4 +238,17 @@ async fn an_abort_is_served_within_a_minute_of_the_end_of_a_hole_in_the_network(
         let seconds = lowered_after(40, hole, election).await;
         assert!(seconds <= 60, "election {election}, a hole of {hole} s: lowered after {seconds} s");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_of_several_namespaces_keeps_the_objects_of_each_when_another_is_listed_again() {
+    let mut stage = Stage::set(37).await;
+    for resource in ["rollouts.haldane.dev", "virtualservices.networking.istio.io", "endpointslices.discovery.k8s.io", "pods"] {
+        stage.world.api().faults().add(Rule::on(Verb::Watch, resource, Fault::gone()).times(5));
+    }
+    stage.control_in(&["batch", NAMESPACE, "staging"]);
+    stage.world.deploy("v2", better());
+    stage.apply("v2").await;
+    stage.until_phase("v2", Phase::Promoted).await;
+    assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
 }

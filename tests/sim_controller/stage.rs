@@ -48,21 +48,26 @@ impl Stage {
 
     /// Starts a controller; with an election if there shall be several.
     pub(crate) fn control(&mut self, election: bool) {
-        self.begin(election, Duration::from_secs(1));
+        self.begin(election, Duration::from_secs(1), &[NAMESPACE]);
+    }
+
+    /// Starts the only controller, for these namespaces.
+    pub(crate) fn control_in(&mut self, namespaces: &[&str]) {
+        self.begin(false, Duration::from_secs(1), namespaces);
     }
 
     /// Starts the only controller, whose windows end so far behind now.
     pub(crate) fn control_late(&mut self, lag: Duration) {
-        self.begin(false, lag);
+        self.begin(false, lag, &[NAMESPACE]);
     }
 
-    fn begin(&mut self, election: bool, lag: Duration) {
+    fn begin(&mut self, election: bool, lag: Duration, namespaces: &[&str]) {
         let name = format!("replica-{}", self.replicas.len() + 1);
         // Without sockets: under paused time a byte that the kernel delivers late would let hours go by.
         let client = self.world.client_named(&name);
         let handle = ConfigHandle::fixed(self.world.controller_config(lag));
         let options = Options {
-            namespaces: vec![NAMESPACE.into()],
+            namespaces: namespaces.iter().map(ToString::to_string).collect(),
             election: election.then(|| ("haldane-system".to_owned(), name.clone())),
             clock: Some(self.clock),
             ..Options::default()

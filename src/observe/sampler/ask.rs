@@ -96,10 +96,10 @@ impl Found {
         of
     }
 
-    /// `up` and all that these pods count, in one question, with which family each metric is. A pod that is chosen by its name needs no other
+    /// `up` and all that these pods count, in one question. A pod that is chosen by its name needs no other
     /// label, and no label that `up` has not got is asked for: what is not wanted is left out here. `None`: not every series has the pod's
     /// name and job, or the store does not take it.
-    pub(super) fn at_pods(&self, brief: &Brief, before: &BTreeSet<String>) -> Result<Option<(Selector, Vec<(Family, String)>)>, BadName> {
+    fn at_pods(&self, brief: &Brief, before: &BTreeSet<String>) -> Result<Option<Question>, BadName> {
         let of: Vec<(Family, String)> = [(Family::Up, "up".to_owned())].into_iter().chain(self.counted(brief)).collect();
         let pods: BTreeSet<&str> = names(&brief.stable).chain(names(&brief.canary)).chain(before.iter().map(String::as_str)).collect();
         if self.apart || !self.mesh_in_pod_jobs || pods.is_empty() {
@@ -107,7 +107,7 @@ impl Found {
         }
         let metrics: Vec<&str> = of.iter().map(|(_, metric)| metric.as_str()).collect();
         let selector = Selector::any(&metrics).any_of("job", &self.pod_jobs)?.any_of("pod", pods)?.is_not("reporter", "source")?;
-        Ok(Some((selector, of)))
+        Ok(Some(Question { selector, of }))
     }
 
     /// Whether a series that was chosen by its pod is one that is wanted.
@@ -131,8 +131,8 @@ impl Found {
         };
         let at_pods = if let Who::Both { before } = who { self.at_pods(brief, before)? } else { None };
         let mut all = Vec::new();
-        if let Some((selector, of)) = at_pods {
-            all.push(Question { selector, of });
+        if let Some(question) = at_pods {
+            all.push(question);
         } else {
             if matches!(who, Who::Both { .. }) && self.has_up && !pods.is_empty() {
                 all.push(Question::one(Family::Up, Selector::new("up")?.any_of("job", &self.pod_jobs)?.any_of("pod", &pods)?));
