@@ -2,6 +2,7 @@
 //! which route they reach, and which DestinationRules speak for a host. Every other room asks here, so that the controller, `lint` and the
 //! simulated mesh read an object in one and the same way. Pure.
 
+pub mod answer;
 pub mod name;
 pub mod reach;
 pub mod request;

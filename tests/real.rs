@@ -35,5 +35,6 @@ mod real {
     mod stack;
     mod stores;
     mod strategies;
+    mod tables;
     mod unreached;
 }

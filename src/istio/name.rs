@@ -91,16 +91,6 @@ pub fn gateway(written: &str, namespace: &str) -> String {
     }
 }
 
-/// Whether proxies of a namespace see an object of `home` with this `exportTo`; an empty list is everybody.
-pub fn exported<'a>(mut to: impl Iterator<Item = &'a str>, home: &str, namespace: &str) -> bool {
-    let mut none = true;
-    let seen = to.any(|to| {
-        none = false;
-        to == "*" || to == namespace || (to == "." && home == namespace)
-    });
-    none || seen
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,12 +125,5 @@ mod tests {
         }
         assert_eq!(gateway("mesh", "edge"), "mesh");
         assert_eq!(gateway("gw", "ml"), "ml/gw");
-    }
-
-    #[test]
-    fn an_object_is_seen_where_it_is_exported_to() {
-        let seen = |to: &[&str], there: &str| exported(to.iter().copied(), "ml", there);
-        assert!(seen(&[], "shop") && seen(&["*"], "shop") && seen(&["shop"], "shop") && seen(&["."], "ml"));
-        assert!(!seen(&["."], "shop") && !seen(&["~"], "ml") && !seen(&["edge", "."], "shop"));
     }
 }

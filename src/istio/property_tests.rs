@@ -128,7 +128,7 @@ proptest! {
         let rules: Vec<(String, String, i64, bool)> =
             rules.into_iter().enumerate().map(|(index, (host, at, some))| (format!("r{index}"), host, at, some)).collect();
         fn about(rule: &(String, String, i64, bool)) -> About<'_> {
-            About { host: &rule.1, namespace: "ml", name: &rule.0, created: rule.2, for_some: rule.3 }
+            About { host: &rule.1, namespace: "ml", name: &rule.0, created: rule.2, for_some: rule.3, export_to: std::collections::BTreeSet::new() }
         }
         let found = speaking(&rules, Host::of(&wanted, "ml"), about);
         let mut turned = rules.clone();

@@ -14,6 +14,12 @@ pub fn gateways(spec: &Value, namespace: &str) -> Vec<String> {
     if list.is_empty() { vec![MESH.to_owned()] } else { list }
 }
 
+/// Whether it has a route at a gateway, or in the mesh. Where it has none, Istio passes it over.
+pub fn serves(spec: &Value, namespace: &str, gateway: &str) -> bool {
+    let routes = ["http", "tcp", "tls"].into_iter().flat_map(|kind| spec[kind].as_array().into_iter().flatten());
+    routes.into_iter().any(|route| ways(route, gateway, namespace, None).next().is_some())
+}
+
 /// Whether no request gets past a route: it has no match, or one that asks for nothing.
 pub fn takes_all(route: &Value) -> bool {
     let asks = |one: &Value| names_gateways(one) || !one["port"].is_null() || !narrower(&Value::Null, one);
@@ -46,7 +52,7 @@ pub fn above(spec: &Value, namespace: &str, index: usize, port: Option<u64>, ski
 }
 
 /// The matches of a route that count at a gateway and a port; one that asks for nothing if it has none.
-fn ways<'v>(route: &'v Value, gateway: &str, namespace: &str, port: Option<u64>) -> impl Iterator<Item = &'v Value> {
+pub fn ways<'v>(route: &'v Value, gateway: &str, namespace: &str, port: Option<u64>) -> impl Iterator<Item = &'v Value> {
     let list = route["match"].as_array().filter(|list| !list.is_empty());
     let none = list.is_none().then_some(&Value::Null);
     let here = move |one: &&Value| {

@@ -29,12 +29,15 @@ impl Request {
         one.as_object().into_iter().flatten().all(|(field, wanted)| match field.as_str() {
             "name" | "ignoreUriCase" | "statPrefix" => true,
             "method" => says(wanted, &self.method),
-            "uri" if one["ignoreUriCase"] == true => says(&lower(wanted), &self.path.to_ascii_lowercase()),
+            "uri" if one["ignoreUriCase"] == true && wanted.get("regex").is_none() => says(&lower(wanted), &self.path.to_ascii_lowercase()),
             "uri" => every_path(wanted) || says(wanted, &self.path),
             "headers" => all(wanted, &|name| header(name).cloned()),
             "queryParams" => all(wanted, &|name| self.query.get(name).cloned()),
             "withoutHeaders" => {
-                let kept = |(name, text): (&String, &Value)| header(name).is_none_or(|value| !(is_any(text) || says(text, value)));
+                let kept = |(name, text): (&String, &Value)| match header(name) {
+                    Some(value) => !(is_any(text) || says(text, value)),
+                    None => !catches_absence(text),
+                };
                 wanted.as_object().into_iter().flatten().all(kept)
             }
             _ => false,
@@ -42,7 +45,7 @@ impl Request {
     }
 }
 
-/// A StringMatch in lower case; a regular expression stays as it is, Istio lets only the other two words be compared without case.
+/// A StringMatch in lower case. A regular expression is never compared without case.
 fn lower(text: &Value) -> Value {
     let mut text = text.clone();
     for word in ["exact", "prefix"] {
@@ -97,6 +100,16 @@ fn is_any(text: &Value) -> bool {
     }
 }
 
+/// Whether `withoutHeaders` leaves out requests without the header too: Istio compares a header that is not there as an empty one, unless
+/// the match is about its presence.
+fn catches_absence(text: &Value) -> bool {
+    let word = |word: &str| text.get(word).and_then(Value::as_str);
+    match (word("exact"), word("prefix"), word("regex")) {
+        (None, None, None | Some("*")) => false,
+        _ => says(text, ""),
+    }
+}
+
 /// Whether a match leaves out (`withoutHeaders`) every request that has this header as a step asks for it.
 pub fn leaves_out(one: &Value, name: &str, asked: &Value) -> bool {
     let without = one["withoutHeaders"].as_object();
@@ -118,7 +131,10 @@ pub fn narrower(inner: &Value, outer: &Value) -> bool {
         "uri" => every_path(asked) || (inner.get("uri").is_some_and(|uri| within(uri, asked)) && (no_case(outer) || !no_case(inner))),
         "headers" => all_within(asked, inner["headers"].as_object(), true),
         "queryParams" => all_within(asked, inner["queryParams"].as_object(), false),
-        "withoutHeaders" => asked.as_object().into_iter().flatten().all(|(name, text)| leaves_out(inner, name, text)),
+        "withoutHeaders" => asked.as_object().into_iter().flatten().all(|(name, text)| {
+            let theirs = inner["withoutHeaders"].as_object().and_then(|without| header(without, name));
+            leaves_out(inner, name, text) && (!catches_absence(text) || theirs.is_some_and(|(_, theirs)| catches_absence(theirs)))
+        }),
         // With gateways the labels and the namespace of the sender count for nothing.
         "sourceLabels" | "sourceNamespace" if names_gateways(outer) => true,
         "sourceLabels" if asked.as_object().is_some_and(Map::is_empty) => true,
@@ -165,6 +181,40 @@ mod tests {
         assert!(!narrow(json!({}), json!({"sourceLabels": {"app": "web"}})));
         let no_case = |text: &str| json!({"uri": {"prefix": text}, "ignoreUriCase": true});
         assert!(!narrow(no_case("/api"), json!({"uri": {"prefix": "/api"}})), "/API fits the first alone");
+    }
+
+    #[test]
+    fn a_path_is_compared_without_case_unless_it_is_a_regular_expression() {
+        let fits = |uri: Value| {
+            let request = Request { method: "GET".into(), headers: BTreeMap::new(), query: BTreeMap::new(), path: "/API/v1".into() };
+            request.fits(&json!({"uri": uri, "ignoreUriCase": true}))
+        };
+        assert!(fits(json!({"prefix": "/api"})) && fits(json!({"exact": "/Api/V1"})));
+        assert!(!fits(json!({"regex": "/api/.*"})) && fits(json!({"regex": "/API/.*"})));
+    }
+
+    #[test]
+    fn a_header_that_must_not_be_there_is_compared_as_an_empty_one_where_it_is_absent() {
+        let request = |value: Option<&str>| Request {
+            method: "GET".into(),
+            headers: value.map(|value| ("x-a".to_owned(), value.to_owned())).into_iter().collect(),
+            query: BTreeMap::new(),
+            path: "/".into(),
+        };
+        for (text, absent) in [
+            (json!({}), true),
+            (json!({"exact": "a"}), true),
+            (json!({"regex": "a.*"}), true),
+            (json!({"regex": ".*"}), false),
+            (json!({"prefix": ""}), false),
+        ] {
+            let one = json!({"withoutHeaders": {"X-A": text}});
+            assert_eq!(request(None).fits(&one), absent, "{one}");
+            assert!(!request(Some("a")).fits(&one), "{one}");
+        }
+        let without = |text: Value| json!({"withoutHeaders": {"x-a": text}});
+        assert!(!narrower(&without(json!({})), &without(json!({"regex": ".*"}))), "who has none of it fits the first alone");
+        assert!(narrower(&without(json!({"regex": ".*"})), &without(json!({}))));
     }
 
     #[test]

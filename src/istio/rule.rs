@@ -1,11 +1,11 @@
 //! Which DestinationRules speak for a host.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use super::name::Host;
 
 /// What decides whether a DestinationRule speaks for a host.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct About<'r> {
     /// Its host as written.
     pub host: &'r str,
@@ -17,23 +17,51 @@ pub struct About<'r> {
     pub created: i64,
     /// It has a `workloadSelector`: it is for some clients alone.
     pub for_some: bool,
+    /// Namespaces whose proxies see it, as written; none: all.
+    pub export_to: BTreeSet<&'r str>,
 }
 
-/// The rules that Istio joins for a host, the one with the most say first: all with the most exact host that covers it, oldest first. Of a
-/// subset's name the first that has it counts. What is for some clients alone speaks for nobody here.
+/// Rules that Istio made one of.
+struct Joined<'r, R> {
+    for_some: bool,
+    export_to: BTreeSet<&'r str>,
+    rules: Vec<&'r R>,
+}
+
+/// The rules that speak for a host to the proxies of their own namespace, the one with the most say first; of a subset's name the first that
+/// has it counts. The most exact host that covers it speaks alone. Of its rules, oldest first, Istio joins those with the same `exportTo`, or
+/// with more than an earlier one; the newest of those that were not joined with the one before speaks alone. What is for some clients speaks
+/// for nobody here, nor does what is joined with it.
 pub fn speaking<'r, R>(rules: impl IntoIterator<Item = &'r R>, host: Host<'_>, about: impl Fn(&'r R) -> About<'r>) -> Vec<&'r R> {
-    let mut found: Vec<(Reverse<usize>, i64, &str, &R)> = Vec::new();
+    let mut found = Vec::new();
     for rule in rules {
-        let About { host: written, namespace, name, created, for_some } = about(rule);
-        let theirs = Host::of(written, namespace);
-        let exact = theirs == host;
-        if !for_some && (exact || host.is_under(written)) {
-            found.push((Reverse(if exact { usize::MAX } else { written.len() }), created, name, rule));
+        let one = about(rule);
+        let exact = Host::of(one.host, one.namespace) == host;
+        let seen = one.for_some || one.export_to.is_empty() || ["*", ".", one.namespace].iter().any(|to| one.export_to.contains(to));
+        if seen && (exact || host.is_under(one.host)) {
+            found.push((Reverse(if exact { usize::MAX } else { one.host.len() }), one, rule));
         }
     }
-    found.sort_by_key(|(exactness, created, name, _)| (*exactness, *created, *name));
+    found.sort_by_key(|(exactness, one, _)| (*exactness, !one.for_some, one.created, one.name));
     let most = found.first().map(|(exactness, ..)| *exactness);
-    found.into_iter().filter(|(exactness, ..)| Some(*exactness) == most).map(|(.., rule)| rule).collect()
+    let mut joined: Vec<Joined<'r, R>> = Vec::new();
+    for (_, About { for_some, export_to, .. }, rule) in found.into_iter().filter(|(exactness, ..)| Some(*exactness) == most) {
+        let export_to = if for_some { BTreeSet::from(["."]) } else { export_to };
+        let mut apart = true;
+        for group in &mut joined {
+            let same = group.export_to == export_to;
+            let joins = same || (!group.export_to.is_empty() && group.export_to.is_subset(&export_to));
+            if joins {
+                group.rules.push(rule);
+            }
+            // What the last group says counts: one that another group has taken may stand apart as well.
+            apart = !(same || (joins && !group.for_some));
+        }
+        if apart {
+            joined.push(Joined { for_some, export_to, rules: vec![rule] });
+        }
+    }
+    joined.into_iter().rfind(|group| !group.for_some).map(|group| group.rules).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -42,9 +70,28 @@ mod tests {
 
     type Rule = (&'static str, &'static str, i64, bool);
 
+    fn about(rule: &Rule) -> About<'_> {
+        About { host: rule.1, namespace: "ml", name: rule.0, created: rule.2, for_some: rule.3, export_to: BTreeSet::new() }
+    }
+
+    /// Those of rules for one host that speak for it, by name and `exportTo`, in the order of their age.
+    fn exported(rules: &[(&'static str, &[&'static str])]) -> Vec<&'static str> {
+        let rules: Vec<_> = rules.iter().zip(0..).collect();
+        speaking(&rules, Host::Service { name: "fraud", namespace: "ml" }, |(rule, created)| About {
+            host: "fraud",
+            namespace: "ml",
+            name: rule.0,
+            created: *created,
+            for_some: false,
+            export_to: rule.1.iter().copied().collect(),
+        })
+        .into_iter()
+        .map(|(rule, _)| rule.0)
+        .collect()
+    }
+
     fn names(rules: &[Rule]) -> Vec<&'static str> {
         let host = Host::Service { name: "fraud", namespace: "ml" };
-        let about = |rule: &Rule| About { host: rule.1, namespace: "ml", name: rule.0, created: rule.2, for_some: rule.3 };
         speaking(rules, host, about).into_iter().map(|rule| rule.0).collect()
     }
 
@@ -66,6 +113,15 @@ mod tests {
         assert_eq!(names(&[all, ml]), ["ml"]);
         assert_eq!(names(&[all]), ["all"]);
         assert!(names(&[("web", "*.web.svc.cluster.local", 1, false)]).is_empty());
+    }
+
+    #[test]
+    fn rules_that_are_exported_otherwise_are_not_joined_and_the_newest_speaks_alone() {
+        assert_eq!(exported(&[("a", &[]), ("b", &[])]), ["a", "b"]);
+        assert_eq!(exported(&[("a", &[]), ("b", &["*"])]), ["b"], "the default is another text than `*`");
+        assert_eq!(exported(&[("a", &[]), ("b", &["."]), ("c", &[])]), ["c"], "it is joined with a, and stands apart as well");
+        assert_eq!(exported(&[("a", &["."]), ("b", &[".", "web"])]), ["a", "b"], "more than an earlier one");
+        assert_eq!(exported(&[("a", &["."]), ("b", &["web"])]), ["a"], "proxies of this namespace do not see the second");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Rule {
     pub host: Box<str>,
     /// It has a `workloadSelector`.
     for_some: bool,
+    /// Its `exportTo`.
+    export_to: Box<[Box<str>]>,
     subsets: Box<[(Box<str>, Labels)]>,
 }
 
@@ -108,6 +110,7 @@ impl Rule {
             name: self.name(),
             created: self.metadata.creation_timestamp.as_ref().map_or(0, |at| at.0.as_second()),
             for_some: self.for_some,
+            export_to: self.export_to.iter().map(|to| &**to).collect(),
         }
     }
 
@@ -142,7 +145,9 @@ impl From<RawRule> for Rule {
         let subsets = raw.spec.get("subsets").and_then(Value::as_array).into_iter().flatten();
         let subsets = subsets.map(|subset| (text(subset, "name"), labels(subset))).collect();
         let for_some = raw.spec.get("workloadSelector").is_some_and(|selector| !selector.is_null());
-        Self { metadata: bare(raw.metadata), host: text(&raw.spec, "host"), for_some, subsets }
+        let export_to = raw.spec.get("exportTo").and_then(Value::as_array).into_iter().flatten();
+        let export_to = export_to.filter_map(Value::as_str).map(Box::from).collect();
+        Self { metadata: bare(raw.metadata), host: text(&raw.spec, "host"), for_some, export_to, subsets }
     }
 }
 

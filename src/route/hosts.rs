@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::{at, find::View};
 use crate::gateway_api::{self, name::parents, split::backends};
 use crate::istio::{
-    name::{Host, MESH, exported},
+    answer::{About, answering},
+    name::{Host, MESH},
     reach, split,
 };
 
@@ -44,7 +45,7 @@ pub struct Serving {
     created: String,
     /// As written.
     hosts: Vec<String>,
-    /// Names with their namespaces, and `mesh`.
+    /// Where it has a route: names with their namespaces, and `mesh`.
     gateways: Vec<String>,
     /// Namespaces whose proxies see it; none: all.
     export_to: Vec<String>,
@@ -114,7 +115,7 @@ impl Serving {
             hostnames: Vec::new(),
             asked: Vec::new(),
             hosts: list("hosts").map(str::to_owned).collect(),
-            gateways: reach::gateways(spec, &namespace),
+            gateways: reach::gateways(spec, &namespace).into_iter().filter(|gateway| reach::serves(spec, &namespace, gateway)).collect(),
             export_to: list("exportTo").map(str::to_owned).collect(),
             takes_all: spec["http"].as_array().is_some_and(|routes| routes.iter().any(reach::takes_all)),
             name: text("name"),
@@ -154,7 +155,7 @@ impl Serving {
 
     /// Why the other one and this one cannot both have an effect; nothing if they can.
     pub fn rival(&self, other: &Self) -> Option<String> {
-        if !self.is_other(other) || !exported(other.export_to.iter().map(String::as_str), &other.namespace, &self.namespace) {
+        if !self.is_other(other) || other.about().exported(&self.namespace).is_none() {
             return None;
         }
         if self.kind.is_rules() {
@@ -168,17 +169,35 @@ impl Serving {
             let words = || format!("{} {name} is for host {host} in the mesh too, and Istio takes that one alone", other.kind.word());
             return shared().any(|gateway| gateway == MESH).then(words);
         }
-        let age = |one: &Self| (one.created.clone(), one.name.clone(), one.namespace.clone());
-        let wins = if age(other) < age(self) { format!("{name}, the older one") } else { self.name.clone() };
+        let wins = |gateway: &str, client: &str| {
+            let both = [self, other];
+            let first = answering(both, host, gateway, client, |one| one.about()).first().copied();
+            let narrow = other.about().exported(client) < self.about().exported(client);
+            match first.is_some_and(|first| std::ptr::eq(first, other)) {
+                true if narrow => format!("{name}, whose exportTo is narrower"),
+                true => format!("{name}, the older one"),
+                false => self.name.clone(),
+            }
+        };
         if shared().any(|gateway| gateway == MESH) {
             return Some(format!(
-                "VirtualService {name} is for host {host} in the mesh too, and sidecars take only one of the two, now {wins}"
+                "VirtualService {name} is for host {host} in the mesh too, and sidecars take only one of the two, now {}",
+                wins(MESH, &self.namespace)
             ));
         }
         let gateway = shared().next().filter(|_| self.takes_all && other.takes_all)?;
+        // The pods of a gateway are mostly where the Gateway is.
+        let client = gateway.split('/').next().unwrap_or_default();
         Some(format!(
-            "VirtualService {name} is for host {host} at gateway {gateway} too, and each of the two takes every request: now they go to {wins}"
+            "VirtualService {name} is for host {host} at gateway {gateway} too, and each of the two takes every request: now they go to {}",
+            wins(gateway, client)
         ))
+    }
+
+    /// What decides whether it answers a host.
+    fn about(&self) -> About<'_> {
+        let Self { namespace, name, created, hosts, gateways, export_to, .. } = self;
+        About { namespace, name, created, hosts, gateways, export_to }
     }
 
     /// Of two rules that ask for the same at one parent the older object's is reached alone. A VirtualService beside them has no effect.
@@ -241,7 +260,7 @@ mod tests {
     #[test]
     fn of_two_for_one_host_sidecars_take_one() {
         let short = json!({"hosts": ["fraud"], "http": all()});
-        let long = json!({"hosts": ["x.com", "fraud.ml.svc.cluster.local"], "gateways": ["mesh"], "http": []});
+        let long = json!({"hosts": ["x.com", "fraud.ml.svc.cluster.local"], "gateways": ["mesh"], "http": all()});
         let told = rival(short.clone(), ("ml", long.clone())).unwrap();
         let wanted = "VirtualService legacy is for host fraud.ml.svc.cluster.local in the mesh too, and sidecars take only one of the two, now fraud";
         assert_eq!(told, wanted);
@@ -277,6 +296,20 @@ mod tests {
         let (ours, older) = (at("fraud", "2026-01-02T00:00:00Z"), at("legacy", "2026-01-01T00:00:00Z"));
         assert!(ours.rival(&older).unwrap().ends_with("now legacy, the older one"));
         assert!(older.rival(&ours).unwrap().ends_with("now legacy"));
+    }
+
+    #[test]
+    fn a_younger_one_that_is_exported_to_fewer_comes_first_and_one_without_a_route_there_does_not_count() {
+        let at = |name: &str, time: &str, spec: Value| {
+            Serving::of(&json!({"metadata": {"namespace": "ml", "name": name, "creationTimestamp": time}, "spec": spec}))
+        };
+        let ours = at("fraud", "2026-01-01T00:00:00Z", json!({"hosts": ["fraud"], "http": all()}));
+        let private = at("mine", "2026-01-02T00:00:00Z", json!({"hosts": ["fraud"], "exportTo": ["."], "http": all()}));
+        assert!(ours.rival(&private).unwrap().ends_with("now mine, whose exportTo is narrower"), "{:?}", ours.rival(&private));
+        assert!(private.rival(&ours).unwrap().ends_with("now mine"));
+        let http = json!([{"match": [{"gateways": ["gw"]}], "route": [{"destination": {"host": "fraud"}}]}]);
+        let elsewhere = at("gate", "2025-01-01T00:00:00Z", json!({"hosts": ["fraud"], "gateways": ["gw", "mesh"], "http": http}));
+        assert_eq!(ours.rival(&elsewhere), None, "it has no route in the mesh");
     }
 
     #[test]

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_compared_no_time_is_told_after_which_harm_is_seen() {
+    fn where_nothing_is_compared_no_time_is_reported_after_which_harm_is_seen() {
         let steps = serde_json::json!([{"weight": 50}, {"weight": 100}]);
         let shown = serde_json::json!({"metrics": [{"name": "errors", "errorRate": {}, "gate": false}]});
         let threshold = serde_json::json!({"metrics": [{"name": "gpu", "threshold": {"query": "max(x)", "max": 1.0}}]});

@@ -175,7 +175,7 @@ mod tests {
     const RULE: &str = "[{name: primary, backendRefs: [{name: fraud-v1, port: 80}]}]";
 
     #[test]
-    fn a_route_without_a_stable_version_is_told() {
+    fn a_route_without_a_stable_version_is_reported() {
         let file = |rules: &str| rollout("fraud", "{httpRoute: fraud}", "{canary: {}}") + &http_route(rules);
         let split = "[{name: primary, backendRefs: [{name: fraud-v1, port: 80, weight: 3}, {name: fraud-v2, port: 80, weight: 1}]}]";
         let wanted = "spec.traffic: route primary of HTTPRoute fraud has fraud-v1 75 %, fraud-v2 25 %, so that no service is stable; one service must have 100 % before a rollout starts";
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn two_rollouts_on_one_route_are_told() {
+    fn two_rollouts_on_one_route_are_reported() {
         let two = |one: &str, other: &str| rollout("a", one, "{canary: {}}") + &rollout("b", other, "{canary: {}}");
         let wanted = ["b", "a"].map(|other| {
             format!(
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_virtual_service_beside_another_object_for_the_same_host_is_told() {
+    fn a_virtual_service_beside_another_object_for_the_same_host_is_reported() {
         let service = |name: &str| {
             format!(
                 "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {{hosts: [fraud], http: [{{route: [{{destination: {{host: fraud-v1}}}}]}}]}}\n"
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_whose_name_leaves_no_room_for_ours_is_told() {
+    fn a_rule_whose_name_leaves_no_room_for_ours_is_reported() {
         let named = |length: usize| http_route(&RULE.replace("primary", &"r".repeat(length)));
         let strategy = "{abTest: {match: [{headers: {x-group: {exact: beta}}}]}}";
         let file = |length: usize| rollout("fraud", "{httpRoute: fraud}", strategy) + &named(length);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_its_route_and_rules_is_told_what_would_stand_in_the_way() {
+    fn a_file_with_its_route_and_rules_is_checked_for_what_would_stand_in_the_way() {
         let told = |shape: &str| {
             let path = format!("{}/tests/data/routes/{shape}.yaml", env!("CARGO_MANIFEST_DIR"));
             told(&fs::read_to_string(path).unwrap()).concat()

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::plan::{Fault, read_span};
 
 /// Checks a value. What cannot be read is taken out, or if it must be there, replaced by something of its kind: so the rest can be read,
-/// and all faults be told at once.
+/// and all faults be reported at once.
 pub(super) fn check(path: &str, schema: &Value, value: &mut Value, faults: &mut Vec<Fault>) {
     if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true)) {
         return;
