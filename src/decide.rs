@@ -52,7 +52,7 @@ pub struct Decision {
     pub act: Act,
     /// Where the rollout stands.
     pub stance: Stance,
-    /// What was decided new, oldest first: told once the state is stored.
+    /// What was decided new, oldest first: reported once the state is stored.
     pub records: Vec<DecisionRecord>,
     /// Come back after so many seconds; `None`: when something changes.
     pub wake: Option<f64>,

@@ -45,7 +45,7 @@ pub struct State {
     /// Retries recorded: revision to epoch. A latch of that revision with a lower epoch is void.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub retried: BTreeMap<String, i64>,
-    /// A drift of the idle route that was told.
+    /// A drift of the idle route that was reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_told: Option<String>,
     /// In status as it is, not in the checkpoint.
@@ -121,19 +121,22 @@ pub struct Run {
     /// Metrics whose limit that holds was crossed when a person promoted past it: that difference is accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted_limits: Vec<String>,
-    /// When the deadline's hold was last told.
+    /// When the deadline's hold was last reported.
     pub deadline_told: Option<Timestamp>,
-    /// The limit that holds was told.
+    /// The limit that holds was reported.
     pub hold_told: bool,
-    /// That the canary has too few pods was told.
+    /// That the canary has too few pods was reported.
     #[serde(default)]
     pub room_told: bool,
-    /// Generation of the spec whose changes that count from the next rollout were told.
+    /// That the route refuses the next step was reported.
+    #[serde(default)]
+    pub refusal_told: bool,
+    /// Generation of the spec whose changes that count from the next rollout were reported.
     #[serde(default)]
     pub edit_told: i64,
     /// Since when there are no metrics.
     pub metrics_lost: Option<Timestamp>,
-    /// That was told.
+    /// That was reported.
     pub metrics_told: bool,
     /// Evidence at the newest look.
     pub evidence: Option<Arc<Evidence>>,
@@ -279,6 +282,7 @@ impl Run {
             deadline_told: None,
             hold_told: false,
             room_told: false,
+            refusal_told: false,
             edit_told: 0,
             incident: None,
             frozen: 0.0,
@@ -288,6 +292,11 @@ impl Run {
             evidence: Some(Arc::new(evidence)),
             evidence_until: None,
         }
+    }
+
+    /// Another step: what holds it is reported again.
+    pub fn say_again(&mut self) {
+        (self.deadline_told, self.hold_told, self.room_told, self.refusal_told) = (None, false, false, false);
     }
 
     /// The step whose weight is programmed, if one is.

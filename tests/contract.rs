@@ -151,6 +151,7 @@ async fn the_same_requests_get_the_same_answers() {
     kubectl(&mut both).await;
     let written = routes::there_and_back(&both.servers.0.client().await).await;
     assert!(written > 500, "{written} writes of routes");
+    routes::an_older_crd_refuses_the_percent_of_a_mirror(&both.servers.0.client().await).await;
     both.done();
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use kube::{
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, ValidationDirective},
     core::DynamicObject,
 };
 use serde_json::Value;
@@ -14,6 +14,9 @@ use crate::api::{Rollout, RouteRef};
 use crate::drive::{Refused, RouteWrite};
 use crate::observe::mesh;
 use crate::route::View;
+
+/// What kube-apiserver says of a field that the schema does not have, where it is asked to be strict.
+const UNKNOWN_FIELD: &str = "unknown field";
 
 /// The object as it is now.
 ///
@@ -66,8 +69,17 @@ async fn unchanged(desk: &Desk, rollout: &Rollout) -> Result<(), ActError> {
 
 /// A match that cannot be joined any more is something that changed meanwhile.
 async fn send(desk: &Desk, write: RouteWrite<'_>, view: &View) -> Result<Value, ActError> {
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let kind = view.object.kind();
+    // An older CRD drops a field that it does not know, and a mirror without its percent copies everything.
+    let field_validation = (!write.is_down() && kind.is_gateway_api()).then_some(ValidationDirective::Strict);
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), field_validation, ..PatchParams::default() };
     let patch = Patch::Json::<DynamicObject>(write.patch(view).map_err(|conflict| ActError::Stale(conflict.to_string()))?);
     let request = desk.routes(&view.object)?.patch(view.object.name(), &params, &patch);
-    Ok(mesh::value(&within(WRITE, &view.object.to_string(), request).await?))
+    match within(WRITE, &view.object.to_string(), request).await {
+        Err(ActError::Refused(words)) if words.contains(UNKNOWN_FIELD) => Err(ActError::Refused(format!(
+            "{words}; the CRD of {} in this cluster is older than that field: install the CRDs of Gateway API v1.3 or newer",
+            kind.kind()
+        ))),
+        answer => Ok(mesh::value(&answer?)),
+    }
 }

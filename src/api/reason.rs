@@ -68,6 +68,8 @@ reasons! {
     StableUnavailable,
     /// The object that holds the route refuses the patch, or would.
     RouteRefused,
+    /// The object that holds the route refuses the patch of the next step, or would.
+    RaiseRefused,
     /// A gateway, or the mesh, does not accept the route.
     RouteNotAccepted,
     /// Somebody lowered the canary's share.

@@ -52,7 +52,7 @@ pub struct RolloutStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "preserved")]
     pub checkpoint: Option<serde_json::Value>,
-    /// Revisions that were rolled back or aborted: not tried again until the pods change or `haldane retry`.
+    /// Revisions that were rolled back or aborted: not retried until the pods change or `haldane retry`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub refused: Vec<RefusedRevision>,

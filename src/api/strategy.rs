@@ -39,7 +39,7 @@ pub struct Strategy {
     /// From 0 to 100 % at once, after a preview if one is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue_green: Option<BlueGreenStrategy>,
-    /// Every step by itself: mirror, match and weight in any order that never takes users back.
+    /// Each step on its own: mirror, match and weight in any order that never takes users back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20))]
     #[x_kube(validation = Rule::new("self.all(s, !has(s.weight)) || (has(self[self.size() - 1].weight) && self[self.size() - 1].weight == 100)").message("the last step must have weight 100, unless no step has a weight"))]

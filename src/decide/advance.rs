@@ -15,12 +15,12 @@ use crate::seen::Look;
 use crate::state::{Intent, Pause, Run, Stance};
 use crate::words::time;
 
-/// A hold past its deadline is told again after a day.
+/// A hold past its deadline is reported again after a day.
 const TELL_AGAIN: SignedDuration = SignedDuration::from_hours(24);
 /// Metrics that are away for so long are told.
 const METRICS_AWAY: f64 = 60.0;
 
-/// So many seconds pass before a raise that was refused is tried again.
+/// So many seconds pass before a raise that was refused is retried.
 pub(crate) const RETRY_REFUSED: f64 = 30.0;
 
 impl Pass<'_> {
@@ -74,7 +74,7 @@ impl Pass<'_> {
             return Some(self.held_for_room(message));
         }
         if let Some((why, message)) = self.in_the_way(&step) {
-            return Some(self.stalled(Phase::Holding, why, message));
+            return Some(self.held_by_route(why, message));
         }
         if let Some(words) = &self.seen.raise_refused {
             let object = self.seen.route.as_ref().map(|view| view.object.to_string()).unwrap_or_default();
@@ -84,7 +84,7 @@ impl Pass<'_> {
                 step.split.words()
             );
             self.wake_in(RETRY_REFUSED);
-            return Some(self.stalled(Phase::Holding, Reason::RouteRefused, message));
+            return Some(self.held_by_route(Reason::RaiseRefused, message));
         }
         let message = format!("{} goes to {}", self.canary_words(), step.split.words());
         self.wake_in(0.05);
@@ -94,6 +94,16 @@ impl Pass<'_> {
             self.act = Act::Raise(self.wanted(step.share(), Some(&step), intent.epoch, None));
         }
         Some(self.stance(Phase::Progressing, Reason::AsPlanned, message))
+    }
+
+    /// The route cannot have the next step's traffic: reported once for each step.
+    fn held_by_route(&mut self, why: Reason, message: String) -> Stance {
+        if let Some(run) = self.state.run.as_mut().filter(|run| !run.refusal_told) {
+            run.refusal_told = true;
+            let next = format!("it continues once the route takes the change; or `{}`", self.command_line("abort --reason TEXT"));
+            self.record(Outcome::Held, why, message.clone(), next, None);
+        }
+        self.stalled(Phase::Holding, why, message)
     }
 
     /// Why this step's traffic cannot be written on the route as it is now.
@@ -156,7 +166,7 @@ impl Pass<'_> {
             return Stance { phase: Phase::Waiting, ..self.held_for_room(message) };
         }
         if let Some((why, message)) = self.in_the_way(&step) {
-            return self.stalled(Phase::Waiting, why, message);
+            return Stance { phase: Phase::Waiting, ..self.held_by_route(why, message) };
         }
         if let Some(problem) = &self.seen.config_problem {
             return self.stalled(Phase::Waiting, problem.reason, problem.message.clone());
@@ -192,7 +202,7 @@ impl Pass<'_> {
             return self.held_for_room(message);
         }
         if let Some((why, message)) = self.in_the_way(step) {
-            return self.stalled(Phase::Holding, why, message);
+            return self.held_by_route(why, message);
         }
         self.intend(run.step.unwrap_or(0), None, true);
         let message = format!("{} goes back to {}, the traffic of its step", version(&run.canary), step.split.words());
@@ -205,7 +215,7 @@ impl Pass<'_> {
         let hold = step.hold.as_secs_f64();
         let judged = run.plan.analysis.metrics.iter().any(|metric| step.asks(metric));
         if let Some((why, message)) = self.in_the_way(step) {
-            return self.stalled(Phase::Holding, why, message);
+            return self.held_by_route(why, message);
         }
         let look = self.look().cloned();
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
@@ -255,7 +265,7 @@ impl Pass<'_> {
             return self.ask(run, &next);
         }
         if let Some((why, message)) = self.in_the_way(&next) {
-            return self.stalled(Phase::Holding, why, message);
+            return self.held_by_route(why, message);
         }
         let from = run.present().map_or_else(|| "start".to_owned(), |step| step.share().words());
         let approved = run.pause.as_ref().is_some_and(|pause| pause.reason == Reason::ApprovalRequired);
@@ -335,7 +345,7 @@ impl Pass<'_> {
         let by = actor(command);
         let crossed: Vec<String> = self.look().into_iter().flat_map(crossed).map(|metric| metric.metric.clone()).collect();
         if let Some(run) = &mut self.state.run {
-            // Another limit that is crossed later is told by itself.
+            // Another limit that is crossed later is reported separately.
             run.hold_told = run.hold_told && crossed.is_empty();
             run.accepted_limits.extend(crossed);
         }
@@ -416,7 +426,7 @@ impl Pass<'_> {
         Some(self.stalled(Phase::Holding, why, message))
     }
 
-    /// A limit that holds was crossed: told once; a person may accept it.
+    /// A limit that holds was crossed: reported once; a person may accept it.
     fn hold_limit(&mut self, run: &Run, look: Option<&Look>) -> Option<Stance> {
         let open: Vec<String> = held(look?, run).map(|metric| metric.message.clone()).collect();
         if open.is_empty() {

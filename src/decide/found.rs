@@ -111,7 +111,7 @@ impl Pass<'_> {
             if back {
                 // The step of that weight is the present one again, and must be passed again.
                 run.step = run.plan.steps.iter().position(|step| Some(&step.name) == claim.step.as_ref()).or(run.step);
-                (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
+                run.say_again();
             }
             if unavailable {
                 run.unavailable = Some(Unavailable { since: self.now });
@@ -170,7 +170,7 @@ impl Pass<'_> {
         if intent.restores {
             run.stopped = stopped; // the step continues: its deadline does not start over
         } else {
-            (run.deadline_told, run.hold_told, run.room_told) = (None, false, false);
+            run.say_again();
         }
         run.exposed.get_or_insert(now);
     }

@@ -339,7 +339,7 @@ impl Pass<'_> {
         Some(self.stalled(phase, Reason::ShareRaised, message))
     }
 
-    /// The route has other weights than 100 for stable while nothing is rolled out: told, never written.
+    /// The route has other weights than 100 for stable while nothing is rolled out: reported, never written.
     fn drifted(&mut self, view: &View, stable: &Version) -> Stance {
         let words = view.words();
         let whole = view.share(&stable.name) == 100 && view.sum() == 100;
@@ -365,7 +365,7 @@ impl Pass<'_> {
         stance
     }
 
-    /// Whether the last canary's traffic has gone from the proxies: told, never awaited.
+    /// Whether the last canary's traffic has gone from the proxies: reported, never awaited.
     fn draining(&mut self, stance: Stance) -> Stance {
         let Some(ended) = self.state.ended.as_mut().filter(|ended| {
             ended.outcome != Outcome::Promoted && ended.plan.as_ref().is_some_and(|plan| !plan.analysis.metrics.is_empty())

@@ -13,7 +13,7 @@ use crate::words::time;
 const CHANCE: u32 = 1;
 
 impl Pass<'_> {
-    /// Nothing advances in an incident, by itself: a person may.
+    /// Nothing advances automatically in an incident: a person may do it.
     pub(super) fn incident(&mut self) -> Option<Stance> {
         let run = self.state.run.as_ref()?;
         let found = self.look().map(|look| look.judgement.incident.clone());

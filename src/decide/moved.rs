@@ -39,7 +39,7 @@ impl Pass<'_> {
         let raised_back = found.covers(run.share);
         let known = view.gitops().map(str::to_owned);
         let again = run.lowered.last().is_some_and(|last| self.now.duration_since(*last) < CONTENDED);
-        let (now, before) = (self.now, run.share);
+        let (now, before, stable) = (self.now, run.share, run.stable.name.clone());
         self.state.epoch += 1;
         let epoch = self.state.epoch;
         if let Some(run) = &mut self.state.run {
@@ -57,8 +57,16 @@ impl Pass<'_> {
             (None, false) => (Reason::ManualOverride, "by hand".to_owned()),
         };
         let to = if own == Some(OwnRoute::Narrower) { "a part of its match".to_owned() } else { found.words() };
-        let mut message =
-            format!("the canary's share was lowered from {} to {to}, {who}: it is never raised again without `resume`", before.words());
+        let mut message = if view.entries.iter().all(|entry| entry.weight == 0) {
+            format!(
+                "every weight of {} of {} was set to 0, {who}, so that its requests get an error: set the weight of {}; the canary's share is never raised again without `resume`",
+                view.called(),
+                view.object,
+                stable
+            )
+        } else {
+            format!("the canary's share was lowered from {} to {to}, {who}: it is never raised again without `resume`", before.words())
+        };
         if why == Reason::Contended {
             message.push_str("; let your GitOps tool ignore the weights (docs/gitops.md)");
         }

@@ -22,7 +22,7 @@ impl Pass<'_> {
         Some(format!("{} needs {need} ready pods of {}, {ready} are: {scale}", step.share().words(), run.canary.name))
     }
 
-    /// The canary has too few pods for the step: told once.
+    /// The canary has too few pods for the step: reported once.
     pub(super) fn held_for_room(&mut self, message: String) -> Stance {
         if let Some(run) = self.state.run.as_mut().filter(|run| !run.room_told) {
             run.room_told = true;
@@ -44,7 +44,7 @@ impl Pass<'_> {
 pub(super) fn unwritable<'s>(view: &View, canary: &str, steps: impl IntoIterator<Item = &'s Step>) -> Option<(Reason, String)> {
     for step in steps {
         if let Some(message) = view.too_full(canary, step.split.mirror > 0, !step.split.matches.is_empty()) {
-            return Some((Reason::RouteRefused, message));
+            return Some((Reason::RaiseRefused, message));
         }
         if step.split.mirror > 0 && view.has_single_mirror() {
             let message = format!(

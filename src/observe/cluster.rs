@@ -138,10 +138,13 @@ impl Caches {
             Ok(view) if view.renamed && running.is_none() && rollout.metadata.deletion_timestamp.is_none() => {
                 Err(RouteFault::NoRoute(renamed(&view)))
             }
-            Ok(View { object, rivals: Some(rivals), key, .. }) if running.is_none() && rollout.metadata.deletion_timestamp.is_none() => {
-                let names = format!("{key}, {rivals}");
-                let fix = "name one in spec.traffic.route".to_owned();
-                Err(RouteFault::Ambiguous { object, count: names.split(", ").count(), names, fix })
+            Ok(view) if view.rivals.is_some() && running.is_none() && rollout.metadata.deletion_timestamp.is_none() => {
+                let names = [view.place(), view.rivals.unwrap_or_default()].join(", ");
+                let fix = match view.name {
+                    Some(_) => "name one in spec.traffic.route",
+                    None => "give each of them a name, and set spec.traffic.route to the one that is to be stepped",
+                };
+                Err(RouteFault::Ambiguous { object: view.object, count: names.split(", ").count(), names, fix: fix.to_owned() })
             }
             other => other,
         };

@@ -11,7 +11,7 @@ use super::{
     claim::{Claim, Claims},
     fault::RouteFault,
     own::{self, MatchConflict, Names, Own},
-    rule,
+    rule::{self, Sibling},
 };
 use crate::api::{Destination, Match, RouteKind, RouteRef, Version, names::MANAGED};
 use crate::gateway_api::status::{Programmed, programmed};
@@ -70,6 +70,8 @@ pub struct View {
     pub appliers: Vec<String>,
     /// How many routes the object has.
     pub(super) rules: usize,
+    /// Of an HTTPRoute or GRPCRoute: the other rules.
+    pub(super) siblings: Vec<Sibling>,
     /// Those that are ours, or another Rollout's own.
     pub(super) ours: Names,
     /// What the gateways say about it.
@@ -356,6 +358,7 @@ pub fn find(object: &Value, sought: Sought<'_>) -> Result<View, RouteFault> {
         has_annotations: annotations.is_some(),
         appliers: appliers(metadata, &format!("f:{}", kind.list())),
         rules: routes.len(),
+        siblings: if kind.is_gateway_api() { rule::siblings(kind, routes, index, &ours) } else { Vec::new() },
         ours,
         programmed,
     };

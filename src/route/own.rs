@@ -82,7 +82,7 @@ pub(super) fn wanted(view: &View, name: &str, canary: &str, matches: &[Match]) -
     route.insert("name".to_owned(), json!(name));
     let (asks, joined) = match view.object.kind() {
         RouteKind::VirtualService => ("match", join(&view.raw, matches)?),
-        kind => ("matches", rule::join(kind, &view.raw, matches)?),
+        RouteKind::HttpRoute | RouteKind::GrpcRoute => ("matches", rule::join(view, matches)?),
     };
     route.insert(asks.to_owned(), Value::Array(joined));
     let list = view.object.kind().destinations();

@@ -10,7 +10,12 @@ use super::{
     own::{self, MatchConflict},
 };
 use crate::api::{Match, RouteKind, StringMatch};
-use crate::gateway_api::{name::Ref, split};
+use crate::gateway_api::{
+    Kind,
+    name::Ref,
+    request::{may_share, specificity},
+    split,
+};
 use crate::istio::request::entirely;
 
 /// The API server takes no more rules in an object.
@@ -37,6 +42,21 @@ pub(super) fn fit(rule: &Value, namespace: &str) -> Option<Fitting> {
     }
     let host = entries.first()?.host.clone();
     Some(Fitting { name: rule["name"].as_str().map(str::to_owned), host, port, entries })
+}
+
+/// Another rule of the object.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sibling {
+    index: usize,
+    called: String,
+    matches: Vec<Value>,
+}
+
+/// The rules beside one, without those that are ours.
+pub(super) fn siblings(kind: RouteKind, rules: &[Value], index: usize, ours: &own::Names) -> Vec<Sibling> {
+    let others = rules.iter().enumerate().filter(|(at, rule)| *at != index && !ours.has(rule));
+    let called = |at: usize, rule: &Value| rule["name"].as_str().map_or_else(|| format!("spec.rules[{at}]"), |name| format!("rule {name}"));
+    others.map(|(at, rule)| Sibling { index: at, called: called(at, rule), matches: asked(kind, rule) }).collect()
 }
 
 /// The rules by which every request of one goes elsewhere: those before it with the same matches. What asks for more takes only some.
@@ -136,7 +156,8 @@ fn asked(kind: RouteKind, rule: &Value) -> Vec<Value> {
 }
 
 /// Each match of the rule joined with each of ours.
-pub(super) fn join(kind: RouteKind, rule: &Value, ours: &[Match]) -> Result<Vec<Value>, MatchConflict> {
+pub(super) fn join(view: &View, ours: &[Match]) -> Result<Vec<Value>, MatchConflict> {
+    let (kind, rule) = (view.object.kind(), &view.raw);
     if let (RouteKind::GrpcRoute, Some(what)) = (kind, beyond_headers(ours)) {
         let what = format!("a GRPCRoute cannot ask for a {what}: ask for headers in the step, the metadata of a call are headers");
         return Err(MatchConflict { theirs: None, what });
@@ -149,7 +170,11 @@ pub(super) fn join(kind: RouteKind, rule: &Value, ours: &[Match]) -> Result<Vec<
     let mut joined = Vec::with_capacity(theirs.len() * ours.len());
     for (index, theirs) in theirs.iter().enumerate() {
         for ours in ours {
-            joined.push(both(theirs, ours, rewrites).map_err(|what| MatchConflict { theirs: Some(index), what })?);
+            let one = both(theirs, ours, rewrites).map_err(|what| MatchConflict { theirs: Some(index), what })?;
+            if let Some(what) = takes_from(view, theirs, &one) {
+                return Err(MatchConflict { theirs: None, what });
+            }
+            joined.push(one);
         }
     }
     if joined.len() > MATCHES {
@@ -158,6 +183,29 @@ pub(super) fn join(kind: RouteKind, rule: &Value, ours: &[Match]) -> Result<Vec<
         return Err(MatchConflict { theirs: None, what });
     }
     Ok(joined)
+}
+
+/// What a match of ours, made of one of the rule, would take from another rule: requests that reach the other one as long as ours is not there.
+fn takes_from(view: &View, theirs: &Value, ours: &Value) -> Option<String> {
+    let kind = if view.object.kind() == RouteKind::GrpcRoute { Kind::Grpc } else { Kind::Http };
+    let place = view.own.first().map_or(view.index, |own| own.index);
+    let [before, after] = [theirs, ours].map(|one| specificity(kind, one));
+    for Sibling { index, called, matches } in &view.siblings {
+        for one in matches {
+            let rank = specificity(kind, one);
+            let had = rank > before || (rank == before && *index < view.index);
+            let fix = match () {
+                () if !had || !may_share(kind, one, ours) => continue,
+                () if after > rank => format!("ask for less in the step, or for more in {called}"),
+                () if after == rank && place <= *index => format!("put {called} above it"),
+                () => continue,
+            };
+            return Some(format!(
+                "{called} asks for more than the rule that is stepped, and with the step's match its requests would reach the canary: {fix}"
+            ));
+        }
+    }
+    None
 }
 
 /// What these ask for beside headers.

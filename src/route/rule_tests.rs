@@ -35,6 +35,10 @@ fn matches(value: Value) -> Vec<Match> {
     serde_json::from_value(value).unwrap()
 }
 
+fn beta() -> Vec<Match> {
+    matches(json!([{"headers": {"x-group": {"exact": "beta"}}}]))
+}
+
 fn wanted(view: &View, share: Share, matches: Vec<Match>) -> Wanted {
     let original = view.claim.as_ref().map(|claim| claim.original.clone()).unwrap_or_default();
     let claim = Claim { share, original, canary: canary(), ..claim(0) };
@@ -72,6 +76,45 @@ fn a_reference_without_a_weight_has_1() {
     let stable = json!({"name": "fraud-v1", "port": 80, "weight": 80});
     assert_eq!(after["spec"]["rules"][0]["backendRefs"], json!([stable, backend("fraud-v2", 20)]));
     assert_eq!(stored(apply(&after, &release(&look(RouteKind::HttpRoute, &after, None).unwrap(), "fraud-v1", None))), alone);
+}
+
+#[test]
+fn a_cohort_takes_nothing_from_a_more_specific_rule() {
+    let tenant = |name: &str| json!({"name": "tenant", "matches": [{"path": {"type": "PathPrefix", "value": "/"}, "headers": [{"name": name, "value": "a"}]}], "backendRefs": [backend("tenant", 1)]});
+    let all = json!({"name": "all", "matches": everything(), "backendRefs": [backend("fraud-v1", 1)]});
+    let two = || matches(json!([{"headers": {"x-group": {"exact": "beta"}, "x-region": {"exact": "eu"}}}]));
+    let told = |rules: Value, ours: Vec<Match>| {
+        let object = route(RouteKind::HttpRoute, rules);
+        look(RouteKind::HttpRoute, &object, Some("all")).unwrap().own_route("fraud-v2", &ours).map_err(|conflict| conflict.what)
+    };
+    let words = |fix: &str| {
+        Err(format!(
+            "rule tenant asks for more than the rule that is stepped, and with the step's match its requests would reach the canary: {fix}"
+        ))
+    };
+    assert_eq!(told(json!([tenant("x-tenant"), all]), beta()), Ok(OwnRoute::Absent), "of two that ask for as much the first is reached");
+    assert_eq!(told(json!([all, tenant("x-tenant")]), beta()), words("put rule tenant above it"));
+    assert_eq!(told(json!([tenant("x-tenant"), all]), two()), words("ask for less in the step, or for more in rule tenant"));
+    assert_eq!(told(json!([tenant("x-group"), all]), two()), Ok(OwnRoute::Absent), "no request has both values");
+    let path = json!({"name": "batch", "matches": [{"path": {"type": "Exact", "value": "/batch"}}], "backendRefs": [backend("batch", 1)]});
+    assert_eq!(told(json!([all, path]), two()), Ok(OwnRoute::Absent), "a longer path comes before any header");
+}
+
+#[test]
+fn the_canarys_reference_gets_the_filters_of_stables() {
+    let filters =
+        json!([{"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "authorization", "value": "models"}]}}]);
+    let stable = json!({"name": "fraud-v1", "port": 80, "weight": 1, "filters": filters});
+    let before = route(RouteKind::HttpRoute, json!([{"name": "all", "matches": everything(), "backendRefs": [stable]}]));
+    let view = look(RouteKind::HttpRoute, &before, Some("all")).unwrap();
+    let share = Share { weight: 20, matched: true, ..Share::NONE };
+    let after = apply(&before, &patched(&view, &wanted(&view, share, beta()), Fence::Version));
+    let rules = after["spec"]["rules"].as_array().unwrap();
+    let canary: Vec<&Value> =
+        rules.iter().flat_map(|rule| rule["backendRefs"].as_array().unwrap()).filter(|to| to["name"] == "fraud-v2").collect();
+    assert_eq!(canary.iter().map(|to| &to["filters"]).collect::<Vec<_>>(), [&filters, &filters], "by weight, and for the cohort");
+    let view = look(RouteKind::HttpRoute, &after, Some("all")).unwrap();
+    assert_eq!(stored(apply(&after, &release(&view, "fraud-v1", Some("fraud-v2")))), before);
 }
 
 #[test]
@@ -313,6 +356,10 @@ fn there_and_back(kind: RouteKind, before: &Value, name: &str, shares: &[Share])
         if view.too_full("fraud-v2", share.mirror > 0, share.matched).is_some() {
             continue;
         }
+        // Refused before anything is written: the cohort would take requests of another rule.
+        if share.matched && view.own_route("fraud-v2", &asked).is_err() {
+            continue;
+        }
         let wanted = wanted(&view, share, asked.clone());
         now = apply(&now, &patch(&view, &wanted, if share.is_none() { Fence::Identity } else { Fence::Version }).unwrap());
         let view = look(kind, &now, rule).unwrap();
@@ -346,7 +393,7 @@ proptest! {
 }
 
 #[test]
-fn what_does_not_fit_is_told_with_the_places_of_its_kind() {
+fn what_does_not_fit_is_reported_with_the_places_of_its_kind() {
     let told = |kind: RouteKind, rules: Value| look(kind, &route(kind, rules), None).unwrap_err().to_string();
     let nameless = |stable: &str| json!({"backendRefs": [backend(stable, 1), backend("fraud-v2", 0)]});
     let several = told(RouteKind::HttpRoute, json!([nameless("fraud-v1"), nameless("fraud-v0")]));

@@ -175,7 +175,7 @@ fn a_route_renamed_under_us_is_found_by_our_claim() {
     let view = find(&before, Sought::subsets(None)).unwrap();
     let mut during = apply(&before, &patched(&view, &wanted(&view, 20), Fence::Version));
     during["spec"]["http"][1]["name"] = json!("main");
-    // The spec names it: known again, and told.
+    // The spec names it: known again, and reported.
     let view = find(&during, Sought::subsets(Some("primary"))).unwrap();
     assert_eq!((view.key.as_str(), view.name.as_deref(), view.renamed), ("primary", Some("main"), true));
     assert_eq!(view.claim.as_ref().unwrap().share.weight, 20);
@@ -463,7 +463,7 @@ fn our_own_route_is_nobody_s_managed_route() {
 }
 
 #[test]
-fn a_route_below_one_that_takes_every_request_is_told() {
+fn a_route_below_one_that_takes_every_request_is_reported() {
     let above = |route: Value| {
         let mut object = single();
         object["spec"]["http"][0] = route;
@@ -486,7 +486,7 @@ fn a_route_below_one_that_takes_every_request_is_told() {
 }
 
 #[test]
-fn a_route_that_delegates_is_told_with_where_its_weights_are() {
+fn a_route_that_delegates_is_reported_with_where_its_weights_are() {
     let mut object = single();
     object["spec"]["http"] = json!([{"name": "primary", "delegate": {"name": "fraud-routes", "namespace": "risk"}}]);
     for wanted in [None, Some("primary")] {

@@ -28,6 +28,11 @@ impl View {
         if self.name.is_some() || self.renamed { format!("route {}", self.key) } else { "the route without a name".to_owned() }
     }
 
+    /// Its name, or where it stands: `primary`, `http[0] without a name`.
+    pub fn place(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{}[{}] without a name", self.object.kind().list(), self.index))
+    }
+
     /// Whether it is a rule of an HTTPRoute or GRPCRoute.
     pub(super) fn is_rule(&self) -> bool {
         self.object.kind().is_gateway_api()
@@ -121,16 +126,17 @@ impl View {
         destination
     }
 
-    /// A destination with its weight.
+    /// An entry for a version that has none: like that of the version with the most traffic, with its filters or headers.
     pub(super) fn entry(&self, version: &str, weight: u8) -> Value {
-        let mut destination = self.destination(version);
-        if !self.is_rule() {
-            return json!({ "destination": destination, "weight": weight });
+        let list = self.raw.get(self.object.kind().destinations()).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let most = self.entries.iter().zip(list).rev().max_by_key(|(entry, _)| entry.weight);
+        let mut entry = most.and_then(|(_, raw)| raw.as_object()).cloned().unwrap_or_default();
+        match self.destination(version) {
+            Value::Object(destination) if self.is_rule() => entry.extend(destination),
+            destination => drop(entry.insert("destination".to_owned(), destination)),
         }
-        if let Some(object) = destination.as_object_mut() {
-            object.insert("weight".to_owned(), json!(weight));
-        }
-        destination
+        entry.insert("weight".to_owned(), json!(weight));
+        Value::Object(entry)
     }
 
     /// The destination in an entry of the route.

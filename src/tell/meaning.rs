@@ -105,6 +105,7 @@ pub fn meaning(outcome: Outcome, reason: Option<Reason>) -> Meaning {
             is("Cannot return the traffic: stable has no ready endpoint").alert(Critical, "RolloutStableUnavailable")
         }
         (O::Held, Some(R::RouteRefused)) => is("The route refuses the change").alert(Critical, "RolloutRouteRefused"),
+        (O::Held, Some(R::RaiseRefused | R::MatchConflict)) => is("The route refuses the next step").alert(Warning, "RolloutRouteRefused"),
         (O::Held, Some(R::Drifted)) => is("Weights drifted").event("RouteEdited").alert(Warning, "RolloutDrifted"),
         (O::Held, Some(R::DeadlineExceeded)) => is("Holding past the deadline").event("NotEnoughData").alert(Warning, "RolloutNeedsPerson"),
         (O::Held, Some(R::HoldLimit)) => is("Holding, a limit was crossed").event("GuardFailed").alert(Warning, "RolloutNeedsPerson"),
@@ -139,6 +140,7 @@ mod tests {
             (Outcome::Held, Reason::MetricsUnavailable, "RolloutMetricsMissing"),
             (Outcome::Held, Reason::StableUnavailable, "RolloutStableUnavailable"),
             (Outcome::Held, Reason::RouteRefused, "RolloutRouteRefused"),
+            (Outcome::Held, Reason::RaiseRefused, "RolloutRouteRefused"),
             (Outcome::Held, Reason::Drifted, "RolloutDrifted"),
             (Outcome::Paused, Reason::ApprovalRequired, "RolloutApprovalRequired"),
             (Outcome::Paused, Reason::Contended, "RolloutOverridden"),

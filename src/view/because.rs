@@ -90,6 +90,7 @@ fn clause(reason: Reason) -> Option<&'static str> {
         R::CanaryUnavailable => "because it has no ready pod",
         R::StableUnavailable => "because stable has no ready pod",
         R::RouteRefused => "because the route refuses the write",
+        R::RaiseRefused => "because the route refuses the next step",
         R::RouteNotAccepted => "because the gateway does not accept the route",
         R::ManualOverride => "because its share was lowered by hand",
         R::Contended => "because another applier writes the weights",

@@ -10,7 +10,7 @@ use haldane::{
 };
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams, PostParams, ValidationDirective},
     core::{DynamicObject, GroupVersionKind, discovery::ApiResource},
 };
 use serde_json::{Value, json};
@@ -164,4 +164,42 @@ pub(crate) async fn there_and_back(client: &Client) -> usize {
         }
     }
     written
+}
+
+/// A CRD without the percent of a mirror, as older ones are: a write up asks the server to be strict, so that it refuses the field by its name
+/// instead of dropping it, which would copy every request.
+pub(crate) async fn an_older_crd_refuses_the_percent_of_a_mirror(client: &Client) {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"));
+    let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let mut crd = definitions.get("httproutes.gateway.networking.k8s.io").await.unwrap();
+    let below = "/schema/openAPIV3Schema/properties/spec/properties/rules/items/properties/filters/items/properties/requestMirror";
+    for version in crd.data["spec"]["versions"].as_array_mut().unwrap() {
+        let mirror = version.pointer_mut(below).and_then(Value::as_object_mut).unwrap();
+        mirror.remove("x-kubernetes-validations");
+        assert!(mirror["properties"].as_object_mut().unwrap().remove("percent").is_some());
+    }
+    definitions.replace("httproutes.gateway.networking.k8s.io", &PostParams::default(), &crd).await.unwrap();
+    let routes = ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "ml", &routes);
+    let rules = json!([{"name": "primary", "backendRefs": [{"name": "fraud-v1", "port": 80}]}]);
+    let object = DynamicObject::new("older", &routes).data(json!({"spec": {"parentRefs": [{"name": "public"}], "rules": rules}}));
+    let made = serde_json::to_value(api.create(&PostParams::default(), &object).await.unwrap()).unwrap();
+    let canary = Destination::Service("fraud-v2".into());
+    let view = find(&made, Sought { kind: RouteKind::HttpRoute, route: Some("primary"), canary: &canary }).unwrap();
+    let share = Share { mirror: 37, ..Share::NONE };
+    let ops = patch(&view, &wanted(&view, &canary, share), Fence::Identity).unwrap();
+    let strict = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::default() };
+    for _ in 0..100 {
+        // The server takes the new schema a moment later.
+        match api.patch("older", &PatchParams { dry_run: true, ..strict.clone() }, &Patch::Json::<DynamicObject>(ops.clone())).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(kube::Error::Api(status)) => {
+                assert_eq!(status.code, 400, "{status:?}");
+                assert!(status.message.contains("unknown field \"spec.rules[0].filters[0].requestMirror.percent\""), "{}", status.message);
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("a field that the schema does not have was taken");
 }

@@ -51,7 +51,7 @@ impl Side {
         (code, String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// Events of a watch that ends by itself.
+    /// Events of a watch that the server ends.
     pub(crate) async fn watch(&self, path: &str) -> Vec<Value> {
         let mut path = path.to_owned();
         for (name, value) in &self.seen {

@@ -143,7 +143,7 @@ async fn a_mirror_reaches_no_user_and_a_cohort_alone_gets_the_canary() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_switch_loses_no_request_and_can_be_taken_back() {
+async fn a_switch_loses_no_request_and_can_be_rolled_back() {
     for (seed, kind) in (240..).zip(KINDS) {
         let stage = begin(kind, seed, better(), json!({"blueGreen": {"preview": beta(), "hold": "10s", "bake": "10s"}})).await;
         stage.until_phase("v2", Phase::Promoted).await;
@@ -424,14 +424,14 @@ async fn another_object_in_the_manifest_leaves_the_one_before_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_raise_that_the_api_server_refuses_is_told_and_retried() {
+async fn a_raise_that_the_api_server_refuses_alerts_once_and_is_retried() {
     for (seed, kind) in (360..).zip(KINDS) {
         let stage = stage(kind, seed).await;
         stage.world.api().faults().add(Rule::on(Verb::Patch, &kind.resource(), Fault::denied(422, "no")).times(2));
         stage.world.deploy("v2", better());
         stage.world.apply(&manifest(kind, "v2", weights())).await.unwrap();
-        let status = stage.until("told", |s| reason_of(s, Reason::RouteRefused).is_some()).await;
-        let message = reason_of(&status, Reason::RouteRefused).unwrap();
+        let status = stage.until("held", |s| reason_of(s, Reason::RaiseRefused).is_some()).await;
+        let message = reason_of(&status, Reason::RaiseRefused).unwrap();
         assert!(message.contains("policy.example.com") && message.contains("retried every 30 s"), "{message}");
         stage.until_phase("v2", Phase::Promoted).await;
     }

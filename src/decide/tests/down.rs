@@ -39,7 +39,7 @@ fn a_crash_between_the_write_and_the_status_loses_no_rollback() {
 }
 
 #[test]
-fn a_refused_revision_is_not_tried_again_until_its_pods_change() {
+fn a_refused_revision_is_not_retried_until_its_pods_change() {
     let mut world = World::new();
     world.reach(5);
     world.verdict = Verdict::Fail;
@@ -180,7 +180,7 @@ fn ten_minutes_without_pods_is_a_fail() {
 }
 
 #[test]
-fn a_rollout_made_anew_takes_a_latch_over() {
+fn a_rollout_made_again_takes_a_latch_over() {
     let mut world = World::new();
     world.reach(20);
     world.verdict = Verdict::Fail;
@@ -265,7 +265,7 @@ fn a_refused_command_does_not_hide_why_the_traffic_went_back() {
 }
 
 #[test]
-fn what_was_not_counted_is_not_told_as_nobody() {
+fn what_was_not_counted_is_not_reported_as_nobody() {
     let mut world = World::new();
     world.spec["analysis"] = json!({"metrics": []});
     world.settle();

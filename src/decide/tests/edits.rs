@@ -117,7 +117,7 @@ fn a_canary_redeployed_in_the_middle_goes_to_0_settles_and_starts_again() {
 }
 
 #[test]
-fn stable_redeployed_while_idle_is_told_and_starts_nothing() {
+fn stable_redeployed_while_idle_is_reported_and_starts_nothing() {
     let mut world = World::new();
     world.reach(100);
     world.wait(61);
@@ -129,7 +129,7 @@ fn stable_redeployed_while_idle_is_told_and_starts_nothing() {
 }
 
 #[test]
-fn stable_settling_in_the_middle_holds_and_then_counts_anew() {
+fn stable_settling_in_the_middle_holds_and_then_counts_again() {
     let mut world = World::new();
     world.reach(20);
     world.settling("v1", "eee");
@@ -165,7 +165,7 @@ fn spec_paused_stops_advancing_until_an_edit() {
 }
 
 #[test]
-fn a_provider_that_is_not_configured_stalls_the_start_and_once_mended_the_new_manifest_counts_whole() {
+fn a_provider_that_is_not_configured_stalls_the_start_and_once_fixed_the_new_manifest_counts_whole() {
     let mut world = World::new();
     world.spec["analysis"]["prometheus"] = json!("nowhere");
     let message = "spec.analysis.prometheus is nowhere, which is not in the controller's configuration".to_owned();
@@ -198,7 +198,7 @@ fn the_deadline_stands_still_while_spec_paused_is_true() {
 }
 
 #[test]
-fn an_edit_that_pauses_is_not_told_as_going_on() {
+fn an_edit_that_pauses_is_not_reported_as_going_on() {
     let mut world = World::new();
     world.reach(20);
     world.spec["paused"] = json!(true);
@@ -213,7 +213,7 @@ fn an_edit_that_pauses_is_not_told_as_going_on() {
 }
 
 #[test]
-fn an_edit_that_counts_from_the_next_rollout_alone_is_told_once() {
+fn an_edit_that_counts_from_the_next_rollout_alone_is_reported_once() {
     let mut world = World::new();
     world.reach(20);
     world.spec["analysis"] = json!({"interval": "2m"});

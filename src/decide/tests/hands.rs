@@ -47,7 +47,7 @@ fn a_known_applier_is_contended_at_once() {
 }
 
 #[test]
-fn a_known_applier_is_told_of_before_it_moves_a_weight() {
+fn a_known_applier_is_reported_before_it_moves_a_weight() {
     let mut world = World::new();
     world.route["metadata"]["managedFields"] =
         json!([{"manager": "argocd-controller", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:http": {}}}}]);
@@ -79,7 +79,7 @@ fn a_refused_version_raised_by_others_is_lowered_at_once() {
 }
 
 #[test]
-fn drift_of_an_idle_route_is_told_and_never_written() {
+fn drift_of_an_idle_route_is_reported_and_never_written() {
     let mut world = World::new();
     world.reach(100);
     world.wait(61);

@@ -85,7 +85,7 @@ fn a_shadow_moves_no_user_and_ends_as_passed_with_its_mirror_gone() {
 }
 
 #[test]
-fn copies_that_come_back_after_a_shadow_has_passed_are_told() {
+fn copies_that_come_back_after_a_shadow_has_passed_are_reported() {
     let mut world = shadow();
     world.reach_share(MIRROR);
     let copies = world.managed()["mirrors"].clone();
@@ -103,7 +103,7 @@ fn copies_that_come_back_after_a_shadow_has_passed_are_told() {
 }
 
 #[test]
-fn a_shadow_that_is_worse_ends_as_failed_and_is_not_tried_again() {
+fn a_shadow_that_is_worse_ends_as_failed_and_is_not_retried() {
     let mut world = shadow();
     world.reach_share(MIRROR);
     world.verdict = Verdict::Fail;
@@ -119,7 +119,7 @@ fn a_shadow_that_is_worse_ends_as_failed_and_is_not_tried_again() {
 }
 
 #[test]
-fn what_has_passed_is_tried_again_only_with_other_pods_another_plan_or_retry() {
+fn what_has_passed_is_retried_only_with_other_pods_another_plan_or_retry() {
     let passed = || {
         let mut world = shadow();
         world.reach_share(MIRROR);
@@ -337,7 +337,7 @@ fn a_mirror_needs_room_as_a_weight_does() {
 }
 
 #[test]
-fn what_cannot_work_on_this_route_is_told_before_anything_is_written() {
+fn what_cannot_work_on_this_route_is_reported_before_anything_is_written() {
     let stalled = |mut world: World, change: fn(&mut Value)| {
         change(&mut world.route["spec"]["http"]);
         let stance = world.settle().stance;

@@ -35,6 +35,40 @@ fn a_write_that_is_refused_names_the_object_that_refuses_it() {
 }
 
 #[test]
+fn a_raise_that_is_refused_is_reported_once_for_each_step() {
+    let mut world = World::of_http_route();
+    world.settle();
+    (world.verdict, world.windows) = (Verdict::Pass, 9);
+    let reported = |world: &World| world.records.iter().filter(|record| record.1 == Reason::RaiseRefused).count();
+    for (share, times) in [(5, 1), (20, 2)] {
+        world.raise_refused = Some("a webhook".into());
+        for _ in 0..5 {
+            let stance = world.wait(61).stance;
+            assert_eq!((stance.phase, stance.reason), (Phase::Holding, Reason::RaiseRefused));
+            assert!(stance.message.ends_with("HTTPRoute fraud refuses the write (a webhook); retried every 30 s"), "{}", stance.message);
+        }
+        assert_eq!((world.share("fraud-v2"), reported(&world)), (share, times));
+        world.raise_refused = None;
+        world.settle();
+    }
+    assert_eq!(world.share("fraud-v2"), 50);
+}
+
+#[test]
+fn weights_that_are_all_0_are_said_to_serve_nobody() {
+    let mut world = World::of_http_route();
+    world.settle();
+    for at in 0..2 {
+        world.route["spec"]["rules"][0]["backendRefs"][at]["weight"] = json!(0);
+    }
+    world.touch();
+    let decision = world.settle();
+    assert_eq!((decision.stance.phase, decision.stance.reason), (Phase::Paused, Reason::ManualOverride));
+    let wanted = "every weight of route primary of HTTPRoute fraud was set to 0, by hand, so that its requests get an error: set the weight of fraud-v1; ";
+    assert!(decision.stance.message.starts_with(wanted), "{}", decision.stance.message);
+}
+
+#[test]
 fn a_route_that_is_not_accepted_carries_no_traffic() {
     let traffic = |world: &mut World| world.settle().stance.traffic;
     let mut world = World::of_http_route();
@@ -57,7 +91,7 @@ fn a_route_that_is_not_accepted_carries_no_traffic() {
 }
 
 #[test]
-fn at_rest_too_a_route_that_is_not_accepted_is_told() {
+fn at_rest_too_a_route_that_is_not_accepted_is_reported() {
     let mut world = World::of_http_route();
     world.spec["canary"] = json!({"service": "fraud-v1"});
     assert_eq!(world.settle().stance.reason, Reason::AsPlanned);

@@ -22,7 +22,7 @@ fn last(world: &World) -> &str {
 }
 
 #[test]
-fn flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it() {
+fn flagger_453_616_a_promotion_is_rolled_back_in_one_write_with_the_latch_on_it() {
     let mut world = promoted();
     let writes = world.writes;
     world.say(Verb::Rollback, "1");
@@ -44,7 +44,7 @@ fn flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it()
 }
 
 #[test]
-fn what_was_taken_back_is_refused_like_any_other_until_its_pods_change_or_retry() {
+fn what_was_rolled_back_is_refused_like_any_other_until_its_pods_change_or_retry() {
     let mut world = promoted();
     world.say(Verb::Rollback, "1");
     world.settle();

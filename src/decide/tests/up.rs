@@ -183,7 +183,7 @@ fn the_deadline_brings_what_the_step_says() {
 }
 
 #[test]
-fn a_hold_past_its_deadline_is_told_once_and_still_advances_on_a_pass() {
+fn a_hold_past_its_deadline_is_reported_once_and_still_advances_on_a_pass() {
     let mut world = World::new();
     world.reach(5);
     world.wait(601);
@@ -268,7 +268,7 @@ fn the_example_of_the_readme_is_a_plan() {
 }
 
 #[test]
-fn without_room_nothing_is_told_as_advanced_and_a_person_is_asked_once() {
+fn without_room_nothing_is_shown_as_advanced_and_a_person_is_asked_once() {
     let mut world = World::new();
     world.pods("v2", "bbb", 1, 1);
     world.reach(20);

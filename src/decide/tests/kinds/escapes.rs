@@ -80,7 +80,7 @@ fn a_third_version_in_each_kind_of_step_starts_at_the_first_one_and_nothing_of_t
 }
 
 #[test]
-fn argo_4534_4775_a_restart_of_the_canary_in_each_kind_of_step_takes_its_traffic_before_it_begins_anew() {
+fn argo_4534_4775_a_restart_of_the_canary_in_each_kind_of_step_takes_its_traffic_before_it_starts_over() {
     for (kind, mut world, _) in in_each_kind() {
         world.settling("v2", "ccc");
         world.settle();

@@ -4,21 +4,21 @@
 //! | defect | test |
 //! |---|---|
 //! | Argo 4716, 4561: a header or mirror route that somebody removed stays gone, and the rollout ends well | `escapes` argo_4561_4716_a_mirror_or_match_route_that_somebody_removed_is_noticed_in_every_later_pass |
-//! | Argo 2463, 3773: a GitOps sync prunes header and mirror routes, and both write for ever | here argo_2463_routes_that_a_sync_prunes_are_told_with_who_did_it_and_not_fought_over |
+//! | Argo 2463, 3773: a GitOps sync prunes header and mirror routes, and both write for ever | here argo_2463_routes_that_a_sync_prunes_are_reported_with_who_did_it_and_not_fought_over |
 //! | Argo 1838, 2526, 2769: header and mirror routes are left behind | `route/tests` argo_1838_2526_2769_zero_means_zero_for_header_and_mirror_routes_too |
 //! | Argo 3773: with a header or mirror step the VirtualService is written in every pass, also after the end | `escapes` argo_3773_nothing_is_written_at_the_fixpoint_of_any_kind_of_step_nor_after_it |
 //! | Argo 2266, 2767, 3125: destinations that it does not know are removed | here argo_2266_2767_3125_destinations_that_it_does_not_know_stay_in_each_kind_of_step |
 //! | Argo 3854: an edit of the route is not seen in its header route | `escapes` argo_3854_the_match_route_follows_an_edit_of_the_route_that_it_is_a_copy_of |
 //! | Argo 1216: blue-green switches a Service and knows no traffic router | `kinds` argo_1216_blue_green_goes_from_0_to_100_in_one_write_of_the_route_and_bakes |
 //! | Argo 1978: nothing is analysed after the promotion of a canary | `kinds` argo_1978_a_switch_that_fails_in_its_bake_is_switched_back_in_one_write |
-//! | Argo 4534, 4775: another build in the middle meets users before the old one's traffic is gone | `escapes` argo_4534_4775_a_restart_of_the_canary_in_each_kind_of_step_takes_its_traffic_before_it_begins_anew |
+//! | Argo 4534, 4775: another build in the middle meets users before the old one's traffic is gone | `escapes` argo_4534_4775_a_restart_of_the_canary_in_each_kind_of_step_takes_its_traffic_before_it_starts_over |
 //! | Argo 4787: nobody says how long the old version is needed | `undo` argo_4787_it_is_said_for_how_long_the_version_before_is_needed |
 //! | Flagger 901, 1272, 1777: A/B and weights exclude each other | `kinds` flagger_901_1272_1777_mirror_match_and_weight_combine_in_one_object_and_one_step |
 //! | Flagger 635: an approval counts for the next build too | `kinds` flagger_635_an_approval_is_asked_for_again_for_another_build |
 //! | Flagger, drift check: a mirror that somebody raised is adopted | `escapes` a_mirror_that_somebody_raised_is_lowered_at_once |
 //! | Flagger 1588, 1692: traffic is written, the phase is lost, and it is stuck | `kinds` flagger_1588_1692_a_crash_between_the_write_that_ends_a_shadow_and_its_status_loses_nothing; `undo` a_crash_between_the_write_and_the_status_loses_no_rollback_after_a_promotion |
 //! | Flagger 1898: the way back leads to a version that is not there | `undo` it_is_refused_with_the_reason_when_there_is_nothing_to_go_back_to; in the simulator flagger_1898_the_way_back_is_refused_when_the_version_before_is_gone |
-//! | Flagger 453, 616: a promotion cannot be undone | `undo` flagger_453_616_a_promotion_is_taken_back_in_one_write_with_the_latch_on_it |
+//! | Flagger 453, 616: a promotion cannot be undone | `undo` flagger_453_616_a_promotion_is_rolled_back_in_one_write_with_the_latch_on_it |
 //! | Flagger 773, 826: a rollback scales to zero at once | here flagger_773_826_nothing_but_the_route_is_written_on_the_way_back |
 //! | Istio 11093, 23496: senders count no copy, so that a mirror looks healthy | `sampler` istio_11093_23496_where_only_senders_count_no_copy_is_judged_by_them |
 
@@ -32,7 +32,7 @@ use crate::judge::incident::Incident;
 use crate::plan::Share;
 
 #[test]
-fn argo_2463_routes_that_a_sync_prunes_are_told_with_who_did_it_and_not_fought_over() {
+fn argo_2463_routes_that_a_sync_prunes_are_reported_with_who_did_it_and_not_fought_over() {
     for (kind, mut world, share) in in_each_kind().into_iter().filter(|(_, _, share)| share.mirror > 0 || share.matched) {
         world.managed().as_object_mut().unwrap().remove("mirrors");
         world.route["spec"]["http"].as_array_mut().unwrap().retain(|route| route["name"] == "primary");
