@@ -105,7 +105,7 @@ mod tests {
     use super::ActError;
 
     #[test]
-    fn what_the_server_said_is_told_as_it_said_it() {
+    fn what_the_server_said_is_shown_as_it_said_it() {
         let status = Status { code: 500, ..Status::failure("failed calling webhook \"validation.istio.io\"", "InternalError") };
         let error = ActError::from(kube::Error::Api(status.boxed()));
         assert_eq!(error.to_string(), "the API server answered 500: failed calling webhook \"validation.istio.io\"");

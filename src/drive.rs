@@ -95,7 +95,7 @@ pub enum Unwritten {
 /// What follows a write to the route that was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// Another pass at once: the decision goes to status, then the write is tried again.
+    /// Another pass at once: the decision goes to status, then the write is retried.
     Again,
     /// The decision is in status: the next try is as far away as the decision says, however many there were.
     Rest,

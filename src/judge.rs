@@ -148,7 +148,7 @@ pub(crate) struct Context<'a> {
     pub(crate) frozen: bool,
 }
 
-/// A number that JSON gives back unchanged: at most 15 digits, 9 after the point.
+/// A number that JSON returns unchanged: at most 15 digits, 9 after the point.
 fn tidy(x: f64) -> f64 {
     if x.abs() < 1e6 {
         (x * 1e9).round() / 1e9

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_in_the_form_of_a_manifest_and_no_finer_than_people_want_it() {
+    fn a_time_is_shown_in_the_form_of_a_manifest_and_no_finer_than_people_want_it() {
         let cases = [
             (0.2, "0s"),
             (47.4, "47s"),

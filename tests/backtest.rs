@@ -80,7 +80,7 @@ async fn where_pods_cannot_be_told_apart_it_refuses_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_or_played_is_told_with_the_mend() {
+async fn what_cannot_be_read_or_played_is_reported_with_the_fix() {
     let world = world(|config| config.history = Duration::from_secs(120)).await;
     let url = world.prometheus().url();
     let base = ["--prometheus", &url, "--scrape-interval", "1s"];

@@ -23,7 +23,7 @@ impl Respond for Api {
         let mut rollout = self.rollout.lock().unwrap();
         let failure = |code: u16, reason: &str| {
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
-                                "message": format!("{reason}: told by the server")});
+                                "message": format!("{reason}: said by the server")});
             ResponseTemplate::new(code).set_body_json(status)
         };
         let path = request.url.path();
@@ -314,7 +314,7 @@ async fn what_is_not_there_or_not_allowed_exits_7_and_names_what_is_there() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_told_in_words() {
+async fn a_server_that_is_not_there_is_shown_in_words() {
     let world = World::new("Idle", None).await;
     let config = std::fs::read_to_string(&world.kubeconfig).unwrap();
     std::fs::write(&world.kubeconfig, config.replace(&world.server.uri(), "http://127.0.0.1:1")).unwrap();
@@ -435,7 +435,7 @@ async fn explain_and_history_answer_in_each_format() {
 }
 
 #[tokio::test]
-async fn copies_and_cohorts_are_told_as_what_they_are() {
+async fn copies_and_cohorts_are_shown_as_what_they_are() {
     let world = World::new("Progressing", None).await;
     {
         let mut rollout = world.api.rollout.lock().unwrap();

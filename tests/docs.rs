@@ -111,7 +111,7 @@ fn metrics() -> String {
     let (helps, types) = (told("# HELP "), told("# TYPE "));
     let sources = concat!(include_str!("../src/metrics.rs"), include_str!("../src/metrics/rollouts.rs"));
     let registered = sources.matches("registry.register(").count() + sources.matches(" family(\"").count();
-    assert_eq!((helps.len(), types.len()), (registered, registered), "a metric that is not told here is not documented");
+    assert_eq!((helps.len(), types.len()), (registered, registered), "a metric that is not listed here is not documented");
     let mut table = "| metric | type | |\n|---|---|---|\n".to_owned();
     for ((name, help), (_, kind)) in helps.iter().zip(&types) {
         table += &format!("| `{name}` | {kind} | {help} |\n");

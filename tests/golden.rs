@@ -30,14 +30,14 @@ const NOT_USED: [(&str, &str); 27] = [
     ("P(psi_hat", "nothing gates on it"),
     ("js_distance_natural", "shown in base 2"),
     ("js(base 2)", "not shown"),
-    ("wasserstein1", "not shown: scores are told as the largest gap of their distributions"),
+    ("wasserstein1", "not shown: scores are shown as the largest gap of their distributions"),
     ("hellinger", "not shown"),
     ("chi2_two_sample(Yates)", "the dispersion takes the chi-square as it is"),
     ("chi2_two_sample(no Yates", "the dispersion has it for any number of pods, in a form of its own"),
     ("two_proportion_z_unpooled_margin", "a test for one look; the kernel takes its place"),
     ("mann_whitney", "another judge's method (Kayenta)"),
     ("kayenta", "another judge's method"),
-    ("histogram_quantile", "quantiles are told as buckets, never interpolated"),
+    ("histogram_quantile", "quantiles are shown as buckets, never interpolated"),
     ("native_histogram_quantile", "native histograms are not read"),
     ("beta_binomial", "one arm with a known rate: stable's rate is never known"),
     ("nm1-", "boundaries of another library (confseq)"),
@@ -337,7 +337,7 @@ fn the_vectors_of_the_file_that_haldane_golden_names_hold() {
 }
 
 #[test]
-fn a_function_that_nobody_knows_and_a_file_without_cases_are_told() {
+fn a_function_that_nobody_knows_and_a_file_without_cases_are_reported() {
     let folder = std::env::temp_dir().join(format!("haldane-golden-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let write = |cases: Value| {
@@ -356,7 +356,7 @@ fn a_function_that_nobody_knows_and_a_file_without_cases_are_told() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_of_vectors_is_told_with_its_path_and_the_case() {
+fn what_is_wrong_with_a_file_of_vectors_is_reported_with_its_path_and_the_case() {
     let folder = std::env::temp_dir().join(format!("haldane-golden-faults-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("vectors.json");

@@ -180,7 +180,7 @@ fn a_common_incident_rolls_nobody_back() {
 }
 
 #[test]
-fn in_a_common_incident_nothing_passes_and_afterwards_the_step_is_judged_anew() {
+fn in_a_common_incident_nothing_passes_and_afterwards_the_step_is_judged_again() {
     let base = world(100.0, 30.0, 120, 10);
     let mut rng = SmallRng::seed_from_u64(3);
     let mut evidence = begin(&base, &mut rng);

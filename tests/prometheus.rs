@@ -540,7 +540,7 @@ async fn where_post_is_refused_get_is_used_and_remembered() {
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(403).set_body_raw("not you", "text/plain")).mount(&server).await;
     Mock::given(method("GET")).respond_with(ResponseTemplate::new(405)).mount(&server).await;
     let error = prometheus(&server.uri()).matrix("up{}[1s]", at()).await.unwrap_err();
-    assert_eq!(error, QueryError::Unauthorized(403, "not you".into()), "where neither works the first refusal is told");
+    assert_eq!(error, QueryError::Unauthorized(403, "not you".into()), "where neither works the first refusal is reported");
 }
 
 #[tokio::test]
@@ -598,7 +598,7 @@ async fn a_request_to_amazon_carries_the_signature_that_amazon_computes() {
 }
 
 #[tokio::test]
-async fn a_source_of_tokens_that_gives_none_is_told_without_a_request() {
+async fn a_source_of_tokens_that_gives_none_is_reported_without_a_request() {
     let server = MockServer::start().await;
     let mut empty = tempfile();
     empty.1.write_all(b"{}").unwrap();

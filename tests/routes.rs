@@ -278,7 +278,7 @@ fn a1_a_subset_that_no_proxy_has_is_not_found_before_any_write_and_the_rule_is_n
 }
 
 #[test]
-fn a1_a_route_to_a_host_that_no_service_has_is_told_with_its_fix() {
+fn a1_a_route_to_a_host_that_no_service_has_is_reported_with_its_fix() {
     let mut world = World::new("cut-host");
     for entry in world.http()[0]["route"].as_array_mut().unwrap() {
         entry["destination"]["host"] = json!("scorer.vs30");

@@ -74,7 +74,7 @@ async fn a_four_step_update_needs_few_requests_and_skips_nothing() {
     let mut counts = requests(&world);
     println!("requests of a four-step update: {counts:#?}");
     // Waits for pods; waits for stable's metrics; starts; read back four times; three steps passed; promoted; the last alert delivered.
-    // On a busy machine a scrape may be missed, which is told and untold.
+    // On a busy machine a scrape may be missed, which is reported and withdrawn.
     let status = counts.remove(&("patch", "rollouts/status".to_owned())).unwrap_or_default();
     assert!((11..=14).contains(&status), "{status} writes of status");
     let fixed = [

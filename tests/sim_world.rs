@@ -173,7 +173,7 @@ async fn pods_come_back_and_the_endpoints_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_fails_in_the_ways_it_is_told_to() {
+async fn prometheus_fails_in_the_ways_it_is_asked_to() {
     let world = world(|_| {}).await;
     let url = format!("{}/api/v1/query", world.prometheus().url());
     let get = || async { reqwest::Client::new().get(&url).query(&[("query", "up[30s]")]).timeout(Duration::from_millis(500)).send().await };
@@ -210,14 +210,14 @@ async fn alerts_are_kept_as_they_came() {
     let world = world(|_| {}).await;
     let mut count = world.alerts().subscribe();
     let post =
-        || async { reqwest::Client::new().post(world.alerts().webhook()).json(&json!({"text": "taken back"})).send().await.unwrap() };
+        || async { reqwest::Client::new().post(world.alerts().webhook()).json(&json!({"text": "rolled back"})).send().await.unwrap() };
     world.alerts().answer_with(500);
     assert_eq!(post().await.status(), 500);
     world.alerts().answer_with(200);
     assert_eq!(post().await.status(), 200);
     count.wait_for(|n| *n == 1).await.unwrap();
     let received = world.alerts().received();
-    assert_eq!((received.len(), received[0].text().as_str(), received[0].path.as_str()), (1, "taken back", "/webhook"));
+    assert_eq!((received.len(), received[0].text().as_str(), received[0].path.as_str()), (1, "rolled back", "/webhook"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use std::{
 
 use super::fleet::{Fleet, NAMESPACE};
 
-/// `haldane controller`, which is told to end when this is dropped.
+/// `haldane controller`, which is asked to end when this is dropped.
 pub(crate) struct Controller {
     child: Child,
     folder: PathBuf,

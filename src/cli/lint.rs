@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_of_requests_beyond_its_bounds_is_told_both_bounds() {
+    fn a_rate_of_requests_beyond_its_bounds_has_both_bounds_in_its_message() {
         assert_eq!(rate("1e7"), Ok(1e7));
         for text in ["0", "-1", "NaN", "1e8", "inf"] {
             assert_eq!(rate(text), Err("must be above 0 and at most 1e7".to_owned()), "{text}");

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_no_gating_metric_compares_is_told_with_the_kind_that_would() {
+    fn a_change_that_no_gating_metric_compares_is_reported_with_the_kind_that_would() {
         let classes = "the canary has other classes, which no metric that gates compares; a drift metric would";
         assert_eq!(notes(&json!(null), &[], "classes=1/0/0/0/0"), [classes]);
         let errors = "the canary fails more requests, which no metric that gates compares; an errorRate metric would";

@@ -64,7 +64,7 @@ pub(super) async fn run(args: &StatusArgs, cluster: &Cluster, clock: Clock, outp
     Ok(ended.exit)
 }
 
-/// What was read last, and told last.
+/// What was read last, and printed last.
 #[derive(Default)]
 struct Seen {
     rollout: Option<Rollout>,

@@ -54,7 +54,7 @@ fn counted(n: usize) -> String {
 impl Config {
     /// Reads the text of a configuration file. Relative paths of secrets are taken from `beside`, the directory of the file.
     pub fn parse(text: &str, beside: &Path) -> Result<Self, ConfigError> {
-        // The parser's own message quotes the line, and a line may hold a secret: only the place is told.
+        // The parser's own message quotes the line, and a line may hold a secret: only the place is given.
         let value: Option<Value> = serde_yaml::from_str(text).map_err(|e| {
             let place = e.location().map(|l| format!(", line {} column {}", l.line(), l.column())).unwrap_or_default();
             ConfigError::NotYaml(format!("{place} (indentation, a tab, a key given twice or an unclosed quote?)"))

@@ -47,7 +47,7 @@ fn an_empty_file_is_an_empty_configuration() {
 }
 
 #[test]
-fn all_faults_are_told_at_once_with_their_paths() {
+fn all_faults_are_reported_at_once_with_their_paths() {
     let told = faults(
         r#"
 promtheus: {}

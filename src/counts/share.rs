@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(check_share(&[(1000, 0), (1000, 0)], cohort, 119), None);
         assert_eq!(check_share(&[(10, 0), (10, 0)], cohort, 600), None, "too little traffic to say so");
         let nobody = check_share(&[(1000, 0), (1000, 0)], cohort, 120);
-        assert_eq!(nobody, Some(ShareFault::NoCohort { seconds: 120, stable: 2000 }), "C30: a match without effect is told");
+        assert_eq!(nobody, Some(ShareFault::NoCohort { seconds: 120, stable: 2000 }), "C30: a match without effect is reported");
         let both = Share { weight: 5, matched: true, ..Share::NONE };
         assert_eq!(check_share(&[(900, 500), (900, 500)], both, 60), None, "the weight's part and the cohort's");
         assert!(matches!(check_share(&[(9900, 100), (9900, 100)], both, 60), Some(ShareFault::Below { .. })), "less than the weight alone");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn no_canary_request_is_told_after_two_minutes_if_some_were_to_be_expected() {
+    fn no_canary_request_is_reported_after_two_minutes_if_some_were_to_be_expected() {
         assert_eq!(check(&[(1000, 0), (1000, 0)], 0.05, 60), None);
         assert!(matches!(check(&[(1000, 0), (1000, 0)], 0.05, 120), Some(ShareFault::NoCanaryTraffic { seconds: 120, stable: 2000 })));
         assert_eq!(check(&[(10, 0), (10, 0)], 0.05, 600), None, "one canary request is expected: none means nothing");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Kind,
-    request::{fits, reached, specificity},
+    request::{fits, may_share, reached, specificity},
     split::backends,
 };
 use crate::istio::request::Request;
@@ -84,6 +84,18 @@ fn nothing_that_fits_is_more_specific(kind: Kind, routes: &[Value], request: &Re
 }
 
 proptest! {
+    #[test]
+    fn what_fits_two_matches_may_be_shared_by_them(
+        one in http_match(), other in http_match(), grpc in (grpc_match(), grpc_match()), requests in prop::collection::vec(request(), 20),
+    ) {
+        for (kind, one, other) in [(Kind::Http, &one, &other), (Kind::Grpc, &grpc.0, &grpc.1)] {
+            prop_assert_eq!(may_share(kind, one, other), may_share(kind, other, one));
+            for request in &requests {
+                prop_assert!(!(fits(kind, one, request) && fits(kind, other, request)) || may_share(kind, one, other), "{one} {other} {request:?}");
+            }
+        }
+    }
+
     #[test]
     fn percents_sum_to_100_in_the_order_of_the_weights_or_all_are_0(
         weights in prop::collection::vec(prop::option::of(prop_oneof![0u64..4, 0u64..101, 0u64..1_000_001]), 0..17),

@@ -62,6 +62,45 @@ pub fn fits(kind: Kind, one: &Value, request: &Request) -> bool {
         })
 }
 
+/// Whether some request may fit both matches. Where that is not plain, it is so.
+pub fn may_share(kind: Kind, one: &Value, other: &Value) -> bool {
+    let paths = kind == Kind::Grpc || {
+        let ((word, path), (their_word, their_path)) = (self::path(one), self::path(other));
+        match (word, their_word) {
+            ("Exact", "Exact") => path == their_path,
+            ("Exact", "PathPrefix") => under(path, their_path),
+            ("PathPrefix", "Exact") => under(their_path, path),
+            ("PathPrefix", "PathPrefix") => under(path, their_path) || under(their_path, path),
+            _ => true,
+        }
+    };
+    let exact = |entry: &Value| matches!(entry["type"].as_str(), None | Some("Exact"));
+    let apart = |one: &Value, other: &Value, pointer: &str| {
+        let text = |value: &Value| value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+        text(one).zip(text(other)).is_some_and(|(one, other)| one != other)
+    };
+    let methods = match kind {
+        Kind::Http => !apart(one, other, "/method"),
+        Kind::Grpc => {
+            let both = exact(&one["method"]) && exact(&other["method"]);
+            !both || !(apart(one, other, "/method/service") || apart(one, other, "/method/method"))
+        }
+    };
+    let entries = |field: &str, any_case: bool| {
+        let theirs = texts(&other[field], any_case);
+        texts(&one[field], any_case).into_iter().all(|(name, entry)| {
+            let same = |there: &&(&str, &Value)| if any_case { there.0.eq_ignore_ascii_case(name) } else { there.0 == name };
+            let Some((_, there)) = theirs.iter().find(same) else { return true };
+            match (exact(entry), exact(there)) {
+                (true, _) => says(there, entry["value"].as_str().unwrap_or_default()),
+                (_, true) => says(entry, there["value"].as_str().unwrap_or_default()),
+                _ => true,
+            }
+        })
+    };
+    paths && methods && entries("headers", true) && entries("queryParams", false)
+}
+
 /// A match of a rule of a route.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Way<'v> {

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_has_ended_is_spent_and_does_not_begin_anew() {
+    fn a_plan_that_has_ended_is_spent_and_does_not_start_over() {
         let excess = Excess { u: 1.0, v: 5.0, h: 1.0 };
         let spent = step(1.9, excess, 0.0);
         assert_eq!((spent, chance(spent)), (SPENT, 0.0));

@@ -354,14 +354,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_at_one_request_a_second_is_told_to_be_impossible_with_a_mend() {
+    fn a_plan_at_one_request_a_second_is_said_to_be_impossible_with_a_fix() {
         let plan = forecast_plan(&metrics(), &steps(), 30.0, 1.0, &[300.0; 4], &[3600.0; 4], 0.005);
         let text = crate::say::late(&plan.late.filter(|late| late.limit == Limit::Deadline).unwrap());
         assert!(text.contains("1 requests a second") && text.contains("would be enough"), "{text}");
     }
 
     #[test]
-    fn a_hold_shorter_than_the_forecast_is_told_and_what_would_do_does() {
+    fn a_hold_shorter_than_the_forecast_is_reported_and_what_would_do_does() {
         let plan = |steps: &[StepTerms], hold: f64| forecast_plan(&metrics(), steps, 30.0, 10.0, &[hold; 4], &[7200.0; 4], 0.001);
         let found = plan(&steps(), 300.0);
         let text = crate::say::late(&found.late.filter(|late| late.limit == Limit::Hold).unwrap());
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_shorter_than_the_forecast_is_told_and_what_would_do_does() {
+    fn a_deadline_shorter_than_the_forecast_is_reported_and_what_would_do_does() {
         let plan = |deadline: f64| forecast_plan(&metrics(), &steps(), 30.0, 10.0, &[300.0; 4], &[deadline; 4], 0.001);
         let text = crate::say::late(&plan(600.0).late.filter(|late| late.limit == Limit::Deadline).unwrap());
         let seconds = offered(&text, "a deadline of ");

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_is_too_short_is_told_with_what_would_be_enough() {
+    fn a_deadline_that_is_too_short_is_reported_with_what_would_be_enough() {
         // 0.05 x 0.95 x 40 of 20 minutes asks for w (1 - w) of 0.095: more than 10 % has, 15 % has it.
         let late = errors(1.0, Some(39.0)).late(1.0, 5.0, 20.0).unwrap();
         let words = "errorRate at 5 % of 10.0 requests a second needs about 39m more, beyond the deadline of 20m; \
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_that_is_too_short_is_told_with_what_would_be_enough() {
+    fn a_hold_that_is_too_short_is_reported_with_what_would_be_enough() {
         let late = errors(2.0, Some(7.0)).late(2.6, 5.0, 60.0).unwrap();
         let words = "errorRate at 5 % of 10.0 requests a second is proved after about 9m, later than the hold of 5m: the weight waits \
                      for the proof; a weight of 10 % or a hold of 9m would be enough";

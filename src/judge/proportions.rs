@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_is_told_as_its_bucket() {
+    fn a_quantile_is_shown_as_its_bucket() {
         assert_eq!(bracket(&BOUNDS, &S0, 0.01), (Some(250.0), Some(500.0)));
         assert_eq!(bracket(&BOUNDS, &[0.9; 6], 0.01), (Some(1000.0), None));
         assert_eq!(bracket(&BOUNDS, &[0.001; 6], 0.01), (None, Some(25.0)));

@@ -332,7 +332,7 @@ fn a_bound_that_cannot_be_proved_is_named() {
 }
 
 #[test]
-fn too_little_traffic_is_told_with_the_numbers() {
+fn too_little_traffic_is_reported_with_the_numbers() {
     let arm = |n: u64| sample(n, 0.001, 0.04, &CLASSES);
     let judgement = at_traffic(arm(190), arm(10));
     let slowest = judgement.slowest.unwrap();

@@ -69,7 +69,7 @@ fn another_ones_lease_is_over_by_our_clock_only() {
 }
 
 #[test]
-fn a_renewal_starts_the_count_anew_and_a_label_does_not() {
+fn a_renewal_starts_the_count_again_and_a_label_does_not() {
     let mut seen = Seen::default();
     let first = held("b", 0);
     seen.observe(Some(&first), at(100));
@@ -233,7 +233,7 @@ async fn one_replica_leads_and_the_other_follows_when_it_leaves() {
 }
 
 #[tokio::test]
-async fn a_leader_that_cannot_renew_stops_by_itself() {
+async fn a_leader_that_cannot_renew_stops_on_its_own() {
     let server = Server::default();
     let election = Election::new(server.client(), "haldane-system", "haldane", "a", quick(), Clock::system());
     let handle = election.handle();

@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::RolloutStatus;
 
-/// The newest status by namespace and name, without what is not told.
+/// The newest status by namespace and name, without what is not shown.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rollouts {
     known: Arc<Mutex<BTreeMap<(String, String), Told>>>,

@@ -31,7 +31,7 @@ fn status() -> RolloutStatus {
 }
 
 #[test]
-fn a_rollout_is_told_and_gone_when_the_object_is() {
+fn a_rollout_is_reported_and_gone_when_the_object_is() {
     let metrics = Metrics::new();
     metrics.rollout("ml", "fraud", &status());
     let text = metrics.encode();
@@ -57,7 +57,7 @@ fn a_rollout_is_told_and_gone_when_the_object_is() {
 }
 
 #[test]
-fn a_condition_is_told_with_its_reason_and_since_when() {
+fn a_condition_is_reported_with_its_reason_and_since_when() {
     let metrics = Metrics::new();
     let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::from_second(1_700_000_000).unwrap());
     let paused = k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition {
@@ -104,7 +104,7 @@ fn ends_are_counted_with_their_reason_and_exposure() {
 }
 
 #[test]
-fn the_controllers_own_state_is_told() {
+fn the_controllers_own_state_is_reported() {
     let metrics = Metrics::new();
     metrics.leader(true);
     metrics.config(3, true);

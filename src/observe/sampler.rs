@@ -185,7 +185,7 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
     }
 }
 
-/// Waits until something is told, or so long. False when nobody can tell anything any more.
+/// Waits for a change, at most so long. False when nothing can change any more.
 async fn changed(briefs: &mut watch::Receiver<Brief>, sources: &mut watch::Receiver<Source>, most: Option<Duration>) -> bool {
     let sleep = async {
         match most {

@@ -23,7 +23,7 @@ impl Plan {
     ///
     /// # Errors
     /// Every fault of the spec, each with the path of its field, in the order of the manifest. The rules are those of the schema and its
-    /// CEL, so that an object written before a rule existed, or by somebody who went around the schema, is told the same.
+    /// CEL, so that an object written before a rule existed, or by somebody who went around the schema, gets the same answer.
     pub fn parse(spec: &RolloutSpec) -> Result<Self, Faults> {
         let mut parser = Parser { kind: spec.traffic.object().kind(), faults: Vec::new() };
         let plan = parser.plan(spec);

@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_is_read_as_prometheus_reads_it_and_written_anew() {
+    fn a_counter_is_read_as_prometheus_reads_it_and_written_again() {
         let read = |text: &str| Counter::read(text).map(|counter| counter.to_string());
         assert_eq!(read("invalid_total").as_deref(), Ok("invalid_total"));
         assert_eq!(read("a:b { code =~ '5..' , kind!=\"x\", }").as_deref(), Ok(r#"a:b{code=~"5..",kind!="x"}"#));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_told_with_what_would_be_one() {
+    fn what_is_no_selector_is_reported_with_what_would_be_one() {
         let cases = [
             ("", "\"\" is not a name; the name of a Prometheus counter"),
             ("rate(x[1m])", "\"rate(x[1m])\" is not a name; the name of a Prometheus counter"),

@@ -174,7 +174,7 @@ fn a_unit_that_contradicts_the_name_is_doubted() {
 }
 
 #[test]
-fn faults_of_own_metrics_are_told_at_once_with_what_there_is() {
+fn faults_of_own_metrics_are_reported_at_once_with_what_there_is() {
     let told = faults(
         json!({"canary": {}}),
         json!({"metrics": [
@@ -202,7 +202,7 @@ fn faults_of_own_metrics_are_told_at_once_with_what_there_is() {
 }
 
 #[test]
-fn every_fault_is_told_at_once_with_its_path_and_what_would_be_right() {
+fn every_fault_is_reported_at_once_with_its_path_and_what_would_be_right() {
     let told = faults(
         json!({"steps": [
             {"name": "first", "weight": 20, "hold": "0s"},

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_about_traffic_taken_back_are_the_last_to_go() {
+    fn alerts_about_rollbacks_are_the_last_to_go() {
         let mut status = full(16_000);
         let version = promoted().canary.unwrap();
         let long = HistoryEntry {

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_is_told_again_the_next_day_and_not_sooner() {
+    fn a_hold_is_reported_again_the_next_day_and_not_sooner() {
         let at = |text: &str| {
             let mut record = held(Reason::DeadlineExceeded);
             record.at.0 = text.parse().unwrap();

@@ -199,7 +199,7 @@ fn conditions(status: &RolloutStatus, view: &View) -> Vec<Fact> {
     let find = |kind: &str, value: &str| status.conditions.iter().find(|condition| condition.type_ == kind && condition.status == value);
     let mut said: Vec<&str> = status.decision.iter().map(|decision| decision.message.as_str()).collect();
     let mut facts = Vec::new();
-    // A hold that only takes its time is told by the bar.
+    // A hold that only takes its time is shown by the bar.
     let standing = find(condition::READY, "False").filter(|standing| Reason::find(&standing.reason) != Some(Reason::HoldTime));
     // That a version which was rolled back is refused is what `now` says.
     let standing = standing.filter(|standing| view.now.is_none() || Reason::find(&standing.reason) != Some(Reason::Refused));

@@ -26,7 +26,7 @@ async fn a_person_approves_pauses_resumes_aborts_and_retries_from_the_command_li
             json!([{ "weight": 20, "hold": "2s" }, { "name": "half", "weight": 50, "hold": "300s", "approval": true }, { "weight": 100 }]);
         world.apply(&rollout(json!({ "steps": steps }), json!({ "interval": "2s", "warmUp": "0s", "metrics": [] })));
 
-        // A pipeline that waits is told that a person is needed, and which command answers.
+        // A pipeline that waits learns that a person is needed, and which command answers.
         let (code, out, err) = haldane(world, &["status", "--until", "promoted", "--timeout", "20s"]).await;
         assert_eq!(code, 5, "{out}{err}");
         assert!(format!("{out}{err}").contains("haldane promote"), "{out}{err}");

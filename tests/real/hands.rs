@@ -60,7 +60,7 @@ async fn a_weight_raised_by_hand_is_lowered_at_once_also_after_an_abort() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn another_applier_that_forces_its_weights_is_told_of_and_not_fought() {
+async fn another_applier_that_forces_its_weights_is_reported_and_not_fought() {
     story("contended", async |world| {
         let _controller = world.controller();
         at_twenty(world).await;

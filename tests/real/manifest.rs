@@ -34,7 +34,7 @@ async fn the_api_server_refuses_a_wrong_manifest_with_all_its_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_only_the_controller_can_know_is_told_in_one_condition_and_moves_nothing() {
+async fn what_only_the_controller_can_know_is_shown_in_one_condition_and_moves_nothing() {
     story("unknown", async |world| {
         world.models(Shape::Gateway, &[]).await;
         let _controller = world.controller();

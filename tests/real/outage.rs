@@ -97,7 +97,7 @@ async fn an_abort_while_prometheus_hangs_puts_everybody_on_stable_within_two_sec
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn while_alertmanager_is_down_a_rollout_goes_on_and_is_told_of_afterwards() {
+async fn while_alertmanager_is_down_a_rollout_goes_on_and_is_reported_afterwards() {
     story("silent", async |world| {
         world.models(Shape::Gateway, &[]).await;
         let _controller = world.controller();

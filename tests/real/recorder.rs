@@ -1,4 +1,4 @@
-//! Every state that the object that splits the traffic was in, as the API server told it.
+//! Every state that the object that splits the traffic was in, as the API server reported it.
 
 use std::{
     sync::{Arc, Mutex},

@@ -23,7 +23,7 @@ async fn a_version_redeployed_in_the_middle_starts_again_at_the_first_step() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_restart_of_the_promoted_version_moves_nothing_and_is_told() {
+async fn a_restart_of_the_promoted_version_moves_nothing_and_is_reported() {
     story("restarted", async |world| {
         world.models(Shape::Gateway, &[]).await;
         let _controller = world.controller();

@@ -1,4 +1,4 @@
-//! A version that is worse is rolled back at its first step, and somebody is told why.
+//! A version that is worse is rolled back at its first step, and an alert says why.
 
 use std::time::{Duration, Instant};
 

@@ -93,7 +93,7 @@ async fn a_prometheus_with_another_clock_is_asked_in_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_starts_on_clocks_that_are_minutes_apart_and_the_reason_is_told() {
+async fn nothing_starts_on_clocks_that_are_minutes_apart_and_the_reason_is_reported() {
     let mut stage = Stage::set(18).await;
     stage.world.prometheus().set_ahead(SignedDuration::from_mins(-7));
     stage.control(false);
@@ -169,7 +169,7 @@ async fn a_share_raised_by_hand_is_lowered_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_canary_that_is_deployed_anew_starts_at_the_first_step() {
+async fn a_canary_that_is_deployed_again_starts_at_the_first_step() {
     let stage = half_way(19).await;
     let hash = stage.world.redeploy("v2");
     stage.seconds(2).await;

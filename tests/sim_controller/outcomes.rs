@@ -31,7 +31,7 @@ async fn a_healthy_version_goes_up_step_by_step_and_is_promoted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_manifest_that_slipped_through_the_server_stalls_alone_and_can_be_aborted_or_mended() {
+async fn a_manifest_that_slipped_through_the_server_stalls_alone_and_can_be_aborted_or_fixed() {
     let mut stage = Stage::set(8).await;
     stage.control(false);
     stage.world.deploy("v2", better());
@@ -68,7 +68,7 @@ async fn the_versions_after_it_are_compared_with_it() {
     assert_eq!(stage.weights_of("v3"), [0, 5, 20, 50, 100]);
 }
 
-async fn is_taken_back(seed: u64, behaviour: Behaviour, because: &str) {
+async fn is_rolled_back(seed: u64, behaviour: Behaviour, because: &str) {
     let mut stage = Stage::set(seed).await;
     stage.control(false);
     stage.world.deploy("v2", behaviour);
@@ -91,18 +91,18 @@ async fn is_taken_back(seed: u64, behaviour: Behaviour, because: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_errs_is_taken_back_at_its_first_step() {
-    is_taken_back(3, Behaviour::default().with_errors(0.10), "errorRate").await;
+async fn a_version_that_errs_is_rolled_back_at_its_first_step() {
+    is_rolled_back(3, Behaviour::default().with_errors(0.10), "errorRate").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_version_is_taken_back_at_its_first_step() {
-    is_taken_back(4, Behaviour::default().with_latency(80.0, 400.0), "latency").await;
+async fn a_slow_version_is_rolled_back_at_its_first_step() {
+    is_rolled_back(4, Behaviour::default().with_latency(80.0, 400.0), "latency").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_whose_answers_have_shifted_is_taken_back_at_its_first_step() {
-    is_taken_back(5, Behaviour::default().with_classes(&[("legit", 0.6), ("review", 0.1), ("fraud", 0.3)]), "drift").await;
+async fn a_version_whose_answers_have_shifted_is_rolled_back_at_its_first_step() {
+    is_rolled_back(5, Behaviour::default().with_classes(&[("legit", 0.6), ("review", 0.1), ("fraud", 0.3)]), "drift").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -99,7 +99,7 @@ async fn a_threshold_that_is_broken_at_100_percent_holds_the_promotion() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_without_a_value_decides_nothing_and_is_told_and_it_goes_on_when_there_is_one() {
+async fn a_query_without_a_value_decides_nothing_and_is_reported_and_it_goes_on_when_there_is_one() {
     let mut stage = Stage::set(35).await;
     stage.control(false);
     stage.world.deploy("v2", better());
@@ -162,7 +162,7 @@ async fn a_ratio_of_own_counters_is_judged_like_errors() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ratio_whose_parts_are_exchanged_is_told_before_anybody_sees_the_canary() {
+async fn a_ratio_whose_parts_are_exchanged_is_reported_before_anybody_sees_the_canary() {
     let ratio = json!({"ratio": {"bad": "model_prediction_class_total", "total": "model_prediction_invalid_total"}});
     let mut stage = Stage::set(39).await;
     stage.control(false);

@@ -66,7 +66,7 @@ async fn the_same_with_scrapes_of_fifteen_seconds_and_where_a_gateway_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_plain_is_told_with_its_numbers_and_counted_as_touched() {
+async fn what_was_plain_is_reported_with_its_numbers_and_counted_as_touched() {
     let stage = at_twenty(341, 5, 300.0, true).await;
     stage.seconds(31).await;
     stage.world.behave("v2", better().with_errors(0.5));

@@ -33,11 +33,11 @@ async fn a_status_of_three_metrics_twenty_buckets_and_24_classes_stays_below_32_
     stage.world.alerts().answer_with(503);
     stage.control(false);
     stage.seconds(300).await;
-    // Five that are taken back fill the history, the refused revisions and the newest decision.
+    // Five that are rolled back fill the history, the refused revisions and the newest decision.
     for round in 0..5 {
         stage.world.deploy("v2", behaviour().with_errors(0.10));
         stage.apply("v2").await;
-        stage.until("taken back", |s| s.history.len() == round + 1 && s.phase == Some(Phase::RolledBack)).await;
+        stage.until("rolled back", |s| s.history.len() == round + 1 && s.phase == Some(Phase::RolledBack)).await;
     }
     stage.world.deploy("v2", behaviour().with_errors(0.0005));
     stage.world.apply(&rollout("v2", json!({"strategy": {"canary": {"hold": "40s"}}}))).await.unwrap();

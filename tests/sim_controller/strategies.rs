@@ -193,7 +193,7 @@ async fn other_answers_for_other_users_are_shown_and_do_not_gate_a_cohort() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_match_that_nobody_fits_is_told() {
+async fn a_match_that_nobody_fits_is_reported() {
     let nobody = json!([{"headers": {"x-user-group": {"exact": "nobody"}}}]);
     let stage = stage(108, better(), &with("v2", json!({"abTest": {"match": nobody, "hold": "10s"}}))).await;
     let told = |s: &RolloutStatus| s.conditions.iter().any(|c| c.reason == Reason::NoCanaryTraffic.as_str());
@@ -204,7 +204,7 @@ async fn a_match_that_nobody_fits_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn blue_green_previews_switches_at_once_and_can_be_taken_back() {
+async fn blue_green_previews_switches_at_once_and_can_be_rolled_back() {
     let stage = stage(109, better(), &blue_green("v2")).await;
     stage.until_phase("v2", Phase::Promoted).await;
     assert_eq!(stage.shares_of("v2"), ["0 %", "match", "100 %"]);
@@ -324,7 +324,7 @@ async fn a_third_version_in_the_middle_of_a_shadow_or_a_cohort_leaves_nothing_of
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_canary_that_is_deployed_anew_in_a_shadow_is_judged_anew() {
+async fn a_canary_that_is_deployed_again_in_a_shadow_is_judged_again() {
     let stage = stage(131, better(), &shadow("v2")).await;
     stage.until("shadow", at("shadow")).await;
     let hash = stage.world.redeploy("v2");

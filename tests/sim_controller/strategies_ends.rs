@@ -132,7 +132,7 @@ async fn an_abort_before_and_after_the_switch_leaves_the_route_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_canary_too_can_be_taken_back_after_its_promotion_and_is_refused_then() {
+async fn a_canary_too_can_be_rolled_back_after_its_promotion_and_is_refused_then() {
     let stage = stage(211, better(), &rollout("v2", json!({"rollbackWindow": "10m"}))).await;
     let status = stage.until_phase("v2", Phase::Promoted).await;
     let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();

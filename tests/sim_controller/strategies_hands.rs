@@ -50,7 +50,7 @@ fn owned(shares: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subset_that_is_pointed_at_other_pods_in_the_middle_begins_anew_at_the_first_step() {
+async fn a_subset_that_is_pointed_at_other_pods_in_the_middle_starts_over_at_the_first_step() {
     for (seed, (step, manifest, whole)) in (222..).zip(in_the_middle()) {
         let stage = stage(seed, better(), &manifest("v2")).await;
         stage.until(step, at(step)).await;
@@ -122,7 +122,7 @@ async fn a_preview_route_that_somebody_removes_holds_the_switch_until_a_person_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_copies_than_the_step_asks_for_are_taken_back_at_once() {
+async fn more_copies_than_the_step_asks_for_are_removed_at_once() {
     let mut rollout = composed("v2");
     rollout.spec.strategy.steps.iter_mut().flatten().next().unwrap().mirror = Some(10);
     let stage = Stage::with(232, |config: &mut WorldConfig| config.rps = 1_000.0).await;

@@ -35,7 +35,7 @@ pub fn all_of<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync, mut progr
         let waiting: Vec<_> = (0..cores).map(|_| scope.spawn(one)).collect();
         let gone = &gone;
         scope.spawn(move || {
-            // A worker that panicked is told of by the scope.
+            // A worker that panicked is reported by the scope.
             waiting.into_iter().for_each(|worker| drop(worker.join()));
             gone.store(true, Ordering::Release);
             caller.unpark();

@@ -70,7 +70,7 @@ fn the_background_is_what_half_and_nine_tenths_of_the_windows_before_do_not_exce
 }
 
 #[test]
-fn an_attempt_that_was_taken_back_hides_nothing_of_the_next_one() {
+fn an_attempt_that_was_rolled_back_hides_nothing_of_the_next_one() {
     let attempt = [(600, 0.0), (630, 750.0), (660, 1500.0), (690, 1500.0), (1800, 1500.0)];
     let found = Background::of(&[series("UH", "a", &attempt)], t(0), t(1800), Duration::from_secs(30));
     assert_eq!(found, Background::default());

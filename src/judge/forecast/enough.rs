@@ -127,7 +127,7 @@ impl Whole<'_> {
         two_arms.map(|(found, _)| found.minutes_to_pass).try_fold(0.0f64, |most, m| m.map(|m| most.max(m)))
     }
 
-    /// A hold, in minutes that are told as they are, within which each of these steps would be proved. A longer hold shows more, so that
+    /// A hold, in minutes that are shown as they are, within which each of these steps would be proved. A longer hold shows more, so that
     /// more of the latency must be proved in it: this is tried until it fits.
     fn hold(&self, steps: &[StepTerms]) -> Option<f64> {
         let mut hold = told(self.longest(steps)?.max(LEAST_WINDOWS * self.interval_seconds / 60.0));

@@ -12,7 +12,7 @@ fn hit(evidence: &mut Evidence, from: i64, errors: f64, windows: i64) -> Judgeme
 }
 
 #[test]
-fn what_hits_both_versions_proves_nothing_and_what_is_proved_begins_anew_afterwards() {
+fn what_hits_both_versions_proves_nothing_and_what_is_proved_starts_over_afterwards() {
     let mut evidence = calibrated();
     assert_eq!(hit(&mut evidence, 0, 0.001, 40).verdict, Verdict::Pass);
     let judgement = hit(&mut evidence, 40, 0.10, 2);
@@ -44,7 +44,7 @@ fn evidence_of_harm_goes_on_in_an_incident_and_fails_the_canary() {
 }
 
 #[test]
-fn an_incident_right_after_a_raise_is_told_until_the_canary_has_less() {
+fn an_incident_right_after_a_raise_is_reported_until_the_canary_has_less() {
     let mut evidence = calibrated();
     assert!(hit(&mut evidence, 0, 0.10, 2).incident.unwrap().after_raise);
     for k in 2..5 {

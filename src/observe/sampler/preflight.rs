@@ -67,7 +67,7 @@ fn trouble(reason: Reason, unavailable: bool, message: String) -> Trouble {
 /// Label, stable's value, canary's value.
 type Candidate<'a> = (&'static str, &'a str, &'a str);
 
-/// Clocks that differ by more than this are not corrected but told: other times, of pods and of people, cannot be trusted either.
+/// Clocks that differ by more than this are not corrected but reported: other times, of pods and of people, cannot be trusted either.
 const MOST_SKEW: Duration = Duration::from_secs(300);
 
 /// [`preflight`] of a Prometheus that continues being asked, from now on in its own time.

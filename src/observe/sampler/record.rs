@@ -173,7 +173,7 @@ async fn serving(prometheus: &Prometheus, wanted: &Wanted<'_>) -> Result<(String
     Ok((workload.to_owned(), count / all, pods))
 }
 
-/// What the sampler would be told of stable before a rollout. There is no canary yet; its name only must not be stable's.
+/// What the sampler would learn about stable before a rollout. There is no canary yet; its name only must not be stable's.
 fn brief(wanted: &Wanted<'_>, workload: &str, pods: &BTreeSet<String>) -> Brief {
     let begun = wanted.from.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(wanted.from);
     let pods = pods.iter().map(|name| ArmPod { name: name.clone(), created: begun, ready_since: Some(begun) }).collect();

@@ -318,7 +318,7 @@ async fn every_query_of_a_window_has_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_broken_prometheus_is_told_and_what_was_missed_is_asked_for_again() {
+async fn a_broken_prometheus_is_reported_and_what_was_missed_is_asked_for_again() {
     let clock = Clock::system();
     let (world, prometheus) = healthy(&clock, 60).serve().await;
     let start = step(brief(&clock, vec![errors()]), 0, 5, clock.now());
@@ -448,7 +448,7 @@ async fn what_preflight_misses_is_named() {
 }
 
 #[tokio::test]
-async fn traffic_that_no_proxy_reads_is_told_as_such() {
+async fn traffic_that_no_proxy_reads_is_shown_as_such() {
     let clock = Clock::system();
     let stable = [("destination_workload_namespace", "ml"), ("destination_workload", "m-v1"), ("job", "j"), ("instance", "i")];
     let mut world = World::new(&clock, 60);
@@ -461,7 +461,7 @@ async fn traffic_that_no_proxy_reads_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_not_configured_is_told_with_those_that_are_and_taken_up_when_it_comes() {
+async fn a_provider_that_is_not_configured_is_reported_with_those_that_are_and_taken_up_when_it_comes() {
     let clock = Clock::system();
     let source = Source::NotFound { name: "prod".into(), known: vec!["default".into()] };
     let sampler = Sampler::spawn(source, clock, brief(&clock, vec![errors()]), || {});
@@ -484,7 +484,7 @@ async fn without_metrics_nothing_is_asked() {
 }
 
 #[tokio::test]
-async fn while_draining_only_the_canary_s_requests_are_told() {
+async fn while_draining_only_the_canary_s_requests_are_reported() {
     let clock = Clock::system();
     let mut world = World::new(&clock, 60);
     world.sidecar("v1", "v1-a", "200", |age| Some(950.0 * age));

@@ -105,7 +105,7 @@ fn is_answer(error: &QueryError) -> bool {
     )
 }
 
-/// What is wrong with a query whatever the canary does, told before it gets traffic. A value that is not there yet may come with it.
+/// What is wrong with a query whatever the canary does, reported before it gets traffic. A value that is not there yet may come with it.
 pub(super) async fn preflight(prometheus: &Prometheus, written: &str, brief: &Brief, at: Timestamp) -> Result<(), QueryError> {
     let Ok(query) = filled(written, brief) else { return Ok(()) };
     match prometheus.value(&query, at).await {

@@ -414,7 +414,7 @@ fn sorted(names: &[String]) -> Vec<String> {
     names
 }
 
-/// A percentage that was checked, or was told as a fault.
+/// A percentage that was checked, or was reported as a fault.
 fn percent(percent: i32) -> u8 {
     u8::try_from(percent.clamp(0, 100)).unwrap_or(100)
 }

@@ -176,7 +176,7 @@ fn another_mirror_or_match_starts_again_and_what_follows_a_pass_does_not() {
     assert!(!ab("Hold").edit(&ab("Revert"), 0).restart.is_empty());
 }
 
-/// What is told of a match of one step for a kind of route.
+/// What is said about a match of one step for a kind of route.
 fn told_of(traffic: Value, one: Value) -> Vec<String> {
     let (canary, strategy) = (json!({"service": "fraud-v2"}), json!({"abTest": {"match": [one]}}));
     let spec = serde_json::from_value(json!({"traffic": traffic, "canary": canary, "strategy": strategy})).unwrap();

@@ -58,7 +58,7 @@ fn flags_stand_in_for_fields_of_the_file() {
 }
 
 #[test]
-fn every_fault_is_told_with_its_field_and_the_mend() {
+fn every_fault_is_reported_with_its_field_and_the_fix() {
     let found = faults(
         "
 rps: [0, fast]
@@ -107,7 +107,7 @@ fn a_flag_that_is_not_understood_is_named() {
 }
 
 #[test]
-fn what_is_no_yaml_or_no_mapping_is_told() {
+fn what_is_no_yaml_or_no_mapping_is_reported() {
     assert!(faults("{rps: 100").concat().contains("cannot be read as YAML"));
     assert_eq!(faults("- 1"), ["(scenario): is a list; must be a mapping with rps, window, history, stable, canary, noise, common"]);
     assert!(faults("{rps: [], stable: 3}").concat().contains("stable: is 3; must be a mapping"));

@@ -231,7 +231,7 @@ impl Writer<'_> {
         let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
         if deleting && finalizers(&object).is_empty() {
             let last = Arc::new(object);
-            // Watches are told the state before: the finalizer is still in it.
+            // Watches get the state before: the finalizer is still in it.
             tables.remove(&key, None);
             return last;
         }

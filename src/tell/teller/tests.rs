@@ -74,7 +74,7 @@ async fn a_sink_that_fails_keeps_its_entry_with_the_error_and_delays_no_other() 
 }
 
 #[tokio::test]
-async fn a_failed_delivery_is_tried_again_and_then_done() {
+async fn a_failed_delivery_is_retried_and_then_done() {
     let server = MockServer::start().await;
     Mock::given(path("/")).respond_with(ResponseTemplate::new(429).insert_header("retry-after", "1")).up_to_n_times(1).mount(&server).await;
     Mock::given(path("/")).respond_with(ResponseTemplate::new(200).set_body_string("ok")).mount(&server).await;

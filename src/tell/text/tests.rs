@@ -219,7 +219,7 @@ fn every_form_is_bounded_and_cut_between_characters() {
 }
 
 #[test]
-fn the_difference_that_decided_is_told_and_what_decides_nothing_is_not() {
+fn the_difference_that_decided_is_reported_and_what_decides_nothing_is_not() {
     let mut record = error_rollback();
     let text = "+10.1 points".to_owned();
     record.why[0].effect = Some(crate::api::Effect { value: 0.101, low: Some(0.087), high: Some(0.115), by_chance: None, text });

@@ -191,7 +191,7 @@ fn a_weight_in_its_place_has_the_time_and_so_have_the_steps_before_it() {
 }
 
 #[test]
-fn the_traffic_that_would_do_is_told_where_no_time_does() {
+fn the_traffic_that_would_do_is_reported_where_no_time_does() {
     let late = |rps: f64, rate: f64| {
         let steps = weights(&[5, 20, 50, 100], 5.0);
         forecast_plan(&[errors()], &steps, 30.0, rps, &[300.0; 4], &[3600.0; 4], rate).late
@@ -211,7 +211,7 @@ fn the_traffic_that_would_do_is_told_where_no_time_does() {
 }
 
 #[test]
-fn minutes_are_told_as_they_are() {
+fn minutes_are_shown_as_they_are() {
     assert_eq!([0.2, 12.0, 12.1, 89.0, 89.5, 97.0, 5990.0, 5995.0].map(told), [1.0, 12.0, 13.0, 89.0, 90.0, 97.0, 6000.0, 6000.0]);
     assert_eq!([102.0, 90.0, 7200.0].map(|minutes| crate::words::time(60.0 * minutes)), ["1h42m", "1h30m", "120h"]);
 }

@@ -34,7 +34,7 @@ fn at_25(clock: &Clock) -> Brief {
 }
 
 #[tokio::test]
-async fn what_a_gateway_cannot_deliver_to_the_canary_counts_as_its_errors_and_is_told() {
+async fn what_a_gateway_cannot_deliver_to_the_canary_counts_as_its_errors_and_is_reported() {
     let clock = Clock::system();
     let mut world = world(&clock, Some("fraud.ml.svc.cluster.local"));
     // No cluster: the gateway does not know the service. It began when the weight was set.

@@ -50,7 +50,7 @@ enum Found {
 }
 
 impl Expression {
-    /// The `data` of Prometheus' answer at a time of the samples, told in a clock that is `ahead` of it.
+    /// The `data` of Prometheus' answer at a time of the samples, in a clock that is `ahead` of it.
     pub(super) fn answer(&self, database: &Database, at: i64, ahead: i64, empty: bool) -> String {
         let now = seconds(at + ahead);
         let text = |value: f64| match value {
