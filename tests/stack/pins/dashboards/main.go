@@ -55,7 +55,7 @@ func main() {
 	failed := false
 	for _, path := range os.Args[1:] {
 		for _, look := range []func(string) error{known, check} {
-			if err := look(path); err != nil {
+			if err := look(path); err != nil && err.Error() != "" { // an empty list of errors is an error too
 				fmt.Fprintf(os.Stderr, "%s: %v\n", path, err)
 				failed = true
 			}
