@@ -2,15 +2,19 @@
 
 mod ask;
 mod cluster;
+mod completion;
 mod controller;
 mod crd;
 mod demo;
+mod doctor;
 mod exit;
 mod explain;
 mod history;
+mod init;
 mod lint;
 mod list;
 mod output;
+mod read;
 mod rehearse;
 mod screen;
 mod status;
@@ -19,8 +23,11 @@ mod version;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
 
+pub use completion::{command, complete_for_kubectl};
 pub use crd::text as crd_text;
 pub use exit::{Exit, Failure};
 pub use lint::{Outlook, Report, StepOutlook, Traffic, check};
@@ -60,7 +67,16 @@ struct Global {
     /// Kubeconfig. Default: $KUBECONFIG, ~/.kube/config, service account
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<std::path::PathBuf>,
-    /// Format of stdout
+    /// User to act as
+    #[arg(long = "as", global = true, value_name = "USER")]
+    as_user: Option<String>,
+    /// Group to act as; may be given several times
+    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "as_user")]
+    as_group: Vec<String>,
+    /// How long one request to the API server may take
+    #[arg(long, global = true, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
+    request_timeout: Duration,
+    /// Format of stdout; wide: text with every column
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text")]
     output: Format,
     /// No colour; also if NO_COLOR is set or stdout is no terminal
@@ -94,14 +110,20 @@ enum Verb {
     Pause(ask::AskArgs),
     /// End a pause; skips nothing
     Resume(ask::AskArgs),
+    /// Find what is wrong with the cluster or a Rollout, and how to fix it
+    Doctor(doctor::DoctorArgs),
     /// Check manifests, offline: syntax, fields, rules; with --rps, the traffic
     Lint(lint::LintArgs),
     /// Play a plan on simulated or recorded traffic: how often it would roll back, how soon
     Rehearse(rehearse::RehearseArgs),
+    /// Print the manifests that a Rollout needs, from what exists; applies nothing
+    Init(init::InitArgs),
     /// Print the CustomResourceDefinition
     Crd,
-    /// Print the version
-    Version,
+    /// Print a completion script, with names from the cluster
+    Completion(completion::CompletionArgs),
+    /// Print the version of this program, and of the controller
+    Version(version::VersionArgs),
 }
 
 /// What main reads from the environment.
@@ -115,6 +137,10 @@ pub struct Environment {
     pub user: Option<String>,
     /// Name of this machine or pod.
     pub host: Option<String>,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    status::duration(text).and_then(|time| if time.is_zero() { Err("must be above 0".into()) } else { Ok(time) })
 }
 
 /// Does what was asked.
@@ -135,11 +161,14 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
         Verb::Lint(args) => return lint::run(args, output),
         Verb::Rehearse(args) => return rehearse::run(args, cli.global.namespace.as_deref(), clock, output).await,
         Verb::Crd => return crd::run(output),
-        Verb::Version => return version::run(output),
+        Verb::Completion(args) => return completion::run(args, output),
+        Verb::Init(args) => return init::run(args, &cli.global, environment, output).await,
+        Verb::Version(args) => return version::run(args, &cli.global, environment, output).await,
         Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Status(args) => return status::run(args, &cluster().await?, clock, output).await,
         Verb::Explain(args) => return explain::run(args, &cluster().await?, clock.now(), output).await,
         Verb::History(args) => return history::run(args, &cluster().await?, clock.now(), output).await,
+        Verb::Doctor(args) => return doctor::run(args, &cluster().await?, clock, output).await,
         Verb::Promote(args) => ask::Ask::promote(args),
         Verb::Abort(args) => ask::Ask::abort(args),
         Verb::Rollback(args) => ask::Ask::plain(command::Verb::Rollback, args),

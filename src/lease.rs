@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
+use crate::api::names::VERSION;
+
 pub use elect::{Election, LeaderHandle};
 
 /// How long a lease lives, when its holder stops acting, and how often it is tried.
@@ -101,6 +103,7 @@ pub fn claimed(name: &str, lease: Option<&Lease>, claim: Claim, me: &str, durati
     spec.holder_identity = Some(me.into());
     spec.lease_duration_seconds = Some(i32::try_from(duration.as_secs().max(1)).unwrap_or(i32::MAX));
     spec.renew_time = Some(MicroTime(wall));
+    next.metadata.annotations.get_or_insert_default().insert(VERSION.into(), env!("CARGO_PKG_VERSION").into());
     Some(next)
 }
 

@@ -13,6 +13,7 @@ pub mod config;
 pub mod controller;
 pub mod counts;
 pub mod decide;
+pub mod doctor;
 pub mod drive;
 pub mod gateway_api;
 pub mod http_access;

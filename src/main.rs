@@ -3,10 +3,17 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
-use haldane::cli::{Cli, Environment, Exit};
+use clap_complete::CompleteEnv;
+use haldane::cli::{self, Cli, Environment, Exit};
 
 fn main() -> ExitCode {
     haldane::tls::install();
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if std::env::var_os("HALDANE_COMPLETE").is_some_and(|asks| asks == "kubectl") {
+        print!("{}", cli::complete_for_kubectl(&words));
+        return ExitCode::SUCCESS;
+    }
+    CompleteEnv::with_factory(|| cli::command(&words)).complete();
     let mut command = Cli::command();
     if called_by_kubectl() {
         command = command.bin_name("kubectl haldane");

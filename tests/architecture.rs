@@ -13,7 +13,7 @@ use haldane::api::Reason;
 
 const LONGEST: usize = 500;
 /// Modules that decide: values in, values out.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "api",
     "plan",
     "state",
@@ -25,6 +25,7 @@ const PURE: [&str; 16] = [
     "say",
     "seen",
     "decide",
+    "doctor",
     "drive",
     "route",
     "rehearse",

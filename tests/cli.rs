@@ -482,3 +482,35 @@ fn two_files_of_a_rehearsal_cannot_both_be_standard_input() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{stderr}");
     assert!(stderr.starts_with("error: -f - and --scenario - both read standard input\n  hint: "), "{stderr}");
 }
+
+#[tokio::test]
+async fn whoever_is_acted_as_is_told_to_the_server_and_is_who_asked() {
+    let world = World::new("Progressing", Some("Advanced")).await;
+    let (code, _, stderr) = world.run("promote fraud --as deployer --as-group ci --as-group ops").await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(world.annotation("promote")["by"], json!("deployer"));
+    let requests = world.server.received_requests().await.unwrap();
+    let headers = |name: &str| requests[0].headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(headers("impersonate-user"), ["deployer"]);
+    assert_eq!(headers("impersonate-group"), ["ci", "ops"]);
+    let (code, _, stderr) = world.run("list --as-group ci").await;
+    assert!(code == 2 && stderr.contains("--as <USER>"), "{stderr}");
+    let (code, _, stderr) = world.run("list --request-timeout 0s").await;
+    assert!(code == 2 && stderr.contains("must be above 0"), "{stderr}");
+}
+
+#[tokio::test]
+async fn rollouts_are_printed_by_name_and_line_by_line() {
+    let world = World::new("Progressing", None).await;
+    assert_eq!(world.run("list -o name").await.1, "rollout.haldane.dev/fraud\n");
+    assert_eq!(world.run("status fraud -o name").await.1, "rollout.haldane.dev/fraud\n");
+    let (_, lines, _) = world.run("list -o jsonl").await;
+    let line: Value = serde_json::from_str(lines.trim_end()).unwrap();
+    assert_eq!((&line["apiVersion"], &line["kind"], &line["name"]), (&json!("cli.haldane.dev/v1"), &json!("Rollout"), &json!("fraud")));
+    let (_, narrow, _) = world.run("list").await;
+    let (_, wide, _) = world.run("list -o wide").await;
+    assert!(wide.lines().next().unwrap().contains("VERDICT"), "{wide}");
+    assert!(narrow.len() <= wide.len(), "{narrow}{wide}");
+    let (code, _, stderr) = world.run("explain fraud -o name").await;
+    assert!(code == 2 && stderr.contains("-o name is for commands that print Rollouts"), "{stderr}");
+}

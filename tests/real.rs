@@ -24,6 +24,7 @@ mod real {
     mod crash;
     mod dashboards;
     mod delete;
+    mod doctor;
     mod hands;
     mod manifest;
     mod outage;

@@ -113,7 +113,7 @@ impl Fleet {
         for index in 0..size.models {
             let name = name(index);
             mesh(&name).into_iter().for_each(|object| drop(objects.put(object)));
-            let mut cluster = Cluster::new(objects.clone(), NAMESPACE, &name, Duration::from_millis(100));
+            let mut cluster = Cluster::new(objects.clone(), NAMESPACE, &name, Duration::from_millis(100), false);
             for version in ["v1", "v2"] {
                 cluster.deploy(version, size.replicas, now, Some(begin - SignedDuration::from_secs(60)));
             }

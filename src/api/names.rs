@@ -6,6 +6,8 @@ pub const GROUP: &str = "haldane.dev";
 pub const MANAGER: &str = "haldane";
 /// Annotation on the VirtualService: JSON by route key, the claim and the latch.
 pub const MANAGED: &str = "haldane.dev/managed";
+/// Annotation on the controller's Lease: the version of the controller that leads.
+pub const VERSION: &str = "haldane.dev/version";
 /// Finalizer, present only while something of ours is in the VirtualService.
 pub const FINALIZER: &str = "haldane.dev/restore-traffic";
 

@@ -30,6 +30,15 @@ impl RouteKind {
         }
     }
 
+    /// Its plural, as in paths.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::VirtualService => "virtualservices",
+            Self::HttpRoute => "httproutes",
+            Self::GrpcRoute => "grpcroutes",
+        }
+    }
+
     /// Its field in `spec.traffic`.
     pub fn field(self) -> &'static str {
         match self {

@@ -10,17 +10,18 @@ use kube::{
 use serde_json::json;
 
 use super::{Environment, Exit, Failure, Global};
-use crate::api::Rollout;
+use crate::{api::Rollout, words::span};
 
 /// Field manager of what people write by these commands.
 const MANAGER: &str = "haldane-cli";
-/// No answer within this time is an error.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The API server and a namespace.
 pub(super) struct Cluster {
     client: Client,
-    server: String,
+    /// Where the API server is.
+    pub(super) server: String,
+    /// No answer within this time is an error.
+    timeout: Duration,
     /// Namespace that commands speak of.
     pub(super) namespace: String,
     /// Who calls: the user of the kubeconfig's context, else that of the environment.
@@ -38,19 +39,29 @@ impl Cluster {
         if let (Some(file), Some(name)) = (&file, &global.context) {
             known_context(file, name)?;
         }
-        let user = file.as_ref().and_then(|file| user(file, global.context.as_deref()));
+        let user = global.as_user.clone().or_else(|| user(file.as_ref()?, global.context.as_deref()));
         let mut config = match (file, &global.context) {
             (Some(file), _) => Config::from_custom_kubeconfig(file, &options).await.map_err(no_config)?,
             (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(no_config)?,
             (None, None) => Config::infer().await.map_err(no_config)?,
         };
-        config.connect_timeout = Some(TIMEOUT / 2);
-        config.read_timeout = Some(TIMEOUT);
-        config.write_timeout = Some(TIMEOUT);
+        let timeout = global.request_timeout;
+        config.connect_timeout = Some(timeout / 2);
+        config.read_timeout = Some(timeout);
+        config.write_timeout = Some(timeout);
+        if let Some(user) = &global.as_user {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = (!global.as_group.is_empty()).then(|| global.as_group.clone());
+        }
         let server = config.cluster_url.to_string();
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(no_config)?;
-        Ok(Self { client, server, namespace, user: user.or_else(|| environment.user.clone()) })
+        Ok(Self { client, server, timeout, namespace, user: user.or_else(|| environment.user.clone()) })
+    }
+
+    /// The client behind it.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     fn api(&self) -> Api<Rollout> {
@@ -89,10 +100,10 @@ impl Cluster {
     }
 
     async fn answer<T>(&self, verb: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-        match tokio::time::timeout(TIMEOUT, call).await {
+        match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.in_words(verb, &error)),
-            Err(_) => Err(self.unreachable(&format!("no answer within {} s", TIMEOUT.as_secs()))),
+            Err(_) => Err(self.unreachable(&format!("no answer within {}", span(self.timeout)))),
         }
     }
 
@@ -144,7 +155,7 @@ fn no_config(error: impl std::error::Error) -> Failure {
 }
 
 /// An error with its causes, without those that its own text has already.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -30,7 +30,12 @@ pub(super) fn run(output: &Output) -> Result<Exit, Failure> {
             let json = serde_json::to_string_pretty(&Rollout::crd()).map_err(|error| Failure::new(Exit::Error, error.to_string(), ""))?;
             output.raw(&(json + "\n"))?;
         }
-        Format::Text | Format::Yaml => output.raw(&text()?)?,
+        Format::Jsonl => {
+            let json = serde_json::to_string(&Rollout::crd()).map_err(|error| Failure::new(Exit::Error, error.to_string(), ""))?;
+            output.raw(&(json + "\n"))?;
+        }
+        Format::Name => output.raw("customresourcedefinition.apiextensions.k8s.io/rollouts.haldane.dev\n")?,
+        Format::Text | Format::Wide | Format::Yaml => output.raw(&text()?)?,
     }
     Ok(Exit::Reached)
 }

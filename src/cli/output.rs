@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure};
+use crate::api::names::GROUP;
 use crate::view::Terminal;
 pub(crate) use crate::view::Tone;
 
@@ -17,8 +18,14 @@ const API_VERSION: &str = "cli.haldane.dev/v1";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Text,
+    // Text with every column, however wide.
+    Wide,
     Json,
+    // One line for each object.
+    Jsonl,
     Yaml,
+    // Only the names of Rollouts.
+    Name,
 }
 
 /// Where words and data go.
@@ -30,13 +37,18 @@ pub(crate) struct Output {
 
 /// Columns where nothing says how many there are.
 const COLUMNS: usize = 80;
+/// Columns where all shall be shown.
+const WIDE: usize = 1000;
 
 impl Output {
     /// `columns`: what the environment says of the width, where stdout is no terminal that says it itself.
     pub(crate) fn new(format: Format, no_colour: bool, columns: Option<usize>) -> Self {
         let stdout = io::stdout();
         let size = terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
-        let columns = size.or(columns).unwrap_or(COLUMNS);
+        let (format, columns) = match format {
+            Format::Wide => (Format::Text, WIDE),
+            format => (format, size.or(columns).unwrap_or(COLUMNS)),
+        };
         Self { format, terminal: Terminal { columns, colour: !no_colour && stdout.is_terminal() } }
     }
 
@@ -62,7 +74,9 @@ impl Output {
     /// Data: the text for people, or the value under its kind for programs.
     pub(crate) fn data(&self, kind: &str, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let text = match self.format {
-            Format::Text => text(),
+            Format::Text | Format::Wide => text(),
+            Format::Name => names(kind, value)?,
+            Format::Jsonl => lines(kind, value)?,
             Format::Json => serde_json::to_string_pretty(&envelope(kind, value)?).map_err(unsayable)? + "\n",
             Format::Yaml => serde_yaml::to_string(&envelope(kind, value)?).map_err(unsayable)?,
         };
@@ -103,6 +117,50 @@ fn envelope(kind: &str, value: &impl Serialize) -> Result<Value, Failure> {
     Ok(head)
 }
 
+/// `rollout.haldane.dev/fraud`, as kubectl writes it.
+fn names(kind: &str, value: &impl Serialize) -> Result<String, Failure> {
+    if !["RolloutList", "RolloutStatus"].contains(&kind) {
+        let fix = "leave -o name out, or use it with list or status";
+        return Err(Failure::new(Exit::Usage, "-o name is for commands that print Rollouts", fix));
+    }
+    let value = serde_json::to_value(value).map_err(unsayable)?;
+    let items = value["items"].as_array().map_or(vec![&value], |items| items.iter().collect());
+    Ok(items.into_iter().filter_map(|item| item["name"].as_str()).map(|name| format!("rollout.{GROUP}/{name}\n")).collect())
+}
+
+/// Each item of a list in a line of its own, under the kind without `List`; anything else in one line.
+fn lines(kind: &str, value: &impl Serialize) -> Result<String, Failure> {
+    let value = serde_json::to_value(value).map_err(unsayable)?;
+    let line = |kind: &str, value: &Value| Ok(envelope(kind, value)?.to_string() + "\n");
+    match (kind.strip_suffix("List"), value["items"].as_array()) {
+        (Some(kind), Some(items)) => items.iter().map(|item| line(kind, item)).collect(),
+        _ => line(kind, &value),
+    }
+}
+
 fn unsayable(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Error, format!("cannot write the answer: {error}"), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_a_line_for_each_item_and_names_as_kubectl_writes_them() {
+        let list = json!({"items": [{"name": "a", "phase": "Idle"}, {"name": "b"}]});
+        let text = lines("RolloutList", &list).unwrap();
+        let wanted = r#"{"apiVersion":"cli.haldane.dev/v1","kind":"Rollout","name":"a","phase":"Idle"}"#;
+        assert_eq!((text.lines().count(), text.lines().next()), (2, Some(wanted)));
+        assert_eq!(lines("Version", &json!({"version": "1"})).unwrap().lines().count(), 1);
+        assert_eq!(names("RolloutList", &list).unwrap(), "rollout.haldane.dev/a\nrollout.haldane.dev/b\n");
+        assert_eq!(names("RolloutStatus", &json!({"name": "a"})).unwrap(), "rollout.haldane.dev/a\n");
+        assert_eq!(names("LintReport", &list).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn wide_is_text_with_room_for_all() {
+        let output = Output::new(Format::Wide, true, Some(80));
+        assert_eq!((output.format(), output.terminal().columns), (Format::Text, WIDE));
+    }
 }

@@ -20,6 +20,7 @@ mod answer;
 mod counted;
 mod fault;
 mod line;
+mod names;
 mod native;
 mod queue;
 mod selector;

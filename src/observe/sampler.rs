@@ -13,6 +13,7 @@ use crate::seen::{Brief, Look};
 mod age;
 mod ask;
 mod calibrate;
+pub mod checkup;
 mod preflight;
 pub mod record;
 mod run;

@@ -1,7 +1,9 @@
 //! A Kubernetes API server in the process, for the kinds that a rollout touches: what kube and `kubectl get`, `describe`, `annotate`,
 //! `delete` and `patch` send over HTTP. There is no server-side apply, no
-//! CEL but the rules that matter for routes, no authorisation, and every list is one page.
+//! CEL but the rules that matter for routes, no authorisation but answers about it, and every
+//! list is one page.
 
+mod access;
 mod answer;
 mod check;
 mod discovery;
@@ -67,6 +69,7 @@ struct Shared {
     clock: Clock,
     faults: Faults,
     absent: Absent,
+    denied: access::Denied,
     cut: Arc<watch::Sender<u64>>,
     hole: Arc<watch::Sender<Hole>>,
 }
@@ -98,6 +101,7 @@ impl ApiServer {
             clock,
             faults: Faults::default(),
             absent: Absent::default(),
+            denied: access::Denied::default(),
             cut: Arc::new(watch::Sender::new(0)),
             hole: Arc::default(),
         };
@@ -163,6 +167,11 @@ impl ApiServer {
         self.cut_watches();
     }
 
+    /// Lets a question about a right be answered with no: `("patch", "virtualservices")`. Requests themselves are not refused.
+    pub fn deny(&self, verb: &str, resource: &str) {
+        self.shared.denied.add(verb, resource);
+    }
+
     /// Breaks the connection of every watch.
     pub fn cut_watches(&self) {
         self.shared.cut.send_modify(|n| *n += 1);
@@ -197,6 +206,9 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let Ok(body) = to_bytes(body, BODY).await else {
         return refuse(&Refusal::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {BODY}")));
     };
+    if let Some(review) = access::review(&path, &body, &shared.denied) {
+        return json_response(201, &review);
+    }
     let options = match Options::read(&parts.uri, &parts.headers) {
         Ok(options) => options,
         Err(refusal) => return refuse(&refusal),

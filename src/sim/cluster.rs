@@ -31,15 +31,27 @@ pub struct Cluster {
     ready_at: BTreeMap<String, Timestamp>,
     start_up: Duration,
     addresses: u32,
+    /// Whether new pods get a sidecar.
+    sidecars: bool,
     /// Revision of the store when everything was in its place.
     settled: u64,
 }
 
 impl Cluster {
-    /// A cluster that keeps the versions of one app; a new pod is ready after `start_up`.
-    pub fn new(objects: Objects, namespace: &str, app: &str, start_up: Duration) -> Self {
+    /// A cluster that keeps the versions of one app; a new pod is ready after `start_up`, and may have a sidecar.
+    pub fn new(objects: Objects, namespace: &str, app: &str, start_up: Duration, sidecars: bool) -> Self {
         let (namespace, app) = (namespace.to_owned(), app.to_owned());
-        Self { objects, namespace, app, workloads: BTreeMap::new(), ready_at: BTreeMap::new(), start_up, addresses: 0, settled: 0 }
+        Self {
+            objects,
+            namespace,
+            app,
+            workloads: BTreeMap::new(),
+            ready_at: BTreeMap::new(),
+            start_up,
+            addresses: 0,
+            sidecars,
+            settled: 0,
+        }
     }
 
     /// Deploys a version, or a new build of it. Its pods get a new hash, which is returned. `since`: they have been there since then, and
@@ -148,7 +160,10 @@ impl Cluster {
             "name": name, "namespace": self.namespace, "uid": uid(self.objects.store().number()), "labels": labels,
             "creationTimestamp": seconds_text(created), "ownerReferences": [owner],
         });
-        let spec = json!({"containers": [{"name": "model", "image": format!("registry.example.com/{}:{version}", self.app)}]});
+        let model = json!({"name": "model", "image": format!("registry.example.com/{}:{version}", self.app)});
+        let sidecar = self.sidecars.then(|| json!({"name": "istio-proxy", "image": "docker.io/istio/proxyv2:1.29.2"}));
+        let containers: Vec<Value> = [model].into_iter().chain(sidecar).collect();
+        let spec = json!({ "containers": containers });
         let conditions = [condition("Ready", created >= ready, created)];
         let status = json!({"phase": "Running", "podIP": address, "startTime": seconds_text(created), "conditions": conditions});
         self.objects.put(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}));
@@ -180,7 +195,7 @@ impl Cluster {
         let labels = json!({"app": self.app, "version": version});
         let status = json!({"replicas": replicas, "readyReplicas": replicas});
         let metadata = json!({"name": name, "namespace": self.namespace, "labels": labels});
-        let spec = json!({"replicas": replicas, "selector": {"matchLabels": labels}});
+        let spec = json!({"replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}});
         self.objects.put(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec, "status": status}));
         let owner = self.owner("apps/v1", "Deployment", "deployments.apps", &name);
         let metadata = json!({"name": format!("{name}-{hash}"), "namespace": self.namespace, "labels": labels, "ownerReferences": [owner]});

@@ -56,11 +56,22 @@ const PLAIN: Kind = Kind {
 const ROUTE: Kind = Kind { group: GROUP, categories: &["gateway-api"], status: true, generation: true, custom: true, ..PLAIN };
 
 /// Every kind.
-pub static KINDS: [Kind; 14] = [
+pub static KINDS: [Kind; 16] = [
     Kind { kind: "Namespace", plural: "namespaces", short: &["ns"], namespaced: false, status: true, ..PLAIN },
     Kind { kind: "Pod", plural: "pods", short: &["po"], categories: &["all"], status: true, ..PLAIN },
     Kind { kind: "Service", plural: "services", short: &["svc"], categories: &["all"], status: true, ..PLAIN },
+    Kind { kind: "ConfigMap", plural: "configmaps", short: &["cm"], ..PLAIN },
     Kind { kind: "Event", plural: "events", short: &["ev"], create_by_put: true, ..PLAIN },
+    Kind {
+        group: "apiextensions.k8s.io",
+        kind: "CustomResourceDefinition",
+        plural: "customresourcedefinitions",
+        short: &["crd", "crds"],
+        namespaced: false,
+        status: true,
+        generation: true,
+        ..PLAIN
+    },
     Kind { group: "events.k8s.io", kind: "Event", plural: "events", short: &["ev"], create_by_put: true, ..PLAIN },
     Kind {
         group: "apps",

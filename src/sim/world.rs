@@ -140,7 +140,7 @@ impl World {
         }
         let history = SignedDuration::try_from(config.history).unwrap_or(SignedDuration::ZERO);
         let begin = now - history;
-        let mut cluster = Cluster::new(objects.clone(), NAMESPACE, APP, config.start_up);
+        let mut cluster = Cluster::new(objects.clone(), NAMESPACE, APP, config.start_up, config.sidecars);
         cluster.deploy("v1", config.replicas, now, Some(begin - SignedDuration::from_secs(60)));
         let watched = Watched { namespace: NAMESPACE.into(), kind: config.route, route: APP.into(), service: APP.into() };
         let traffic_config = TrafficConfig {

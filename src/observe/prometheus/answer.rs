@@ -153,6 +153,11 @@ fn thoroughly(body: &[u8], kind: Kind, grids: &mut Grids) -> Result<Vec<Series>,
     Ok(all)
 }
 
+/// The labels of each series of a vector, its name among them.
+pub(crate) fn labels(body: &[u8]) -> Result<Vec<BTreeMap<String, String>>, QueryError> {
+    Ok(rows(body, Kind::Vector)?.into_iter().map(|row| row.metric).collect())
+}
+
 fn native(row: Row, samples: Vec<(f64, Native)>, kind: Kind) -> Result<native::Row, QueryError> {
     let (name, labels) = named(row.metric, kind);
     let mut timed = Vec::with_capacity(samples.len());

@@ -41,6 +41,11 @@ impl Selector {
         Self { metric: counter.metric.clone(), matchers: counter.matchers.clone() }
     }
 
+    /// The series of every metric whose whole name matches a pattern of ours (RE2).
+    pub fn named_like(pattern: &str) -> Self {
+        Self { metric: String::new(), matchers: vec![("__name__".to_owned(), Op::Matches, pattern.to_owned())] }
+    }
+
     /// Name of the metric.
     pub fn metric(&self) -> &str {
         &self.metric
@@ -143,6 +148,12 @@ mod tests {
         let selector =
             Selector::any(&["up", "istio_requests_total"]).any_of("pod", ["a", "b"]).and_then(|s| s.is_not("reporter", "source"));
         assert_eq!(selector.unwrap().range(30), r#"{__name__=~"up|istio_requests_total",pod=~"a|b",reporter!="source"}[30s]"#);
+    }
+
+    #[test]
+    fn a_pattern_of_names_stands_among_the_labels() {
+        let selector = Selector::named_like("a|b.*").is("pod", "p").unwrap();
+        assert_eq!(selector.group_by(&["__name__"]).unwrap(), r#"group by (__name__) ({__name__=~"a|b.*",pod="p"})"#);
     }
 
     #[test]
