@@ -1,6 +1,6 @@
 //! The tables of docs/statistics.md: `cargo bench --bench montecarlo -- --runs 1000 --found 300 --seed 1`.
 //!
-//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `margin`, `drift`, `stress`, `plain`, `speed`) choose tables; `--world` and
+//! `--quick` plays a twentieth of that; names (`nulls`, `regressions`, `healthy`, `margin`, `drift`, `stress`, `plain`, `load`, `speed`) choose tables; `--world` and
 //! `--rps` choose rows and columns; `--hours` is how long stable's traffic is watched before the rollout (12).
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench, with the worlds of the tests")]
@@ -91,6 +91,9 @@ fn main() {
     }
     if options.wants("plain") {
         glances(&options);
+    }
+    if options.wants("load") {
+        load(&options);
     }
     if options.wants("speed") {
         speed(&options);
@@ -190,6 +193,29 @@ fn nulls(options: &Options) {
         });
         let by: Vec<String> = by.iter().map(|(metric, count)| format!("{metric} {count}")).collect();
         println!("| {name} | {cells} | {} |", by.join(", "));
+    }
+}
+
+/// Latency that depends on the load of a pod: healthy canaries that are rolled back, and slow ones that are found.
+fn load(options: &Options) {
+    println!("\n### Load per pod, at 10 / 100 / 1000 requests a second ({} and {} rehearsals a cell)\n", options.nulls, options.found);
+    println!(
+        "| latency depends on load: | rolled back, % | were load no excuse | promoted, % @ minutes | all 30 % slower, found, % @ minutes |"
+    );
+    println!("|---|---|---|---|---|");
+    let plans = [0.10, 0.0].map(|load| plan("15m", "15m", explained_by_load(load)));
+    let patient = plan("5m", "1h", explained_by_load(0.10));
+    for (name, world) in LOADLESS.into_iter().chain(LOADS).filter(|(name, _)| options.plays(name)) {
+        let of = |rps| timed(&plans[0], world, "", rps, options.hours).play_each(&plans.each_ref(), options.nulls, options.seed);
+        let nulls = both(&options.rates(), &plans, of, |played| percent(rolled_back(played)));
+        let cell = |plan, canary, rps, hands| Cell { plan, world, canary, rps, hours: options.hours, hands };
+        let through = |rps: &f64| at(promoted(&cell(&patient, "", *rps, Hands::Approve).play(options.found, options.seed)));
+        let slower = |rps: &f64| {
+            let played = cell(&plans[0], "p50=130ms,p99=520ms", *rps, Hands::PromoteAtDeadline).play(options.found, options.seed);
+            at(found(&played, "latency", 45.0))
+        };
+        let of_rates = |of: &dyn Fn(&f64) -> String| options.rates().iter().map(of).collect::<Vec<_>>().join(" / ");
+        println!("| {name} | {nulls} | {} | {} |", of_rates(&through), of_rates(&slower));
     }
 }
 

@@ -16,8 +16,9 @@ pub use spec::{
     ThresholdAction, ThresholdSpec, TimeUnit, Traffic,
 };
 pub use status::{
-    Actor, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, Measure, MeasureKind,
-    MetricEvidence, Noise, OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus, Verdict,
+    Actor, ArmLoad, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, Load, Measure,
+    MeasureKind, MetricEvidence, Noise, OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus,
+    Verdict,
 };
 pub use strategy::{
     AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,

@@ -30,7 +30,7 @@ use clap::{Args, Parser, Subcommand};
 pub use completion::{command, complete_for_kubectl};
 pub use crd::text as crd_text;
 pub use exit::{Exit, Failure};
-pub use lint::{Outlook, Report, StepOutlook, Traffic, check};
+pub use lint::{Known, Outlook, Report, StepOutlook, Traffic, check};
 use output::{Format, Output};
 pub use rehearse::all_of;
 

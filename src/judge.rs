@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{EvidenceReason, Exposure, MetricEvidence, ThresholdAction, Verdict};
+use crate::api::{EvidenceReason, Exposure, Load, MetricEvidence, ThresholdAction, Verdict};
 use crate::counts::{Counts, History, REQUESTS, Window};
 use crate::plan::{Limits, Metric};
 
@@ -23,6 +23,7 @@ mod forecast;
 pub mod incident;
 pub mod kernel;
 mod late;
+mod load;
 mod looks;
 mod metric;
 pub mod mixture;
@@ -37,6 +38,7 @@ mod verdict;
 use finding::Finding;
 pub use forecast::{PlanForecast, Reach, StepForecast, forecast_plan, late_rest};
 pub use late::{Fix, Late, Limit, Need, Slowest};
+pub use load::{UNEQUAL, equal_pods};
 pub use metric::CALIBRATION;
 use metric::MetricState;
 pub use past::{Past, most_windows, recent_windows};
@@ -93,6 +95,9 @@ pub struct Evidence {
     /// The canary's share is 0 until an incident is over.
     #[serde(default)]
     resting: bool,
+    /// Requests per pod in this step.
+    #[serde(default)]
+    load: load::Tally,
 }
 
 /// What the evidence says at one look; of each metric in numbers ([`finding::Finding`]) or with its text.
@@ -122,6 +127,9 @@ pub struct Judgement<M = MetricEvidence> {
     /// An incident that hits stable too: nothing passes meanwhile.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub incident: Option<incident::Incident>,
+    /// Requests per pod of both versions in this step; `None`: not counted, or there is no stable arm.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub load: Option<Load>,
 }
 
 /// What the parts must know of the whole.
@@ -136,6 +144,8 @@ pub(crate) struct Context<'a> {
     pub(crate) present: Option<&'a StepTerms>,
     /// Canary pods at the start.
     pub(crate) canary_pods: u32,
+    /// Ready pods of stable and of the canary in the newest window; 0: not known.
+    pub(crate) pods: [u32; 2],
     /// Pods can be told apart.
     pub(crate) by_pod: bool,
     /// Length of a window in seconds.
@@ -182,6 +192,7 @@ impl Evidence {
             glances: 0,
             incidents: incident::Watch::default(),
             resting: false,
+            load: load::Tally::default(),
         }
     }
 
@@ -222,6 +233,7 @@ impl Evidence {
         let further = self.present.as_ref().is_none_or(|present| step.weight > present.weight || step.kind > present.kind);
         self.present = Some(step.clone());
         (self.windows, self.step_requests) = (0, 0);
+        self.load.begin_step();
         self.incidents.begin_step(further);
         if step.weight >= 1.0 {
             self.incidents.present = None; // stable has no traffic of its own any more
@@ -249,6 +261,7 @@ impl Evidence {
             self.incidents.begin_step(true); // the way back up is a raise too
         }
         let frozen = self.in_incident();
+        self.load.pods = [window.stable_pods, window.canary_pods];
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
                 state.add(metric, step, window.stable.get(&metric.name), window.canary.get(&metric.name), context);
@@ -297,6 +310,7 @@ impl Evidence {
             self.step_requests += canary;
         }
         let stable = requests(&window.stable);
+        self.load.add(window, [stable, canary]);
         let copies = step.share.copies(stable, canary, self.by_pod);
         self.stable_requests += stable;
         self.mirrored_requests += copies;
@@ -353,6 +367,7 @@ impl Evidence {
             part: self.part(),
             present: self.present.as_ref(),
             canary_pods: self.canary_pods,
+            pods: self.load.pods,
             by_pod: self.by_pod,
             interval_seconds: self.interval_seconds,
             failed: self.failed,
@@ -404,6 +419,7 @@ impl Evidence {
             exposure: self.counted(metrics),
             slowest,
             incident: self.incidents.present.clone().filter(|_| step.weight < 1.0),
+            load: self.load.told().filter(|_| step.weight < 1.0),
         }
     }
 

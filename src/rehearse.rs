@@ -16,7 +16,7 @@ mod tally;
 mod tests;
 mod world;
 
-pub use play::{Ending, Hands, Played, Point, Setup, Windows, play};
+pub use play::{Ending, Hands, Played, Point, Setup, TwoArms, Windows, play};
 
 pub use recording::{Recording, Unsplittable};
 pub use scenario::{Ar, Behaviour, Incident, Noise, Scenario};

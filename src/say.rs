@@ -2,6 +2,7 @@
 
 mod finding;
 mod late;
+mod load;
 mod measure;
 
 use crate::judge::Reach;
@@ -10,6 +11,7 @@ use crate::words::{percent, time};
 
 pub use finding::judged;
 pub use late::late;
+pub use load::{load, unequal};
 
 /// Minutes as a time: `40s`, `4m`, `2h30m`.
 fn minutes(minutes: f64) -> String {

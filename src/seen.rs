@@ -62,6 +62,14 @@ pub struct Observation {
     pub fresh: bool,
 }
 
+impl Observation {
+    /// `kubectl -n ml scale deployment fraud-v2 --replicas=3`, for a version by its name.
+    pub fn scale_line(&self, name: &str, need: u32) -> String {
+        let workload = self.versions.get(name).map(|seen| seen.arm.workload.as_str()).filter(|name| !name.is_empty());
+        format!("kubectl -n {} scale deployment {} --replicas={need}", self.namespace, workload.unwrap_or(name))
+    }
+}
+
 /// Whose claim is on the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {

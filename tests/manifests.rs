@@ -71,7 +71,7 @@ fn the_schema_takes_a_status_of_the_version_before() {
 fn every_example_is_a_plan_without_a_fault_or_a_warning() {
     let mut rollouts = 0;
     for (path, text) in examples() {
-        for report in cli::check(&path.display().to_string(), &text, None) {
+        for report in cli::check(&path.display().to_string(), &text, &cli::Known::default()) {
             assert_eq!((report.faults, report.warnings), (Vec::new(), Vec::new()), "{}", path.display());
         }
         for document in documents(&text).into_iter().filter(|document| document["kind"] == "Rollout") {

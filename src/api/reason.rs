@@ -122,6 +122,8 @@ reasons! {
     HoldTime,
     /// Too little traffic for the plan.
     TrafficTooLow,
+    /// A pod of one version gets more than twice the requests of one of the other.
+    UnequalLoad,
     /// Evidence that the canary is worse.
     AnalysisFailed,
     /// The deadline passed and the policy says roll back.

@@ -292,6 +292,12 @@ pub struct LatencySpec {
     // The API server cuts a bound to a whole number where the value is one: without the rule `pass: 0` would get through.
     #[x_kube(validation = Rule::new("self >= 0.001").message("at least 0.001"))]
     pub pass: Option<f64>,
+    /// Where a pod of one version gets more than twice the requests of one of the other: the slow-down that each doubling or halving of the
+    /// load may explain, unless the past of the stable version shows it. The limits widen by that. 0: latency does not depend on load.
+    /// Default: 0.10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub load: Option<f64>,
 }
 
 /// Unit of the bounds of a histogram of times. Default: s.

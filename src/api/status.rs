@@ -14,7 +14,9 @@ mod evidence;
 
 use super::Version;
 
-pub use evidence::{ArmValue, Distances, Effect, EvidenceReason, Forecast, Measure, MeasureKind, MetricEvidence, Noise, Quantile};
+pub use evidence::{
+    ArmLoad, ArmValue, Distances, Effect, EvidenceReason, Forecast, Load, Measure, MeasureKind, MetricEvidence, Noise, Quantile,
+};
 
 /// What the controller says of a Rollout.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,9 @@ pub struct RolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub evidence: Vec<MetricEvidence>,
+    /// Requests per pod in the present step, as counted at the newest look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// What a restart needs; versioned, of no interest to users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "preserved")]
@@ -179,6 +184,9 @@ pub struct DecisionRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub why: Vec<MetricEvidence>,
+    /// Requests per pod in that step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// Who was touched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,

@@ -2,6 +2,7 @@
 
 mod document;
 mod forecast;
+mod load;
 mod route;
 mod schema;
 mod warn;
@@ -32,9 +33,24 @@ pub(super) struct LintArgs {
     /// Requests a second to the model: whether they are enough for the plan
     #[arg(long, value_name = "N", value_parser = rate)]
     rps: Option<f64>,
+    /// Ready pods of stable and of the canary, as 10/3: whether a pod of both gets as much. Default: what Deployments of the file say
+    #[arg(long, value_name = "STABLE/CANARY", value_parser = pods)]
+    pods: Option<Pods>,
     /// Share of requests that stable fails, for --rps
     #[arg(long, value_name = "SHARE", default_value = "0.001", value_parser = share, requires = "rps")]
     error_rate: f64,
+}
+
+/// Pods of stable and of the canary.
+type Pods = [u32; 2];
+
+/// What is known beside the manifests.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Known {
+    /// What the model gets.
+    pub traffic: Option<Traffic>,
+    /// Ready pods of stable and of the canary.
+    pub pods: Option<Pods>,
 }
 
 /// What a model gets, for the forecast.
@@ -54,6 +70,12 @@ fn rate(text: &str) -> Result<f64, String> {
 fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| "must be a number")?;
     if (0.0..1.0).contains(&share) { Ok(share) } else { Err("must be from 0 to below 1".into()) }
+}
+
+fn pods(text: &str) -> Result<Pods, String> {
+    let number = |text: &str| text.trim().parse::<u32>().ok().filter(|pods| (1..=100_000).contains(pods));
+    let both = text.split_once('/').and_then(|(stable, canary)| Some([number(stable)?, number(canary)?]));
+    both.ok_or_else(|| "write the pods of stable and of the canary as 10/3".into())
 }
 
 /// What lint says of one Rollout, or of a document that cannot be read.
@@ -125,7 +147,7 @@ pub(super) fn run(args: &LintArgs, output: &Output) -> Result<Exit, Failure> {
     let mut reports = Vec::new();
     for path in &args.filename {
         let file = path.display().to_string();
-        let found = check(&file, &read(path)?, traffic);
+        let found = check(&file, &read(path)?, &Known { traffic, pods: args.pods });
         if found.is_empty() {
             output.hint(&format!("{file}: no Rollout in it"));
         }
@@ -155,6 +177,14 @@ pub(super) fn read(path: &Path) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_are_written_as_stable_by_canary() {
+        assert_eq!(pods("10/3"), Ok([10, 3]));
+        for text in ["10", "0/3", "3/-1", "a/b", "1/2/3"] {
+            assert_eq!(pods(text), Err("write the pods of stable and of the canary as 10/3".to_owned()), "{text}");
+        }
+    }
 
     #[test]
     fn a_rate_of_requests_beyond_its_bounds_has_both_bounds_in_its_message() {

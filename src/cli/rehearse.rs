@@ -106,7 +106,7 @@ fn rehearse(setup: &Setup, scenario: &Scenario, rps: f64, seed: u64, watch: bool
 
 fn manifest(args: &RehearseArgs) -> Result<Manifest, Failure> {
     let file = args.filename.display().to_string();
-    let mut found = lint::rollouts(&file, &lint::read(&args.filename)?, None);
+    let mut found = lint::rollouts(&file, &lint::read(&args.filename)?, &lint::Known::default());
     let (Some((report, plan)), 0) = (found.pop(), found.len()) else {
         let message = format!("{file} holds no Rollout, or several");
         return Err(Failure::new(Exit::Usage, message, "give a file with exactly one Rollout"));

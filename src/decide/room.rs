@@ -18,7 +18,7 @@ impl Pass<'_> {
         if ready >= need {
             return None;
         }
-        let scale = self.scale_line(&run.canary.name, need);
+        let scale = self.seen.scale_line(&run.canary.name, need);
         Some(format!("{} needs {need} ready pods of {}, {ready} are: {scale}", step.share().words(), run.canary.name))
     }
 
@@ -30,13 +30,6 @@ impl Pass<'_> {
             self.record(Outcome::Held, Reason::CanaryCapacity, message.clone(), next, None);
         }
         self.stance(Phase::Holding, Reason::CanaryCapacity, message)
-    }
-
-    /// `kubectl -n ml scale deployment fraud-v2 --replicas=3`.
-    pub(super) fn scale_line(&self, name: &str, need: u32) -> String {
-        let workload = self.seen.versions.get(name).map(|seen| seen.arm.workload.clone()).filter(|name| !name.is_empty());
-        let workload = workload.unwrap_or_else(|| name.to_owned());
-        format!("kubectl -n {} scale deployment {workload} --replicas={need}", self.seen.namespace)
     }
 }
 

@@ -82,7 +82,7 @@ impl Pass<'_> {
         }
         let ready = seen.ready();
         if ready < need {
-            let scale = self.scale_line(&before.name, need);
+            let scale = self.seen.scale_line(&before.name, need);
             return Err(format!("{} has {ready} ready pods, {need} are needed to serve everybody: {scale}, then retry", version(before)));
         }
         Ok(())

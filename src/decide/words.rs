@@ -3,7 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Pass;
-use crate::api::{Actor, AnyReason, DecisionRecord, Exposure, MetricEvidence, Outcome, Version};
+use crate::api::{Actor, AnyReason, DecisionRecord, Exposure, Load, MetricEvidence, Outcome, Version};
+use crate::seen::Look;
 use crate::state::beyond_weight;
 use crate::words;
 
@@ -26,6 +27,7 @@ impl Pass<'_> {
             weight: run.map_or(0, |run| i32::from(run.share.weight)),
             traffic: run.and_then(|run| beyond_weight(run.share)),
             why: self.why(outcome),
+            load: self.load(outcome),
             exposure: self.exposure(),
             by,
             next,
@@ -35,16 +37,27 @@ impl Pass<'_> {
 
     /// The newest look's metrics, for decisions that rest on them.
     pub(super) fn why(&self, outcome: Outcome) -> Vec<MetricEvidence> {
-        match outcome {
+        self.rests_on(outcome).map(|look| look.judgement.metrics.clone()).unwrap_or_default()
+    }
+
+    /// The requests per pod that were counted meanwhile.
+    fn load(&self, outcome: Outcome) -> Option<Load> {
+        self.rests_on(outcome)?.judgement.load.clone()
+    }
+
+    /// The newest look, if a decision rests on it.
+    fn rests_on(&self, outcome: Outcome) -> Option<&Look> {
+        let rests = matches!(
+            outcome,
             Outcome::Advanced
-            | Outcome::Held
-            | Outcome::Promoted
-            | Outcome::Passed
-            | Outcome::Failed
-            | Outcome::RolledBack
-            | Outcome::Aborted => self.look().map(|look| look.judgement.metrics.clone()).unwrap_or_default(),
-            _ => Vec::new(),
-        }
+                | Outcome::Held
+                | Outcome::Promoted
+                | Outcome::Passed
+                | Outcome::Failed
+                | Outcome::RolledBack
+                | Outcome::Aborted
+        );
+        self.look().filter(|_| rests)
     }
 
     /// Who was touched so far.

@@ -48,12 +48,14 @@ pub(super) struct Bake {
 }
 
 impl Bake {
-    /// Freezes the limits from stable's last counts. `None` when there are none. `bounds` is empty for errors.
-    pub(super) fn new(shares: &Proportions, bounds: &[f64], recent: &Row, planned: u32) -> Option<Self> {
+    /// Freezes the limits from stable's last counts. `None` when there are none. `bounds` is empty for errors. Latency may also be what it was
+    /// before the rollout (`s0`): then a pod had the load of all users, as now, and not of those that the canary left.
+    pub(super) fn new(shares: &Proportions, bounds: &[f64], recent: &Row, s0: &[f64], planned: u32) -> Option<Self> {
         if recent.n <= 0.0 {
             return None;
         }
-        let above: Vec<f64> = recent.x.iter().map(|x| x / recent.n).collect();
+        let usual = |at: usize| if bounds.is_empty() { 0.0 } else { s0.get(at).copied().unwrap_or(0.0) };
+        let above: Vec<f64> = recent.x.iter().enumerate().map(|(at, x)| (x / recent.n).max(usual(at))).collect();
         let guard = |track: &super::proportions::Track| {
             let before = *above.get(track.column)?;
             let limit = match bounds.get(track.column) {

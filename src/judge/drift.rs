@@ -335,7 +335,8 @@ mod tests {
         Row { n: x.iter().sum(), x: x.to_vec() }
     }
 
-    const REST: Rest<'static> = Rest { ahead: &[], per_window: 1000.0, frozen: false, hold: Hold { windows: 0.0, n: (0.0, 0.0) } };
+    const REST: Rest<'static> =
+        Rest { ahead: &[], per_window: 1000.0, frozen: false, hold: Hold { windows: 0.0, n: (0.0, 0.0) }, spared: false };
     const LIMITS: fn() -> (Limit, Limit) = || (Limit::hold(0.05), Limit::rollback(0.15));
 
     #[test]

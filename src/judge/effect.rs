@@ -59,7 +59,7 @@ pub(super) fn shortened(evidence: &mut MetricEvidence) {
     });
     let distances = evidence.distances.iter_mut().flat_map(|d| [&mut d.total_variation, &mut d.jensen_shannon, &mut d.psi]);
     let forecast = evidence.forecast.iter_mut().flat_map(|f| [&mut f.minutes_to_pass, &mut f.minutes_to_detect].into_iter().flatten());
-    let others = [&mut evidence.limit, &mut evidence.fail_evidence].into_iter().flatten();
+    let others = [&mut evidence.limit, &mut evidence.load_margin, &mut evidence.fail_evidence].into_iter().flatten();
     arms.chain(effect).chain(distances).chain(forecast).chain(others).for_each(short);
 }
 

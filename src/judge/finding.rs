@@ -18,6 +18,7 @@ impl<M> Judgement<M> {
             exposure: self.exposure,
             slowest: self.slowest,
             incident: self.incident,
+            load: self.load,
         }
     }
 }

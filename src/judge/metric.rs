@@ -9,9 +9,10 @@ use super::dispersion::pod_margin;
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::Margin;
+use super::load::Loads;
 use super::looks::Looks;
-use super::mixture::{ETA, Mixture, PlugIn};
-use super::passing::{Hold, Passing};
+use super::mixture::{Mixture, PlugIn};
+use super::passing::Hold;
 use super::past::{MetricPast, Noise, sum};
 use super::plain::{self, Plainly};
 use super::proportions::{LEAST_EVENTS, Proportions, Rest, Track, brackets, fail_margin};
@@ -161,10 +162,18 @@ impl MetricState {
             }
             limits => {
                 let bounds = if let Layout::Bounds(bounds) = &layout { bounds.clone() } else { Vec::new() };
-                let columns = if bounds.is_empty() { vec![(0, 1.0)] } else { brackets(&shares) };
+                let bounded = !bounds.is_empty();
+                let columns = if bounded { brackets(&shares) } else { vec![(0, 1.0)] };
                 let track = |(column, weight): &(usize, f64)| {
                     let margin = fail_margin(limits, &bounds, &shares, *column);
-                    track(*column, *weight, &past, windows, Margin { d: margin.d + pods(*column), ..margin }, noise.column(*column))
+                    let found = Track::new(
+                        (*column, *weight),
+                        &past,
+                        windows,
+                        Margin { d: margin.d + pods(*column), ..margin },
+                        noise.column(*column),
+                    );
+                    Track { response: noise.response(*column).filter(|_| bounded), ..found }
                 };
                 let mut shares = Proportions { tracks: columns.iter().map(track).collect() };
                 if metric.counts_requests() {
@@ -216,7 +225,7 @@ impl MetricState {
                         let n = self.recent.n.max(1.0);
                         let past = Row { n, x: self.s0.iter().map(|s| s * n).collect() };
                         let d = shares.tracks.iter().map(|t| t.d).fold(0.0, f64::max);
-                        Track { s0: share, ..track(column, weight, &past, 1.0, Margin { r: 1.0, d }, most) }
+                        Track { s0: share, ..Track::new((column, weight), &past, 1.0, Margin { r: 1.0, d }, most) }
                     };
                     old.map_or_else(fresh, |track| Track { column, weight, ..track.clone() })
                 };
@@ -239,7 +248,7 @@ impl MetricState {
         } else if let Some(Processes::Shares(shares)) = &self.processes
             && self.bake.is_none()
         {
-            self.bake = Bake::new(shares, self.bounds(), &self.recent, step.planned_windows);
+            self.bake = Bake::new(shares, self.bounds(), &self.recent, &self.s0, step.planned_windows);
         }
     }
 
@@ -364,12 +373,27 @@ impl MetricState {
         let plan: Vec<u32> = self.judged(context).map(|(_, _, windows)| windows).collect();
         let gamma = if both { self.looks.gamma(&plan, step.planned_windows, context.frozen) } else { 0.0 };
         let ahead = self.ahead(step.planned_windows, context);
-        let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted(), frozen: context.frozen, hold: self.hold(step) };
+        let (hold, loads) = (self.hold(step), self.loads(step, context));
+        let excused = matches!(metric.kind.limits(), Limits::Stretch(limits) if limits.load > 0.0);
+        let spared = excused && {
+            let later = self.judged(context).filter(|(at, ..)| *at > context.step);
+            loads.nearer(later.map(|(_, weight, _)| weight), context.pods)
+        };
+        let rest = Rest { ahead: &ahead, per_window: self.per_window() * step.counted(), frozen: context.frozen, hold, spared };
+        let bounds = self.bounds().to_vec();
         match (&mut self.processes, &self.layout) {
-            (Some(Processes::Shares(shares)), _) => shares.add(gamma, &a, &b, &rest),
+            (Some(Processes::Shares(shares)), _) => {
+                shares.widen(loads, metric.kind.limits(), &bounds, &self.s0, step.next_weight >= 1.0, hold);
+                shares.add(gamma, &a, &b, &rest);
+            }
             (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, Limit::both(metric)),
             _ => {}
         }
+    }
+
+    /// What a pod of each version is expected to get in a window of this step.
+    pub(super) fn loads(&self, step: &StepTerms, context: &Context<'_>) -> Loads {
+        Loads::of(self.expected(step), context.pods)
     }
 
     /// Index, canary's share and windows of the planned steps with the present kind of traffic that judge this metric. What a match picks
@@ -458,25 +482,5 @@ impl MetricState {
         let drifted = matches!(&self.processes, Some(Processes::Drift(drift)) if drift.held) && step.weight < 1.0;
         let broken = self.threshold.as_ref().is_some_and(|threshold| threshold.broke(metric.kind.limits(), ThresholdAction::Hold));
         !self.advisory && (drifted || broken)
-    }
-}
-
-fn track(column: usize, weight: f64, past: &Row, windows: f64, margin: Margin, phi0: f64) -> Track {
-    let x = past.x.get(column).copied().unwrap_or(0.0);
-    Track {
-        column,
-        weight,
-        s0: tidy(x / past.n.max(1.0)),
-        open: 1.0,
-        r: margin.r,
-        d: tidy(margin.d),
-        phi0,
-        stable: PlugIn::seeded(past.n, x, windows),
-        fail: Mixture::new(ETA.len()),
-        rho: budget::SPENT,
-        pass: Passing::idle(),
-        spread: super::dispersion::Spread::default(),
-        effect: super::dispersion::Ratio::default(),
-        own: super::incident::Own::default(),
     }
 }

@@ -23,6 +23,9 @@ pub const PARTS: [f64; PASS_BETS.len()] = [0.7, 0.3];
 const PART: f64 = 0.7;
 /// A test is planned where at least so many standard deviations lie between stable's rate and the margin at the end of the hold.
 const ENOUGH: f64 = 2.0;
+/// What unequal load explains has become clearly less when it is below this part of the most, and by so many points.
+const LESS: f64 = 0.7;
+const LEAST: f64 = 0.005;
 /// A proof falls when the bets lose this factor from their best.
 const FALL: f64 = 100.0;
 
@@ -33,8 +36,14 @@ pub struct Passing {
     /// Pass margin of the step.
     #[serde(rename = "passD")]
     pub d: f64,
+    /// What unequal load adds to it now, and at most since the bets began.
+    #[serde(rename = "passLoad", default)]
+    load: [f64; 2],
     /// It takes part in the step.
     pub proves: bool,
+    /// With what unequal load adds there is nothing to prove.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    moot: bool,
     /// The bets.
     #[serde(rename = "pass")]
     pub bets: Mixture,
@@ -87,7 +96,17 @@ impl Hold {
 impl Passing {
     /// Nothing to prove yet.
     pub fn idle() -> Self {
-        Self { d: 0.0, proves: false, bets: Mixture::of(&PARTS), planned: SPENT, part: 0.0, best: 0.0, proved: false }
+        Self {
+            d: 0.0,
+            load: [0.0; 2],
+            proves: false,
+            moot: false,
+            bets: Mixture::of(&PARTS),
+            planned: SPENT,
+            part: 0.0,
+            best: 0.0,
+            proved: false,
+        }
     }
 
     /// Begins a step with margin `d`: `p` is stable's rate, `phi` the dispersion, `hold` the whole hold.
@@ -100,7 +119,25 @@ impl Passing {
 
     /// The boundary.
     pub fn margin(&self) -> Margin {
-        Margin { r: 1.0, d: self.d }
+        let [load, _] = self.load;
+        Margin { r: 1.0, d: self.d + load }
+    }
+
+    /// There is something to prove.
+    pub fn asks(&self) -> bool {
+        self.proves && !self.moot
+    }
+
+    /// Adds `load` to the margin of a share that is `share` in stable from now on. Where that is clearly less than before, it begins again as `fresh`: what was won while more was
+    /// allowed proves nothing.
+    pub fn widen(&mut self, load: f64, share: f64, fresh: impl FnOnce() -> Self) {
+        let [_, most] = self.load;
+        if load < LESS * most && most - load > LEAST {
+            *self = Self { proves: self.proves, load: [load; 2], ..fresh() };
+        } else {
+            self.load = [load, most.max(load)];
+        }
+        self.moot = load > 0.0 && share + self.margin().d >= 1.0;
     }
 
     /// Evidence: 1 is none, [`PASS_AT`] proves.
@@ -145,7 +182,7 @@ impl Passing {
         }
         if self.proved && against {
             // What was won before says nothing of what the canary has become: the bets start over, and have all of the error rate.
-            *self = Self { proves: self.proves, d: self.d, ..Self::idle() };
+            *self = Self { proves: self.proves, d: self.d, load: self.load, ..Self::idle() };
         } else if !against && (passed || self.value() >= PASS_AT) {
             self.proved = true;
         }
@@ -154,7 +191,7 @@ impl Passing {
     /// What the canary has less than the margin, which is what it has more of the complement than the margin allows. A good window counts at
     /// most as the budget of the other side lets a bad one count; a bad one counts in full, and does not widen the test.
     fn shortfall(&self, pair: Pair, p: f64, phi: f64) -> Excess {
-        let mirrored = Margin { r: 1.0, d: -self.d };
+        let mirrored = Margin { r: 1.0, d: -self.margin().d };
         let excess = budget::limited(pair.complement(), mirrored, phi, 1.0 - p);
         let (u, v) = budget::score(pair.complement(), mirrored);
         if u >= 0.0 {
@@ -235,6 +272,22 @@ mod tests {
             assert!(harmful <= 0.10, "{harmful} at {n}");
             assert!(healthy >= 0.96, "{healthy} at {n}");
         }
+    }
+
+    #[test]
+    fn what_was_proved_while_unequal_load_allowed_more_is_no_proof_once_it_allows_less() {
+        let mut side = begun();
+        (0..10).rev().for_each(|window| {
+            side.widen(0.02, P, begun);
+            side.add(pair(1.0, 8.0), P, 1.1, left(window));
+        });
+        assert!(side.proved() && (side.margin().d - 0.022).abs() < 1e-12);
+        side.widen(0.019, P, begun);
+        assert!(side.proved(), "a little less");
+        side.widen(0.0, P, begun);
+        assert_eq!(side, begun(), "it begins again");
+        side.widen(0.999, P, begun);
+        assert!(!side.asks(), "nothing is left to prove");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::columns::{Layout, Row, select};
 use super::dispersion::{BLOCKS, ENOUGH_WINDOWS, Table, UNKNOWN, from_history};
+use super::load::Response;
 use super::proportions::brackets;
 use crate::counts::{Counts, History, Sample};
 use crate::plan::{Counted, Metric};
@@ -44,8 +45,7 @@ impl Past {
     pub fn new(metrics: &[Metric], history: &History) -> Self {
         let (older, recent) = history.windows.split_at(history.windows.len().saturating_sub(recent_windows(history.interval_seconds)));
         let pods: Vec<String> = recent.iter().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>().into_iter().cloned().collect();
-        let split = history.by_pod && pods.len() > 1;
-        let metrics = metrics.iter().map(|metric| MetricPast::new(metric, recent, &pods, split)).collect();
+        let metrics = metrics.iter().map(|metric| MetricPast::new(metric, recent, &pods, history.by_pod)).collect();
         let mut past = Self { pods, by_pod: history.by_pod, metrics };
         past.add_older(older);
         past
@@ -86,10 +86,12 @@ pub(crate) struct MetricPast {
     older: VecDeque<Vec<Row>>,
     /// There are several pods, and they are told apart.
     pub(crate) split: bool,
+    /// The rows are pods.
+    by_pod: bool,
 }
 
 impl MetricPast {
-    fn new(metric: &Metric, recent: &[ByPod], pods: &[String], split: bool) -> Option<Self> {
+    fn new(metric: &Metric, recent: &[ByPod], pods: &[String], by_pod: bool) -> Option<Self> {
         let samples = recent.iter().flat_map(|window| window.values()).filter_map(|sample| sample.get(&metric.name));
         let layout = Layout::of(samples)?;
         let recent = rows(&layout, &metric.name, recent, pods);
@@ -105,7 +107,17 @@ impl MetricPast {
             Layout::Bounds(bounds) => Layout::Bounds(select(bounds, &columns)),
             other => other.clone(),
         };
-        Some(Self { name: metric.name.clone(), layout, recent, columns, narrow, thinned, older: VecDeque::new(), split })
+        Some(Self {
+            name: metric.name.clone(),
+            layout,
+            recent,
+            columns,
+            narrow,
+            thinned,
+            older: VecDeque::new(),
+            split: by_pod && pods.len() > 1,
+            by_pod,
+        })
     }
 
     fn add_older(&mut self, windows: &[ByPod], pods: &[String]) {
@@ -123,7 +135,10 @@ impl MetricPast {
         } else {
             Table::of_time(&windows.iter().map(|window| sum(window.iter())).collect::<Vec<Row>>(), &BLOCKS, &self.narrow)
         };
-        Noise { table, columns: self.columns.clone(), windows: windows.len() }
+        // Where pods are not told apart it is not known how many had the load.
+        let response = |column| Response::of(&windows, column).filter(|_| self.by_pod);
+        let responses = (0..self.columns.len()).map(response).collect();
+        Noise { table, columns: self.columns.clone(), windows: windows.len(), responses }
     }
 }
 
@@ -133,12 +148,25 @@ pub(crate) struct Noise {
     columns: Vec<usize>,
     /// Windows that it comes from.
     pub(crate) windows: usize,
+    /// How its shares followed its load per pod.
+    responses: Vec<Option<Response>>,
 }
 
 impl Noise {
     /// From windows of stable in the rollout itself.
     pub(crate) fn of_rows(layout: &Layout, rows: &[Row]) -> Self {
-        Self { table: Table::of_time(rows, &BLOCKS, layout), columns: (0..layout.columns()).collect(), windows: rows.len() }
+        Self {
+            table: Table::of_time(rows, &BLOCKS, layout),
+            columns: (0..layout.columns()).collect(),
+            windows: rows.len(),
+            responses: Vec::new(),
+        }
+    }
+
+    /// How the share of a column followed the load per pod.
+    pub(crate) fn response(&self, column: usize) -> Option<Response> {
+        let at = self.columns.iter().position(|other| *other == column)?;
+        self.responses.get(at).copied().flatten()
     }
 
     /// Dispersion of a column as measured.

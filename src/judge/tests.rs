@@ -9,6 +9,7 @@ use crate::counts::Sample;
 use crate::plan::{DistanceLimits, Drift, DriftSource, ErrorRate, Latency, MetricKind};
 
 mod incidents;
+mod load;
 mod properties;
 
 pub(super) fn metrics() -> Vec<Metric> {
@@ -49,7 +50,7 @@ pub(super) fn usual(n: u64) -> Sample {
 
 pub(super) fn window(k: i64, stable: Sample, canary: Sample) -> Window {
     let time = |k: i64| Timestamp::from_second(1_700_000_000 + 30 * k).unwrap();
-    Window { start: time(k), end: time(k + 1), weight: 0.05, stable, canary, stable_pods: 3, canary_pods: 1 }
+    Window { start: time(k), end: time(k + 1), weight: 0.05, stable, canary, stable_pods: 10, canary_pods: 1 }
 }
 
 pub(super) fn history(windows: usize) -> History {

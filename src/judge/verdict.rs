@@ -110,7 +110,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
     let at = |values: &[f64], column: usize| values.get(column).copied().unwrap_or(0.0);
     let alpha = state.alpha(context);
     let worst = shares.tracks.iter().max_by(|x, y| x.harm(alpha).total_cmp(&y.harm(alpha)));
-    let slowest = shares.tracks.iter().filter(|t| t.pass.proves).min_by(|x, y| x.pass.value().total_cmp(&y.pass.value()));
+    let slowest = shares.tracks.iter().filter(|t| t.pass.asks()).min_by(|x, y| x.pass.value().total_cmp(&y.pass.value()));
     let Some(track) = worst.filter(|t| t.harm(alpha) > 2.0 * t.weight).or(slowest).or(worst) else { return bare };
     let (p_a, p_b, phi) = (at(&a, track.column), at(&b, track.column), track.phi());
     let limit = track.fail_margin().at(p_a);
@@ -119,7 +119,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
     // What a pass has proved is the pass margin of this step; the limit of the fail side would look odd beside an estimate beyond it.
     let passed = shares.proved() == Some(true);
     let harmed = context.failed || shares.fail_evidence(alpha) >= super::FAIL_AT;
-    let against = if passed && track.pass.proves && !harmed { Against::Proved(track.pass.margin().at(p_a)) } else { Against::Limit(limit) };
+    let against = if passed && track.pass.asks() && !harmed { Against::Proved(track.pass.margin().at(p_a)) } else { Against::Limit(limit) };
     let (low, high) = state.seen.difference_interval(p_a, p_b, phi, ALPHA);
     let value = p_b - p_a;
     let chance = effect::chance(p_a, state.seen.precision(), phi);
@@ -132,13 +132,13 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
         ArmValue { value: slowest, text: String::new(), n: whole(n), quantiles: effect::quantiles(state.bounds(), shares) }
     };
     let (stable, canary) = (arm(&a, state.seen.n_a), arm(&b, state.seen.n_b));
-    let left_out = shares.tracks.iter().filter(|t| latency && !t.pass.proves).map(bound).collect();
+    let left_out = shares.tracks.iter().filter(|t| latency && !t.pass.asks()).map(bound).collect();
     let (n, hold) = (state.expected(step), state.hold(step));
     let to_pass = |t: &Track| t.pass.windows(t.stable.rate(), t.phi(), hold);
     let windows = if passed {
         Some(0.0)
     } else {
-        shares.tracks.iter().filter(|t| t.pass.proves).map(to_pass).try_fold(0.0f64, |most, w| w.map(|w| most.max(w)))
+        shares.tracks.iter().filter(|t| t.pass.asks()).map(to_pass).try_fold(0.0f64, |most, w| w.map(|w| most.max(w)))
     };
     let worse = |t: &Track| {
         let p = t.stable.rate();
@@ -149,7 +149,7 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
         |t: &Track| windows_to_fail(n, t.stable.rate(), worse(t), t.fail_margin(), t.phi(), part * t.weight * t.open, context.fail_at);
     let detect = shares.tracks.iter().filter_map(to_fail).min_by(f64::total_cmp);
     let ahead = state.ahead(step.planned_windows, context);
-    let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted(), frozen: context.frozen, hold };
+    let rest = Rest { ahead: &ahead, per_window: state.per_window() * step.counted(), frozen: context.frozen, hold, spared: false };
     let by_end = |t: &Track| found(t.rho, &rest.with(t.phi()), rest.per_window, (t.stable.rate(), worse(t)), t.fail_margin());
     let least = |t: &Track| {
         let p_b = smallest(t.rho, &rest.with(t.phi()), rest.per_window, t.stable.rate(), t.fail_margin())?;
@@ -191,6 +191,8 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
             effect: Some(effect),
             noise: Some(noise(state, phi)),
             limit: Some(limit - p_a),
+            load_margin: Some(track.load).filter(|load| *load > 0.0),
+            under_unequal_load: latency && state.loads(step, context).unequal(),
             fail_evidence: Some(shares.fail_evidence(alpha)),
             fail_at: Some(context.fail_at),
             forecast: Some(forecast(windows, detect, Some(reach).filter(|_| alpha > 0.0), context)),
@@ -253,7 +255,7 @@ fn drift_answer(state: &MetricState, drift: &Drift, metric: &Metric, step: &Step
     let detect = windows_to_fail(state.expected(step), p, worse, margin, phi, 0.5 * part, context.fail_at);
     let ahead = state.ahead(step.planned_windows, context);
     let per_window = state.per_window() * step.counted();
-    let ahead = Rest { ahead: &ahead, per_window, frozen: context.frozen, hold: state.hold(step) }.with(phi);
+    let ahead = Rest { ahead: &ahead, per_window, frozen: context.frozen, hold: state.hold(step), spared: false }.with(phi);
     let reach = Reach {
         found: found(drift.rho, &ahead, per_window, (p, worse), margin),
         smallest: smallest(drift.rho, &ahead, per_window, p, margin).map(|p_b| p_b - p),

@@ -28,7 +28,7 @@ fn cel(object: &Value) -> Vec<String> {
 
 /// What lint says: the shape of the schema, then `Plan::parse`.
 fn lint(object: &Value) -> Vec<String> {
-    let reports = cli::check("test", &object.to_string(), None);
+    let reports = cli::check("test", &object.to_string(), &cli::Known::default());
     reports.iter().flat_map(|report| &report.faults).map(Fault::to_string).collect()
 }
 
@@ -38,7 +38,7 @@ fn every_manifest_that_must_be_refused_is_refused() {
     for entry in fs::read_dir("tests/data/refused").unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
-        let faults: Vec<_> = cli::check("test", &text, None).into_iter().flat_map(|report| report.faults).collect();
+        let faults: Vec<_> = cli::check("test", &text, &cli::Known::default()).into_iter().flat_map(|report| report.faults).collect();
         assert!(!faults.is_empty(), "{} is accepted", path.display());
         assert!(faults.iter().all(|fault| !fault.path.is_empty() && !fault.message.is_empty()), "{}", path.display());
         count += 1;

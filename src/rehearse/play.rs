@@ -83,9 +83,18 @@ pub struct Point {
     pub fail_at: f64,
 }
 
+/// What stable and the canary counted in a window, and on how many pods.
+#[derive(Clone, Debug)]
+pub struct TwoArms {
+    /// Counts.
+    pub samples: [Sample; 2],
+    /// Ready pods.
+    pub pods: [u32; 2],
+}
+
 /// The windows of a rollout: asked for from `start` to `end` (seconds since the start), in a step, with the requests of stable and of the
 /// canary that are counted for one of a user.
-pub type Windows<'w> = dyn FnMut(f64, f64, usize, [f64; 2]) -> Option<[Sample; 2]> + 'w;
+pub type Windows<'w> = dyn FnMut(f64, f64, usize, [f64; 2]) -> Option<TwoArms> + 'w;
 
 /// Plays one rollout: stable's past, then one window after the other as `windows` gives them (`None`: there are no more). With
 /// `watch` every look is kept.
@@ -202,16 +211,12 @@ impl<'a> Sampler<'a> {
         let Some((terms, step)) = ledger.terms().zip(run.step) else { return true };
         let start = seconds(end) - self.setup.interval;
         let split = if run.share.is_none() { [1.0, 0.0] } else { terms.split() };
-        let Some([stable, canary]) = windows(start, seconds(end), step, split) else { return false };
-        let window = Window {
-            start: time(start),
-            end,
-            weight: f64::from(run.share.weight) / 100.0,
-            stable,
-            canary,
-            stable_pods: self.setup.stable_pods,
-            canary_pods: self.setup.canary_pods,
+        let Some(TwoArms { samples: [stable, canary], pods: [stable_pods, canary_pods] }) = windows(start, seconds(end), step, split)
+        else {
+            return false;
         };
+        let window =
+            Window { start: time(start), end, weight: f64::from(run.share.weight) / 100.0, stable, canary, stable_pods, canary_pods };
         ledger.count(&window);
         ledger.looked(end);
         self.windows += 1;

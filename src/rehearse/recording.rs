@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::play::{Played, Setup, play};
+use super::play::{Played, Setup, TwoArms, play};
 use crate::counts::{Counts, History, Sample};
 use crate::judge::most_windows;
 use crate::plan::Plan;
@@ -131,7 +131,7 @@ impl Recording {
             for (pod, sample) in window {
                 if canary.contains(&pod) { sides.push(sample) } else { other.push(sample) }
             }
-            Some([sum(&other), sum(&sides)])
+            Some(TwoArms { samples: [sum(&other), sum(&sides)], pods: [count(other.len()), count(sides.len())] })
         };
         play(&setup, &history, &mut windows, watch)
     }

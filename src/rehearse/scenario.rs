@@ -7,6 +7,10 @@ mod tests;
 use serde_json::{Value, json};
 
 use crate::plan::Faults;
+use crate::sim::traffic::load::{ColdStart, Load};
+
+/// Seconds in which traffic swings once: as long as the past is looked at.
+const SWING: f64 = super::MOST_HISTORY;
 
 /// What one version does.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +89,12 @@ pub struct Scenario {
     pub canary_pods: Vec<u32>,
     /// Seconds after the start until when the canary is as stable.
     pub from: f64,
+    /// What durations owe to the load of a pod.
+    pub load: Load,
+    /// Highest by lowest traffic within [`SWING`] seconds; 1: it is the same all the time.
+    pub swing: f64,
+    /// The canary's pods are slower at first.
+    pub cold_start: Option<ColdStart>,
     /// Noise.
     pub noise: Noise,
     /// What happens to both versions.
@@ -118,6 +128,9 @@ impl Default for Scenario {
             canary: version,
             canary_pods: vec![1, 2, 5],
             from: 0.0,
+            load: Load::default(),
+            swing: 1.0,
+            cold_start: None,
             noise: Noise::default(),
             common: Vec::new(),
         }
@@ -138,6 +151,16 @@ impl Scenario {
     pub fn healthy(&self) -> bool {
         let (a, b) = (&self.stable, &self.canary);
         b.errors <= a.errors && b.p50 <= a.p50 && b.p99 <= a.p99 && a.classes == b.classes
+    }
+
+    /// Whether pods of one version differ, for good or for a while.
+    pub fn pods_differ(&self) -> bool {
+        self.noise.between_pods() || self.cold_start.is_some()
+    }
+
+    /// Traffic so many seconds after the start, as a multiple of the mean.
+    pub fn traffic(&self, at: f64) -> f64 {
+        (0.5 * self.swing.ln() * (std::f64::consts::TAU * at / SWING).sin()).exp()
     }
 
     /// Pods of the canary in a step.

@@ -137,8 +137,8 @@ mod worlds {
         let scenario = Scenario::read(scenario, Some("2000"), &[], &[]).unwrap();
         let plan = everything();
         let mut world = World::new(&scenario, &plan.analysis.metrics, 2000.0, 30.0, 11);
-        let all: Vec<[Sample; 2]> =
-            (0..count).map(|k| world.window(start + f64::from(k) * 30.0, start + f64::from(k + 1) * 30.0, [0.5, 0.5], 1)).collect();
+        let time = |k: u32| start + f64::from(k) * 30.0;
+        let all: Vec<[Sample; 2]> = (0..count).map(|k| world.window(time(k), time(k + 1), [0.5, 0.5], 1).samples).collect();
         [0, 1].map(|side| sums(&all.iter().map(|both| both[side].clone()).collect::<Vec<_>>()))
     }
 

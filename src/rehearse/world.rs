@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use statrs::function::erf::erfc;
 
 use super::draw;
+use super::play::TwoArms;
 use super::scenario::{Behaviour, Incident, Scenario};
 use crate::api::TimeUnit;
 use crate::counts::{Counts, History, Sample};
@@ -40,6 +41,8 @@ struct Pod {
     latency: f64,
     /// Standard normal, slow.
     ar: f64,
+    /// Seconds after the start at which it had its first request.
+    since: f64,
     /// Of the present window: added to the log latency, and the shares of the classes.
     shift: f64,
     mix: Vec<f64>,
@@ -61,6 +64,8 @@ struct Moment {
     deviation: f64,
     /// Shares of the classes minus the declared ones.
     moved: Option<Vec<f64>>,
+    /// Seconds after the start.
+    at: f64,
 }
 
 /// One of the two arms.
@@ -99,6 +104,7 @@ impl<'a> World<'a> {
                 errors: draw::factor(noise.pod_error_sd, draw::normal(&mut rng)),
                 latency: noise.pod_latency_sd * draw::normal(&mut rng),
                 ar: draw::normal(&mut rng),
+                since: f64::INFINITY,
                 shift: 0.0,
                 mix: Vec::new(),
             };
@@ -126,11 +132,13 @@ impl<'a> World<'a> {
     pub fn history(&mut self) -> History {
         let windows = past_windows(self.scenario, self.interval);
         let pods: Vec<String> = (0..self.stable.len()).map(|pod| format!("pod-{pod}")).collect();
-        let moment = moment(&self.scenario.stable);
-        let mean = self.rps * self.interval / self.stable.len().max(1) as f64;
+        let usual = self.rps * self.interval / self.stable.len().max(1) as f64;
         let mut history = Vec::with_capacity(windows);
-        for _ in 0..windows {
+        for before in (0..windows).rev() {
             self.next_window(Arm::Stable, self.stable.len());
+            let traffic = self.scenario.traffic(-self.interval * before as f64);
+            let (mean, mut moment) = (usual * traffic, moment(&self.scenario.stable));
+            moment.log_median += self.scenario.load.slower(traffic).ln();
             let mut window = BTreeMap::new();
             for (at, name) in pods.iter().enumerate() {
                 let mut gained = self.nothing();
@@ -144,26 +152,34 @@ impl<'a> World<'a> {
 
     /// Both arms' counts from `start` to `end` (seconds after the rollout began), stable and the canary having so many requests for one of a
     /// user, the canary on so many pods.
-    pub fn window(&mut self, start: f64, end: f64, split: [f64; 2], canary_pods: u32) -> [Sample; 2] {
+    pub fn window(&mut self, start: f64, end: f64, split: [f64; 2], canary_pods: u32) -> TwoArms {
         let canary = (canary_pods as usize).clamp(1, self.canary.len().max(1));
         let [to_stable, to_canary] = split;
-        [(Arm::Stable, to_stable, self.stable.len()), (Arm::Canary, to_canary, canary)].map(|(arm, share, pods)| {
+        let samples = [(Arm::Stable, to_stable, self.stable.len()), (Arm::Canary, to_canary, canary)].map(|(arm, share, pods)| {
             let mut gained = self.nothing();
             self.next_window(arm, pods);
-            let each = self.rps * share / pods.max(1) as f64;
+            let rps = self.rps * self.scenario.traffic(0.5 * (start + end));
+            let each = rps * share / pods.max(1) as f64;
+            // As a part of what a pod of stable gets before the rollout, on average.
+            let load = each / (self.rps / self.stable.len().max(1) as f64);
+            if arm == Arm::Canary && share > 0.0 {
+                self.canary.iter_mut().take(pods).for_each(|pod| pod.since = pod.since.min(start));
+            }
             for (from, to) in self.stretches(arm, start, end) {
-                let moment = self.moment(arm, 0.5 * (from + to));
-                if self.scenario.noise.between_pods() {
+                let mut moment = self.moment(arm, 0.5 * (from + to));
+                moment.log_median += self.scenario.load.slower(load).ln();
+                if self.scenario.pods_differ() {
                     for pod in 0..pods {
                         self.add(arm, pod, &moment, each * (to - from), &mut gained);
                     }
                 } else {
                     // Equal pods are one large pod.
-                    self.add(arm, 0, &moment, self.rps * share * (to - from), &mut gained);
+                    self.add(arm, 0, &moment, rps * share * (to - from), &mut gained);
                 }
             }
             self.sample(gained)
-        })
+        });
+        TwoArms { samples, pods: [self.stable.len(), canary].map(|pods| u32::try_from(pods).unwrap_or(u32::MAX)) }
     }
 
     fn nothing(&self) -> Gained {
@@ -212,6 +228,7 @@ impl<'a> World<'a> {
             Arm::Canary if at >= self.scenario.from => moment(&self.scenario.canary),
             Arm::Canary | Arm::Stable => moment(stable),
         };
+        found.at = at;
         for incident in &self.scenario.common {
             let at = at + earlier(incident, arm);
             if !(incident.from..incident.to).contains(&at) {
@@ -260,7 +277,8 @@ impl<'a> World<'a> {
         let errors = (moment.errors * pod.errors * slow).clamp(0.0, 1.0);
         gained.bad += draw::failures(&mut self.rng, n, errors, noise.error_burst);
         if self.latency {
-            let median = moment.log_median + pod.latency + pod.shift;
+            let cold = self.scenario.cold_start.filter(|_| arm == Arm::Canary).map_or(1.0, |start| start.slower(moment.at - pod.since));
+            let median = moment.log_median + pod.latency + pod.shift + cold.ln();
             if self.above.0 != median || self.above.1 != moment.deviation {
                 self.above.0 = median;
                 self.above.1 = moment.deviation;
@@ -319,7 +337,7 @@ fn earlier(incident: &Incident, arm: Arm) -> f64 {
 
 fn moment(behaviour: &Behaviour) -> Moment {
     let deviation = ((behaviour.p99 / behaviour.p50).ln() / Z99).max(1e-3);
-    Moment { errors: behaviour.errors, log_median: behaviour.p50.ln(), deviation, moved: None }
+    Moment { errors: behaviour.errors, log_median: behaviour.p50.ln(), deviation, moved: None, at: 0.0 }
 }
 
 /// The classes as bins of scores from 0 to 1.

@@ -76,6 +76,9 @@ fn of_share(share: &Share, metric: &Metric, evidence: &MetricEvidence) -> String
         };
         text += &format!("; p99 {} against {}{unit}", p99(&evidence.canary), p99(&evidence.stable));
     }
+    if let Some(load) = evidence.load_margin {
+        text += &format!("; unequal load may explain {:.1} points of it", 100.0 * load);
+    }
     if !left_out.is_empty() {
         let bounds: Vec<String> = left_out.iter().map(ToString::to_string).collect();
         text += &format!("; above {}{unit} cannot be proved at {rps:.0} requests a second in this step", bounds.join(", "));

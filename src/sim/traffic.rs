@@ -4,6 +4,7 @@
 pub mod behaviour;
 pub mod counters;
 mod labels;
+pub mod load;
 mod lost;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -29,6 +30,8 @@ use super::{
 
 /// Index of the gateway among the proxies.
 const GATEWAY: usize = 0;
+/// Seconds over which a pod's load is an average.
+const REMEMBERED: f64 = 5.0;
 /// What a Service's name in full ends with.
 const DOMAIN: &str = "svc.cluster.local";
 
@@ -130,6 +133,24 @@ struct PodCounters {
     identity: PodIdentity,
     sidecar: Target,
     model: Target,
+    load: PodLoad,
+}
+
+/// What a pod gets.
+#[derive(Debug, Default)]
+struct PodLoad {
+    /// Requests since the tick before.
+    taken: u64,
+    /// Requests a second in the last seconds.
+    rps: f64,
+}
+
+impl PodLoad {
+    /// So many seconds have gone by.
+    fn tick(&mut self, seconds: f64) {
+        let now = std::mem::take(&mut self.taken) as f64 / seconds;
+        self.rps += (now - self.rps) * (1.0 - (-seconds / REMEMBERED).exp());
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,6 +252,7 @@ impl Traffic {
         self.strays(seconds);
         self.last = now;
         for counters in self.pods.values_mut() {
+            counters.load.tick(seconds);
             counters.model.memory = self.behaviours.get(&counters.identity.version).and_then(|behaviour| behaviour.memory);
         }
         self.scrape(database, now);
@@ -294,6 +316,7 @@ impl Traffic {
             let Some(counters) = self.pods.get_mut(pod).filter(|_| count > 0) else { continue };
             let behaviour = self.behaviours.get(&counters.identity.version).cloned().unwrap_or_default();
             let errors = behaviour.errors(&mut self.rng, count);
+            counters.load.taken += count;
             let served = self.served.entry(counters.identity.version.clone()).or_default();
             if copy {
                 served.mirrored += count
@@ -305,7 +328,7 @@ impl Traffic {
                 if count == 0 {
                     continue;
                 }
-                let (buckets, sum) = behaviour.latencies(&mut self.rng, count);
+                let (buckets, sum) = behaviour.latencies(&mut self.rng, count, counters.load.rps);
                 if !copy {
                     served.add_latency(&buckets);
                 }
@@ -357,7 +380,7 @@ impl Traffic {
             }
             let sidecar = Target::proxy(&name, &namespace, &identity.ip, phase(&mut self.rng, &self.config, self.last));
             let model = Target::model(&name, &namespace, &identity.ip, phase(&mut self.rng, &self.config, self.last));
-            self.pods.insert(name, PodCounters { identity, sidecar, model });
+            self.pods.insert(name, PodCounters { identity, sidecar, model, load: PodLoad::default() });
         }
     }
 

@@ -7,7 +7,7 @@ use super::brief::terms;
 use super::{Run, State, is_running};
 use crate::api::names::condition;
 use crate::api::{OutboxEntry, Phase, Reason, RolloutStatus, StepStatus, Verdict};
-use crate::judge::{Late, Limit, Slowest, StepTerms, forecast_plan, late_rest};
+use crate::judge::{Late, Limit, Slowest, StepTerms, equal_pods, forecast_plan, late_rest};
 use crate::plan::Share;
 use crate::say;
 use crate::seen::{Look, Observation};
@@ -51,12 +51,12 @@ pub fn project(
         let place = |step: &Option<StepStatus>| step.as_ref().map(|step| (step.index, step.weight));
         state.run.is_none() || place(&old.step) == place(&step)
     };
-    let (verdict, evidence) = match (look, old) {
-        (Some(look), _) => (Some(look.judgement.verdict), look.judgement.metrics.clone()),
+    let (verdict, evidence, load) = match (look, old) {
+        (Some(look), _) => (Some(look.judgement.verdict), look.judgement.metrics.clone(), look.judgement.load.clone()),
         // A restart continues with what was said; of a new step nothing is known before its first look.
-        (None, Some(old)) if same_step(old) => (old.verdict, old.evidence.clone()),
-        (None, Some(old)) => (Some(Verdict::Inconclusive), old.evidence.clone()),
-        (None, None) => (None, Vec::new()),
+        (None, Some(old)) if same_step(old) => (old.verdict, old.evidence.clone(), old.load.clone()),
+        (None, Some(old)) => (Some(Verdict::Inconclusive), old.evidence.clone(), None),
+        (None, None) => (None, Vec::new(), None),
     };
     super::bound::bounded(RolloutStatus {
         observed_generation: Some(seen.generation),
@@ -68,6 +68,7 @@ pub fn project(
         step,
         decision: state.decision.clone(),
         evidence,
+        load,
         checkpoint: state.checkpoint(),
         refused: state.refused.clone(),
         history: state.history.clone(),
@@ -113,11 +114,16 @@ fn conditions(
             let note = look.note.as_deref().map_or_else(String::new, |note| format!("; {note}"));
             rows.push((condition::METRICS_AVAILABLE, true, Reason::AsPlanned, format!("every metric returns data{note}")));
         }
+        let unequal = look.and_then(|look| unequal(run, look, seen));
+        let with = |words: String| unequal.as_ref().map_or_else(|| words.clone(), |unequal| format!("{words}; {unequal}"));
+        let usual = if unequal.is_some() { Reason::UnequalLoad } else { Reason::AsPlanned };
         match look.and_then(|look| late(run, look, now)) {
-            Some(late) if late.limit == Limit::Deadline => rows.push((condition::FEASIBLE, false, Reason::TrafficTooLow, say::late(&late))),
-            Some(late) => rows.push((condition::FEASIBLE, true, Reason::AsPlanned, say::late(&late))),
+            Some(late) if late.limit == Limit::Deadline => {
+                rows.push((condition::FEASIBLE, false, Reason::TrafficTooLow, with(say::late(&late))));
+            }
+            Some(late) => rows.push((condition::FEASIBLE, true, usual, with(say::late(&late)))),
             None if look.is_some_and(|look| look.problem.is_none() && look.judgement.windows > 0) => {
-                rows.push((condition::FEASIBLE, true, Reason::AsPlanned, "the traffic is enough for the plan".to_owned()));
+                rows.push((condition::FEASIBLE, true, usual, with("the traffic is enough for the plan".to_owned())));
             }
             None => {}
         }
@@ -147,6 +153,21 @@ fn conditions(
         }
     }
     made
+}
+
+/// That latency is compared at unequal load, with what would make it equal.
+fn unequal(run: &Run, look: &Look, seen: &Observation) -> Option<String> {
+    let load = look.judgement.load.as_ref()?;
+    look.judgement.metrics.iter().find(|metric| metric.under_unequal_load)?;
+    let pods = |pods: i32| u32::try_from(pods).unwrap_or_default();
+    let (stable, canary) = (pods(load.stable.pods), pods(load.canary.pods));
+    let terms = terms(&run.plan).into_iter().nth(run.step?)?;
+    let [to_stable, to_canary] = terms.split();
+    // Whom a match picks is known only from what was counted.
+    let counted = load.ratio() * f64::from(canary) / f64::from(stable.max(1));
+    let need = equal_pods(stable, if terms.share.matched { counted } else { to_canary / to_stable });
+    let scale = (need != canary).then(|| seen.scale_line(&run.canary.name, need));
+    Some(say::unequal(load, scale.as_deref()))
 }
 
 /// Which step the traffic is not enough for: the present one by what it has shown, later ones by the forecast. A deadline comes before a hold.
@@ -188,6 +209,7 @@ fn plain(status: &RolloutStatus) -> serde_json::Value {
     let mut status = RolloutStatus {
         verdict: None,
         evidence: Vec::new(),
+        load: None,
         checkpoint: status.checkpoint.as_ref().map(without_evidence),
         outbox: if running { Vec::new() } else { status.outbox.clone() },
         observed_generation: status.observed_generation,

@@ -115,6 +115,7 @@ fn clause(reason: Reason) -> Option<&'static str> {
         R::NotEnoughData => "waiting for evidence",
         R::HoldTime => "until its hold is over",
         R::TrafficTooLow => "because there is too little traffic",
+        R::UnequalLoad => "because load per pod is unequal",
         R::DeadlineExceeded => "past its deadline without a verdict",
         R::Aborted => "because a person said so",
         R::SpecReverted => "because the manifest was set back",

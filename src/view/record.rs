@@ -3,6 +3,7 @@
 use super::because::{self, deciding};
 use super::{Fact, Tone, View, clauses, text::visible};
 use crate::api::{DecisionRecord, Exposure, HistoryEntry, MetricEvidence, Outcome, Reason, Version};
+use crate::say;
 use crate::words::{NOTHING_WRITTEN, number, time, whole};
 
 impl View {
@@ -23,6 +24,7 @@ impl View {
         };
         view.shows(&record.why);
         view.next = view.comes(record);
+        view.facts.extend(record.load.as_ref().map(|load| Fact::new("load", say::load(load))));
         let written = record.by.as_ref().and_then(|by| Some((by, by.manager.as_ref()?)));
         view.facts.extend(written.map(|(by, manager)| Fact::new("by", visible(&format!("{}, written by {manager}", by.name)))));
         view
@@ -42,6 +44,7 @@ impl View {
             weight: 0,
             traffic: None,
             why: Vec::new(),
+            load: None,
             exposure: entry.exposure.clone(),
             by: None,
             next: String::new(),

@@ -61,6 +61,10 @@ fn remarks(metric: &MetricEvidence, row: &Row) -> Vec<String> {
     if let Some(missing) = metric.measure.as_ref().map(|measure| measure.missing).filter(|missing| *missing > 0 && row.canary.is_some()) {
         notes.push(format!("{label}: no data in the newest {missing} windows"));
     }
+    if metric.under_unequal_load {
+        let part = metric.load_margin.map_or_else(String::new, |part| format!("; it may explain {:.1} points of the limit", 100.0 * part));
+        notes.push(format!("{label}: compared at unequal load per pod{part}"));
+    }
     if metric.advisory {
         notes.push(format!("{label}: shown only, decides nothing"));
     }

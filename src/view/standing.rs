@@ -9,6 +9,7 @@ use super::terminal::age;
 use super::{Fact, Tone, View, clauses};
 use crate::api::{EvidenceReason, MetricEvidence, Phase, Reason, Rollout, RolloutStatus, StepStatus, Verdict, names::condition};
 use crate::plan::Plan;
+use crate::say;
 use crate::words::{number, span, time};
 
 /// Cells of the bar of a hold.
@@ -63,6 +64,7 @@ impl View {
         if let Some(step) = status.step.as_ref().filter(|_| moving) {
             view.facts.extend(stepped(rollout, step, now));
             view.facts.extend(forecast(status, step));
+            view.facts.extend(load(status));
         }
         if let Some(decision) = &status.decision {
             let ago = age(decision.at.0, now);
@@ -121,6 +123,13 @@ fn standing(status: &RolloutStatus, canary: &str) -> String {
         Some(Phase::Aborted) => "aborted",
     };
     format!("{canary} {word}{place}")
+}
+
+/// Requests per pod, and where they are unequal the line that makes them equal.
+fn load(status: &RolloutStatus) -> Option<Fact> {
+    let load = status.load.as_ref()?;
+    let unequal = status.conditions.iter().find(|known| Reason::find(&known.reason) == Some(Reason::UnequalLoad));
+    Some(Fact::new("load", unequal.map_or_else(|| say::load(load), |unequal| clauses(&unequal.message))))
 }
 
 /// Colour of a phase.

@@ -110,7 +110,10 @@ pub(crate) fn drift() -> Metric {
 pub(crate) fn strict() -> Vec<Metric> {
     vec![
         Metric::new("errorRate", MetricKind::ErrorRate(ErrorRate(ShareLimits { relative: 1.0, absolute: 0.0, pass: 0.002 }))),
-        Metric::new("latency", MetricKind::Latency(Latency { limits: StretchLimits { stretch: 0.0, pass: 0.10 }, ..Latency::default() })),
+        Metric::new(
+            "latency",
+            MetricKind::Latency(Latency { limits: StretchLimits { stretch: 0.0, ..StretchLimits::default() }, ..Latency::default() }),
+        ),
         Metric::new(
             "drift",
             MetricKind::Drift(Drift { source: source(), limits: DistanceLimits { rollback: 0.0, ..DistanceLimits::default() } }),
@@ -189,7 +192,8 @@ impl Arms {
         let pods = world.canary_pods[if weight < 0.1 { 0 } else { usize::from(weight >= 0.35) + 1 }];
         let stable = self.stable.window(&now(&world.stable, false), &world.noise, requests * (1.0 - weight), world.pods.max(1), rng);
         let canary = self.canary.window(&now(canary, true), &world.noise, requests * weight, pods, rng);
-        Window { start: time(at), end: time(at + 1), weight, stable: sum(stable), canary: sum(canary), stable_pods: 3, canary_pods: 1 }
+        // Pods are not told: in these worlds latency does not depend on load.
+        Window { start: time(at), end: time(at + 1), weight, stable: sum(stable), canary: sum(canary), stable_pods: 0, canary_pods: 0 }
     }
 }
 

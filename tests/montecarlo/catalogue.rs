@@ -33,6 +33,25 @@ pub(crate) const NULLS: [(&str, &str); 9] = [
     ("0.2 %, bursts of two", BURSTS_OF_TWO),
 ];
 
+/// Worlds in which latency depends on the load of a pod, or on how fresh it is, and the two versions' pods do not get the same. The canary is
+/// as stable in all else.
+pub(crate) const LOADS: [(&str, &str); 6] = [
+    ("cold caches, as many pods", "{canary: {pods: 10}, load: {coldCache: 0.5}}"),
+    ("colder ones, as the past shows", "{canary: {pods: 10}, load: {coldCache: 1, swing: 9}}"),
+    ("batches, as many pods", "{canary: {pods: 10}, load: {queueing: 0.5}}"),
+    ("queues, few canary pods", "{canary: {pods: [1, 2, 3, 10]}, load: {queueing: 0.1}}"),
+    ("longer ones, as the past shows", "{canary: {pods: [1, 2, 3, 10]}, load: {queueing: 0.15, swing: 4}}"),
+    ("a cold start of a minute", "coldStart: {latency: 2, fades: 1m}"),
+];
+
+/// The same without any dependence: pods in proportion, and as many on both sides.
+pub(crate) const LOADLESS: [(&str, &str); 2] = [("none, pods in proportion", ""), ("none, as many pods", "canary: {pods: 10}")];
+
+/// Errors, latency and drift with the default limits, but for what a doubling of the load may explain.
+pub(crate) fn explained_by_load(load: f64) -> Value {
+    json!([{"errorRate": {}}, {"latency": {"load": load}}, {"drift": {"counter": "model_prediction_class_total", "class": "class"}}])
+}
+
 /// A regression: its name, stable's world, what the canary does, and the metric that should see it.
 pub(crate) struct Regression {
     pub name: &'static str,

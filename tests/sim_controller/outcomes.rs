@@ -2,7 +2,7 @@
 
 use haldane::{
     api::{Phase, RolloutStatus},
-    sim::traffic::Behaviour,
+    sim::traffic::{Behaviour, load::Load},
 };
 use serde_json::json;
 
@@ -124,4 +124,59 @@ async fn without_metrics_the_holds_alone_decide() {
     stage.until_phase("v2", Phase::Promoted).await;
     assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
     assert!(stage.world.prometheus().asked().is_empty(), "nothing is asked where nothing is judged");
+}
+
+/// What durations owe to load, in a world of 1,000 requests a second and three pods on both sides.
+const COLD: Load = Load { cold_cache: 0.6, queueing: 0.0 };
+const BATCHES: Load = Load { cold_cache: 0.0, queueing: 0.5 };
+const USUAL: f64 = 1000.0 / 3.0;
+
+/// A version on three pods, and stable, answer as their load says.
+async fn under_load(seed: u64, load: Load, slower: f64) -> Stage {
+    let mut stage = Stage::with(seed, |_| {}).await;
+    let behaviour = |slower: f64| Behaviour::default().with_latency(40.0 * slower, 180.0 * slower).with_load(load, USUAL);
+    // At the usual load as it was: the past stays what it is.
+    stage.world.behave("v1", behaviour(1.0));
+    stage.control(false);
+    stage.world.deploy("v2", behaviour(slower));
+    stage.apply("v2").await;
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_healthy_version_on_as_many_pods_is_promoted_and_unequal_load_is_told() {
+    for (seed, load) in [(21, COLD), (22, BATCHES)] {
+        let stage = under_load(seed, load, 1.0).await;
+        let told = |s: &RolloutStatus| s.conditions.iter().any(|c| c.type_ == "Feasible" && c.reason == "UnequalLoad");
+        let status = stage.until("told of unequal load", told).await;
+        let words = &status.conditions.iter().find(|c| c.type_ == "Feasible").unwrap().message;
+        assert!(words.contains("kubectl -n ml scale deployment fraud-v2 --replicas=1"), "{words}");
+        let found = status.load.unwrap();
+        assert_eq!((found.stable.pods, found.canary.pods), (3, 3));
+        assert!((12.0..30.0).contains(&(1.0 / found.ratio())), "{found:?}");
+        let passed = |s: &RolloutStatus| s.decision.as_ref().is_some_and(|d| d.weight == 20);
+        let decision = stage.until("at 20 %", passed).await.decision.unwrap();
+        assert!(decision.load.is_some() && decision.why.iter().any(|metric| metric.metric == "latency"), "{decision:?}");
+        stage.until_phase("v2", Phase::Promoted).await;
+        assert_eq!(stage.weights_of("v2"), [0, 5, 20, 50, 100]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_slower_by_30_percent_is_rolled_back_on_as_many_pods_and_on_pods_in_proportion() {
+    for (seed, load) in [(23, COLD), (24, BATCHES)] {
+        let stage = under_load(seed, load, 1.3).await;
+        let status = stage.until_phase("v2", Phase::RolledBack).await;
+        assert_eq!(status.decision.unwrap().why[0].metric, "latency");
+    }
+    // One canary pod for nineteen of stable's at 5 %.
+    let mut stage = Stage::with(25, |config| config.replicas = 19).await;
+    stage.control(false);
+    stage.world.deploy("v2", Behaviour::default().with_latency(52.0, 234.0));
+    stage.world.scale("v2", 1);
+    stage.apply("v2").await;
+    let status = stage.until_phase("v2", Phase::RolledBack).await;
+    let decision = status.decision.unwrap();
+    assert_eq!((decision.why[0].metric.as_str(), decision.why[0].under_unequal_load), ("latency", false));
+    assert_eq!(stage.weights_of("v2"), [0, 5, 0]);
 }

@@ -45,6 +45,13 @@ pub struct MetricEvidence {
     /// The limit whose crossing fails, in the unit of the effect; of a threshold the limit itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
+    /// Of latency: the part of the limit that unequal load explains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_margin: Option<f64>,
+    /// True: a pod of one version gets more than twice the requests of one of the other, so latency tells load as well as versions. A Pass may
+    /// hide a slow-down then; later steps do not rest on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub under_unequal_load: bool,
     /// Fail evidence: 1 is none; the rollout fails when the weighted mean over the metrics reaches `failAt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_evidence: Option<f64>,
@@ -75,6 +82,8 @@ impl MetricEvidence {
             distances: None,
             noise: None,
             limit: None,
+            load_margin: None,
+            under_unequal_load: false,
             fail_evidence: None,
             fail_at: None,
             forecast: None,
@@ -249,4 +258,31 @@ pub struct Forecast {
     /// distance of its predictions; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smallest_found: Option<f64>,
+}
+
+/// Requests per pod of both versions in the present step, over the same windows.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// Stable's side.
+    pub stable: ArmLoad,
+    /// Canary's side.
+    pub canary: ArmLoad,
+}
+
+/// What a pod of one version gets.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmLoad {
+    /// Ready pods.
+    pub pods: i32,
+    /// Requests a second that one of them got on average, copies among them.
+    pub requests_per_pod: f64,
+}
+
+impl Load {
+    /// What a pod of the canary gets, for each request that a pod of stable gets.
+    pub fn ratio(&self) -> f64 {
+        self.canary.requests_per_pod / self.stable.requests_per_pod
+    }
 }

@@ -3,19 +3,19 @@
 use kube::{CustomResourceExt, Resource};
 use serde_json::Value;
 
-use super::{Report, Traffic, forecast, route, schema, warn};
+use super::{Known, Report, Traffic, forecast, load, route, schema, warn};
 use crate::{
     api::{Rollout, RolloutSpec, names::GROUP},
     plan::{Fault, Faults, Plan},
 };
 
-/// What is to be said of every Rollout in a file, at that traffic if it is given. Documents of other kinds are passed over.
-pub fn check(file: &str, text: &str, traffic: Option<Traffic>) -> Vec<Report> {
-    rollouts(file, text, traffic).into_iter().map(|(report, _)| report).collect()
+/// What is to be said of every Rollout in a file, with what is known beside it. Documents of other kinds are passed over.
+pub fn check(file: &str, text: &str, known: &Known) -> Vec<Report> {
+    rollouts(file, text, known).into_iter().map(|(report, _)| report).collect()
 }
 
 /// The same, each with its plan if it has no fault.
-pub(in crate::cli) fn rollouts(file: &str, text: &str, traffic: Option<Traffic>) -> Vec<(Report, Option<Plan>)> {
+pub(in crate::cli) fn rollouts(file: &str, text: &str, known: &Known) -> Vec<(Report, Option<Plan>)> {
     let blank = |document, faults| Report {
         file: file.into(),
         document,
@@ -46,7 +46,7 @@ pub(in crate::cli) fn rollouts(file: &str, text: &str, traffic: Option<Traffic>)
             match kind(&object) {
                 Kind::Rollout => {
                     let mut report = blank(document, Vec::new());
-                    let mut plan = rollout(object, traffic, &mut report);
+                    let mut plan = rollout(object, known.traffic, &mut report);
                     let more = plan
                         .as_ref()
                         .map(|plan| route::faults(&all, report.namespace.as_deref(), report.name.as_deref(), plan))
@@ -54,6 +54,10 @@ pub(in crate::cli) fn rollouts(file: &str, text: &str, traffic: Option<Traffic>)
                     if !more.is_empty() {
                         report.faults.extend(more);
                         (plan, report.plan, report.outlook) = (None, None, None);
+                    }
+                    if let Some(plan) = &plan {
+                        let stable = route::stable(&all, report.namespace.as_deref(), plan);
+                        report.warnings.extend(load::warnings(&all, report.namespace.as_deref(), plan, stable.as_ref(), known.pods));
                     }
                     report.faults.iter_mut().for_each(|fault| written(fault, &part));
                     reports.push((report, plan));
@@ -269,7 +273,7 @@ mod tests {
     }
 
     fn told(traffic: &str, subset: &str) -> Vec<String> {
-        let report = check("f.yaml", &manifest(traffic, subset), None).remove(0);
+        let report = check("f.yaml", &manifest(traffic, subset), &Known::default()).remove(0);
         report.faults.iter().map(|fault| format!("{}: {}; {}", fault.path, fault.message, fault.fix)).collect()
     }
 
@@ -295,7 +299,7 @@ mod tests {
     /// A manifest for an HTTPRoute, with its traffic and its Service.
     fn service(traffic: &str, service: &str) -> Vec<String> {
         let text = manifest("scorer", "v2").replace("{virtualService: scorer}", traffic).replace("{subset: v2}", service);
-        check("f.yaml", &text, None).remove(0).faults.iter().map(Fault::to_string).collect()
+        check("f.yaml", &text, &Known::default()).remove(0).faults.iter().map(Fault::to_string).collect()
     }
 
     #[test]
@@ -333,7 +337,7 @@ mod tests {
     fn a_document_that_cannot_be_read_is_named_by_its_number_and_hides_no_other() {
         let good = manifest("scorer", "v2");
         let text = format!("# a comment\n---\n{good}---\nkind: Service\napiVersion: v1\n---\na: [1\nb: 2\n---\n{}", manifest("a/b", "v2"));
-        let reports = check("f.yaml", &text, None);
+        let reports = check("f.yaml", &text, &Known::default());
         let found: Vec<_> = reports.iter().map(|report| (report.document, report.faults.len())).collect();
         assert_eq!(found, [(1, 0), (3, 1), (4, 1)]);
         let line = text.lines().position(|line| line == "b: 2").unwrap() + 1;

@@ -38,6 +38,15 @@ pub(super) fn faults(objects: &[Value], namespace: Option<&str>, name: Option<&s
     shared.into_iter().chain(rival(objects, namespace, kind, &object)).chain(subset).chain(route(&view, plan)).collect()
 }
 
+/// The version that the file's route leads to, if it is there and leads to one.
+pub(super) fn stable(objects: &[Value], namespace: Option<&str>, plan: &Plan) -> Option<Destination> {
+    let kind = plan.object.kind();
+    let object = of_kind(objects, kind.kind(), namespace).find(|object| text(object, "/metadata/name") == Some(plan.object.name()))?;
+    let view = find(&placed(object, namespace), sought(plan)).ok()?;
+    let name = view.sole().filter(|stable| *stable != plan.canary.name())?.to_owned();
+    Some(if plan.canary.field() == "subset" { Destination::Subset(name) } else { Destination::Service(name) })
+}
+
 /// An object with the namespace that it is applied to.
 fn placed(object: &Value, namespace: Option<&str>) -> Value {
     let mut object = object.clone();
@@ -93,7 +102,7 @@ fn rival(objects: &[Value], namespace: Option<&str>, kind: RouteKind, object: &V
 }
 
 /// Objects of a kind of Istio's or of the Gateway API in a namespace.
-fn of_kind<'o>(objects: &'o [Value], kind: &'o str, namespace: Option<&'o str>) -> impl Iterator<Item = &'o Value> {
+pub(super) fn of_kind<'o>(objects: &'o [Value], kind: &'o str, namespace: Option<&'o str>) -> impl Iterator<Item = &'o Value> {
     let groups = RouteKind::ALL.map(RouteKind::group);
     let known = move |object: &&Value| {
         let group = text(object, "/apiVersion").and_then(|version| version.split_once('/')).map(|(group, _)| group);
@@ -151,11 +160,11 @@ fn route(view: &View, plan: &Plan) -> Vec<Fault> {
 mod tests {
     use std::fs;
 
-    use super::super::check;
+    use super::super::{Known, check};
 
     /// What lint says of every Rollout in a file.
     fn told(text: &str) -> Vec<String> {
-        let reports = check("f.yaml", text, None);
+        let reports = check("f.yaml", text, &Known::default());
         let faults = reports.iter().flat_map(|report| &report.faults);
         faults.map(|fault| format!("{}: {}; {}", fault.path, fault.message, fault.fix)).collect()
     }

@@ -12,7 +12,7 @@ use crate::{
     },
     judge::StepTerms,
     plan::{Plan, Step, span},
-    rehearse::{Behaviour, Incident, Noise, Played, Recording, Scenario, Setup, Tally, past_windows},
+    rehearse::{Behaviour, Incident, MOST_HISTORY, Noise, Played, Recording, Scenario, Setup, Tally, past_windows},
     state::brief::terms,
 };
 
@@ -25,6 +25,10 @@ pub(super) fn head(summary: &str, setup: &Setup, scenario: &Scenario) -> String 
     let since = if scenario.from > 0.0 && !differs.is_empty() { format!(", from {} on", time(scenario.from)) } else { String::new() };
     let does = if differs.is_empty() { "as stable".to_owned() } else { differs.join(", ") };
     text += &screen::row("canary", &format!("{}; {does}{since}", pods(&scenario.canary_pods)));
+    let load = load(scenario);
+    if !load.is_empty() {
+        text += &screen::row("load", &load.join("; "));
+    }
     let noise = noise(&scenario.noise);
     if !noise.is_empty() {
         text += &screen::row("noise", &noise.join(", "));
@@ -102,6 +106,25 @@ pub(super) fn notes(mut notes: Vec<String>, shown: Option<&Played>) -> Vec<Strin
 pub(super) fn told(notes: &[String]) -> String {
     let lines: String = notes.iter().map(|note| screen::row("note", note)).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
+/// What durations owe to load, and to fresh pods.
+fn load(scenario: &Scenario) -> Vec<String> {
+    let mut parts = Vec::new();
+    let Scenario { load, swing, cold_start, .. } = scenario;
+    if load.cold_cache > 0.0 {
+        parts.push(format!("a pod without requests takes {} longer", words::percent(load.cold_cache)));
+    }
+    if load.queueing > 0.0 {
+        parts.push(format!("a pod at stable's usual load is busy {} of the time, and requests queue", words::percent(load.queueing)));
+    }
+    if *swing > 1.0 {
+        parts.push(format!("traffic swings by a factor of {swing} in {}", time(MOST_HISTORY)));
+    }
+    if let Some(start) = cold_start {
+        parts.push(format!("the canary's pods take {} times as long at first, fading over {}", start.latency, time(start.fades)));
+    }
+    parts
 }
 
 fn pods(pods: &[u32]) -> String {

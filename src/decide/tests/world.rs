@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{EvidenceReason, Exposure, MetricEvidence, Phase, RolloutSpec, Verdict};
+use crate::api::{EvidenceReason, Exposure, Load, MetricEvidence, Phase, RolloutSpec, Verdict};
 use crate::command::{Command, Verb};
 use crate::decide::Decision;
 use crate::drive::{Done, Objects, Task, Turn};
@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) crossing: &'static str,
     pub(super) no_harm: bool,
     pub(super) incident: Option<Incident>,
+    /// Requests per pod that the look tells.
+    pub(super) load: Option<Load>,
     /// What a healthy canary would wait for.
     pub(super) slowest: Option<Slowest>,
     /// No look has come yet.
@@ -86,6 +88,7 @@ impl World {
             crossing: "drift",
             no_harm: false,
             incident: None,
+            load: None,
             slowest: None,
             blind: false,
             windows: 0,
@@ -189,6 +192,7 @@ impl World {
                 exposure: Exposure::default(),
                 slowest: self.slowest.clone(),
                 incident: self.incident.clone(),
+                load: self.load.clone(),
             },
             ready: self.problem.is_none(),
             problem: self.problem.clone(),

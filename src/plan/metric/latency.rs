@@ -69,6 +69,7 @@ impl Kind for Latency {
         let limits = StretchLimits {
             stretch: parser.number(&format!("{path}.stretch"), spec.stretch, default.stretch, 0.0..=10.0),
             pass: parser.number(&format!("{path}.pass"), spec.pass, default.pass, 0.001..=10.0),
+            load: parser.number(&format!("{path}.load"), spec.load, default.load, 0.0..=1.0),
         };
         Some(Self { histogram: Times::parse(parser, path, spec), limits })
     }
@@ -84,6 +85,7 @@ impl Kind for Latency {
     fn tighten(&mut self, other: &Self) {
         self.limits.stretch = self.limits.stretch.min(other.limits.stretch);
         self.limits.pass = self.limits.pass.min(other.limits.pass);
+        self.limits.load = self.limits.load.min(other.limits.load);
     }
 
     fn source(&self) -> Option<(&'static str, String)> {

@@ -38,6 +38,18 @@ pub struct StretchLimits {
     pub stretch: f64,
     /// Pass margin, divided by the next weight.
     pub pass: f64,
+    /// Slow-down that each doubling or halving of the load per pod may explain, where stable's own past does not say it; 0: load explains
+    /// nothing.
+    #[serde(default = "usual_load", skip_serializing_if = "is_usual")]
+    pub load: f64,
+}
+
+fn is_usual(load: &f64) -> bool {
+    *load == usual_load()
+}
+
+fn usual_load() -> f64 {
+    StretchLimits::default().load
 }
 
 /// Limits as a distance between distributions.
@@ -73,7 +85,7 @@ impl Default for ShareLimits {
 
 impl Default for StretchLimits {
     fn default() -> Self {
-        Self { stretch: 0.05, pass: 0.10 }
+        Self { stretch: 0.05, pass: 0.10, load: 0.10 }
     }
 }
 
@@ -91,7 +103,7 @@ impl Limits {
             Self::Share(limits) => {
                 vec![("relative", text(&limits.relative)), ("absolute", text(&limits.absolute)), ("pass", text(&limits.pass))]
             }
-            Self::Stretch(limits) => vec![("stretch", text(&limits.stretch)), ("pass", text(&limits.pass))],
+            Self::Stretch(limits) => vec![("stretch", text(&limits.stretch)), ("pass", text(&limits.pass)), ("load", text(&limits.load))],
             Self::Distance(limits) => {
                 vec![("hold", text(&limits.hold)), ("rollback", text(&limits.rollback)), ("pass", text(&limits.pass))]
             }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Ar, Behaviour, Incident, Noise, Scenario, flag, merge, number};
 use crate::plan::{Fault, Faults, read_span, span};
+use crate::sim::traffic::load::{ColdStart, Load};
 
 /// Most traffic levels, pods, classes, steps and incidents.
 const MOST_LEVELS: usize = 10;
@@ -51,7 +52,7 @@ impl Reader {
 
     fn scenario(&mut self, file: &Value) -> Scenario {
         let default = Scenario::default();
-        let known = ["rps", "window", "history", "stable", "canary", "noise", "common"];
+        let known = ["rps", "window", "history", "stable", "canary", "load", "coldStart", "noise", "common"];
         let Some(file) = self.fields("", file, &known) else { return default };
         let rps = match file.get("rps") {
             None => default.rps.clone(),
@@ -95,9 +96,11 @@ impl Reader {
             Some(one) => vec![self.pods("canary.pods", one)],
         };
         let from = canary_fields.get("from").map_or(0.0, |from| self.seconds("canary.from", from, 0.0, LONGEST));
+        let (load, swing) = file.get("load").map_or((default.load, default.swing), |load| self.load(load));
+        let cold_start = file.get("coldStart").and_then(|start| self.cold_start(start));
         let noise = file.get("noise").map_or_else(Noise::default, |noise| self.noise(noise));
         let common = self.common(file.get("common"), stable.classes.len());
-        Scenario { rps, window, history, stable, stable_pods, canary, canary_pods, from, noise, common }
+        Scenario { rps, window, history, stable, stable_pods, canary, canary_pods, from, load, swing, cold_start, noise, common }
     }
 
     /// The fields of a mapping; others than those known are faults.
@@ -155,6 +158,29 @@ impl Reader {
             self.fault(path, format!("sum up to {sum:.4}"), "must sum up to 1");
         }
         found.iter().map(|share| share / sum.max(1e-9)).collect()
+    }
+
+    fn load(&mut self, value: &Value) -> (Load, f64) {
+        let (mut load, mut swing) = (Load::default(), 1.0);
+        let Some(fields) = self.fields("load", value, &["coldCache", "queueing", "swing"]) else { return (load, swing) };
+        for (field, into, low, high) in
+            [("coldCache", &mut load.cold_cache, 0.0, 10.0), ("queueing", &mut load.queueing, 0.0, 0.9), ("swing", &mut swing, 1.0, 100.0)]
+        {
+            if let Some(value) = fields.get(field) {
+                *into = self.number(&format!("load.{field}"), value, low, high);
+            }
+        }
+        (load, swing)
+    }
+
+    fn cold_start(&mut self, value: &Value) -> Option<ColdStart> {
+        let fields = self.fields("coldStart", value, &["latency", "fades"])?;
+        let latency =
+            self.needed("coldStart.latency", fields.get("latency"), "durations at first, as a multiple of later ones, for example 2");
+        let fades = self.needed("coldStart.fades", fields.get("fades"), "the time in which two thirds of that are gone, for example 2m");
+        let latency = latency.map(|latency| self.number("coldStart.latency", latency, 1.0, 100.0));
+        let fades = fades.map(|fades| self.seconds("coldStart.fades", fades, 1.0, LONGEST));
+        Some(ColdStart { latency: latency?, fades: fades? })
     }
 
     fn noise(&mut self, value: &Value) -> Noise {

@@ -66,6 +66,8 @@ window: 30
 history: 2d
 stable: {pods: 0, errors: 2, latency: {p50: 400ms, p99: 100ms}, classes: [0.5, 0.6]}
 canary: {pod: 3, classes: [0.5, 0.3, 0.2], from: -5m}
+load: {coldCache: -1, queueing: 2, swing: fast, batch: 3}
+coldStart: {latency: 0.5}
 noise: {errorBurst: 0.5, bursts: 3, errorAr: {sd: 0.3}}
 common:
 - {from: 12m, to: 8m, errors: 0.1}
@@ -75,7 +77,7 @@ traffic: 100
 ",
     );
     let told = [
-        "traffic: is not a field; there are rps, window, history, stable, canary, noise, common",
+        "traffic: is not a field; there are rps, window, history, stable, canary, load, coldStart, noise, common",
         "rps[0]: is 0; must be from 0.001 to 1000000",
         "rps[1]: is \"fast\"; must be a number",
         "window: is 30; a duration is written 400ms, 30s or 12h",
@@ -87,6 +89,12 @@ traffic: 100
         "canary.classes: has 3 classes, stable has 2; as many for both; a class that one of them never predicts is 0",
         "stable.pods: is 0; must be from 1 to 100",
         "canary.from: is -5m; must be from 0s to 720h",
+        "load.batch: is not a field; there are coldCache, queueing, swing",
+        "load.coldCache: is -1; must be from 0 to 10",
+        "load.queueing: is 2; must be from 0 to 0.9",
+        "load.swing: is \"fast\"; must be a number",
+        "coldStart.fades: is missing; the time in which two thirds of that are gone, for example 2m",
+        "coldStart.latency: is 0.5; must be from 1 to 100",
         "noise.bursts: is not a field; there are errorBurst, latencySd, classConcentration, podErrorSd, podLatencySd, errorAr",
         "noise.errorBurst: is 0.5; must be from 1 to 1000",
         "noise.errorAr.time: is missing; the correlation time, for example 5m",
@@ -109,6 +117,9 @@ fn a_flag_that_is_not_understood_is_named() {
 #[test]
 fn what_is_no_yaml_or_no_mapping_is_reported() {
     assert!(faults("{rps: 100").concat().contains("cannot be read as YAML"));
-    assert_eq!(faults("- 1"), ["(scenario): is a list; must be a mapping with rps, window, history, stable, canary, noise, common"]);
+    assert_eq!(
+        faults("- 1"),
+        ["(scenario): is a list; must be a mapping with rps, window, history, stable, canary, load, coldStart, noise, common"]
+    );
     assert!(faults("{rps: [], stable: 3}").concat().contains("stable: is 3; must be a mapping"));
 }

@@ -5,6 +5,7 @@ use rand_distr::{Binomial, Distribution};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::counters::{FIRST_TOKEN_BOUNDS, LATENCY_BOUNDS, SCORE_BOUNDS};
+use super::load::Load;
 
 /// How a version answers. Built once, then only drawn from.
 #[derive(Clone, Debug)]
@@ -12,6 +13,10 @@ pub struct Behaviour {
     errors: f64,
     latency: Vec<f64>,
     mean_ms: f64,
+    /// Median and p99.
+    quantiles_ms: (f64, f64),
+    /// How latency depends on the load of a pod, and the usual load in requests a second.
+    load: Option<(Load, f64)>,
     classes: Vec<(String, f64)>,
     scores: Vec<f64>,
     mean_score: f64,
@@ -37,6 +42,8 @@ impl Behaviour {
             errors,
             latency: Vec::new(),
             mean_ms: 0.0,
+            quantiles_ms: (p50_ms, p99_ms),
+            load: None,
             classes,
             scores: Vec::new(),
             mean_score: 0.0,
@@ -56,6 +63,13 @@ impl Behaviour {
     /// The same with another latency: median and p99 in milliseconds, p99 above the median.
     pub fn with_latency(mut self, p50_ms: f64, p99_ms: f64) -> Self {
         (self.latency, self.mean_ms) = times(&LATENCY_BOUNDS, p50_ms, p99_ms);
+        self.quantiles_ms = (p50_ms, p99_ms);
+        self
+    }
+
+    /// The same with a latency that depends on how many requests a pod gets: that of `with_latency` is at `usual` requests a second.
+    pub fn with_load(mut self, load: Load, usual: f64) -> Self {
+        self.load = Some((load, usual));
         self
     }
 
@@ -100,9 +114,14 @@ impl Behaviour {
         binomial(rng, count, self.errors)
     }
 
-    /// Requests by latency bucket (the last is above all bounds), and the sum in milliseconds.
-    pub(super) fn latencies(&self, rng: &mut SmallRng, count: u64) -> (Vec<u64>, f64) {
-        (multinomial(rng, count, &self.latency), count as f64 * self.mean_ms)
+    /// Requests by latency bucket (the last is above all bounds), and the sum in milliseconds, on a pod that gets so many requests a second.
+    pub(super) fn latencies(&self, rng: &mut SmallRng, count: u64, rps: f64) -> (Vec<u64>, f64) {
+        let Some((load, usual)) = self.load else {
+            return (multinomial(rng, count, &self.latency), count as f64 * self.mean_ms);
+        };
+        let (slower, (p50, p99)) = (load.slower(rps / usual), self.quantiles_ms);
+        let (shares, mean) = times(&LATENCY_BOUNDS, slower * p50, slower * p99);
+        (multinomial(rng, count, &shares), count as f64 * mean)
     }
 
     /// Answers by the time of their first token, and the sum in seconds, if the model says it.
@@ -177,10 +196,19 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(3);
         let behaviour = Behaviour::default();
         for count in [0, 1, 7, 1000] {
-            assert_eq!(behaviour.latencies(&mut rng, count).0.iter().sum::<u64>(), count);
+            assert_eq!(behaviour.latencies(&mut rng, count, 1.0).0.iter().sum::<u64>(), count);
             assert_eq!(behaviour.classes(&mut rng, count).iter().map(|(_, n)| n).sum::<u64>(), count);
             assert_eq!(behaviour.scores(&mut rng, count).0.iter().sum::<u64>(), count);
         }
+    }
+
+    #[test]
+    fn a_pod_with_little_to_do_answers_as_its_load_says() {
+        let mut rng = SmallRng::seed_from_u64(5);
+        let cold = Behaviour::default().with_load(Load { cold_cache: 1.0, queueing: 0.0 }, 100.0);
+        let slow = |rng: &mut SmallRng, rps: f64| cold.latencies(rng, 100_000, rps).0.iter().skip(7).sum::<u64>();
+        let (usual, little) = (slow(&mut rng, 100.0), slow(&mut rng, 5.0));
+        assert!(little > usual + usual / 2, "{usual} {little}");
     }
 
     #[test]
@@ -191,7 +219,7 @@ mod tests {
         let near = |drawn: u64, share: f64| (drawn as f64 - n as f64 * share).abs() < 5.0 * (n as f64 * share).sqrt();
         assert!(near(behaviour.errors(&mut rng, n), 0.05));
         assert!(near(behaviour.classes(&mut rng, n)[1].1, 0.25));
-        let (buckets, _) = behaviour.latencies(&mut rng, n);
+        let (buckets, _) = behaviour.latencies(&mut rng, n, 1.0);
         let above = |bound: f64| LATENCY_BOUNDS.iter().zip(&buckets).filter(|(b, _)| **b <= bound).map(|(_, n)| n).sum::<u64>();
         assert!(above(50.0) > n / 2 && above(25.0) < n / 2);
         assert!(n - above(250.0) < n / 100 && n - above(100.0) > n / 100);

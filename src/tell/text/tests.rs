@@ -34,6 +34,7 @@ pub(crate) fn promoted() -> DecisionRecord {
         weight: 100,
         traffic: None,
         why: vec![metric("errorRate", Verdict::Pass, "errors 0.21 % against 0.20 %, n 4,812 / 19,104")],
+        load: None,
         exposure: Some(Exposure {
             canary_requests: 48_120,
             mirrored_requests: None,
@@ -62,6 +63,7 @@ pub(crate) fn drift_rollback() -> DecisionRecord {
             metric("errorRate", Verdict::Inconclusive, "errors 0.00 % against 0.21 %, n 118 / 2,204"),
             metric("latency", Verdict::Pass, "p99 in (100, 250] ms against (100, 250] ms"),
         ],
+        load: None,
         exposure: Some(Exposure {
             canary_requests: 118,
             mirrored_requests: None,
@@ -83,6 +85,7 @@ fn error_rollback() -> DecisionRecord {
             metric("errorRate", Verdict::Fail, "errors 10.2 % against 0.11 % (limit 0.17 %), n 3,120 / 59,204"),
             metric("latency", Verdict::Inconclusive, "p99 in (100, 250] ms against (100, 250] ms"),
         ],
+        load: None,
         exposure: Some(Exposure {
             canary_requests: 3_120,
             mirrored_requests: None,
@@ -102,6 +105,7 @@ pub(crate) fn held(reason: Reason) -> DecisionRecord {
         weight: 20,
         traffic: None,
         why: Vec::new(),
+        load: None,
         exposure: Some(Exposure {
             canary_requests: 41,
             mirrored_requests: None,
@@ -119,6 +123,7 @@ fn metrics_missing() -> DecisionRecord {
     DecisionRecord {
         message: "Prometheus provider \"default\" has not answered for 2m10s: no connection".into(),
         next: "bring Prometheus back: the rollout continues automatically; haldane abort fraud -n ml returns the traffic to stable".into(),
+        load: None,
         exposure: None,
         ..held(Reason::MetricsUnavailable)
     }
