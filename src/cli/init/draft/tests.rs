@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::check;
+use crate::cli::{Known, check};
 
 fn deployment(name: &str, version: Option<&str>) -> Value {
     let mut labels = json!({"app": "fraud"});
@@ -44,7 +44,7 @@ fn faults(objects: &[Value], made: &Draft) -> Vec<String> {
     let kept = objects.iter().filter(|object| !made.documents.iter().any(|document| same(&document.object, object)));
     let all = made.documents.iter().map(|document| &document.object).chain(kept);
     let text: String = all.map(|object| format!("---\n{object}\n")).collect();
-    let reports = check("init.yaml", &text, None);
+    let reports = check("init.yaml", &text, &Known::default());
     assert_eq!(reports.len(), 1, "{text}");
     reports.iter().flat_map(|report| &report.faults).map(|fault| format!("{}: {}; {}", fault.path, fault.message, fault.fix)).collect()
 }
