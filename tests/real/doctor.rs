@@ -13,7 +13,8 @@ async fn found(world: &World, level: &str) -> (i32, Vec<String>) {
     let (code, out, err) = haldane(world, &["doctor", "--prometheus", PROMETHEUS, "-o", "json"]).await;
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
     let of = |list: &Value| list.as_array().unwrap().clone();
-    let all = of(&report["cluster"]).into_iter().chain(of(&report["rollouts"]).iter().flat_map(|one| of(&one["findings"])));
+    let rollouts = of(&report["rollouts"]);
+    let all = of(&report["cluster"]).into_iter().chain(rollouts.iter().flat_map(|one| of(&one["findings"])));
     let all = all.filter(|finding| finding["level"] == level);
     (code, all.map(|one| format!("{}: {}", one["check"].as_str().unwrap(), one["fact"].as_str().unwrap())).collect())
 }
