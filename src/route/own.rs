@@ -32,8 +32,8 @@ impl MatchConflict {
     fn words(&self) -> String {
         let Self { theirs: Some(theirs), what } = self else { return self.what.clone() };
         format!(
-            "match[{theirs}] of the route asks for {what} in its own way, and a step's match asks for it too: both cannot be asked for at \
-             once, ask for something else in the step"
+            "match[{theirs}] of the route asks for {what} in its own way, and a step's match asks for it too; ask for something else in the \
+             step"
         )
     }
 }

@@ -166,13 +166,13 @@ fn the_past_of_stable_says_what_its_load_explains() {
     // A sixth of stable's load: in the past durations grew by 15 % with each halving.
     let less = margin(Played::after(metrics(), swinging), [3, 1]);
     assert!((0.02..0.3).contains(&less), "{less}");
-    // Three times stable's load: the past shows that more load makes nothing slower.
-    let most = |mut played: Played| {
+    // Half as much again as stable: the past shows that more load makes nothing slower. Beyond what it shows something is assumed.
+    let most = |mut played: Played, pods| {
         played.begin(2);
-        margin(played, [3, 1])
+        margin(played, pods)
     };
-    assert_eq!(most(Played::after(metrics(), swinging)), 0.0);
-    assert!(most(Played::new(metrics())) > 0.0);
+    assert_eq!(most(Played::after(metrics(), swinging), [3, 2]), 0.0);
+    assert!(most(Played::new(metrics()), [3, 1]) > 0.0);
 }
 
 #[test]

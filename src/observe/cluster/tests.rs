@@ -77,7 +77,7 @@ fn what_has_to_do_with_a_route_is_found_among_many() {
                                             "metadata": {"namespace": "shop", "name": name}, "spec": spec}))));
     };
     other("front", json!({"hosts": ["front"], "http": to}));
-    other("second", json!({"hosts": ["model-3.ml.svc.cluster.local"], "http": []}));
+    other("second", json!({"hosts": ["model-3.ml.svc.cluster.local"], "http": [{"route": [{"destination": {"host": "other"}}]}]}));
     let (seen, _) = observe(&caches, "model-3");
     assert_eq!(seen.elsewhere, [("VirtualService shop/front".to_owned(), "v1".to_owned())]);
     assert!(matches!(seen.rivals.as_slice(), [rival] if rival.contains("shop/second")), "{:?}", seen.rivals);
