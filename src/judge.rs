@@ -405,7 +405,7 @@ impl Evidence {
             && answers.iter().zip(metrics).filter(|(_, metric)| step.asks(metric)).all(|(answer, _)| answer.within);
         let slowest = self.slowest(step, &answers);
         let mut findings: Vec<(f64, Finding)> =
-            answers.into_iter().enumerate().map(|(at, answer)| (rank(&answer), answer.finding(at))).collect();
+            answers.into_iter().enumerate().map(|(at, answer)| (answer.rank(), answer.finding(at))).collect();
         findings.sort_by(|a, b| a.0.total_cmp(&b.0));
         Judgement {
             verdict,
@@ -483,20 +483,6 @@ impl Evidence {
         let errors = errors.and_then(|(state, _)| state.s0.first()).copied().unwrap_or(0.0);
         Some((most / self.interval_seconds.max(1e-9), errors))
     }
-}
-
-/// The deciding metric first: what failed, what holds, what is missing, what passed; among equals the one with more fail evidence.
-fn rank(answer: &verdict::Answer) -> f64 {
-    let class = match (answer.evidence.verdict, answer.evidence.reason) {
-        _ if answer.evidence.advisory => 5.0,
-        (Verdict::Fail, _) => 0.0,
-        (_, Some(EvidenceReason::HoldLimit)) => 1.0,
-        (_, Some(EvidenceReason::NotGating)) => 4.0,
-        (Verdict::Inconclusive, _) if !answer.gates => 4.0,
-        (Verdict::Inconclusive, _) => 2.0,
-        (Verdict::Pass, _) => 3.0,
-    };
-    class - answer.evidence.fail_evidence.unwrap_or(0.0).min(1e9) * 1e-10
 }
 
 #[cfg(test)]

@@ -36,6 +36,20 @@ impl Answer {
     pub(super) fn finding(self, metric: usize) -> Finding {
         Finding { metric, evidence: self.evidence, says: self.says, missing: self.missing, history: self.history }
     }
+
+    /// The deciding metric first: what failed, what holds, what is missing, what passed; among equals the one with more fail evidence.
+    pub(super) fn rank(&self) -> f64 {
+        let class = match (self.evidence.verdict, self.evidence.reason) {
+            _ if self.evidence.advisory => 5.0,
+            (Verdict::Fail, _) => 0.0,
+            (_, Some(EvidenceReason::HoldLimit)) => 1.0,
+            (_, Some(EvidenceReason::NotGating)) => 4.0,
+            (Verdict::Inconclusive, _) if !self.gates => 4.0,
+            (Verdict::Inconclusive, _) => 2.0,
+            (Verdict::Pass, _) => 3.0,
+        };
+        class - self.evidence.fail_evidence.unwrap_or(0.0).min(1e9) * 1e-10
+    }
 }
 
 /// Confidence of the intervals shown: 1 - ALPHA.

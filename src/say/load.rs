@@ -15,10 +15,10 @@ pub fn load(load: &Load) -> String {
 /// That load per pod differs too much, and the line that makes it equal; `None`: the canary has as many pods as are nearest to that.
 pub fn unequal(found: &Load, scale: Option<&str>) -> String {
     let fix = match scale {
-        Some(line) => format!("{line} makes them as equal as whole pods are at this step"),
+        Some(line) => format!("`{line}` makes it as equal as whole pods can at this step"),
         None => "whole pods come no nearer at this step".to_owned(),
     };
-    format!("load per pod differs by a factor of more than two ({}), so the limits of latency are wider; {fix}", load(found))
+    format!("load per pod is unequal: {}; the limits of latency are wider; {fix}", load(found))
 }
 
 /// Three digits.
@@ -36,9 +36,7 @@ mod tests {
     fn requests_per_pod_are_told_with_the_line_that_makes_them_equal() {
         let found = Load { stable: ArmLoad { pods: 10, requests_per_pod: 9.5123 }, canary: ArmLoad { pods: 1, requests_per_pod: 0.50129 } };
         assert_eq!(load(&found), "0.501 requests a second on 1 canary pod, 9.51 on each of 10 stable pods");
-        assert!(
-            unequal(&found, Some("kubectl scale x")).ends_with("wider; kubectl scale x makes them as equal as whole pods are at this step")
-        );
+        assert!(unequal(&found, Some("kubectl scale x")).ends_with("; `kubectl scale x` makes it as equal as whole pods can at this step"));
         assert!(unequal(&found, None).ends_with("whole pods come no nearer at this step"));
     }
 }
