@@ -19,6 +19,7 @@ mod rehearse;
 mod screen;
 mod status;
 mod version;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,8 @@ enum Verb {
     List(list::ListArgs),
     /// Show one Rollout, or wait --until it is where it should be
     Status(status::StatusArgs),
+    /// Follow one Rollout live: both versions, the numbers, the forecast; keys to promote, pause, abort
+    Watch(watch::WatchArgs),
     /// Show why: what happened, the numbers, who was exposed, what to do, the statistics
     Explain(explain::ExplainArgs),
     /// List the past rollouts of one Rollout: outcome, who was exposed, how long it took
@@ -166,6 +169,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
         Verb::Version(args) => return version::run(args, &cli.global, environment, output).await,
         Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Status(args) => return status::run(args, &cluster().await?, clock, output).await,
+        Verb::Watch(args) => return watch::run(args, &cluster().await?, clock, output).await,
         Verb::Explain(args) => return explain::run(args, &cluster().await?, clock.now(), output).await,
         Verb::History(args) => return history::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Doctor(args) => return doctor::run(args, &cluster().await?, clock, output).await,

@@ -18,11 +18,13 @@ use crate::{
     api::{Phase, Reason, RejectedCommand, Rollout, RolloutStatus},
     command::{Request, Verb, annotation},
     plan::Plan,
-    view::clauses,
+    view::{clauses, visible},
 };
 
 /// How often the object is read while waiting for the answer.
 const PACE: Duration = Duration::from_millis(300);
+/// How long an answer is waited for where nobody says how long.
+const ANSWER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct AskArgs {
@@ -86,23 +88,45 @@ impl<'a> Ask<'a> {
 
 pub(super) async fn run(ask: &Ask<'_>, cluster: &Cluster, output: &Output) -> Result<Exit, Failure> {
     let rollout = cluster.get(ask.name).await?;
+    let given = give(ask, &rollout, cluster).await?;
+    answered(ask, &given.id, &given.rollout, given.answer, output)
+}
+
+/// Gives a command about the Rollout as it was shown, and says in a line what the controller made of it.
+pub(super) async fn say(verb: Verb, reason: Option<&str>, shown: &Rollout, cluster: &Cluster) -> Result<(Tone, String), Failure> {
+    let name = shown.name_any();
+    let ask = Ask { verb, name: &name, reason, step: None, force: false, wait: ANSWER };
+    let given = give(&ask, shown, cluster).await?;
+    let (_, tone, word) = given.answer.said();
+    let rejected = rejected(verb, &given.id, &given.rollout);
+    let why = rejected.map_or_else(String::new, |rejected| format!(": {}", visible(&rejected.message)));
+    Ok((tone, format!("{verb} {word}{why}")))
+}
+
+/// A command that was written.
+struct Given {
+    id: String,
+    rollout: Rollout,
+    answer: Answer,
+}
+
+/// Writes the command, bound to what was shown, and waits for its answer.
+async fn give(ask: &Ask<'_>, shown: &Rollout, cluster: &Cluster) -> Result<Given, Failure> {
     let empty = RolloutStatus::default();
-    sensible(ask, &rollout, rollout.status.as_ref().unwrap_or(&empty))?;
+    sensible(ask, shown, shown.status.as_ref().unwrap_or(&empty))?;
     let id = new_id()?;
-    let request = request(ask, &rollout, &id, cluster.user.clone());
+    let request = request(ask, shown, &id, cluster.user.clone());
     let (key, value) = annotation(ask.verb, &request);
     let written = cluster.annotate(ask.name, &key, &value).await?;
     if ask.wait.is_zero() {
-        return answered(ask, &id, &written, Answer::NotAwaited, output);
+        return Ok(Given { id, rollout: written, answer: Answer::NotAwaited });
     }
     let waiting = handled(ask, &id, &value, cluster);
-    match tokio::time::timeout(ask.wait, waiting).await {
-        Ok(waited) => {
-            let (rollout, answer) = waited?;
-            answered(ask, &id, &rollout, answer, output)
-        }
-        Err(_) => answered(ask, &id, &written, Answer::None, output),
-    }
+    let (rollout, answer) = match tokio::time::timeout(ask.wait, waiting).await {
+        Ok(waited) => waited?,
+        Err(_) => (written, Answer::None),
+    };
+    Ok(Given { id, rollout, answer })
 }
 
 /// Sixteen random hex digits.
@@ -221,6 +245,16 @@ impl Answer {
         // Not the newest decision: somebody else's command may have been answered in the same moment.
         if rejected(verb, id, rollout).is_some() { Self::Refused } else { Self::Accepted }
     }
+
+    fn said(self) -> (Exit, Tone, &'static str) {
+        match self {
+            Self::Accepted => (Exit::Reached, Tone::Good, "accepted"),
+            Self::NotAwaited => (Exit::Reached, Tone::Plain, "written"),
+            Self::Refused => (Exit::Conflict, Tone::Bad, "refused"),
+            Self::Replaced => (Exit::Conflict, Tone::Bad, "superseded by a concurrent command of the same kind"),
+            Self::None => (Exit::TimedOut, Tone::Waiting, "written, not answered yet"),
+        }
+    }
 }
 
 fn rejected<'a>(verb: Verb, id: &str, rollout: &'a Rollout) -> Option<&'a RejectedCommand> {
@@ -232,13 +266,7 @@ fn answered(ask: &Ask<'_>, id: &str, rollout: &Rollout, answer: Answer, output: 
     let decision = rollout.status.as_ref().and_then(|status| status.decision.as_ref());
     let decision = decision.filter(|_| matches!(answer, Answer::Accepted | Answer::Refused));
     let rejected = rejected(verb, id, rollout);
-    let (exit, tone, word) = match answer {
-        Answer::Accepted => (Exit::Reached, Tone::Good, "accepted"),
-        Answer::NotAwaited => (Exit::Reached, Tone::Plain, "written"),
-        Answer::Refused => (Exit::Conflict, Tone::Bad, "refused"),
-        Answer::Replaced => (Exit::Conflict, Tone::Bad, "superseded by a concurrent command of the same kind"),
-        Answer::None => (Exit::TimedOut, Tone::Waiting, "written, not answered yet"),
-    };
+    let (exit, tone, word) = answer.said();
     let value = json!({
         "namespace": rollout.namespace(),
         "name": rollout.name_any(),

@@ -78,8 +78,7 @@ pub(super) async fn run(args: &ExplainArgs, cluster: &Cluster, now: Timestamp, o
     Ok(Exit::Reached)
 }
 
-/// The text of an explanation, for tests of the whole: of this revision, of this metric alone.
-#[cfg(test)]
+/// The text of an explanation: of this revision, of this metric alone.
 pub(super) fn text(
     rollout: &Rollout,
     (revision, metric): (Option<&str>, Option<&str>),

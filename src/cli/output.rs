@@ -78,19 +78,32 @@ impl Output {
             Format::Name => names(kind, value)?,
             Format::Jsonl => lines(kind, value)?,
             Format::Json => serde_json::to_string_pretty(&envelope(kind, value)?).map_err(unsayable)? + "\n",
+            Format::Jsonl => envelope(kind, value)?.to_string() + "\n",
             Format::Yaml => serde_yaml::to_string(&envelope(kind, value)?).map_err(unsayable)?,
         };
         self.raw(&text)
     }
 
+    /// One line of many: the text for people, or the value under its kind for programs. False: nobody reads any more.
+    pub(crate) fn line(&self, kind: &str, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<bool, Failure> {
+        self.told(&match self.format {
+            Format::Text => text() + "\n",
+            _ => envelope(kind, value)?.to_string() + "\n",
+        })
+    }
+
     /// Text as it is.
     pub(crate) fn raw(&self, text: &str) -> Result<(), Failure> {
+        self.told(text).map(|_| ())
+    }
+
+    /// False: the reader has seen enough (`| head`).
+    fn told(&self, text: &str) -> Result<bool, Failure> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            // The reader has seen enough (`| head`).
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
             Err(error) => Err(Failure::new(Exit::Error, format!("cannot write to stdout: {error}"), "")),
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
         }
     }
 

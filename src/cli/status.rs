@@ -1,6 +1,6 @@
 //! `haldane status`: one screen, or waiting for something with an exit code that says how it ended.
 
-mod goal;
+pub(super) mod goal;
 
 use std::time::Duration;
 
@@ -53,8 +53,7 @@ pub(super) async fn run(args: &StatusArgs, cluster: &Cluster, clock: Clock, outp
             let Some(rollout) = &seen.rollout else {
                 return Err(Failure::new(Exit::Error, format!("no answer from the API server within {}", span(args.timeout)), ""));
             };
-            let (exit, word) = goal::out_of_time(rollout);
-            Ended { exit, words: format!("not {goal} within {}: {word}", span(args.timeout)) }
+            out_of_time(goal, args.timeout, rollout)
         }
     };
     if let Some(rollout) = &seen.rollout {
@@ -72,9 +71,23 @@ struct Seen {
 }
 
 /// How the waiting ended.
-struct Ended {
-    exit: Exit,
-    words: String,
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    pub(super) words: String,
+}
+
+/// Whether what is there now ends the waiting, and how.
+pub(super) fn ended(goal: &Goal, before: Option<&Rollout>, now: &Rollout) -> Option<Ended> {
+    superseded(before, now).or_else(|| match goal.standing(now) {
+        Standing::Ended(exit, words) => Some(Ended { exit, words }),
+        Standing::Open => None,
+    })
+}
+
+/// How it ends where the time is over first.
+pub(super) fn out_of_time(goal: &Goal, timeout: Duration, rollout: &Rollout) -> Ended {
+    let (exit, word) = goal::out_of_time(rollout);
+    Ended { exit, words: format!("not {goal} within {}: {word}", span(timeout)) }
 }
 
 async fn wait(name: &str, goal: &Goal, cluster: &Cluster, output: &Output, seen: &mut Seen) -> Result<Ended, Failure> {
@@ -88,13 +101,10 @@ async fn wait(name: &str, goal: &Goal, cluster: &Cluster, output: &Output, seen:
                     output.hint(&line);
                     seen.line = line;
                 }
-                if let Some(ended) = superseded(seen.rollout.as_ref(), &rollout) {
-                    return Ok(ended);
-                }
-                let standing = goal.standing(&rollout);
+                let ended = ended(goal, seen.rollout.as_ref(), &rollout);
                 seen.rollout = Some(rollout);
-                if let Standing::Ended(exit, words) = standing {
-                    return Ok(Ended { exit, words });
+                if let Some(ended) = ended {
+                    return Ok(ended);
                 }
             }
             // An API server that is away for a while ends no wait; a Rollout that is not there does.
@@ -124,7 +134,7 @@ fn superseded(before: Option<&Rollout>, now: &Rollout) -> Option<Ended> {
 }
 
 /// Progress in one line.
-fn line(rollout: &Rollout) -> String {
+pub(super) fn line(rollout: &Rollout) -> String {
     let Some(status) = &rollout.status else { return "not seen by a controller yet".into() };
     let traffic = |step: &crate::api::StepStatus| step.traffic.clone().unwrap_or_else(|| format!("{} %", step.weight));
     let step = status.step.as_ref().map_or_else(String::new, |step| format!(" step {} {}", step.name, traffic(step)));
@@ -134,13 +144,13 @@ fn line(rollout: &Rollout) -> String {
     format!("{}{step}{said}", screen::phase(status))
 }
 
-fn show(rollout: &Rollout, now: Timestamp, output: &Output) -> Result<(), Failure> {
+pub(super) fn show(rollout: &Rollout, now: Timestamp, output: &Output) -> Result<(), Failure> {
     let view = View::standing(rollout, now);
     output.data("RolloutStatus", &value(rollout, &view)?, || output.terminal().screen(&view))
 }
 
 /// Everything in status that is for users, and the identity that commands are bound to.
-fn value(rollout: &Rollout, view: &View) -> Result<Value, Failure> {
+pub(super) fn value(rollout: &Rollout, view: &View) -> Result<Value, Failure> {
     let mut value = json!({
         "namespace": rollout.namespace(),
         "name": rollout.name_any(),

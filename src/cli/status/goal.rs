@@ -10,7 +10,7 @@ use crate::{
 
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Goal {
+pub(in crate::cli) enum Goal {
     Promoted,
     Paused,
     Done,
@@ -51,7 +51,7 @@ impl fmt::Display for Goal {
 
 /// Where a Rollout stands towards a goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(in crate::cli) enum Standing {
     /// It may still come.
     Open,
     /// Reached, or it cannot be reached any more.
@@ -60,7 +60,7 @@ pub(super) enum Standing {
 
 impl Goal {
     /// Where a Rollout stands. A status that does not speak of the newest spec says nothing.
-    pub(super) fn standing(&self, rollout: &Rollout) -> Standing {
+    pub(in crate::cli) fn standing(&self, rollout: &Rollout) -> Standing {
         let Some(status) = &rollout.status else { return Standing::Open };
         if status.observed_generation.is_none() || status.observed_generation < rollout.metadata.generation {
             return Standing::Open;
@@ -118,7 +118,7 @@ fn ended(rollout: &Rollout, status: &RolloutStatus, phase: Phase) -> Option<(Exi
 }
 
 /// The exit code when the time is over.
-pub(super) fn out_of_time(rollout: &Rollout) -> (Exit, &'static str) {
+pub(in crate::cli) fn out_of_time(rollout: &Rollout) -> (Exit, &'static str) {
     match rollout.status.as_ref().and_then(|status| status.phase) {
         Some(Phase::Paused) => (Exit::Waiting, "waiting for a person"),
         Some(Phase::Holding) => (Exit::Inconclusive, "evidence neither way"),
