@@ -462,6 +462,83 @@ async fn copies_and_cohorts_are_shown_as_what_they_are() {
     assert!(stdout.contains("2 of 4 (beta): match to the canary"), "{stdout}");
 }
 
+#[tokio::test]
+async fn watch_prints_a_line_for_each_change_and_ends_with_the_code_of_the_end() {
+    let world = World::new("Progressing", None).await;
+    let watching = world.run("watch fraud --until done --timeout 30s");
+    let moving = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        world.api.rollout.lock().unwrap()["status"]["evidence"][0]["verdict"] = "Fail".into();
+        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        world.api.rollout.lock().unwrap()["status"]["phase"] = "RolledBack".into();
+    };
+    let ((code, stdout, stderr), ()) = tokio::join!(watching, moving);
+    assert_eq!((code, stderr.as_str()), (3, "rolled back by analysis\n"), "{stdout}");
+    let lines: Vec<&str> = stdout.lines().map(|line| line.split_once("Z  ").unwrap().1).collect();
+    let wanted = [
+        "Progressing step 2 20 %: the canary holding at 20 %, until its hold is over; errors undecided",
+        "Progressing step 2 20 %: the canary holding at 20 %, until its hold is over; errors worse",
+        "RolledBack step 2 20 %: the canary holding at 20 %, until its hold is over; errors worse",
+    ];
+    assert_eq!(lines, wanted, "a look that changes nothing is no line");
+}
+
+#[tokio::test]
+async fn watch_prints_json_lines_and_stops_where_nobody_reads() {
+    let world = World::new("Progressing", None).await;
+    let watching = world.run("watch fraud -o jsonl --until paused --timeout 30s");
+    let moving = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        world.api.rollout.lock().unwrap()["status"]["phase"] = "Paused".into();
+    };
+    let ((code, stdout, _), ()) = tokio::join!(watching, moving);
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, lines.len()), (0, 2), "{stdout}");
+    assert!(lines.iter().all(|line| line["apiVersion"] == "cli.haldane.dev/v1" && line["kind"] == "RolloutStatus"), "{stdout}");
+    assert_eq!((&lines[0]["phase"], &lines[1]["phase"]), (&json!("Progressing"), &json!("Paused")));
+    assert!(lines[0]["view"]["rows"].is_array() && lines[0]["checkpoint"].is_null(), "{stdout}");
+
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_haldane"));
+    command.args(["watch", "fraud", "--plain", "--kubeconfig"]).arg(&world.kubeconfig).env_remove("KUBECONFIG");
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    // The reader is gone after its first line, as `head -1` is.
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut first).unwrap();
+    world.api.rollout.lock().unwrap()["status"]["phase"] = "Holding".into();
+    let ended = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+    assert!(first.contains("Paused step 2 20 %") && ended.code() == Some(0), "{first}");
+}
+
+#[tokio::test]
+async fn watch_says_that_it_is_stale_and_goes_on_once_the_server_answers() {
+    let world = World::new("Progressing", None).await;
+    let watching = world.run("watch fraud --until promoted --timeout 60s");
+    let failing = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        world.server.reset().await;
+        let away = ResponseTemplate::new(500)
+            .set_body_json(json!({"kind": "Status", "status": "Failure", "code": 500, "message": "etcd is away"}));
+        Mock::given(any()).respond_with(away).mount(&world.server).await;
+        tokio::time::sleep(std::time::Duration::from_millis(3500)).await;
+        world.api.rollout.lock().unwrap()["status"]["phase"] = "Promoted".into();
+        world.server.reset().await;
+        Mock::given(any()).respond_with(world.api.clone()).mount(&world.server).await;
+    };
+    let ((code, stdout, stderr), ()) = tokio::join!(watching, failing);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(stderr.matches("stale: the API server answered 500: etcd is away; trying again\n").count(), 1, "{stderr}");
+    assert!(stderr.contains("connected again\n") && stdout.lines().last().unwrap().contains("Promoted"), "{stdout}{stderr}");
+}
+
+#[tokio::test]
+async fn watch_of_what_is_not_there_fails_at_once() {
+    let world = World::new("Idle", None).await;
+    let (code, _, stderr) = world.run("watch frod").await;
+    assert!(code == 7 && stderr.contains("no Rollout frod in namespace ml"), "{stderr}");
+    let (code, _, stderr) = world.run("watch fraud -o yaml").await;
+    assert!(code == 2 && stderr.contains("-o jsonl"), "{stderr}");
+}
+
 #[cfg(unix)]
 #[test]
 fn as_a_plugin_of_kubectl_it_calls_itself_so() {

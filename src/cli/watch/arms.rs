@@ -56,7 +56,11 @@ fn versions(app: &App, status: &RolloutStatus, look: Look, columns: usize) -> Ve
         let full = if share > 0 { full.max(1) } else { 0 };
         let pad = " ".repeat(indent.saturating_sub(width(&label)));
         let filled = Span::styled("#".repeat(full), look.tone(tone));
-        Line::from(vec![Span::raw(format!("{label}{pad}")), filled, Span::raw(format!("{}  {text:>5}", ".".repeat(bar.saturating_sub(full))))])
+        Line::from(vec![
+            Span::raw(format!("{label}{pad}")),
+            filled,
+            Span::raw(format!("{}  {text:>5}", ".".repeat(bar.saturating_sub(full)))),
+        ])
     };
     let rest = 100 - canary_has;
     let mut lines = vec![line("stable", stable, rest, format!("{rest} %"), Tone::Plain)];
