@@ -251,7 +251,7 @@ fn intro(world: &World, kind: RouteKind, kubeconfig: &Kubeconfig) -> String {
     format!(
         "A Kubernetes API, an Istio mesh, traffic and a Prometheus in this process;\nthe controller is the true one.\n\n  From a second \
          terminal:\n    export KUBECONFIG={file}\n    kubectl get rollouts.haldane.dev,{routes},pods -n {NAMESPACE}\n    kubectl \
-         describe rollouts.haldane.dev {APP} -n {NAMESPACE}\n    haldane status {APP} -n {NAMESPACE}\n    haldane abort {APP} -n \
+         describe rollouts.haldane.dev {APP} -n {NAMESPACE}\n    haldane watch {APP} -n {NAMESPACE}\n    haldane abort {APP} -n \
          {NAMESPACE} --reason 'I say so'\n  Prometheus: {}\n",
         world.prometheus().url()
     )

@@ -78,7 +78,6 @@ impl Output {
             Format::Name => names(kind, value)?,
             Format::Jsonl => lines(kind, value)?,
             Format::Json => serde_json::to_string_pretty(&envelope(kind, value)?).map_err(unsayable)? + "\n",
-            Format::Jsonl => envelope(kind, value)?.to_string() + "\n",
             Format::Yaml => serde_yaml::to_string(&envelope(kind, value)?).map_err(unsayable)?,
         };
         self.raw(&text)

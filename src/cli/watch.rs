@@ -43,7 +43,7 @@ pub(super) struct WatchArgs {
 }
 
 pub(super) async fn run(args: &WatchArgs, cluster: &Cluster, clock: Clock, output: &Output) -> Result<Exit, Failure> {
-    if matches!(output.format(), Format::Json | Format::Yaml) {
+    if matches!(output.format(), Format::Json | Format::Yaml | Format::Name) {
         return Err(Failure::new(Exit::Usage, "watch prints many objects", "use -o jsonl, a line of JSON for each change"));
     }
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();

@@ -151,10 +151,9 @@ impl App {
         }
         let step = |rollout: &Rollout| rollout.status.as_ref().map(|status| (status.epoch, status.step.as_ref().map(|step| step.index)));
         if step(&before) != step(&self.rollout) {
-            // Another step has its own evidence.
+            // Another step has its own evidence; what is here still is of the one before.
             self.rings.clear();
-        }
-        if evidence(&before) != evidence(&self.rollout) || self.rings.is_empty() {
+        } else if evidence(&before) != evidence(&self.rollout) {
             self.sample();
         }
         self.tell();
@@ -175,11 +174,14 @@ impl App {
         let Some(status) = &self.rollout.status else { return };
         let (namespace, name) = (self.rollout.namespace().unwrap_or_default(), self.rollout.name_any());
         let told = |at: Timestamp, view: &View| Told { at, text: view.headline(), tone: view.tone };
+        let past: Vec<Told> = status.history.iter().map(|entry| told(entry.ended.0, &View::past(&namespace, &name, entry))).collect();
         let newest = status.decision.iter().map(|record| told(record.at.0, &View::decided(&namespace, &name, record)));
-        let past = status.history.iter().map(|entry| told(entry.ended.0, &View::past(&namespace, &name, entry)));
-        let said: Vec<Told> = newest.chain(past).collect();
-        for told in said {
-            // The end of a rollout is a decision and an entry of the history.
+        // Two may be of the same second: the newer one stands before the older.
+        if let Some(newest) = newest.into_iter().find(|newest| !self.decisions.contains(newest)) {
+            self.decisions.insert(0, newest);
+        }
+        for told in past {
+            // The end of a rollout is a decision too, which says more.
             if !self.decisions.iter().any(|known| known.at == told.at) {
                 self.decisions.push(told);
             }

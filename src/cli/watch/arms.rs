@@ -7,7 +7,7 @@ use super::frame::Look;
 use crate::{
     api::{Phase, RolloutStatus, StepStatus, names::condition},
     plan::Plan,
-    view::{Tone, width},
+    view::{Terminal, Tone, width},
     words::{shortened, whole},
 };
 
@@ -24,10 +24,9 @@ pub(super) fn lines(app: &App, look: Look, columns: usize) -> Vec<Line<'static>>
     let status = app.rollout.status.as_ref().unwrap_or(&empty);
     let mut lines = versions(app, status, look, columns);
     lines.extend(steps(app, status, look));
-    for label in ["hold", "waiting"] {
-        let fact = app.view.facts.iter().find(|fact| fact.label == label);
-        lines.extend(fact.map(|fact| Line::from(format!("{label:LABEL$}{}", fact.text.replace('\n', "; ")))));
-    }
+    let waits = app.view.facts.iter().filter(|fact| ["hold", "waiting"].contains(&fact.label.as_str())).cloned().collect::<Vec<_>>();
+    let text = Terminal { columns, colour: false }.facts(&waits);
+    lines.extend(text.lines().map(|line| Line::from(line.to_owned())));
     lines
 }
 

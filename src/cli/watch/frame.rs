@@ -10,6 +10,7 @@ use ratatui::{
 use super::app::{App, Mode, under_way};
 use super::{arms, table};
 use crate::view::{Fact, Terminal, Tone, View, age, width, wrapped};
+use crate::words::shortened;
 
 /// Lines below the rest: what became of the last key, and the keys.
 const FOOT: u16 = 2;
@@ -95,9 +96,8 @@ fn body(app: &App, look: Look, columns: usize, room: usize) -> (Vec<Line<'static
     let mut parts = [upper, table, notes, facts, decisions(app, look, columns)];
     let wide = columns >= BESIDE;
     if wide {
-        let [_, _, notes, facts, decisions] = &mut parts;
+        let [.., facts, decisions] = &mut parts;
         let left = Terminal { columns: columns / 2 - 2, colour: false };
-        *notes = table::lines(app, look, columns / 2 - 2).1;
         *facts = self::facts(app, &left);
         let right = std::mem::take(decisions);
         *facts = beside(std::mem::take(facts), right, columns / 2);
@@ -139,7 +139,7 @@ fn fit(parts: &mut [Vec<Line<'static>>; 5], room: usize) -> bool {
 /// What else there is to say. What the keys do is not among it.
 fn facts(app: &App, terminal: &Terminal) -> Vec<Line<'static>> {
     let said: Vec<Fact> = app.view.said().into_iter().filter(|fact| !ABOVE.contains(&fact.label.as_str())).collect();
-    let by_key = |next: &&String| next.contains("`haldane abort") || next.contains("`haldane promote") || next.contains("haldane explain");
+    let by_key = |next: &str| ["abort", "promote", "resume", "explain"].iter().any(|verb| next.contains(&format!("haldane {verb} ")));
     let next: Vec<String> = app.view.next.iter().filter(|next| !by_key(next)).cloned().collect();
     let text = terminal.facts(&said) + &terminal.next(&next);
     text.lines().map(|line| Line::from(line.to_owned())).collect()
@@ -152,7 +152,7 @@ fn decisions(app: &App, look: Look, columns: usize) -> Vec<Line<'static>> {
     for (at, told) in app.decisions.iter().enumerate() {
         let label = if at == 0 { "decided" } else { "" };
         let begin = format!("{label:9}   {:>6} ago   ", age(told.at, app.now));
-        let text = crate::words::shortened(&told.text, room.saturating_sub(width(&begin)).max(20));
+        let text = shortened(&told.text, room.saturating_sub(width(&begin)).max(20));
         lines.push(Line::from(vec![Span::raw(begin), Span::styled(text, look.tone(told.tone))]));
     }
     lines
@@ -177,8 +177,9 @@ fn beside(left: Vec<Line<'static>>, right: Vec<Line<'static>>, at: usize) -> Vec
 fn foot(app: &App, look: Look, columns: usize, cut: bool) -> [Line<'static>; 2] {
     let view = &app.view;
     let bold = |text: String| Line::from(Span::styled(text, BOLD));
-    let lost = app.lost.as_ref().map(|why| Line::from(Span::styled(format!("{why}; trying again"), look.tone(Tone::Bad))));
-    let said = app.said.as_ref().map(|(tone, text)| Line::from(Span::styled(text.clone(), look.tone(*tone))));
+    let told = |tone: Tone, text: &str| Line::from(Span::styled(shortened(text, columns), look.tone(tone)));
+    let lost = app.lost.as_ref().map(|why| told(Tone::Bad, &format!("trying again: {why}")));
+    let said = app.said.as_ref().map(|(tone, text)| told(*tone, text));
     let stable = view.stable.as_deref().unwrap_or("stable");
     let canary = view.canary.as_deref().unwrap_or("the canary");
     match &app.mode {

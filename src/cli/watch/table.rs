@@ -17,6 +17,8 @@ const GAP: usize = 3;
 const SURE: &str = "95 % interval";
 /// The column of the requests.
 const REQUESTS: &str = "requests";
+/// How the line begins that has them instead.
+const COUNTED: &str = "  requests: ";
 
 /// The table, and what must be known to read it.
 pub(super) fn lines(app: &App, look: Look, columns: usize) -> (Vec<Line<'static>>, Vec<Line<'static>>) {
@@ -25,9 +27,7 @@ pub(super) fn lines(app: &App, look: Look, columns: usize) -> (Vec<Line<'static>
         return (Vec::new(), Vec::new());
     }
     let (text, cells) = fitting(app, columns);
-    let mut all = text.lines();
-    let upper: Vec<&str> = all.by_ref().take(view.rows.len() + 1).collect();
-    let notes = all.map(|note| Line::from(note.to_owned())).collect();
+    let upper: Vec<&str> = text.lines().take(view.rows.len() + 1).collect();
     let widest = upper.iter().map(|line| width(line)).max().unwrap_or_default();
     let padding = |line: &str| Span::raw(" ".repeat(widest.saturating_sub(width(line)) + GAP));
     let mut lines = Vec::new();
@@ -43,7 +43,16 @@ pub(super) fn lines(app: &App, look: Look, columns: usize) -> (Vec<Line<'static>
         }
         lines.push(Line::from(spans));
     }
-    (lines, notes)
+    (lines, notes(app, &text, columns))
+}
+
+/// What must be known to read the table, as wide as the screen; the requests, where the table has no room for them.
+fn notes(app: &App, text: &str, columns: usize) -> Vec<Line<'static>> {
+    let below = app.view.rows.len() + 1;
+    let full = Terminal { columns, colour: false }.table(&app.view);
+    let notes = full.lines().skip(below).filter(|note| !note.starts_with(COUNTED));
+    let requests = text.lines().skip(below).filter(|note| note.starts_with(COUNTED));
+    notes.chain(requests).map(|note| Line::from(note.to_owned())).collect()
 }
 
 /// The head of the last column: how long ago its oldest value was seen.
