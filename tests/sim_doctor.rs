@@ -1,5 +1,5 @@
 //! `haldane doctor`, `init`, `completion` and `version` as programs against the simulated API server, mesh and Prometheus.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers of tests
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)] // helpers of tests
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 

@@ -2,7 +2,7 @@
 //! routes say.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -166,12 +166,12 @@ impl Shared {
     /// When the canary of a model got its weight.
     fn since(&self, index: usize) -> Option<Timestamp> {
         let mut all = self.since.lock().unwrap();
-        if !all.contains_key(&index) {
+        if let Entry::Vacant(new) = all.entry(index) {
             let route = self.objects.get("virtualservices.networking.istio.io", NAMESPACE, &super::fleet::name(index))?;
             let entries = route.pointer("/spec/http/0/route").and_then(|entries| entries.as_array())?;
             let weight = entries.iter().filter(|entry| entry["destination"]["subset"] == "v2").filter_map(|entry| entry["weight"].as_i64());
             if weight.sum::<i64>() > 0 {
-                all.insert(index, self.clock.now());
+                new.insert(self.clock.now());
             }
         }
         all.get(&index).copied()

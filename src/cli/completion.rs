@@ -28,7 +28,7 @@ enum Shell {
     Zsh,
     Fish,
     #[value(name = "powershell")]
-    PowerShell,
+    Power,
     /// A program to be put into PATH as kubectl_complete-haldane: `kubectl haldane <TAB>`
     Kubectl,
 }
@@ -61,7 +61,7 @@ pub(super) fn run(args: &CompletionArgs, output: &Output) -> Result<Exit, Failur
         Shell::Bash => "bash",
         Shell::Zsh => "zsh",
         Shell::Fish => "fish",
-        Shell::PowerShell => "powershell",
+        Shell::Power => "powershell",
     };
     let cannot = || Failure::new(Exit::Error, format!("the script for {name} cannot be written"), "");
     let shells = Shells::builtins();

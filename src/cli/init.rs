@@ -73,7 +73,7 @@ fn of_files(files: &[PathBuf]) -> Result<Vec<Value>, Failure> {
             Failure::new(Exit::Usage, format!("{} is not YAML: {error}", path.display()), "`haldane lint -f` tells the place")
         })?;
         for document in documents {
-            match document["items"].as_array() {
+            match document.get("items").and_then(Value::as_array) {
                 Some(items) => objects.extend(items.iter().cloned()),
                 None => objects.push(document),
             }

@@ -136,15 +136,19 @@ fn names(kind: &str, value: &impl Serialize) -> Result<String, Failure> {
         return Err(Failure::new(Exit::Usage, "-o name is for commands that print Rollouts", fix));
     }
     let value = serde_json::to_value(value).map_err(unsayable)?;
-    let items = value["items"].as_array().map_or(vec![&value], |items| items.iter().collect());
-    Ok(items.into_iter().filter_map(|item| item["name"].as_str()).map(|name| format!("rollout.{GROUP}/{name}\n")).collect())
+    let items = value.get("items").and_then(Value::as_array).map_or(vec![&value], |items| items.iter().collect());
+    Ok(items
+        .into_iter()
+        .filter_map(|item| item.get("name").and_then(Value::as_str))
+        .map(|name| format!("rollout.{GROUP}/{name}\n"))
+        .collect())
 }
 
 /// Each item of a list in a line of its own, under the kind without `List`; anything else in one line.
 fn lines(kind: &str, value: &impl Serialize) -> Result<String, Failure> {
     let value = serde_json::to_value(value).map_err(unsayable)?;
     let line = |kind: &str, value: &Value| Ok(envelope(kind, value)?.to_string() + "\n");
-    match (kind.strip_suffix("List"), value["items"].as_array()) {
+    match (kind.strip_suffix("List"), value.get("items").and_then(Value::as_array)) {
         (Some(kind), Some(items)) => items.iter().map(|item| line(kind, item)).collect(),
         _ => line(kind, &value),
     }

@@ -24,10 +24,11 @@ impl Reader {
     /// The objects of a list; none where the kind is not there.
     pub(super) async fn list(&self, path: &str) -> Read<Vec<Value>> {
         self.get(path).await.map(|mut list| {
-            let (kind, version) = (list["kind"].as_str().unwrap_or_default().to_owned(), list["apiVersion"].clone());
+            let kind = list.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let version = list.get("apiVersion").cloned().unwrap_or_default();
             let kind = kind.strip_suffix("List").unwrap_or_default().to_owned();
-            let mut items = match list["items"].take() {
-                Value::Array(items) => items,
+            let mut items = match list.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => items,
                 _ => Vec::new(),
             };
             // Lists of built-in kinds say it once for all.

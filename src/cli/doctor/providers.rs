@@ -65,7 +65,7 @@ impl Providers {
             }
         };
         let named = deployment.map(|deployment| deployment.config.as_str());
-        let data = map["data"].as_object();
+        let data = map.get("data").and_then(Value::as_object);
         let named = named.and_then(|name| data?.get(name)).or_else(|| data?.values().next()).and_then(Value::as_str);
         let Some(text) = named else {
             let fact = format!("ConfigMap {name} in {home} holds no configuration");

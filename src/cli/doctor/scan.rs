@@ -23,7 +23,7 @@ pub(super) async fn server(reader: &Reader, cluster: &Cluster) -> Finding {
     let at = &cluster.server;
     match reader.get("/version").await {
         Read::Found(version) => {
-            let version = version["gitVersion"].as_str().unwrap_or_default().to_owned();
+            let version = version.get("gitVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
             Finding::ok(CHECK, format!("the API server at {at} answers: Kubernetes {version}"))
         }
         Read::Absent => Finding::fail(CHECK, format!("what answers at {at} is no API server"), "--context NAME, or another --kubeconfig"),

@@ -1,5 +1,10 @@
 //! The manifests that a Rollout needs, made of what is there. Pure.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "what is indexed is JSON: a name that is not there answers null, and what is written to is an object"
+)]
+
 use serde_json::{Map, Value, json};
 
 use super::model::{Start, There, Versions, hosts, named, next, subset, versions};

@@ -125,11 +125,11 @@ pub(super) fn named(object: &Value) -> &str {
 
 /// Names of the Services that the rules of a route lead to.
 pub(super) fn hosts(kind: RouteKind, object: &Value, namespace: &str) -> Vec<String> {
-    let rules = object["spec"][kind.list()].as_array().into_iter().flatten();
-    let destinations = rules.flat_map(|rule| rule[kind.destinations()].as_array().into_iter().flatten());
+    let rules = object.get("spec").and_then(|spec| spec.get(kind.list())).and_then(Value::as_array).into_iter().flatten();
+    let destinations = rules.flat_map(|rule| rule.get(kind.destinations()).and_then(Value::as_array).into_iter().flatten());
     let host = |to: &Value| {
-        let written = if kind.is_gateway_api() { &to["name"] } else { &to["destination"]["host"] };
-        Host::of(written.as_str()?, namespace).service_in(namespace).map(str::to_owned)
+        let written = if kind.is_gateway_api() { to.get("name") } else { to.pointer("/destination/host") };
+        Host::of(written?.as_str()?, namespace).service_in(namespace).map(str::to_owned)
     };
     destinations.filter_map(host).collect()
 }

@@ -28,7 +28,7 @@ impl Ring {
 
     /// When the oldest of the newest so many was seen.
     pub(super) fn since(&self, cells: usize) -> Option<Timestamp> {
-        self.values.iter().rev().take(cells).last().map(|(at, _)| *at)
+        self.values.iter().rev().take(cells).next_back().map(|(at, _)| *at)
     }
 
     /// The newest values, one in each cell. A full cell is the limit or more; where there is none, the largest value.

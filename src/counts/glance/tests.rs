@@ -112,7 +112,7 @@ fn what_is_late_or_fell_or_came_back_says_nothing() {
     let back = |second: f64| (second > 17.0).then_some(90_000.0);
     let again = [stable(), series("v2-a", "200", 1_000, now, steady(10.0)), series("v2-a", "500", 1_000, now, back)];
     assert_eq!(take(&again, &pods, now).0, None);
-    let gap = |second: f64| (second < 7.0 || second > 17.0).then_some(90.0);
+    let gap = |second: f64| (!(7.0..=17.0).contains(&second)).then_some(90.0);
     let hole = [stable(), series("v2-a", "200", 1_000, now, steady(10.0)), series("v2-a", "500", 1_000, now, gap)];
     assert_eq!(take(&hole, &pods, now).0, None);
 }
