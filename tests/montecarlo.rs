@@ -129,7 +129,7 @@ fn glances_find_what_is_plain_and_nothing_in_worlds_that_only_look_so() {
     assert_eq!(plain::share(plain::ONE_POD, size, 3, 7), 0.0, "one pod of three");
     let mut took: Vec<f64> = (0..20).map(|seed| plain::played(plain::HALF, size, seed).unwrap()).collect();
     took.sort_by(f64::total_cmp);
-    assert!(took[10] <= 7.0 && took[19] <= 13.0, "{took:?}");
+    assert!(took[10] <= 8.5 && took[19] <= 13.0, "{took:?}");
 }
 
 #[test]
