@@ -74,25 +74,9 @@ async fn a_four_step_update_needs_few_requests_and_skips_nothing() {
     let mut counts = requests(&world);
     println!("requests of a four-step update: {counts:#?}");
     // Waits for pods; waits for stable's metrics; starts; read back four times; three steps passed; promoted; the last alert delivered.
-    // On a busy machine a scrape may be missed, which is reported and withdrawn.
+    // On a busy machine a scrape may be missed, which is reported and withdrawn. With as many pods of each version the load per pod is unequal,
+    // which is reported once for each of the two weights where it is.
     let status = counts.remove(&("patch", "rollouts/status".to_owned())).unwrap_or_default();
-    for change in world.objects().store().read(|t| t.since(0)).unwrap().iter().filter(|c| c.key.table.starts_with("rollouts")) {
-        let after = &change.after["status"];
-        println!(
-            "DBG {} {} {} {}",
-            after["phase"],
-            after["step"]["weight"],
-            after["decision"]["reason"],
-            after["conditions"]
-                .as_array()
-                .map(|c| c
-                    .iter()
-                    .filter(|c| c["type"] == "Feasible" || c["type"] == "MetricsAvailable")
-                    .map(|c| format!("{}={} {} | ", c["type"], c["status"], c["message"]))
-                    .collect::<String>())
-                .unwrap_or_default()
-        );
-    }
     assert!((11..=17).contains(&status), "{status} writes of status");
     let fixed = [
         (("create", "events/"), 5),

@@ -2,7 +2,7 @@
 
 use super::minutes;
 use crate::judge::{Late, Limit, Need};
-use crate::words::count;
+use crate::words::{count, number};
 
 /// Which step is too short, by how much, and what would be enough.
 pub fn late(late: &Late) -> String {
@@ -59,7 +59,7 @@ fn planned(late: &Late, need: Option<f64>) -> String {
     };
     format!(
         "at {} requests a second the step at {} {need} for {metric}, and its {} is {}; {enough}",
-        late.rps,
+        number(super::load::digits(late.rps, 3)),
         late.share.words(),
         name(late.limit),
         minutes(late.minutes)

@@ -10,7 +10,7 @@ use super::frame::Look;
 use crate::view::{Row, Terminal, Word, age, width};
 
 /// Widths of a line of what was seen, best first.
-const CELLS: [usize; 5] = [40, 30, 20, 12, 8];
+const CELLS: [usize; 4] = [40, 30, 20, 12];
 /// Space before it.
 const GAP: usize = 3;
 /// The column that says how sure it is: it stays before a line of what was seen is shown.
