@@ -76,8 +76,10 @@ async fn send(desk: &Desk, write: RouteWrite<'_>, view: &View) -> Result<Value, 
     let patch = Patch::Json::<DynamicObject>(write.patch(view).map_err(|conflict| ActError::Stale(conflict.to_string()))?);
     let request = desk.routes(&view.object)?.patch(view.object.name(), &params, &patch);
     match within(WRITE, &view.object.to_string(), request).await {
+        // Before it a server that refuses a patch repeats the whole object.
         Err(ActError::Refused(words)) if words.contains(UNKNOWN_FIELD) => Err(ActError::Refused(format!(
-            "{words}; the CRD of {} in this cluster is older than that field: install the CRDs of Gateway API v1.3 or newer",
+            "{}; the CRD of {} in this cluster is older than that field: install the CRDs of Gateway API v1.3 or newer",
+            words.find(UNKNOWN_FIELD).and_then(|at| words.get(at..)).unwrap_or(&words),
             kind.kind()
         ))),
         answer => Ok(mesh::value(&answer?)),

@@ -194,7 +194,7 @@ pub(crate) async fn an_older_crd_refuses_the_percent_of_a_mirror(client: &Client
         match api.patch("older", &PatchParams { dry_run: true, ..strict.clone() }, &Patch::Json::<DynamicObject>(ops.clone())).await {
             Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             Err(kube::Error::Api(status)) => {
-                assert_eq!(status.code, 400, "{status:?}");
+                assert_eq!(status.code, 422, "{status:?}");
                 assert!(status.message.contains("unknown field \"spec.rules[0].filters[0].requestMirror.percent\""), "{}", status.message);
                 return;
             }
