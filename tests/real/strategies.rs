@@ -109,7 +109,7 @@ async fn a_version_that_errs_fails_on_copies_and_no_user_saw_it() {
         assert_eq!((from_version(&answers, "v2"), failed(&answers).len()), (0, 0));
         assert_eq!(bytes(&world.route().await), before);
         assert_eq!(rollout["status"]["decision"]["why"][0]["metric"], "errorRate", "{}", pretty(&rollout["status"]));
-        assert!(alert["annotations"].to_string().contains("no user saw it"), "{alert}");
+        assert!(alert["annotations"].to_string().contains("no user saw an answer"), "{alert}");
     })
     .await;
 }
