@@ -4,7 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::{collections::BTreeSet, env, fs, time::Duration};
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use haldane::{
     api::{Outcome, Reason, RolloutStatus},
@@ -43,6 +48,75 @@ fn every_condition_is_explained_and_every_explained_condition_exists() {
     let values = names.lines().filter(|line| line.trim().starts_with("pub const "));
     let exist: BTreeSet<String> = values.map(|line| line.split('"').nth(1).unwrap().to_owned()).collect();
     assert_eq!(explained("Conditions"), exist);
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for page in documents() {
+        let from = page.parent().unwrap();
+        for link in links(&fs::read_to_string(&page).unwrap()) {
+            let (file, heading) = link.split_once('#').map_or((link.as_str(), None), |(file, heading)| (file, Some(heading)));
+            let to = if file.is_empty() { page.clone() } else { from.join(file) };
+            let whence = page.strip_prefix(root).unwrap().display();
+            assert!(to.exists(), "{whence}: there is no {link}");
+            if let Some(heading) = heading {
+                let there = anchors(&fs::read_to_string(&to).unwrap());
+                assert!(there.contains(heading), "{whence}: no heading for {link}; there are {there:?}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen} links");
+}
+
+#[test]
+fn every_document_is_a_page_of_the_site() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let pages: BTreeSet<PathBuf> = links(&summary).into_iter().map(|link| docs.join(link)).collect();
+    let mut exist = documents();
+    exist.retain(|page| page.starts_with(&docs) && page.file_name().is_some_and(|name| name != "SUMMARY.md"));
+    assert_eq!(pages, exist.into_iter().collect());
+}
+
+/// README, CHANGELOG, and everything below docs.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = vec![root.join("README.md"), root.join("CHANGELOG.md"), root.join("tests/stack/README.md")];
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() && entry.file_name().is_some_and(|name| name != "book") {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|kind| kind == "md") {
+                found.push(entry);
+            }
+        }
+    }
+    found
+}
+
+/// Targets of the links in a document that lead into this repository.
+fn links(text: &str) -> Vec<String> {
+    let prose: String = text.split("```").step_by(2).collect();
+    let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned());
+    targets.filter(|target| !target.is_empty() && !target.contains("://")).collect()
+}
+
+/// The anchors of a document's headings, as GitHub and mdBook make them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let prose: String = text.split("```").step_by(2).collect();
+    let mut found = BTreeSet::new();
+    for heading in prose.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#'))) {
+        let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
+        let slug = kept.replace(' ', "-");
+        let again = (1..).map(|n| format!("{slug}-{n}"));
+        let free = std::iter::once(slug.clone()).chain(again).find(|name| !found.contains(name)).unwrap();
+        found.insert(free);
+    }
+    found
 }
 
 /// The names in the first column of a section's tables.

@@ -20,6 +20,7 @@ mod real {
     mod world;
 
     mod backtest;
+    mod beside;
     mod commands;
     mod crash;
     mod dashboards;

@@ -3,6 +3,8 @@
 
 #[path = "sim_controller/asks.rs"]
 mod asks;
+#[path = "sim_controller/beside.rs"]
+mod beside;
 #[path = "sim_controller/crashes.rs"]
 mod crashes;
 #[path = "sim_controller/incidents.rs"]

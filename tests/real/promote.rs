@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{
+    beside::{break_and_delay, furnish},
     climb::{climb, until_ended},
     load::{Answer, Load, band, failed, from_version},
     recorder::Recorder,
@@ -23,12 +24,20 @@ async fn a_healthy_version_is_promoted_with_each_weights_split_and_no_failed_req
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_healthy_version_with_sidecars_is_promoted_on_what_its_own_proxies_counted() {
-    story("sidecars", async |world| promoted(world, Shape::Sidecars, judged("6s")).await).await;
+async fn a_healthy_version_with_sidecars_is_promoted_beside_quotas_policies_delays_and_a_circuit_breaker() {
+    story("sidecars", async |world| {
+        furnish(world);
+        promoted(world, Shape::Sidecars, judged("6s")).await;
+    })
+    .await;
 }
 
 async fn promoted(world: &World, shape: Shape, plan: Value) {
     world.models(shape, &[]).await;
+    if shape == Shape::Sidecars {
+        break_and_delay(world).await;
+    }
+    let before = world.route().await;
     let _controller = world.controller();
     let load = world.load(RATE);
     baseline().await;
@@ -45,6 +54,7 @@ async fn promoted(world: &World, shape: Shape, plan: Value) {
     for (one, next) in changes.iter().zip(&changes[1..]).filter(|(one, next)| 0 < one.1 && one.1 < next.1) {
         assert!(next.0 - one.0 >= Duration::from_secs(6), "weight {} was held for {:?} only", one.1, next.0 - one.0);
     }
+    assert_eq!(but_for_weights(&world.route().await), but_for_weights(&before));
     let status = &rollout["status"];
     assert_eq!(status["stable"]["subset"], "v2", "{}", pretty(status));
     if shape == Shape::Gateway {

@@ -18,18 +18,19 @@ import os
 import pickle
 import random
 import signal
+import sys
 
 import numpy
 import prometheus_client
 import sklearn
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../examples"))
+from prediction_metrics import Answers  # noqa: E402: the helper that users are given
+
 VERSION = os.environ.get("VERSION", "none")
 FAULTS = {"errors": float(os.environ.get("ERRORS", "0")), "slow_ms": float(os.environ.get("SLOW_MS", "0")),
           "shift": float(os.environ.get("SHIFT", "0"))}
-CLASSES = prometheus_client.Counter("model_prediction_class", "Predictions by class.", ["class"])
-SCORES = prometheus_client.Histogram("model_prediction_value", "Scores.", buckets=[n / 20 for n in range(1, 20)])
-for name in ("legit", "fraud"):
-    CLASSES.labels(name)   # from the start at zero, so that the first prediction is an increase
+ANSWERS = Answers(classes=["legit", "fraud"])
 # A row is six numbers, which `predict` reads as such: checks of scikit-learn for each request would cost more than the model itself.
 sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
 with open(os.environ.get("MODEL") or os.path.join(os.environ["STACK_SHARE"], "model.pickle"), "rb") as file:
@@ -43,8 +44,7 @@ def predict(body):
         row[0] += FAULTS["shift"]
     answers = []
     for score in MODEL.predict_proba(numpy.array(rows, dtype=float))[:, 1]:
-        SCORES.observe(score)
-        CLASSES.labels("fraud" if score > 0.5 else "legit").inc()
+        ANSWERS.of("fraud" if score > 0.5 else "legit", score)
         answers.append(int(score > 0.5))
     return {"predictions": answers}
 
