@@ -42,7 +42,7 @@ impl Pass<'_> {
     /// Why not, and what to do instead.
     fn may_go_back(&self) -> Result<(), String> {
         let Some(promoted) = &self.state.promoted else {
-            return Err("there is no promotion to take back".to_owned());
+            return Err("there is no promotion to roll back".to_owned());
         };
         let before = &promoted.stable;
         let instead = format!("to have it again, set spec.canary.{} to {}", before.destination().field(), before.name);

@@ -166,5 +166,5 @@ async fn a_shadow_that_has_passed_is_no_promotion_to_take_back() {
     stage.until_phase("v2", Phase::Passed).await;
     stage.say("rollback", None).await;
     let status = stage.until("refused", |s| s.rejected.contains_key("rollback")).await;
-    assert!(status.rejected["rollback"].message.contains("there is no promotion to take back"), "{:?}", status.rejected);
+    assert!(status.rejected["rollback"].message.contains("there is no promotion to roll back"), "{:?}", status.rejected);
 }

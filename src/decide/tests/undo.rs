@@ -120,7 +120,7 @@ fn without_a_promotion_there_is_nothing_to_take_back() {
     world.settle();
     world.say(Verb::Rollback, "3");
     world.settle();
-    assert!(last(&world).contains("there is no promotion to take back"), "{}", last(&world));
+    assert!(last(&world).contains("there is no promotion to roll back"), "{}", last(&world));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn going_back_twice_is_not_possible_and_deleting_afterwards_keeps_what_serves() 
     world.settle();
     world.say(Verb::Rollback, "2");
     world.settle();
-    assert!(last(&world).contains("there is no promotion to take back"), "{}", last(&world));
+    assert!(last(&world).contains("there is no promotion to roll back"), "{}", last(&world));
     world.deleting = true;
     world.settle();
     assert_eq!((world.share("v1"), world.share("v2")), (100, 0));
