@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{EvidenceReason, Exposure, Load, MetricEvidence, ThresholdAction, Verdict};
-use crate::counts::{Counts, History, REQUESTS, Window};
+use crate::counts::{Counts, REQUESTS, Window};
 use crate::plan::{Limits, Metric};
 
 mod bake;
@@ -194,36 +194,6 @@ impl Evidence {
             resting: false,
             load: load::Tally::default(),
         }
-    }
-
-    /// Freezes margins, watched bounds and dispersion from stable's past. With too little history it is left open, and the first 20
-    /// windows of the rollout do it; until then neither side accrues.
-    pub fn calibrate(&mut self, metrics: &[Metric], history: &History, steps: &[StepTerms], canary_pods: u32) {
-        self.calibrate_by(metrics, &Past::new(metrics, history), steps, canary_pods);
-    }
-
-    /// The same, from a past that was put together piece by piece.
-    pub fn calibrate_by(&mut self, metrics: &[Metric], past: &Past, steps: &[StepTerms], canary_pods: u32) {
-        self.plan = steps.iter().filter(|step| step.weight < 1.0).map(Planned::of).collect();
-        (self.canary_pods, self.by_pod) = (canary_pods, past.by_pod);
-        self.kinds = kinds(steps);
-        let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
-        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
-            let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
-            state.left_out = left_out.map(|(at, _)| at).collect();
-            state.gates = MetricState::may_gate(metric) && (two_arms().next().is_none() || state.left_out.len() < self.plan.len());
-        }
-        self.with_context(|context, states| {
-            for (index, (state, metric)) in states.iter_mut().zip(metrics).enumerate() {
-                state.calibrate(metric, past.metrics.get(index).and_then(Option::as_ref), context);
-            }
-        });
-    }
-
-    /// Whether margins are frozen, of every metric that has been seen.
-    pub fn calibrated(&self) -> bool {
-        let seen = || self.metrics.iter().filter(|state| state.frozen() || !state.pending.is_empty());
-        self.metrics.is_empty() || (seen().next().is_some() && seen().all(MetricState::frozen))
     }
 
     /// Restarts the pass side, at the begin of a step (or when a person resumes). Where another kind of traffic begins, the fail side

@@ -1,8 +1,8 @@
 //! Which replica acts: leader election on a `coordination.k8s.io/v1` Lease.
 //!
 //! Two rules. A lease is over when *our* monotonic clock has seen no change of it for its duration: the time written into it is another
-//! machine's wall clock and is never compared with ours. And every write is a PUT that carries the `resourceVersion` that was read: whoever
-//! comes second gets 409 and looks again.
+//! machine's wall clock and is never compared with ours. And every write is a PUT that carries the `resourceVersion` that was read or that
+//! our own write was answered with: whoever comes second gets 409 and looks again.
 //!
 //! The lease is advice; the fence is in the writes of `act`. A leader that was frozen sees at its next [`LeaderHandle::is_leader`] that its
 //! deadline has passed, because the deadline is looked at in each call and not set by a task.
@@ -26,8 +26,15 @@ pub struct Terms {
     pub duration: Duration,
     /// Without a renewal for this long, its holder stops acting. Less than `duration`.
     pub renew_deadline: Duration,
-    /// Pause between two tries; also the deadline of one call.
+    /// Pause between two tries of whoever does not lead; also the deadline of one call.
     pub retry: Duration,
+}
+
+impl Terms {
+    /// Pause of the leader between two renewals: two may fail before it has to stop.
+    pub fn renew_every(&self) -> Duration {
+        self.retry.max(self.renew_deadline / 3)
+    }
 }
 
 impl Default for Terms {

@@ -4,7 +4,7 @@
 //! with a lower value (thanos#7623, prometheus#13950), and a proxy that forgets idle series starts them from zero (istio#50419). Each is
 //! counted as what it is, so that the gain is never negative and never more than what was served.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::Timestamp;
 
@@ -34,6 +34,16 @@ impl Kept {
     pub(super) fn newest(group: &Group) -> Option<Self> {
         let (at, row) = group.rows.last()?;
         Some(Self { at: *at, high: row.clone(), bounds: group.bounds.clone(), low: false })
+    }
+
+    /// The same on these bounds; `None` where it has not got all of them.
+    pub(super) fn on(&self, bounds: &[f64]) -> Option<Cow<'_, Self>> {
+        if self.bounds == bounds {
+            return Some(Cow::Borrowed(self));
+        }
+        let mut there = self.bounds.iter().zip(&self.high);
+        let high = bounds.iter().map(|bound| there.find(|(known, _)| *known == bound).map(|(_, high)| *high)).collect::<Option<_>>()?;
+        Some(Cow::Owned(Self { at: self.at, high, bounds: bounds.to_vec(), low: self.low }))
     }
 
     /// From the highest value of this life on: the newest sample of a first look may be a dip.
@@ -218,4 +228,19 @@ pub fn gain(samples: impl IntoIterator<Item = f64>) -> f64 {
         high = high.max(now);
     }
     gained
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_of_which_only_some_buckets_are_asked_for_goes_on_from_them_and_from_no_others() {
+        let at = Timestamp::from_second(1_800_000_000).unwrap();
+        let kept = Kept { at, high: vec![1.0, 5.0, 9.0], bounds: vec![10.0, 25.0, f64::INFINITY], low: false };
+        assert_eq!(kept.on(&kept.bounds).as_deref(), Some(&kept));
+        let some = kept.on(&[25.0, f64::INFINITY]).unwrap();
+        assert_eq!((some.high.as_slice(), some.bounds.as_slice()), ([5.0, 9.0].as_slice(), [25.0, f64::INFINITY].as_slice()));
+        assert_eq!(kept.on(&[25.0, 50.0, f64::INFINITY]), None, "a bound that was not there");
+    }
 }

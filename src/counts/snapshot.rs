@@ -111,6 +111,13 @@ pub struct Reading {
     pub families: Vec<(Family, Vec<Series>)>,
 }
 
+impl Reading {
+    /// What came for a family.
+    pub fn of(&self, family: Family) -> &[Series] {
+        self.families.iter().find(|(known, _)| *known == family).map_or(&[], |(_, series)| series)
+    }
+}
+
 /// Identity of a counter, or of a histogram.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GroupKey {

@@ -208,10 +208,11 @@ impl<'s> Counting<'_, 's> {
     }
 
     fn delta(&mut self, key: &GroupKey, group: &Group, renamed: bool) -> Result<Delta, Dropped> {
-        let known = self.anchor.rows.get(key);
-        let mut meter = match known {
-            Some(kept) if kept.bounds != group.bounds => return Err(Dropped::BoundsChanged { pod: group.pod.clone(), at: kept.at }),
-            Some(kept) => Meter::from(kept),
+        let mut meter = match self.anchor.rows.get(key) {
+            Some(kept) => match kept.on(&group.bounds) {
+                Some(kept) => Meter::from(&kept),
+                None => return Err(Dropped::BoundsChanged { pod: group.pod.clone(), at: kept.at }),
+            },
             None => self.begins(key, group, renamed)?,
         };
         let process = Process {
@@ -250,12 +251,12 @@ impl<'s> Counting<'_, 's> {
         let nothing = || Dropped::NoBaseline { pod: group.pod.clone(), job: key.target.job.clone() };
         let zero = || Meter::at_zero(self.anchor.at, group.bounds.len());
         let read = self.anchor.read.contains_key(&key.target);
-        let gone = self.gone.get(key).filter(|kept| kept.bounds == group.bounds);
+        let gone = self.gone.get(key).and_then(|kept| kept.on(&group.bounds));
         if let Some((at, row)) = group.rows.iter().rev().find(|(time, _)| *time <= self.anchor.at) {
             // It was there at the look before, but its samples came in later.
             return match gone.filter(|kept| meter::total(&kept.high) <= meter::total(row)) {
                 _ if !read => Err(nothing()),
-                Some(kept) => Ok(Meter::from(kept)),
+                Some(kept) => Ok(Meter::from(&kept)),
                 None => Ok(Meter::from_row(*at, row.clone())),
             };
         }
@@ -269,7 +270,7 @@ impl<'s> Counting<'_, 's> {
         let now = meter::total(row);
         let believed = meter::believable(now, self.paces.of(&key.target, key.family, group.side), self.anchor.at, *at);
         match gone {
-            Some(kept) if meter::resumes(meter::total(&kept.high), now) == Start::Last => Ok(Meter::from(kept)),
+            Some(kept) if meter::resumes(meter::total(&kept.high), now) == Start::Last => Ok(Meter::from(&kept)),
             None if renamed => Err(Dropped::Renamed { pod: group.pod.clone(), job: key.target.job.clone() }),
             _ if believed => Ok(zero()),
             _ => Err(nothing()),

@@ -53,6 +53,24 @@ impl Deltas {
     }
 }
 
+impl Window {
+    /// Leaves these bounds alone of a histogram.
+    pub fn narrow(&mut self, metric: &str, to: &[f64]) {
+        for counts in [&mut self.stable, &mut self.canary].into_iter().filter_map(|sample| sample.get_mut(metric)) {
+            counts.narrow(to);
+        }
+    }
+}
+
+impl Counts {
+    fn narrow(&mut self, to: &[f64]) {
+        if let Self::Histogram { bounds, above, .. } = self {
+            *above = bounds.iter().zip(&*above).filter(|(bound, _)| to.contains(bound)).map(|(_, above)| *above).collect();
+            bounds.retain(|bound| to.contains(bound));
+        }
+    }
+}
+
 /// Times are compared on the bounds that both arms have. Scores are not: other bounds are not comparable, and the judge says so.
 fn common_bounds(metrics: &[Metric], name: &str, left: &mut Counts, right: &mut Counts) {
     let times = metrics.iter().any(|metric| metric.name == name && matches!(metric.kind.limits(), Limits::Stretch(_)));
@@ -61,13 +79,8 @@ fn common_bounds(metrics: &[Metric], name: &str, left: &mut Counts, right: &mut 
         return;
     }
     let common: Vec<f64> = a.iter().filter(|bound| b.contains(bound)).copied().collect();
-    for counts in [left, right] {
-        if let Counts::Histogram { bounds, above, .. } = counts {
-            let kept = bounds.iter().zip(&*above).filter(|(bound, _)| common.contains(bound)).map(|(_, above)| *above).collect();
-            *above = kept;
-            bounds.clone_from(&common);
-        }
-    }
+    left.narrow(&common);
+    right.narrow(&common);
 }
 
 /// The counts of each metric. What has no series at all is absent, but errors: without any request there were none.

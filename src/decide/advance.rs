@@ -178,7 +178,7 @@ impl Pass<'_> {
                 return self.stance(Phase::Waiting, why, message);
             }
             if !self.look().is_some_and(|look| look.ready) {
-                return self.stance(Phase::Waiting, Reason::MetricsUnavailable, "stable's metrics of the last hour are being read");
+                return self.stance(Phase::Waiting, Reason::MetricsUnavailable, "stable's metrics are being looked for");
             }
         }
         if step.approval {

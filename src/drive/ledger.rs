@@ -138,6 +138,18 @@ impl Ledger {
         self.evidence.calibrated()
     }
 
+    /// Takes the plan in, with so many canary pods, before stable's past is known: a glance may show what is plain before that.
+    pub fn plan_for(&mut self, canary_pods: u32) {
+        if !self.evidence.calibrated() {
+            Arc::make_mut(&mut self.evidence).plan_for(&self.brief.analysis.metrics, &self.brief.steps, canary_pods);
+        }
+    }
+
+    /// Bounds of a metric's histogram without which it cannot be judged as it is, and whether they are all that it has.
+    pub fn needed_bounds(&self, metric: usize) -> Option<(Vec<f64>, bool)> {
+        self.evidence.needed_bounds(metric)
+    }
+
     /// Freezes margins from stable's past, with so many canary pods.
     pub fn calibrate(&mut self, past: &Past, interval: Duration, canary_pods: u32) {
         Arc::make_mut(&mut self.evidence).interval_seconds = interval.as_secs_f64();

@@ -26,6 +26,8 @@ use crate::plan::{Limits, Metric};
 pub const CALIBRATION: usize = 20;
 /// Pods' standard deviation as a share of the rate, where pods cannot be told apart and the canary has fewer than three.
 const UNSEEN_PODS: f64 = 0.2;
+/// So many bounds are kept above those that are compared and the next one.
+const ABOVE: usize = 2;
 /// Windows in which the users of a match are counted: as many as a step takes at least.
 const COHORT_WINDOWS: u32 = 4;
 
@@ -110,6 +112,18 @@ impl MetricState {
     /// Bounds of the columns; empty where they are none.
     pub(super) fn bounds(&self) -> &[f64] {
         if let Some(Layout::Bounds(bounds)) = &self.layout { bounds } else { &[] }
+    }
+
+    /// Bounds that are compared, those beside them, which margins are read between, and some of those above, for people to read a slow
+    /// quantile by. `None` where margins are not frozen or there are no bounds.
+    pub(super) fn needed_bounds(&self) -> Option<Vec<f64>> {
+        let Some(Processes::Shares(shares)) = &self.processes else { return None };
+        let (bounds, last) = (self.bounds(), shares.tracks.iter().map(|track| track.column).max()?);
+        let beside = |at: usize| shares.tracks.iter().any(|track| track.column.abs_diff(at) <= 1);
+        let few = bounds.len() <= last + 2 + ABOVE;
+        let above = |at: usize| at > last && (few || (1..=ABOVE).any(|step| at == last + 1 + 2 * step));
+        let needed = bounds.iter().enumerate().filter(|(at, _)| beside(*at) || above(*at));
+        Some(needed.map(|(_, bound)| *bound).collect()).filter(|needed: &Vec<f64>| !needed.is_empty())
     }
 
     /// Mean requests of both arms in a window.

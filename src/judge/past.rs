@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::columns::{Layout, Row, select};
 use super::dispersion::{BLOCKS, ENOUGH_WINDOWS, Table, UNKNOWN, from_history};
 use super::load::Response;
+use super::metric::MetricState;
 use super::proportions::brackets;
+use super::terms::Planned;
+use super::{Evidence, StepTerms, kinds};
 use crate::counts::{Counts, History, Sample};
 use crate::plan::{Counted, Metric};
 
@@ -68,6 +71,53 @@ impl Past {
         all.sort_by(f64::total_cmp);
         all.dedup();
         all
+    }
+}
+
+impl Evidence {
+    /// Freezes margins, watched bounds and dispersion from stable's past. With too little history it is left open, and the first 20
+    /// windows of the rollout do it; until then neither side accrues.
+    pub fn calibrate(&mut self, metrics: &[Metric], history: &History, steps: &[StepTerms], canary_pods: u32) {
+        self.calibrate_by(metrics, &Past::new(metrics, history), steps, canary_pods);
+    }
+
+    /// The same, from a past that was put together piece by piece.
+    pub fn calibrate_by(&mut self, metrics: &[Metric], past: &Past, steps: &[StepTerms], canary_pods: u32) {
+        self.by_pod = past.by_pod;
+        self.plan_for(metrics, steps, canary_pods);
+        self.with_context(|context, states| {
+            for (index, (state, metric)) in states.iter_mut().zip(metrics).enumerate() {
+                state.calibrate(metric, past.metrics.get(index).and_then(Option::as_ref), context);
+            }
+        });
+    }
+
+    /// Takes the plan in, which says what part of the error budget each metric and each kind of traffic has: before anything is judged.
+    pub fn plan_for(&mut self, metrics: &[Metric], steps: &[StepTerms], canary_pods: u32) {
+        self.plan = steps.iter().filter(|step| step.weight < 1.0).map(Planned::of).collect();
+        self.canary_pods = canary_pods;
+        self.kinds = kinds(steps);
+        let two_arms = || steps.iter().filter(|step| step.weight < 1.0);
+        for (state, metric) in self.metrics.iter_mut().zip(metrics) {
+            let left_out = two_arms().enumerate().filter(|(_, step)| step.without.contains(&metric.name));
+            state.left_out = left_out.map(|(at, _)| at).collect();
+            state.gates = MetricState::may_gate(metric) && (two_arms().next().is_none() || state.left_out.len() < self.plan.len());
+        }
+    }
+
+    /// Whether margins are frozen, of every metric that has been seen.
+    pub fn calibrated(&self) -> bool {
+        let seen = || self.metrics.iter().filter(|state| state.frozen() || !state.pending.is_empty());
+        self.metrics.is_empty() || (seen().next().is_some() && seen().all(MetricState::frozen))
+    }
+
+    /// Bounds of a metric's histogram without which it cannot be judged as it is, and whether they are all that it has. `None` where that is
+    /// not known yet.
+    pub fn needed_bounds(&self, metric: usize) -> Option<(Vec<f64>, bool)> {
+        let state = self.metrics.get(metric)?;
+        let needed = state.needed_bounds()?;
+        let all = needed.len() == state.bounds().len();
+        Some((needed, all))
     }
 }
 
@@ -284,6 +334,22 @@ mod tests {
         parts.add_older(&older[..150]);
         assert_eq!(whole, parts);
         assert_eq!(whole.watched_bounds(), [50.0, 100.0, 250.0, 500.0]);
+    }
+
+    #[test]
+    fn the_bounds_that_are_needed_are_those_compared_and_beside_them_and_stay_so_when_the_others_are_left_out() {
+        let bounds = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0];
+        let evidence = |bounds: &[f64]| {
+            let mut evidence = Evidence::new(&metrics(), 30.0);
+            evidence.calibrate_by(&metrics(), &past(windows(120, |_| 10, bounds)), &[step()], 2);
+            evidence
+        };
+        // p50 lies between 25 and 50, p95 between 100 and 250, p99 between 250 and 500.
+        let needed = vec![10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 5000.0];
+        assert_eq!(evidence(&bounds).needed_bounds(1), Some((needed.clone(), false)));
+        assert_eq!(evidence(&needed).needed_bounds(1), Some((needed, true)));
+        assert_eq!(evidence(&bounds).needed_bounds(0), None, "errors have no bounds");
+        assert_eq!(Evidence::new(&metrics(), 30.0).needed_bounds(1), None, "nothing is frozen");
     }
 
     #[test]

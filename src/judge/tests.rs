@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::*;
-use crate::counts::Sample;
+use crate::counts::{History, Sample};
 use crate::plan::{DistanceLimits, Drift, DriftSource, ErrorRate, Latency, MetricKind};
 
 mod incidents;

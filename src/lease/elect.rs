@@ -102,11 +102,11 @@ impl Election {
 
     /// Takes part until `stop` is ready, then gives the lease back. Let everything that acts end before `stop` is.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let mut seen = Seen::default();
+        let (mut seen, mut ours) = (Seen::default(), None);
         tokio::pin!(stop);
         loop {
             let round = async {
-                let wait = self.round(&mut seen).await;
+                let wait = self.round(&mut seen, &mut ours).await;
                 time::sleep(wait).await;
             };
             tokio::select! {
@@ -117,11 +117,11 @@ impl Election {
         self.release().await;
     }
 
-    /// One look at the lease, and one write if there is something to claim. Returns how long to wait for the next.
-    async fn round(&self, seen: &mut Seen) -> Duration {
+    /// One round: the lease as we wrote it last is renewed with one write; any other is read first. Returns how long to wait for the next.
+    async fn round(&self, seen: &mut Seen, ours: &mut Option<Lease>) -> Duration {
         // The deadline counts from before the call: the others may have seen our write at any time after that.
         let begun = self.handle.now();
-        match time::timeout(self.terms.retry * 2, self.claim(seen)).await {
+        match time::timeout(self.terms.retry * 2, self.renew_or_claim(seen, ours)).await {
             Ok(Ok(Claim::Wait(left))) => {
                 self.handle.set(0);
                 left.min(self.terms.retry)
@@ -131,7 +131,7 @@ impl Election {
                     tracing::info!(lease = self.name, me = self.me, "this replica leads");
                 }
                 self.handle.set(micros(begun + self.terms.renew_deadline));
-                self.terms.retry
+                self.terms.renew_every()
             }
             outcome => {
                 let error = match &outcome {
@@ -148,20 +148,38 @@ impl Election {
         }
     }
 
-    async fn claim(&self, seen: &mut Seen) -> Result<Claim, kube::Error> {
+    async fn renew_or_claim(&self, seen: &mut Seen, ours: &mut Option<Lease>) -> Result<Claim, kube::Error> {
+        // Only a leader knows its lease: whoever was late, or was not answered, reads it first.
+        if let Some(lease) = ours.take().filter(|_| self.handle.is_leader()) {
+            match self.write(Some(&lease), Claim::Renew, seen).await {
+                Ok(written) => {
+                    *ours = written;
+                    return Ok(Claim::Renew);
+                }
+                // Somebody wrote or deleted it.
+                Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let lease = self.leases.get_opt(&self.name).await?;
         let now = self.handle.now();
         seen.observe(lease.as_ref(), now);
         let claim = step(lease.as_ref(), seen, &self.me, self.terms.duration, now);
-        if let Some(next) = claimed(&self.name, lease.as_ref(), claim, &self.me, self.terms.duration, self.clock.now()) {
-            let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
-            let written = match next.meta().resource_version {
-                None => self.leases.create(&params, &next).await?,
-                Some(_) => self.leases.replace(&self.name, &params, &next).await?,
-            };
-            seen.observe(Some(&written), self.handle.now());
-        }
+        *ours = self.write(lease.as_ref(), claim, seen).await?;
         Ok(claim)
+    }
+
+    /// Writes a claim over the lease as it is known; `None`: there is nothing to write.
+    async fn write(&self, lease: Option<&Lease>, claim: Claim, seen: &mut Seen) -> Result<Option<Lease>, kube::Error> {
+        let next = claimed(&self.name, lease, claim, &self.me, self.terms.duration, self.clock.now());
+        let Some(next) = next else { return Ok(None) };
+        let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+        let written = match next.meta().resource_version {
+            None => self.leases.create(&params, &next).await?,
+            Some(_) => self.leases.replace(&self.name, &params, &next).await?,
+        };
+        seen.observe(Some(&written), self.handle.now());
+        Ok(Some(written))
     }
 
     async fn release(&self) {

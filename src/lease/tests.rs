@@ -147,6 +147,7 @@ fn a_frozen_leader_never_acts_beside_its_successor() {
 struct Server {
     lease: Arc<Mutex<Option<Lease>>>,
     writes: Arc<Mutex<Vec<&'static str>>>,
+    reads: Arc<Mutex<u32>>,
     down: Arc<Mutex<bool>>,
 }
 
@@ -175,9 +176,13 @@ impl Server {
             if *s.down.lock().unwrap() {
                 return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
             }
+            *s.reads.lock().unwrap() += 1;
             s.lease.lock().unwrap().clone().map_or_else(|| refusal(StatusCode::NOT_FOUND, "NotFound"), |l| Json(l).into_response())
         })
         .put(|State(s): State<Server>, Path((_, _)): Path<(String, String)>, Json(lease): Json<Lease>| async move {
+            if *s.down.lock().unwrap() {
+                return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+            }
             s.writes.lock().unwrap().push("put");
             s.store(lease)
         });
@@ -244,6 +249,30 @@ async fn a_leader_that_cannot_renew_stops_on_its_own() {
     assert_eq!(server.holder(), "a", "the lease still names it");
     *server.down.lock().unwrap() = false;
     until("a leads again", || handle.is_leader()).await;
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_leader_renews_with_one_write_and_reads_only_where_somebody_else_wrote() {
+    let server = Server::default();
+    let election = Election::new(server.client(), "haldane-system", "haldane", "a", quick(), Clock::system());
+    let handle = election.handle();
+    let task = tokio::spawn(election.run(std::future::pending()));
+    let puts = || server.writes.lock().unwrap().iter().filter(|write| **write == "put").count();
+    until("three renewals", || puts() >= 3).await;
+    assert_eq!(*server.reads.lock().unwrap(), 1, "before it was created");
+    {
+        // A label, as somebody may put one on: the version is another one.
+        let mut held = server.lease.lock().unwrap();
+        let lease = held.as_mut().unwrap();
+        lease.metadata.labels = Some([("seen-by".to_owned(), "backup".to_owned())].into());
+        lease.metadata.resource_version = Some("1000".to_owned());
+    }
+    let renewed = puts();
+    until("two renewals more", || puts() >= renewed + 3).await;
+    assert!(handle.is_leader());
+    assert_eq!(*server.reads.lock().unwrap(), 2, "once after the refusal");
+    assert!(server.lease.lock().unwrap().as_ref().unwrap().metadata.labels.is_some(), "the label stays");
     task.abort();
 }
 

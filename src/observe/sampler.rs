@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::clock::Clock;
@@ -20,7 +21,7 @@ mod run;
 mod thresholds;
 mod unanswered;
 
-use run::Run;
+use run::{Answer, Run};
 
 /// Where the metrics come from.
 #[derive(Clone, Debug)]
@@ -126,12 +127,14 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
     let first = briefs.borrow_and_update().clone();
     let mut source = sources.borrow_and_update().clone();
     let mut run = Run::new(first, clock.now());
+    // Stable's past is asked for beside everything else: nothing waits for its turn.
+    let mut past: Option<BoxFuture<'static, Answer>> = None;
     loop {
         let brief = briefs.borrow_and_update().clone();
         run.adopt(brief, clock.now());
         let now = sources.borrow_and_update().clone();
         if !source.is(&now) {
-            source = now;
+            (source, past) = (now, None);
             run.forget_provider();
         }
         let prometheus = match &source {
@@ -149,25 +152,41 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
                 if changed(&mut briefs, &mut sources, None).await { continue } else { return }
             }
         };
-        let Some((job, wait)) = run.next(&prometheus, &clock) else {
+        let Some((job, mut wait)) = run.next(&prometheus, &clock) else {
             if run.nothing_to_measure() {
                 publish(run.look());
             }
             if changed(&mut briefs, &mut sources, None).await { continue } else { return }
         };
+        if let Some((job, later)) = run.next_of_past(&prometheus, &clock).filter(|_| past.is_none()) {
+            if later.is_zero() {
+                past = Some(run.ask(&prometheus, &clock, job).boxed());
+            } else {
+                wait = wait.min(later);
+            }
+        }
         if !wait.is_zero() {
-            if !changed(&mut briefs, &mut sources, Some(wait)).await {
-                return;
+            tokio::select! {
+                biased;
+                answer = of(&mut past) => {
+                    past = None;
+                    if run.take(answer, &prometheus, &clock) {
+                        publish(run.look());
+                    }
+                }
+                goes_on = changed(&mut briefs, &mut sources, Some(wait)) => if !goes_on { return },
             }
             continue;
         }
         let key = run.key();
         let asked = run.ask(&prometheus, &clock, job);
         tokio::pin!(asked);
+        let mut piece = None;
         let answer = loop {
             tokio::select! {
                 biased;
                 answer = &mut asked => break Some(answer),
+                answer = of(&mut past) => (past, piece) = (None, Some(answer)),
                 told = briefs.changed() => match told {
                     Err(_) => return,
                     // The answer would be of another step. Any other change is taken up after it.
@@ -176,13 +195,24 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
                 },
             }
         };
-        let Some(answer) = answer else {
+        if answer.is_none() {
             briefs.mark_changed();
-            continue;
-        };
-        if run.take(answer, &prometheus, &clock) {
+        }
+        let mut shows = false;
+        for answer in piece.into_iter().chain(answer) {
+            shows |= run.take(answer, &prometheus, &clock);
+        }
+        if shows {
             publish(run.look());
         }
+    }
+}
+
+/// What was asked of the past, if anything was.
+async fn of(past: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
+    match past {
+        Some(past) => past.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! How old the newest sample is when it is asked for: what `lag` must cover.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,18 +16,18 @@ const BACK: u64 = 600;
 /// Scrapes without a newer sample after which the store stands still.
 const SCRAPES: u32 = 4;
 
-/// Reads one look at `at`, `span` of samples, and notes the age of the newest one.
+/// Reads the look at `at`: `span` of samples before `end`. Notes the age of the newest one.
 pub(super) async fn look(
     prometheus: &Prometheus,
     found: &Found,
     brief: &Brief,
-    before: BTreeSet<String>,
+    who: &Who,
     [span, interval]: [Duration; 2],
-    at: Timestamp,
+    [at, end]: [Timestamp; 2],
     clock: &Clock,
 ) -> Result<Reading, QueryError> {
     let now = clock.now();
-    let reading = found.read(prometheus, brief, &Who::Both { before }, span.as_secs(), at).await?;
+    let reading = found.read(prometheus, brief, who, span.as_secs(), end).await?;
     let noted = note(prometheus, found, brief, interval, &reading, [at, now]).await;
     noted.unwrap_or_else(|error| tracing::debug!(%error, "the age of the newest sample is not known"));
     Ok(reading)

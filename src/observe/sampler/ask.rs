@@ -32,6 +32,8 @@ pub(super) enum Who {
     Both {
         /// Pods that were theirs at the look before: what they still counted is not lost.
         before: BTreeSet<String>,
+        /// Buckets of request durations, as they are written; none named: all.
+        bounds: Vec<String>,
     },
     /// Stable alone.
     Stable {
@@ -45,7 +47,12 @@ pub(super) enum Who {
 impl Who {
     /// Both arms as they are now.
     pub(super) fn both() -> Self {
-        Self::Both { before: BTreeSet::new() }
+        Self::Both { before: BTreeSet::new(), bounds: Vec::new() }
+    }
+
+    fn bounds(&self) -> &[String] {
+        let (Self::Both { bounds, .. } | Self::Stable { bounds, .. }) = self;
+        bounds
     }
 }
 
@@ -96,18 +103,28 @@ impl Found {
         of
     }
 
+    /// Of request durations only the buckets that are named; what has no buckets is not meant. Native ones are in one piece.
+    fn thinned(&self, selector: Selector, who: &Who) -> Result<Selector, BadName> {
+        match who.bounds() {
+            [] => Ok(selector),
+            _ if self.native.contains(DURATIONS) => Ok(selector),
+            bounds => selector.any_of("le", std::iter::once("").chain(bounds.iter().map(String::as_str))),
+        }
+    }
+
     /// `up` and all that these pods count, in one question. A pod that is chosen by its name needs no other
     /// label, and no label that `up` has not got is asked for: what is not wanted is left out here. `None`: not every series has the pod's
     /// name and job, or the store does not take it.
-    fn at_pods(&self, brief: &Brief, before: &BTreeSet<String>) -> Result<Option<Question>, BadName> {
+    fn at_pods(&self, brief: &Brief, who: &Who) -> Result<Option<Question>, BadName> {
+        let Who::Both { before, .. } = who else { return Ok(None) };
         let of: Vec<(Family, String)> = [(Family::Up, "up".to_owned())].into_iter().chain(self.counted(brief)).collect();
         let pods: BTreeSet<&str> = names(&brief.stable).chain(names(&brief.canary)).chain(before.iter().map(String::as_str)).collect();
         if self.apart || !self.mesh_in_pod_jobs || pods.is_empty() {
             return Ok(None);
         }
         let metrics: Vec<&str> = of.iter().map(|(_, metric)| metric.as_str()).collect();
-        let selector = Selector::any(&metrics).any_of("job", &self.pod_jobs)?.any_of("pod", pods)?.is_not("reporter", "source")?;
-        Ok(Some(Question { selector, of }))
+        let selector = Selector::any(&metrics).any_of("job", &self.pod_jobs)?.any_of("pod", pods)?;
+        Ok(Some(Question { selector: self.thinned(selector, who)?.is_not("reporter", "source")?, of }))
     }
 
     /// Whether a series that was chosen by its pod is one that is wanted.
@@ -129,29 +146,21 @@ impl Found {
             Who::Both { .. } => names(&brief.stable).chain(names(&brief.canary)).collect(),
             Who::Stable { pods, .. } => pods.iter().map(String::as_str).collect(),
         };
-        let at_pods = if let Who::Both { before } = who { self.at_pods(brief, before)? } else { None };
         let mut all = Vec::new();
-        if let Some(question) = at_pods {
+        if let Some(question) = self.at_pods(brief, who)? {
             all.push(question);
         } else {
             if matches!(who, Who::Both { .. }) && self.has_up && !pods.is_empty() {
                 all.push(Question::one(Family::Up, Selector::new("up")?.any_of("job", &self.pod_jobs)?.any_of("pod", &pods)?));
             }
-            let some_bounds = |who: &Who| matches!(who, Who::Stable { bounds, .. } if !bounds.is_empty());
             let of = self.counted(brief);
-            if of.len() > 1 && !self.apart && (!some_bounds(who) || self.native.contains(DURATIONS)) {
+            if of.len() > 1 && !self.apart {
                 let metrics: Vec<&str> = of.iter().map(|(_, metric)| metric.as_str()).collect();
-                all.push(Question { selector: self.of_mesh(Selector::any(&metrics), brief, who)?, of });
+                let selector = self.of_mesh(Selector::any(&metrics), brief, who)?;
+                all.push(Question { selector: self.thinned(selector, who)?, of });
             } else {
                 for (family, metric) in of {
-                    let selector = self.mesh(&metric, brief, who)?;
-                    let selector = match who {
-                        Who::Stable { bounds, .. } if family == Family::Latency && some_bounds(who) && !self.native.contains(DURATIONS) => {
-                            selector.any_of("le", bounds)?
-                        }
-                        _ => selector,
-                    };
-                    all.push(Question::one(family, selector));
+                    all.push(Question::one(family, self.thinned(self.mesh(&metric, brief, who)?, who)?));
                 }
             }
         }

@@ -32,7 +32,7 @@ const MOST_FAILURES: u32 = 6;
 type Windows = Vec<BTreeMap<String, Sample>>;
 
 /// One question.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wanted {
     /// End of its newest window.
     end: Timestamp,
@@ -102,7 +102,7 @@ impl Reader {
         let recent = recent_windows(seconds).min(all);
         let most = if self.past.is_some() { all.min(most_windows(seconds)) } else { recent };
         let left = u32::try_from(most.saturating_sub(self.asked)).unwrap_or(u32::MAX);
-        let bounds = self.past.as_ref().map(|past| self.written(&past.watched_bounds())).unwrap_or_default();
+        let bounds = self.past.as_ref().map(|past| spelled(&self.bounds, &past.watched_bounds())).unwrap_or_default();
         let end = self.end.filter(|_| left > 0)?;
         Some(Wanted { end, interval: self.interval, windows: self.each.min(left), pods: self.pods.clone(), bounds })
     }
@@ -129,8 +129,8 @@ impl Reader {
         }
     }
 
-    /// The question was not answered.
-    pub(super) fn failed(&mut self, error: &QueryError) -> Failed {
+    /// The question was not answered. `begun`: the canary has a share already, and is judged with what there is.
+    pub(super) fn failed(&mut self, error: &QueryError, begun: bool) -> Failed {
         let shorter = self.each > 1;
         self.each = (self.each / 2).max(1);
         if error.is_too_much() {
@@ -138,7 +138,12 @@ impl Reader {
             return if shorter { Failed::Shorter } else { Failed::Ends };
         }
         self.failures += 1;
-        if self.asked > 0 && (error.would_come_again() || self.failures >= MOST_FAILURES) { Failed::Ends } else { Failed::Later }
+        if (self.asked > 0 || begun) && (error.would_come_again() || self.failures >= MOST_FAILURES) { Failed::Ends } else { Failed::Later }
+    }
+
+    /// How the buckets of request durations are written.
+    pub(super) fn bounds(&self) -> &BTreeSet<String> {
+        &self.bounds
     }
 
     /// All that was read.
@@ -151,20 +156,19 @@ impl Reader {
         let windows = std::mem::take(&mut self.recent);
         Past::new(metrics, &History { interval_seconds: self.interval.as_secs_f64(), windows, by_pod: self.by_pod })
     }
+}
 
-    /// How these bounds, and the last of all, are written: as they were seen, and as the other generation of Prometheus writes whole numbers.
-    fn written(&self, bounds: &[f64]) -> Vec<String> {
-        if bounds.is_empty() {
-            return Vec::new();
-        }
-        let wanted = |text: &&String| text.parse::<f64>().is_ok_and(|bound| bound.is_infinite() || bounds.contains(&bound));
-        let seen = self.bounds.iter().filter(wanted);
-        let other = |text: &String| match text.strip_suffix(".0") {
-            Some(whole) => Some(whole.to_owned()),
-            None => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("{text}.0")),
-        };
-        seen.flat_map(|text| [Some(text.clone()), other(text)]).flatten().collect()
+/// How these bounds, and the last of all, are written: as they were `seen`, and as the other generation of Prometheus writes whole numbers.
+pub(super) fn spelled(seen: &BTreeSet<String>, bounds: &[f64]) -> Vec<String> {
+    if bounds.is_empty() {
+        return Vec::new();
     }
+    let wanted = |text: &&String| text.parse::<f64>().is_ok_and(|bound| bound.is_infinite() || bounds.contains(&bound));
+    let other = |text: &String| match text.strip_suffix(".0") {
+        Some(whole) => Some(whole.to_owned()),
+        None => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("{text}.0")),
+    };
+    seen.iter().filter(wanted).flat_map(|text| [Some(text.clone()), other(text)]).flatten().collect()
 }
 
 /// Asks. `None`: there is nothing more, or more than can be taken.
@@ -186,7 +190,7 @@ pub(super) async fn read(prometheus: &Prometheus, found: &Found, brief: &Brief, 
     Ok(windows.map(|windows| Piece { windows, bounds, samples, oldest }))
 }
 
-fn written_bounds(reading: &Reading) -> BTreeSet<String> {
+pub(super) fn written_bounds(reading: &Reading) -> BTreeSet<String> {
     let latency = reading.families.iter().filter(|(family, _)| *family == Family::Latency).flat_map(|(_, series)| series);
     latency.map(|series| series.label("le").to_owned()).collect()
 }

@@ -4,23 +4,25 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::ask::{REQUESTS, Who};
-use super::calibrate::{self, Failed, Piece, Reader, Wanted};
+use super::ask::{DURATIONS, REQUESTS, Who};
+use super::calibrate::{self, Reader};
 use super::preflight::{Found, Trouble, live};
 use super::thresholds::{Sighting, sightings};
 use super::unanswered::{self, Lost};
 use crate::api::Reason;
 use crate::clock::Clock;
-use crate::counts::{Outcome, Programmed, Reading, Shares, Side, Tracker};
+use crate::counts::{Family, Outcome, Programmed, Reading, Shares, Side, Tracker, Window};
 use crate::drive::{Belongs, Due, Ledger, Pace};
 use crate::judge::Seen;
 use crate::observe::prometheus::{Prometheus, Purpose, QueryError};
 use crate::plan::Share;
 use crate::seen::{Arm, Brief, Look, Problem, StepKey};
 
+mod buckets;
 mod glance;
 mod job;
 mod keeping;
+mod past;
 mod problem;
 mod tally;
 
@@ -33,6 +35,8 @@ use tally::Tally;
 const STRETCH: u32 = 10;
 /// Raw samples are asked for over so many intervals at most, where windows in between were not counted.
 const MOST_BACK: u32 = 4;
+/// A part of a scrape that a glance or a look waits for the other, so that one question does for both.
+const TOGETHER: u32 = 4;
 
 /// One sampler's state.
 pub(super) struct Run {
@@ -40,8 +44,13 @@ pub(super) struct Run {
     found: Option<Found>,
     /// The past was asked for, or need not be.
     calibrated: bool,
-    /// How far it was read.
+    /// How far it was read, and when to ask again, on the monotonic clock.
     reader: Option<Reader>,
+    past_at: Duration,
+    past_failures: u32,
+    /// Windows that are counted once margins are known.
+    early: Vec<Window>,
+    buckets: buckets::Buckets,
     tracker: Tracker,
     lost: Lost,
     shares: Shares,
@@ -75,6 +84,10 @@ impl Run {
             found: None,
             calibrated: resumed || ledger.calibrated(),
             reader: None,
+            past_at: Duration::ZERO,
+            past_failures: 0,
+            early: Vec::new(),
+            buckets: buckets::Buckets::default(),
             tracker: Tracker::new(longest),
             lost: Lost::default(),
             shares: Shares::default(),
@@ -96,6 +109,7 @@ impl Run {
             queries: Vec::new(),
             ledger,
         };
+        run.buckets.take_over(&run.ledger);
         run.tracker.restart(run.ledger.since());
         run
     }
@@ -117,6 +131,9 @@ impl Run {
             self.tally = Tally::default();
             self.problem = self.problem.take().filter(|problem| problem.unavailable);
         }
+        if changed.step {
+            self.early.clear();
+        }
         if changed.share {
             self.restart();
         }
@@ -125,6 +142,7 @@ impl Run {
     fn restart(&mut self) {
         (self.own, self.own_seen, self.blind, self.unseen) = (None, None, 0, None);
         self.eye.restart();
+        self.early.clear();
         self.tracker.restart(self.ledger.since());
         self.lost.restart();
     }
@@ -132,7 +150,9 @@ impl Run {
     pub(super) fn forget_provider(&mut self) {
         (self.found, self.reader, self.keeping) = (None, None, Keeping::default());
         self.told = false;
-        self.retry_at = Duration::ZERO;
+        (self.retry_at, self.past_at) = (Duration::ZERO, Duration::ZERO);
+        self.early.clear();
+        self.buckets.forget();
         self.tracker.restart(self.ledger.since());
     }
 
@@ -180,7 +200,7 @@ impl Run {
         }
         let retry = self.retry_at.saturating_sub(clock.elapsed());
         let newest = clock.now().saturating_sub(prometheus.lag()).unwrap_or(Timestamp::MIN);
-        let Some(found) = &self.found else {
+        if self.found.is_none() {
             let interval = self.interval(prometheus);
             if interval > self.ledger.brief().analysis.interval && self.failures == 0 {
                 tracing::warn!(
@@ -191,21 +211,17 @@ impl Run {
                 );
             }
             return Some((Job::Preflight(newest), retry));
-        };
-        if !self.calibrated {
-            if self.reader.is_none() {
-                self.reader = Some(Reader::new(prometheus, found, self.ledger.brief(), self.interval(prometheus), newest));
-            }
-            return Some((Job::Calibrate(newest), retry));
         }
         if let Some(at) = self.own {
             return Some((Job::Own(at), Duration::ZERO));
         }
         let (at, wait) = self.due(prometheus, newest, clock);
-        let wait = wait.max(retry);
-        match self.glance_in(prometheus, clock).filter(|sooner| *sooner < wait) {
-            Some(sooner) => Some((Job::Glance, sooner)),
-            None => Some((Job::Look(at), wait)),
+        let (wait, together) = (wait.max(retry), prometheus.scrape_interval() / TOGETHER);
+        // A look shows the newest scrapes too: where both are due at about the same time, it does for both.
+        match self.glance_in(prometheus, clock) {
+            Some(glance) if glance + together < wait => Some((Job::Glance, glance)),
+            Some(glance) if !wait.is_zero() && glance > wait && glance <= wait + together => Some((Job::Look(at), glance)),
+            _ => Some((Job::Look(at), wait)),
         }
     }
 
@@ -218,6 +234,7 @@ impl Run {
         }
         if missed {
             self.shares = Shares::default();
+            self.early.clear();
             self.tracker.restart(self.ledger.since());
         }
         (at, Duration::try_from(at.duration_since(newest)).unwrap_or(Duration::ZERO))
@@ -226,7 +243,7 @@ impl Run {
     /// Whether windows that have ended are still to be asked for.
     fn behind(&mut self, prometheus: &Prometheus, clock: &Clock) -> bool {
         let newest = clock.now().saturating_sub(prometheus.lag()).unwrap_or(Timestamp::MIN);
-        self.found.is_none() || !self.calibrated || self.due(prometheus, newest, clock).1.is_zero()
+        self.found.is_none() || self.due(prometheus, newest, clock).1.is_zero()
     }
 
     /// Whether users' queries belong to the present windows.
@@ -238,13 +255,15 @@ impl Run {
     pub(super) fn ask(&self, prometheus: &Prometheus, clock: &Clock, job: Job) -> impl Future<Output = Answer> + use<> {
         let (brief, found, clock) = (self.ledger.brief().clone(), self.found.clone(), *clock);
         let before = self.tracker.read_pods().map(str::to_owned).collect();
+        let who = Who::Both { before, bounds: self.buckets.wanted() };
         let wanted = self.reader.as_ref().and_then(Reader::wanted);
         let search = self.lost.search(self.ledger.brief(), self.ledger.since());
-        let end = match job {
-            Job::Preflight(end) | Job::Calibrate(end) | Job::Look(end) | Job::Own(end) => end,
-            Job::Glance => clock.now(),
+        let (end, newest) = match job {
+            Job::Preflight(end) | Job::Calibrate(end) | Job::Look(end) | Job::Own(end) => (end, clock.now()),
+            Job::Glance => (clock.now(), clock.now()),
         };
         let (seconds, interval) = (self.seconds(prometheus, end), self.interval(prometheus));
+        let glances = self.glance_in(prometheus, &clock).is_some();
         let purpose = match job {
             Job::Look(_) | Job::Own(_) | Job::Glance => Purpose::Look,
             Job::Preflight(_) => Purpose::Start,
@@ -259,11 +278,12 @@ impl Run {
                 }
                 (Job::Look(at), Some(found), _) => {
                     let (begun, spans) = (clock.elapsed(), [Duration::from_secs(seconds), interval]);
-                    let reading = super::age::look(&prometheus, &found, &brief, before, spans, at, &clock).await;
+                    let (end, span) = glance::along(&prometheus, glances, [at, newest], spans);
+                    let reading = super::age::look(&prometheus, &found, &brief, &who, [span, interval], [at, end], &clock).await;
                     let search = search.filter(|_| reading.is_ok());
                     let sought = unanswered::ask(&prometheus, &found, &brief, search, spans, at).await;
                     let took = clock.elapsed().saturating_sub(begun);
-                    Answer::Look { at, reading, sought, took, waited: prometheus.waited() }
+                    Answer::Look { at, end, reading, sought, took, waited: prometheus.waited() }
                 }
                 (Job::Glance, Some(found), _) => {
                     let requests = found.mesh(REQUESTS, &brief, &Who::both()).map_err(QueryError::from);
@@ -289,18 +309,15 @@ impl Run {
                 self.queries = queries(&found, prometheus, self.ledger.brief());
                 self.lost.query = found.shown_unanswered(prometheus, self.ledger.brief());
                 self.tracker.set_longest(self.interval(prometheus) * STRETCH);
+                self.ledger.plan_for(ready(&self.ledger.brief().canary));
                 self.found = Some(found);
                 self.problem = None;
                 None
             }
             Answer::Preflight(Err(Trouble::Query(error))) => Some(self.unanswered(&error)),
             Answer::Preflight(Err(Trouble::Found(problem))) => Some(problem),
-            Answer::Calibrate(wanted, piece) => match self.read(&wanted, piece, prometheus) {
-                Err((Failed::Shorter, _)) => return false,
-                Err((_, error)) => Some(self.unanswered(&error)),
-                Ok(()) => None,
-            },
-            Answer::Look { at, reading, sought, took, waited } => {
+            Answer::Calibrate(wanted, piece) => return self.read(&wanted, piece, pause, prometheus, clock),
+            Answer::Look { at, end, reading, sought, took, waited } => {
                 self.keeping.take(took, waited, self.interval(prometheus));
                 self.limits = prometheus.limits();
                 self.lost.take(&sought, at);
@@ -318,11 +335,14 @@ impl Run {
                         self.count(&reading, at);
                         self.name_lag(prometheus);
                         self.ledger.looked(at);
+                        if end > at && self.glance(Ok(reading.of(Family::Requests)), pause, end, prometheus) {
+                            return true;
+                        }
                         None
                     }
                 }
             }
-            Answer::Glance(at, series) => return self.glance(series, pause, at, prometheus),
+            Answer::Glance(at, series) => return self.glance(series.as_deref().map_err(|_| ()), pause, at, prometheus),
             Answer::Own(at, sightings) => {
                 (self.own, self.own_seen) = (None, Some(at));
                 self.observe(at, sightings);
@@ -332,10 +352,7 @@ impl Run {
         if let Some(problem) = failed {
             self.problem = Some(problem);
             self.failures = self.failures.saturating_add(1);
-            // Less than a window: where each is asked for in vain, the newest one is still reached.
-            let most = (self.interval(prometheus) / 2).min(Duration::from_secs(30));
-            let wait = Duration::from_millis(500).saturating_mul(1 << self.failures.min(6));
-            self.retry_at = clock.elapsed() + wait.min(most).max(pause);
+            self.retry_at = clock.elapsed() + self.rest_after(self.failures, prometheus).max(pause);
             return true;
         }
         self.failures = 0;
@@ -343,38 +360,18 @@ impl Run {
         // While the past is caught up with only some looks are shown.
         self.unpublished += 1;
         let behind = self.behind(prometheus, clock);
-        if self.calibrated && (!behind || self.unpublished >= 10) {
+        if self.found.is_some() && (!behind || self.unpublished >= 10) {
             self.unpublished = 0;
             return true;
         }
         false
     }
 
-    /// Takes a piece of the past; when it is the last one, or nothing more can be had, margins are frozen.
-    fn read(
-        &mut self,
-        wanted: &Wanted,
-        piece: Result<Option<Piece>, QueryError>,
-        prometheus: &Prometheus,
-    ) -> Result<(), (Failed, QueryError)> {
-        let Some(reader) = &mut self.reader else { return Ok(()) };
-        let metrics = &self.ledger.brief().analysis.metrics;
-        match piece {
-            Ok(piece) => {
-                reader.take(wanted, piece, metrics);
-                if reader.wanted().is_some() {
-                    return Ok(());
-                }
-            }
-            Err(error) => match reader.failed(&error) {
-                Failed::Ends => tracing::debug!(%error, "stable's past was not read to its end"),
-                other => return Err((other, error)),
-            },
-        }
-        let past = reader.past(metrics);
-        self.ledger.calibrate(&past, self.interval(prometheus), ready(&self.ledger.brief().canary));
-        (self.calibrated, self.reader, self.problem) = (true, None, None);
-        Ok(())
+    /// How long to leave a provider alone after so many failures: less than a window, so that where each is asked for in vain the newest one
+    /// is still reached.
+    fn rest_after(&self, failures: u32, prometheus: &Prometheus) -> Duration {
+        let most = (self.interval(prometheus) / 2).min(Duration::from_secs(30));
+        Duration::from_millis(500).saturating_mul(1 << failures.min(6)).min(most)
     }
 
     /// From what users' queries gave to evidence; a query that gives no value is a problem from the second look on.
@@ -405,6 +402,7 @@ impl Run {
     /// From raw series to evidence.
     fn count(&mut self, reading: &Reading, at: Timestamp) {
         let Some(found) = &self.found else { return };
+        let by_pod = found.by_pod;
         let belongs = self.ledger.belongs();
         let outcome = self.tracker.look(reading, &found.scope(self.ledger.brief(), belongs != Belongs::Nothing), at);
         tracing::debug!(namespace = self.ledger.brief().namespace, rollout = self.ledger.brief().name, %at, ?belongs, ?outcome, "look");
@@ -422,7 +420,7 @@ impl Run {
                 return;
             }
             Outcome::Counted(mut deltas) => {
-                self.lost.charge(self.ledger.brief(), Programmed::of(self.programmed(found.by_pod)), &mut deltas);
+                self.lost.charge(self.ledger.brief(), Programmed::of(self.programmed(by_pod)), &mut deltas);
                 deltas
             }
         };
@@ -436,11 +434,19 @@ impl Run {
         let brief = self.ledger.brief();
         let (weight, pods) = (f64::from(brief.key.share.weight) / 100.0, [ready(&brief.stable), ready(&brief.canary)]);
         let window = deltas.window(&brief.analysis.metrics, weight, pods);
-        self.ledger.count(&window);
+        if !self.native() {
+            self.buckets.seen(&self.ledger, reading, &deltas);
+        }
+        self.judge(window);
         let Some(since) = self.ledger.since().filter(|_| belongs == Belongs::Step) else { return };
-        let seen = self.programmed(found.by_pod);
+        let seen = self.programmed(by_pod);
         self.shares.add(deltas.requests(Side::Stable), deltas.requests(Side::Canary));
         self.problem = self.shares.check(Programmed::of(seen), since, at).map(|fault| self.share(&fault));
+    }
+
+    /// Request durations come as native histograms, in one piece.
+    fn native(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.native.contains(DURATIONS))
     }
 
     /// What the canary should have of the requests that are counted: where the senders count, copies are not among them.
@@ -458,7 +464,7 @@ impl Run {
             evidence.query = evidence.query.take().or(query);
         }
         look.unanswered = self.lost.show(self.found.as_ref(), self.ledger.brief(), &mut look.judgement);
-        look.ready = metrics.is_empty() || (self.found.is_some() && self.calibrated);
+        look.ready = metrics.is_empty() || self.found.is_some();
         look.problem = self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen());
         look.canary_in_window = self.canary_in_window;
         let foreign = self.found.as_ref().and_then(|found| found.mixed.as_ref());

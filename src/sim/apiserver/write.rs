@@ -318,8 +318,15 @@ impl Writer<'_> {
         let Some(schema) = kind.schema() else {
             return if kind.kind == "VirtualService" { refuse_weights(object) } else { Ok(Vec::new()) };
         };
+        let strict = self.options.get("fieldValidation") == Some("Strict");
+        let patched = (strict && self.target.verb == Verb::Patch).then(|| object.to_string());
         let unknown: Vec<String> = schema::prune(schema, object).iter().map(|path| format!("unknown field \"{path}\"")).collect();
-        if !unknown.is_empty() && self.options.get("fieldValidation") == Some("Strict") {
+        if !unknown.is_empty() && strict {
+            // A patch is refused with the whole object that would have come of it.
+            if let Some(patched) = patched {
+                let said = format!("patch: Invalid value: {patched:?}: strict decoding error: {}", unknown.join(", "));
+                return Err(Refusal::new(422, "Invalid", format!(" \"\" is invalid: {said}")));
+            }
             let message = format!(
                 "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
                 kind.kind,

@@ -3,12 +3,13 @@
 
 use std::{borrow::Cow, fmt};
 
+use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::{Kind, NAME, samples, tells_of_loss};
+use super::{Kind, NAME, tells_of_loss, timestamp};
 use crate::counts::{Series, Words};
 
 #[derive(Deserialize)]
@@ -36,11 +37,14 @@ struct Data<'a> {
 struct Row<'a> {
     #[serde(borrow)]
     metric: Pairs<'a>,
-    values: Option<Vec<Sample>>,
+    values: Option<Samples>,
     value: Option<Sample>,
     histograms: Option<IgnoredAny>,
     histogram: Option<IgnoredAny>,
 }
+
+/// So many samples of a series are worth giving back the room that was not needed.
+const MANY: usize = 64;
 
 /// A text that is borrowed where nothing in it is escaped.
 struct Text<'a>(Cow<'a, str>);
@@ -50,6 +54,22 @@ struct Pairs<'a>(Vec<(Text<'a>, Text<'a>)>);
 
 /// A time in seconds, and a number that is written as a text.
 struct Sample(f64, f64);
+
+/// Samples of one series in order of time, as they are kept: there may be very many, and they are held once.
+struct Samples(Vec<(Timestamp, f64)>);
+
+impl Samples {
+    /// Adds one; those that are absent are left out. False where there is something wrong with it: whoever reads thoroughly says what.
+    fn take(&mut self, Sample(at, value): Sample) -> bool {
+        if value.is_nan() {
+            return timestamp(at).is_some();
+        }
+        let Some(at) = timestamp(at).filter(|_| value.is_finite()) else { return false };
+        let ordered = self.0.last().is_none_or(|(before, _)| *before <= at);
+        self.0.push((at, value));
+        ordered
+    }
+}
 
 /// The series of an answer that has nothing else in it.
 pub(super) fn read(body: &[u8], kind: Kind) -> Option<Vec<Series>> {
@@ -67,12 +87,13 @@ pub(super) fn read(body: &[u8], kind: Kind) -> Option<Vec<Series>> {
         if row.histogram.is_some() || row.histograms.is_some() {
             return None;
         }
-        let raw = match kind {
+        let Samples(samples) = match kind {
             Kind::Matrix | Kind::Named => row.values?,
-            Kind::Vector => vec![row.value?],
+            Kind::Vector => {
+                let mut one = Samples(Vec::new());
+                one.take(row.value?).then_some(one)?
+            }
         };
-        // Where a sample is wrong, its name is told by whoever reads thoroughly.
-        let samples = samples("", raw.into_iter().map(|Sample(at, value)| Ok((at, value)))).ok()?;
         if samples.is_empty() {
             continue;
         }
@@ -148,6 +169,34 @@ impl<'de> Deserialize<'de> for Sample {
                     None => Ok(Sample(at, value)),
                     Some(_) => Err(missing()),
                 }
+            }
+        }
+        from.deserialize_seq(Reads)
+    }
+}
+
+impl<'de> Deserialize<'de> for Samples {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reads;
+        impl<'de> Visitor<'de> for Reads {
+            type Value = Samples;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("samples")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Samples, A::Error> {
+                use serde::de::Error;
+                let mut samples = Samples(Vec::new());
+                while let Some(sample) = all.next_element()? {
+                    if !samples.take(sample) {
+                        return Err(A::Error::custom("a sample that cannot be used"));
+                    }
+                }
+                if samples.0.len() > MANY {
+                    samples.0.shrink_to_fit();
+                }
+                Ok(samples)
             }
         }
         from.deserialize_seq(Reads)

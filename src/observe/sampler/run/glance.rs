@@ -8,7 +8,7 @@ use super::Run;
 use crate::clock::Clock;
 use crate::counts::{Begin, Glances, Series};
 use crate::judge::suspect;
-use crate::observe::prometheus::{Prometheus, QueryError};
+use crate::observe::prometheus::Prometheus;
 
 /// Scrapes that a glance asks for: two intervals of each target, one of which may be newer than what it is held against, and what came before.
 const SCRAPES: u32 = 4;
@@ -38,6 +38,21 @@ pub(super) fn seconds(prometheus: &Prometheus) -> u64 {
     (prometheus.scrape_interval() * SCRAPES).as_secs_f64().ceil() as u64 + 1
 }
 
+/// End and span of what the look at `at` asks for: where it is asked for in time and there are glances, up to `now`, so that the newest
+/// scrapes are in the answer too.
+pub(super) fn along(
+    prometheus: &Prometheus,
+    glances: bool,
+    [at, now]: [Timestamp; 2],
+    [span, interval]: [Duration; 2],
+) -> (Timestamp, Duration) {
+    let late = Duration::try_from(now.duration_since(at)).unwrap_or_default();
+    if !glances || late > prometheus.lag() + interval / 2 {
+        return (at, span);
+    }
+    (now, (span + late).max(Duration::from_secs(seconds(prometheus))))
+}
+
 impl Run {
     /// How long until the next glance; `None`: there is nothing to glance at.
     pub(super) fn glance_in(&self, prometheus: &Prometheus, clock: &Clock) -> Option<Duration> {
@@ -50,19 +65,13 @@ impl Run {
     }
 
     /// Takes what came at `now`. True if it fails the rollout. A glance that is not answered is no problem: the looks at windows say so.
-    pub(super) fn glance(
-        &mut self,
-        series: Result<Vec<Series>, QueryError>,
-        pause: Duration,
-        now: Timestamp,
-        prometheus: &Prometheus,
-    ) -> bool {
+    pub(super) fn glance(&mut self, series: Result<&[Series], ()>, pause: Duration, now: Timestamp, prometheus: &Prometheus) -> bool {
         let scrape = prometheus.scrape_interval();
         let later = |wait: Duration| now.saturating_add(signed(wait)).ok();
         self.eye.next = later(scrape.max(LEAST).max(pause));
         let (Ok(series), Some(found), Some(since)) = (series, &self.found, self.ledger.since()) else { return false };
         let scope = found.scope(self.ledger.brief(), true);
-        let (glance, next) = self.eye.glances.take(&series, &scope, Begin { since, scrape }, now);
+        let (glance, next) = self.eye.glances.take(series, &scope, Begin { since, scrape }, now);
         self.eye.next = later(LEAST).max(Some(next));
         self.eye.sooner = if glance.as_ref().is_some_and(suspect) { SOONER } else { self.eye.sooner.saturating_sub(1) };
         if self.eye.sooner > 0 {

@@ -29,6 +29,8 @@ pub(in crate::observe::sampler) enum Answer {
     Calibrate(Wanted, Result<Option<Piece>, QueryError>),
     Look {
         at: Timestamp,
+        /// End of what was asked for: the newest scrapes are in it where that is later.
+        end: Timestamp,
         reading: Result<Reading, QueryError>,
         sought: Sought,
         /// How long it took, and what of that it waited for its turn.

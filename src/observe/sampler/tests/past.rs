@@ -16,7 +16,7 @@ async fn history(prometheus: &Prometheus, found: &Found, brief: &Brief, interval
     while let Some(wanted) = reader.wanted() {
         match calibrate::read(prometheus, found, brief, &wanted).await {
             Ok(piece) => reader.take(&wanted, piece, metrics),
-            Err(error) => match reader.failed(&error) {
+            Err(error) => match reader.failed(&error, false) {
                 Failed::Ends => break,
                 Failed::Later => tokio::time::sleep(Duration::from_millis(100)).await,
                 Failed::Shorter => {}
