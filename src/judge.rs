@@ -13,6 +13,8 @@ use crate::plan::{Limits, Metric};
 
 mod bake;
 pub mod budget;
+mod bursts;
+mod cold;
 pub mod columns;
 pub mod dispersion;
 pub mod distance;
@@ -43,6 +45,7 @@ pub use metric::CALIBRATION;
 use metric::MetricState;
 pub use past::{Past, most_windows, recent_windows};
 pub use plain::{Plainly, suspect};
+pub(crate) use terms::Context;
 pub use terms::StepTerms;
 use terms::{Planned, kinds, one};
 pub use threshold::Seen;
@@ -98,6 +101,12 @@ pub struct Evidence {
     /// Requests per pod in this step.
     #[serde(default)]
     load: load::Tally,
+    /// How long a pod warms up, in seconds; 0: it does not.
+    #[serde(default)]
+    pub warm_up_seconds: f64,
+    /// Since when the canary's pods get requests.
+    #[serde(default)]
+    fresh: cold::Fresh,
 }
 
 /// What the evidence says at one look; of each metric in numbers ([`finding::Finding`]) or with its text.
@@ -130,32 +139,6 @@ pub struct Judgement<M = MetricEvidence> {
     /// Requests per pod of both versions in this step; `None`: not counted, or there is no stable arm.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub load: Option<Load>,
-}
-
-/// What the parts must know of the whole.
-pub(crate) struct Context<'a> {
-    /// The steps with two arms.
-    pub(crate) steps: &'a [Planned],
-    /// Which of them is the present one.
-    pub(crate) step: usize,
-    /// A metric's part in the merge.
-    pub(crate) part: f64,
-    /// Terms of the present step.
-    pub(crate) present: Option<&'a StepTerms>,
-    /// Canary pods at the start.
-    pub(crate) canary_pods: u32,
-    /// Ready pods of stable and of the canary in the newest window; 0: not known.
-    pub(crate) pods: [u32; 2],
-    /// Pods can be told apart.
-    pub(crate) by_pod: bool,
-    /// Length of a window in seconds.
-    pub(crate) interval_seconds: f64,
-    /// The rollout has failed already: what holds is no longer of interest.
-    pub(crate) failed: bool,
-    /// Where fail evidence of the present kind of traffic fails the rollout.
-    pub(crate) fail_at: f64,
-    /// An incident hits stable too: what is counted now proves nothing.
-    pub(crate) frozen: bool,
 }
 
 /// A number that JSON returns unchanged: at most 15 digits, 9 after the point.
@@ -193,6 +176,8 @@ impl Evidence {
             incidents: incident::Watch::default(),
             resting: false,
             load: load::Tally::default(),
+            warm_up_seconds: 0.0,
+            fresh: cold::Fresh::default(),
         }
     }
 
@@ -232,6 +217,7 @@ impl Evidence {
         }
         let frozen = self.in_incident();
         self.load.pods = [window.stable_pods, window.canary_pods];
+        self.fresh.window(window.canary_pods, window.start, window.end);
         self.with_context(|context, states| {
             for (state, metric) in states.iter_mut().zip(metrics) {
                 state.add(metric, step, window.stable.get(&metric.name), window.canary.get(&metric.name), context);
@@ -343,6 +329,7 @@ impl Evidence {
             failed: self.failed,
             fail_at: FAIL_AT * f64::from(self.kinds),
             frozen: self.in_incident(),
+            young: self.fresh.young(self.warm_up_seconds),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::judge::Reach;
 use crate::plan::{Limits, Metric};
 use crate::words::{percent, time};
 
-pub use finding::judged;
+pub use finding::{counts_in, judged};
 pub use late::late;
 pub use load::{load, unequal};
 

@@ -38,8 +38,7 @@ fn in_no_world_are_more_than_five_of_a_hundred_healthy_canaries_rolled_back() {
 #[test]
 fn a_healthy_canary_is_not_rolled_back_for_the_load_of_its_pods_and_a_slow_one_is_found_all_the_same() {
     let plan = plan("15m", "15m", metrics(Margins::Default));
-    // A cold start that lasts a minute is rolled back for latency: docs/statistics.md says so.
-    for (name, world) in LOADLESS.into_iter().chain(LOADS).filter(|(_, world)| !world.contains("coldStart")) {
+    for (name, world) in LOADLESS.into_iter().chain(LOADS) {
         // Of 20 with 5 % each, five or more are seen in 0.3 % of all cases.
         let played = Cell { hours: 12.0, ..cell(&plan, world, "", 100.0, Hands::PromoteAtDeadline) }.play(20, 7);
         assert!(20.0 * rolled_back(&played) <= 4.5, "{name}: {:?}", Tally::of(100.0, 7, &played));

@@ -152,8 +152,9 @@ impl Ledger {
 
     /// Freezes margins from stable's past, with so many canary pods.
     pub fn calibrate(&mut self, past: &Past, interval: Duration, canary_pods: u32) {
-        Arc::make_mut(&mut self.evidence).interval_seconds = interval.as_secs_f64();
-        Arc::make_mut(&mut self.evidence).calibrate_by(&self.brief.analysis.metrics, past, &self.brief.steps, canary_pods);
+        let evidence = Arc::make_mut(&mut self.evidence);
+        (evidence.interval_seconds, evidence.warm_up_seconds) = (interval.as_secs_f64(), self.brief.analysis.warm_up.as_secs_f64());
+        evidence.calibrate_by(&self.brief.analysis.metrics, past, &self.brief.steps, canary_pods);
     }
 
     /// End of the next window: on the grid that begins one scrape after the weight was read back; without a weight at the interval's pace.

@@ -69,9 +69,13 @@ impl Bake {
         Some(Self { guards, before: tidy(recent.n), seen: Row::default(), looks: 0, planned })
     }
 
-    /// Adds one window of the canary alone.
-    pub(super) fn add(&mut self, row: &Row) {
+    /// Adds one window of the canary alone. Where some of its pods are `young` it is shown, and held against nothing.
+    pub(super) fn add(&mut self, row: &Row, young: bool) {
         if row.n <= 0.0 {
+            return;
+        }
+        self.seen.add(row);
+        if young {
             return;
         }
         let others = f64::from(self.planned.saturating_sub(1).max(1));
@@ -85,7 +89,6 @@ impl Bake {
             let x = row.x.get(guard.column).copied().unwrap_or(0.0);
             guard.fail.add(gamma, one_arm_bets(row.n, x, guard.limit, &ETA), guard.phi, CAP);
         }
-        self.seen.add(row);
     }
 
     /// Fail evidence of the metric.

@@ -17,7 +17,7 @@ pub const UNKNOWN: f64 = 5.0;
 const PRIOR: f64 = 10.0;
 /// The same in the running estimate.
 const RUNNING_PRIOR: f64 = 60.0;
-/// Reserve of the running estimate.
+/// Reserve of the running estimate, where the first one comes from [`ENOUGH_WINDOWS`].
 const INFLATION: f64 = 1.1;
 /// So many bursts say nothing of a ratio.
 const FEW: f64 = 2.0;
@@ -139,6 +139,13 @@ pub fn pod_margin(n: &[f64], x: &[f64], phi: f64, canary_pods: f64) -> PodMargin
 pub fn from_history(phi: f64, windows: usize) -> f64 {
     let known = (windows as f64 / ENOUGH_WINDOWS as f64).min(1.0);
     (known * phi + (1.0 - known) * UNKNOWN).max(phi)
+}
+
+/// What is left of [`INFLATION`] for a first estimate from so many windows: it is the reserve for an hour of them, and what it guards against
+/// shrinks with the root of their number. At most 1.
+pub fn reserve(windows: usize) -> f64 {
+    let hours = (windows as f64 / ENOUGH_WINDOWS as f64).max(1.0);
+    (1.0 + (INFLATION - 1.0) / hours.sqrt()) / INFLATION
 }
 
 /// Running estimate: z of past windows, each by the root of its own first estimate; centred, so that a true effect does not inflate it.

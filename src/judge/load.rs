@@ -1,7 +1,8 @@
 //! Like with like: what of a difference in latency unequal load explains.
 //!
 //! A pod that gets fewer requests has colder caches and smaller batches, one that gets more has longer queues. How much that moves the share
-//! above a bound is learned from stable's own past where its load per pod varied, and assumed where it did not.
+//! above a bound is learned from stable's own past where its load per pod varied, and assumed where it did not. It is learned in log odds: a
+//! share that is small at the usual load, or near one, follows a straight line there far beyond the loads that were seen.
 
 use std::f64::consts::LN_2;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::Row;
 use super::dispersion::BLOCKS;
+use super::kernel::at_odds;
 use super::past::sum;
 use super::tidy;
 use crate::api::{ArmLoad, Load};
@@ -24,6 +26,8 @@ const ERRORS: f64 = 2.0;
 const RANGE: usize = 4;
 /// Share of the blocks left out at either end of that.
 const TAIL: f64 = 0.05;
+/// Shares are at least so far from 0 and from 1.
+const LEAST: f64 = 1e-6;
 
 /// Canary pods with which both versions have the same load per pod, as near as whole pods come: of so many stable pods, and canary's requests
 /// for each of stable's.
@@ -70,16 +74,18 @@ impl Loads {
         counted > 0.0 && weights.any(|weight| Self::of((1.0 - weight, weight), pods).counted() < counted)
     }
 
-    /// Upper bound of the share that the difference in load adds for the canary. `assumed` is the share for so many e-folds.
-    pub(super) fn explained(self, response: Option<&Response>, assumed: impl Fn(f64) -> f64) -> f64 {
+    /// Upper bound of what the difference in load adds for the canary to a share that is `p` in stable. `assumed` is that for so many e-folds.
+    pub(super) fn explained(self, p: f64, response: Option<&Response>, assumed: impl Fn(f64) -> f64) -> f64 {
         let apart = self.apart();
         let Some(response) = response.filter(|_| apart > 0.0) else { return assumed(self.counted()) };
         let (low, high) = (self.stable.min(self.canary), self.stable.max(self.canary));
         let seen = (high.min(response.to) - low.max(response.from)).clamp(0.0, apart);
         let slope = if self.canary < self.stable { response.less } else { response.more };
         let rest = apart - seen;
+        let p = p.clamp(LEAST, 1.0 - LEAST);
+        let shown = at_odds(p, (slope * seen).max(0.0).exp());
         // Beyond what stable has shown, the slope goes on, or is as assumed where that is more.
-        (slope * seen).max(0.0) + (slope * rest).max(assumed(self.counted() * rest / apart))
+        shown - p + (at_odds(shown, (slope * rest).exp()) - shown).max(assumed(self.counted() * rest / apart))
     }
 }
 
@@ -88,7 +94,7 @@ pub(super) fn doublings(folds: f64) -> f64 {
     folds / LN_2
 }
 
-/// How the share above a bound followed stable's load per pod.
+/// How the share above a bound followed stable's load per pod, in log odds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Response {
@@ -123,11 +129,14 @@ impl Response {
     }
 }
 
-/// Log of the load per pod and window, the share above the bound, and the requests.
+/// Log of the load per pod and window, the log odds of the share above the bound, and what they weigh.
 fn block(windows: &[Vec<Row>], column: usize) -> Option<(f64, f64, f64)> {
     let pods = windows.iter().flatten().filter(|row| row.n > 0.0).count();
     let all = sum(windows.iter().flatten());
-    (pods > 0).then(|| ((all.n / pods as f64).ln(), all.x.get(column).copied().unwrap_or(0.0) / all.n, all.n))
+    // Half an event more of each kind: none of them is no proof that there never is one.
+    let more = all.x.get(column).copied().unwrap_or(0.0) + 0.5;
+    let fewer = all.n + 1.0 - more;
+    (pods > 0).then(|| ((all.n / pods as f64).ln(), (more / fewer).ln(), more * fewer / (all.n + 1.0)))
 }
 
 /// Weighted least squares: the slope and its standard error, which allows for noise that differs from block to block.
@@ -139,8 +148,8 @@ fn slope(blocks: &[(f64, f64, f64)]) -> Option<(f64, f64)> {
     if spread <= 0.0 || count <= 2.0 {
         return None;
     }
-    let slope = blocks.iter().map(|(load, share, n)| n * (load - x) * (share - y)).sum::<f64>() / spread;
-    let left = |(load, share, n): &(f64, f64, f64)| (n * (load - x) * (share - y - slope * (load - x))).powi(2);
+    let slope = blocks.iter().map(|(load, odds, n)| n * (load - x) * (odds - y)).sum::<f64>() / spread;
+    let left = |(load, odds, n): &(f64, f64, f64)| (n * (load - x) * (odds - y - slope * (load - x))).powi(2);
     let error = (blocks.iter().map(left).sum::<f64>() * count / (count - 2.0)).sqrt() / spread;
     Some((slope, error))
 }
@@ -216,16 +225,26 @@ mod tests {
 
     #[test]
     fn the_response_of_stable_to_its_own_load_is_found_with_its_direction() {
-        let colder = |load: f64| 0.3 - 0.1 * (load - 7.4);
+        let colder = |load: f64| at_odds(0.3, (-0.5 * (load - 7.4)).exp());
         let found = Response::of(&swinging(4.0, colder), 0).unwrap();
-        assert!((found.less - 0.1).abs() < 0.01 && (found.more + 0.1).abs() < 0.01, "{found:?}");
+        assert!((found.less - 0.5).abs() < 0.03 && (found.more + 0.5).abs() < 0.03, "{found:?}");
         assert!(found.to - found.from > 1.2, "{found:?}");
         let half = found.from + 0.5 * (found.to - found.from);
         let (less, more) = (Loads { stable: half, canary: found.from }, Loads { stable: half, canary: found.to });
         let none = |_: f64| 0.0;
-        let explained = less.explained(Some(&found), none);
-        assert!((explained - 0.1 * (half - found.from)).abs() < 0.01, "{explained}");
-        assert_eq!(more.explained(Some(&found), none), 0.0, "more load makes it faster, which excuses nothing");
+        let explained = less.explained(0.3, Some(&found), none);
+        assert!((0.3 + explained - colder(7.4 - half + found.from)).abs() < 0.01, "{explained}");
+        assert_eq!(more.explained(0.3, Some(&found), none), 0.0, "more load makes it faster, which excuses nothing");
+    }
+
+    #[test]
+    fn a_share_that_is_small_at_the_loads_that_were_seen_may_be_large_far_below_them() {
+        // Log-normal durations, of which 6 % take longer than 2.5 times the median; a sixth slower for each e-fold less.
+        let share = |load: f64| 0.5 * statrs::function::erf::erfc((1.537 + 0.29 * (load - 7.4)) / std::f64::consts::SQRT_2);
+        let found = Response::of(&swinging(9.0, share), 0).unwrap();
+        let far = Loads { stable: 7.4, canary: 7.4 - 19f64.ln() };
+        let limit = share(far.stable) + far.explained(share(far.stable), Some(&found), |_| 0.0);
+        assert!((0.0..0.1).contains(&(limit - share(far.canary))), "{limit} {}", share(far.canary));
     }
 
     #[test]
@@ -244,16 +263,17 @@ mod tests {
             k += 0.5;
         }
         let found = Response::of(&windows, 0).unwrap();
-        assert!(found.less > 0.0 && found.more > 0.0 && found.less < 0.08 && found.more < 0.08, "{found:?}");
+        assert!(found.less > 0.0 && found.more > 0.0 && found.less < 0.4 && found.more < 0.4, "{found:?}");
     }
 
     #[test]
     fn beyond_what_was_seen_the_larger_of_slope_and_assumption_goes_on() {
-        let response = Response { less: 0.02, more: -0.02, from: 0.0, to: 2.0 };
+        let response = Response { less: 0.1, more: -0.1, from: 0.0, to: 2.0 };
         let far = Loads { stable: 2.0, canary: -2.0 };
         let wide = |folds: f64| 0.1 * folds;
-        assert!((far.explained(Some(&response), wide) - (0.04 + 0.2)).abs() < 1e-9);
-        assert!((far.explained(Some(&response), |_| 0.0) - 0.08).abs() < 1e-9);
-        assert!((far.explained(None, wide) - 0.4).abs() < 1e-9);
+        let odds = |folds: f64| at_odds(0.3, (0.1 * folds).exp()) - 0.3;
+        assert!((far.explained(0.3, Some(&response), wide) - (odds(2.0) + 0.2)).abs() < 1e-9);
+        assert!((far.explained(0.3, Some(&response), |_| 0.0) - odds(4.0)).abs() < 1e-9);
+        assert!((far.explained(0.3, None, wide) - 0.4).abs() < 1e-9);
     }
 }

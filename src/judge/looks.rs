@@ -34,6 +34,11 @@ impl Looks {
         self.in_step
     }
 
+    /// As `before`, in the present step: what was given since was given to windows that are forgotten.
+    pub(super) fn back_to(self, before: Self) -> Self {
+        Self { in_step: self.in_step, fresh_step: self.fresh_step || before.fresh_step, ..before }
+    }
+
     /// Start weight of a look with both arms: .7 for the first, .12 shared by the later steps' first looks, .14 by the other planned ones,
     /// .04 by those beyond the plan. `plan` are the windows of each step.
     pub(super) fn gamma(&mut self, plan: &[u32], planned: u32, frozen: bool) -> f64 {

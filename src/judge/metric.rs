@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::bake::{self, Bake};
 use super::budget;
+use super::cold::Cold;
 use super::columns::{Layout, Row, select};
-use super::dispersion::pod_margin;
+use super::dispersion::{pod_margin, reserve};
 use super::distance::Matched;
 use super::drift::{Drift, Limit, MOST_RATES, Start};
 use super::kernel::Margin;
@@ -61,7 +62,7 @@ pub(super) struct MetricState {
     pub traffic: PlugIn,
     /// Stable's counts, with a memory of 29 windows.
     pub recent: Row,
-    looks: Looks,
+    pub looks: Looks,
     /// Counts of this step.
     pub seen: Matched,
     /// Windows of this step with both arms.
@@ -88,6 +89,9 @@ pub(super) struct MetricState {
     /// It is shown and decides nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub advisory: bool,
+    /// What was put aside while the canary's pods are young.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cold: Option<Cold>,
     /// Of a threshold, all there is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub threshold: Option<Threshold>,
@@ -187,7 +191,8 @@ impl MetricState {
                         Margin { d: margin.d + pods(*column), ..margin },
                         noise.column(*column),
                     );
-                    Track { response: noise.response(*column).filter(|_| bounded), ..found }
+                    let (burst, reserve) = (tidy(noise.burst), tidy(reserve(noise.windows)));
+                    Track { response: noise.response(*column).filter(|_| bounded), burst, reserve, ..found }
                 };
                 let mut shares = Proportions { tracks: columns.iter().map(track).collect() };
                 if metric.counts_requests() {
@@ -271,6 +276,11 @@ impl MetricState {
         if let Some(Processes::Shares(shares)) = &mut self.processes {
             shares.calm();
         }
+        self.prove_again(metric, step);
+    }
+
+    /// What was proved in this step is proved again.
+    pub(super) fn prove_again(&mut self, metric: &Metric, step: &StepTerms) {
         self.seen = Matched::new(self.layout.as_ref().map_or(0, Layout::columns));
         self.windows = 0;
         self.begin_pass(metric, step);
@@ -317,7 +327,7 @@ impl MetricState {
             Some(Processes::Drift(drift)) => drift.begin_kind(alpha),
             None => {}
         }
-        (self.looks, self.uncapped) = (Looks::default(), None);
+        (self.looks, self.uncapped, self.cold) = (Looks::default(), None, None);
     }
 
     /// The users of a match are counted in the first windows, and only then it is known which bounds they can prove: their number alone says
@@ -343,7 +353,7 @@ impl MetricState {
         context: &Context<'_>,
     ) {
         if step.weight >= 1.0 {
-            return self.add_bake(canary);
+            return self.add_bake(metric, canary, context);
         }
         let Some((stable, canary)) = stable.zip(canary) else {
             self.missing += 1;
@@ -355,6 +365,7 @@ impl MetricState {
             return;
         };
         self.apart = false;
+        self.before_cold(metric, step, context.young);
         if !context.frozen {
             self.recent.roll(&a, bake::WINDOWS);
         }
@@ -403,6 +414,7 @@ impl MetricState {
             (Some(Processes::Drift(drift)), Some(layout)) => drift.add(gamma, layout, &a, &b, &rest, Limit::both(metric)),
             _ => {}
         }
+        self.after_cold(metric, &a, &b, context.young);
     }
 
     /// What a pod of each version is expected to get in a window of this step.
@@ -469,7 +481,7 @@ impl MetricState {
         layout.row(stable).zip(layout.row(canary))
     }
 
-    fn add_bake(&mut self, canary: Option<&Counts>) {
+    fn add_bake(&mut self, metric: &Metric, canary: Option<&Counts>, context: &Context<'_>) {
         let row = canary.and_then(|counts| self.layout.as_ref().and_then(|layout| layout.row(counts)));
         let Some(row) = row else {
             self.missing += 1;
@@ -478,7 +490,8 @@ impl MetricState {
         self.missing = 0;
         self.windows += u32::from(row.n > 0.0);
         if let Some(bake) = &mut self.bake {
-            bake.add(&row);
+            let young = context.young.is_some() && matches!(metric.kind.limits(), Limits::Stretch(_));
+            bake.add(&row, young);
         }
     }
 

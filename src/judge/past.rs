@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::bursts;
 use super::columns::{Layout, Row, select};
 use super::dispersion::{BLOCKS, ENOUGH_WINDOWS, Table, UNKNOWN, from_history};
 use super::load::Response;
@@ -188,7 +189,8 @@ impl MetricPast {
         // Where pods are not told apart it is not known how many had the load.
         let response = |column| Response::of(&windows, column).filter(|_| self.by_pod);
         let responses = (0..self.columns.len()).map(response).collect();
-        Noise { table, columns: self.columns.clone(), windows: windows.len(), responses }
+        let burst = if self.split && self.narrow == Layout::Events { bursts::length(&windows, 0) } else { 1.0 };
+        Noise { table, columns: self.columns.clone(), windows: windows.len(), responses, burst }
     }
 }
 
@@ -200,6 +202,8 @@ pub(crate) struct Noise {
     pub(crate) windows: usize,
     /// How its shares followed its load per pod.
     responses: Vec<Option<Response>>,
+    /// Mean length of a burst of errors, at least; 1: they come one by one.
+    pub(crate) burst: f64,
 }
 
 impl Noise {
@@ -210,6 +214,7 @@ impl Noise {
             columns: (0..layout.columns()).collect(),
             windows: rows.len(),
             responses: Vec::new(),
+            burst: 1.0,
         }
     }
 

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::budget::{self, Ahead};
+use super::bursts;
+use super::cold::Before;
 use super::columns::Row;
 use super::dispersion::{Ratio, Spread};
 use super::distance::split_z;
 use super::incident::Own;
-use super::kernel::{Margin, Pair, fail_bets};
+use super::kernel::{Margin, Pair};
 use super::load::{Loads, Response, doublings};
 use super::mixture::{CAP, ETA, Mixture, PlugIn};
 use super::passing::{Hold, Passing};
@@ -53,10 +55,16 @@ pub(super) struct Track {
     #[serde(default)]
     pub load: f64,
     /// How stable's share followed its own load per pod, where that varied.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(rename = "follows", skip_serializing_if = "Option::is_none", default)]
     pub response: Option<Response>,
     /// First dispersion.
     pub phi0: f64,
+    /// Part of the reserve for a first dispersion that so much history asks for.
+    #[serde(default = "whole")]
+    pub reserve: f64,
+    /// Mean length of a burst of errors, at least, as far as stable's past shows it; 1: they come one by one.
+    #[serde(default = "whole")]
+    pub burst: f64,
     /// Stable's rate as predicted.
     pub stable: PlugIn,
     /// Evidence that the canary is worse.
@@ -75,6 +83,9 @@ pub(super) struct Track {
     /// Stable against its own past.
     #[serde(default)]
     pub own: Own,
+    /// What it was before the canary's pods were young: what they show is put aside.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub before: Option<Box<Before>>,
 }
 
 fn whole() -> f64 {
@@ -121,6 +132,8 @@ impl Track {
             load: 0.0,
             response: None,
             phi0,
+            reserve: 1.0,
+            burst: 1.0,
             stable: PlugIn::seeded(past.n, x, windows),
             fail: Mixture::new(ETA.len()),
             rho: budget::SPENT,
@@ -128,6 +141,7 @@ impl Track {
             spread: Spread::default(),
             effect: Ratio::default(),
             own: Own::default(),
+            before: None,
         }
     }
 
@@ -141,13 +155,19 @@ impl Track {
         self.spread.phi(self.phi0)
     }
 
+    /// The same for evidence that the canary is worse: with less of a reserve where much of stable's past is known. A pass keeps all of it.
+    fn fail_phi(&self) -> f64 {
+        (self.reserve * self.phi()).max(1.0)
+    }
+
     /// Both halves of the evidence that the canary is worse, as a part of the metric's: `alpha` is the metric's part of the budget, 0 where
     /// the plan is open-ended.
     pub(super) fn harm(&self, alpha: f64) -> f64 {
+        let (fail, rho) = self.before.as_ref().map_or((&self.fail, self.rho), |before| (&before.fail, before.rho));
         if alpha > 0.0 {
-            (1.0 - budget::PART) * self.weight * self.open * self.fail.value() + budget::PART * budget::chance(self.rho) / alpha
+            (1.0 - budget::PART) * self.weight * self.open * fail.value() + budget::PART * budget::chance(rho) / alpha
         } else {
-            self.weight * self.open * self.fail.value()
+            self.weight * self.open * fail.value()
         }
     }
 
@@ -162,16 +182,16 @@ impl Track {
 
     /// Adds one window: bets first, then what is learnt from it.
     fn add(&mut self, gamma: f64, pair: Pair, rest: &Rest<'_>) {
-        let (p, phi) = (self.stable.rate(), self.phi());
+        let (p, phi, fail_phi) = (self.stable.rate(), self.phi(), self.fail_phi());
         self.own.add(pair.n_a, pair.x_a, self.s0, phi);
         if !rest.spared {
-            let (margin, ahead) = (self.fail_margin(), rest.with(phi));
-            self.rho = upwards(budget::look(self.rho, pair, margin, phi, self.stable.planned_rate(), &ahead, rest.per_window));
+            let (margin, ahead) = (self.fail_margin(), rest.with(fail_phi));
+            self.rho = upwards(budget::look(self.rho, pair, margin, fail_phi, self.stable.planned_rate(), &ahead, rest.per_window));
         }
         if pair.n_a <= 0.0 || pair.n_b <= 0.0 {
             return;
         }
-        self.fail.add(gamma, fail_bets(pair, p, self.fail_margin(), &ETA), phi, CAP);
+        self.fail.add(gamma, bursts::fail_bets(pair, p, self.fail_margin(), &ETA, fail_phi, self.burst), 1.0, CAP);
         if self.pass.asks() && !rest.frozen {
             self.pass.add(pair, p, phi, rest.hold);
         }
@@ -203,7 +223,7 @@ impl Proportions {
         let Limits::Stretch(StretchLimits { load: each, .. }) = limits else { return };
         for track in &mut self.tracks {
             let assumed = |folds: f64| slowed(limits, bounds, s0, track.column, (1.0 + each).powf(doublings(folds)) - 1.0);
-            let explained = if each > 0.0 { loads.explained(track.response.as_ref(), assumed) } else { 0.0 };
+            let explained = if each > 0.0 { loads.explained(track.stable.rate(), track.response.as_ref(), assumed) } else { 0.0 };
             track.widen(explained, to_everybody, hold);
         }
     }
@@ -263,6 +283,7 @@ impl Proportions {
     pub(super) fn begin_kind(&mut self, alpha: f64) {
         for track in &mut self.tracks {
             (track.fail, track.spread, track.effect) = (Mixture::new(ETA.len()), Spread::default(), Ratio::default());
+            track.before = None;
         }
         self.start_budget(alpha);
     }

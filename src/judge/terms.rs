@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::cold::Young;
 use crate::plan::{Metric, Share};
 
 /// What the judge must know of a step.
@@ -80,4 +81,32 @@ pub(super) fn one() -> u32 {
 pub(super) fn kinds(steps: &[StepTerms]) -> u32 {
     let kinds: BTreeSet<u32> = steps.iter().filter(|step| step.weight < 1.0).map(|step| step.kind).collect();
     u32::try_from(kinds.len()).unwrap_or(u32::MAX).max(1)
+}
+
+/// What the parts must know of the whole.
+pub(crate) struct Context<'a> {
+    /// The steps with two arms.
+    pub(crate) steps: &'a [Planned],
+    /// Which of them is the present one.
+    pub(crate) step: usize,
+    /// A metric's part in the merge.
+    pub(crate) part: f64,
+    /// Terms of the present step.
+    pub(crate) present: Option<&'a StepTerms>,
+    /// Canary pods at the start.
+    pub(crate) canary_pods: u32,
+    /// Ready pods of stable and of the canary in the newest window; 0: not known.
+    pub(crate) pods: [u32; 2],
+    /// Pods can be told apart.
+    pub(crate) by_pod: bool,
+    /// Length of a window in seconds.
+    pub(crate) interval_seconds: f64,
+    /// The rollout has failed already: what holds is no longer of interest.
+    pub(crate) failed: bool,
+    /// Where fail evidence of the present kind of traffic fails the rollout.
+    pub(crate) fail_at: f64,
+    /// An incident hits stable too: what is counted now proves nothing.
+    pub(crate) frozen: bool,
+    /// Pods of the canary got their first requests a short time ago.
+    pub(crate) young: Option<Young>,
 }

@@ -174,9 +174,11 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
         found: shares.tracks.iter().map(by_end).fold(0.0, f64::max),
         smallest: shares.tracks.iter().filter_map(least).filter(|x| x.is_finite()).min_by(f64::total_cmp),
     };
+    let cold = state.warm_in(context);
     let (verdict, reason) = match shares.proved() {
         None => (Verdict::Inconclusive, Some(EvidenceReason::NotGating)),
         Some(true) => (Verdict::Pass, None),
+        Some(false) if cold.is_some() => (Verdict::Inconclusive, Some(EvidenceReason::ColdStart)),
         Some(false) => (Verdict::Inconclusive, Some(EvidenceReason::NotEnoughData)),
     };
     let says = Says::Share(Box::new(Share {
@@ -207,6 +209,8 @@ fn shares_answer(state: &MetricState, shares: &Proportions, step: &StepTerms, co
             limit: Some(limit - p_a),
             load_margin: Some(track.load).filter(|load| *load > 0.0),
             under_unequal_load: latency && state.loads(step, context).unequal(),
+            // Whole seconds, and not many: the cast is exact.
+            warm_in_seconds: cold.map(|seconds| seconds.ceil() as i32),
             fail_evidence: Some(shares.fail_evidence(alpha)),
             fail_at: Some(context.fail_at),
             forecast: Some(forecast(windows, detect, Some(reach).filter(|_| alpha > 0.0), context)),

@@ -17,10 +17,13 @@ fn canary(more: Value) -> Value {
 
 /// Half an hour of history, and one run.
 fn run(plan: &Plan, scenario: &str, seed: u64) -> Played {
-    let scenario = Scenario { history: 3600.0, ..Scenario::read(scenario, None, &[], &[]).unwrap() };
+    rehearsed(plan, &Scenario { history: 3600.0, ..Scenario::read(scenario, None, &[], &[]).unwrap() }, seed)
+}
+
+fn rehearsed(plan: &Plan, scenario: &Scenario, seed: u64) -> Played {
     let interval = plan.analysis.interval.as_secs_f64();
     let setup = Setup { plan: plan.clone(), interval, stable_pods: 10, canary_pods: scenario.canary_pods(0), hands: Hands::Approve };
-    let mut world = World::new(&scenario, &plan.analysis.metrics, scenario.rps[0], interval, seed);
+    let mut world = World::new(scenario, &plan.analysis.metrics, scenario.rps[0], interval, seed);
     let history = world.history();
     play(&setup, &history, &mut |start, end, step, split| Some(world.window(start, end, split, scenario.canary_pods(step))), true)
 }
@@ -44,6 +47,55 @@ fn a_bad_canary_is_rolled_back_by_the_metric_that_saw_it() {
         let played = run(&plan, scenario, 2);
         assert_eq!((played.ending, played.by.as_deref()), (Ending::RolledBack, Some(by)));
         assert!(played.minutes <= 3.0 && played.canary_requests > 0, "{played:?}");
+    }
+}
+
+/// Worlds with as much load per pod on both sides, with too many canary pods whose caches are cold, with too few whose requests queue, and
+/// with pods that are slow at first.
+const LOADS: [&str; 4] = [
+    "canary: {pods: [1, 10]}",
+    "{canary: {pods: 10}, load: {coldCache: 0.5}}",
+    "{canary: {pods: [1, 2]}, load: {queueing: 0.1}}",
+    "{canary: {pods: [1, 10]}, coldStart: {latency: 2, fades: 1m}}",
+];
+
+#[test]
+fn a_healthy_version_is_promoted_whatever_load_its_pods_have_at_first() {
+    let plan = plan(canary(json!({"hold": "5m", "deadline": "1h"})), json!([{"latency": {}}]));
+    for (scenario, seed) in LOADS.into_iter().zip(1..).filter(|(scenario, _)| !scenario.contains("queueing")) {
+        let played = run(&plan, scenario, seed);
+        assert_eq!(played.ending, Ending::Promoted, "{scenario}: {played:?}");
+    }
+    // Where too few pods have the load of many it waits for more of them: what they show is no proof for everybody.
+    let held = run(&plan, LOADS[2], 1);
+    assert_eq!((held.ending, held.by.as_deref()), (Ending::Held, Some("latency")), "{held:?}");
+}
+
+#[test]
+fn a_version_that_is_a_third_slower_is_rolled_back_whatever_load_its_pods_have() {
+    let plan = plan(canary(json!({"hold": "15m", "deadline": "1h"})), json!([{"latency": {}}]));
+    let slower = ["p50=130ms,p99=520ms".to_owned()];
+    for (scenario, seed) in LOADS.into_iter().zip(1..) {
+        let scenario = Scenario { history: 3600.0, ..Scenario::read(scenario, None, &[], &slower).unwrap() };
+        let played = rehearsed(&plan, &scenario, seed);
+        assert_eq!((played.ending, played.by.as_deref()), (Ending::RolledBack, Some("latency")), "{scenario:?}: {played:?}");
+    }
+}
+
+#[test]
+fn a_slow_down_of_young_pods_counts_once_it_is_known_to_stay() {
+    let metrics = || json!([{"latency": {}}]);
+    let ended = |scenario: &str, warm_up: u64| {
+        let mut plan = plan(canary(json!({"hold": "10m", "deadline": "1h"})), metrics());
+        plan.analysis.warm_up = std::time::Duration::from_secs(warm_up);
+        run(&plan, scenario, 3)
+    };
+    let (start, slow) = ("coldStart: {latency: 2, fades: 1m}", "canary: {latency: {p50: 200ms, p99: 800ms}}");
+    assert_eq!(ended(start, 60).ending, Ending::Promoted);
+    assert_eq!(ended(start, 0).ending, Ending::RolledBack, "without a warm-up pods are never young");
+    for warm_up in [0, 60] {
+        let played = ended(slow, warm_up);
+        assert!(played.ending == Ending::RolledBack && played.minutes <= 3.0, "{warm_up}: {played:?}");
     }
 }
 

@@ -79,6 +79,9 @@ fn of_share(share: &Share, metric: &Metric, evidence: &MetricEvidence) -> String
     if let Some(load) = evidence.load_margin {
         text += &format!("; unequal load may explain {:.1} points of it", 100.0 * load);
     }
+    if let Some(seconds) = evidence.warm_in_seconds {
+        text += &format!("; its pods may still be cold: a slow-down counts {}", counts_in(seconds));
+    }
     if !left_out.is_empty() {
         let bounds: Vec<String> = left_out.iter().map(ToString::to_string).collect();
         text += &format!("; above {}{unit} cannot be proved at {rps:.0} requests a second in this step", bounds.join(", "));
@@ -87,6 +90,12 @@ fn of_share(share: &Share, metric: &Metric, evidence: &MetricEvidence) -> String
         text += "; nothing of it can be proved, so it does not gate this step";
     }
     text
+}
+
+/// When a slow-down counts, of which so many seconds are left.
+pub fn counts_in(seconds: i32) -> String {
+    let left = u64::try_from(seconds).unwrap_or(0);
+    if left == 0 { "from the next window on".to_owned() } else { format!("in {}", span(Duration::from_secs(left))) }
 }
 
 fn of_plain(plain: &Plain, metric: &Metric) -> String {

@@ -3,6 +3,7 @@
 use super::text::visible;
 use super::{Requests, Row, Scale, Value, View, Word};
 use crate::api::{ArmValue, EvidenceReason, Measure, MeasureKind, MetricEvidence, Quantile, Verdict};
+use crate::say::counts_in;
 use crate::words::number;
 
 impl View {
@@ -64,6 +65,9 @@ fn remarks(metric: &MetricEvidence, row: &Row) -> Vec<String> {
     if metric.under_unequal_load {
         let part = metric.load_margin.map_or_else(String::new, |part| format!("; it may explain {:.1} points of the limit", 100.0 * part));
         notes.push(format!("{label}: compared at unequal load per pod{part}"));
+    }
+    if let Some(seconds) = metric.warm_in_seconds {
+        notes.push(format!("{label}: the canary's pods may still be cold, a slow-down counts {}", counts_in(seconds)));
     }
     if metric.advisory {
         notes.push(format!("{label}: shown only, decides nothing"));
@@ -165,6 +169,6 @@ fn word(metric: &MetricEvidence) -> Word {
         (_, Some(R::Bake)) if metric.canary.is_some() => Word::Watched,
         (_, Some(R::NotGating | R::Bake)) => Word::NotJudged,
         (_, Some(R::NotComparable)) => Word::NotComparable,
-        (_, Some(R::NotEnoughData) | None) => Word::Undecided,
+        (_, Some(R::NotEnoughData | R::ColdStart) | None) => Word::Undecided,
     }
 }

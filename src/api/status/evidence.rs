@@ -52,6 +52,9 @@ pub struct MetricEvidence {
     /// hide a slow-down then; later steps do not rest on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub under_unequal_load: bool,
+    /// Of latency: seconds until a slow-down counts. Pods of the canary got their first requests a short time ago and may be cold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_in_seconds: Option<i32>,
     /// Fail evidence: 1 is none; the rollout fails when the weighted mean over the metrics reaches `failAt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_evidence: Option<f64>,
@@ -84,6 +87,7 @@ impl MetricEvidence {
             limit: None,
             load_margin: None,
             under_unequal_load: false,
+            warm_in_seconds: None,
             fail_evidence: None,
             fail_at: None,
             forecast: None,
@@ -101,6 +105,8 @@ pub enum EvidenceReason {
     Calibrating,
     /// Counted, but not enough to say.
     NotEnoughData,
+    /// Latency alone is not held against pods that got their first requests a short time ago: they may be cold.
+    ColdStart,
     /// The limit that holds was crossed.
     HoldLimit,
     /// The limit that rolls back was crossed.
