@@ -206,7 +206,8 @@ pub struct Analysis {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("a duration from 1s to 1h"))]
     pub interval: Option<String>,
-    /// For so long after a canary pod becomes ready nothing of it is counted. Default: 60s.
+    /// For so long after a canary pod becomes ready nothing of it is counted, and for three times as long after its first requests a slow-down counts
+    /// only once it is known to stay. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("a duration from 0s to 1h"))]

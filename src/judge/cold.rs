@@ -23,6 +23,8 @@ const MORE: f64 = 1.2;
 /// Standard errors that what stays must be beyond the limit, and an excess must have fallen by.
 const ERRORS: f64 = 2.5;
 const FELL: f64 = 2.0;
+/// An excess that fell by no more than so many did not fall: it counts.
+const HARDLY: f64 = 0.0;
 /// A straight line says nothing of fewer windows.
 const LEAST_WINDOWS: u32 = 3;
 
@@ -124,9 +126,9 @@ impl Trend {
         Some((self.xx * self.y - self.x * self.xy) / of - ERRORS * (self.xx / of).sqrt())
     }
 
-    /// The excess falls.
-    fn fell(self) -> bool {
-        self.determinant().is_some_and(|of| (self.w * self.xy - self.x * self.y) / of > FELL * (self.w / of).sqrt())
+    /// The excess falls by more than so many standard errors, or too little was seen to tell.
+    fn fell(self, errors: f64) -> bool {
+        self.determinant().is_none_or(|of| (self.w * self.xy - self.x * self.y) / of > errors * (self.w / of).sqrt())
     }
 }
 
@@ -195,11 +197,14 @@ impl MetricState {
     }
 
     fn forget(&mut self, metric: &Metric, step: &StepTerms, cold: &Cold) {
-        self.looks = self.looks.back_to(cold.looks);
         let Some(shares) = self.slowed(metric) else { return };
-        let fell = shares.tracks.iter().filter_map(|track| track.before.as_ref()).any(|before| before.trend.fell());
+        let trends: Vec<Trend> = shares.tracks.iter().filter_map(|track| track.before.as_ref()).map(|before| before.trend).collect();
+        if !trends.iter().any(|trend| trend.fell(HARDLY)) {
+            return shares.each(|track| track.before = None);
+        }
         shares.each(Track::forget);
-        if fell {
+        self.looks = self.looks.back_to(cold.looks);
+        if trends.iter().any(|trend| trend.determinant().is_some() && trend.fell(FELL)) {
             self.prove_again(metric, step);
         }
     }
@@ -278,14 +283,14 @@ mod tests {
     #[test]
     fn an_excess_that_fades_is_told_from_one_that_stays() {
         let slow = |_: f64| 0.68;
-        assert!(trend(6, 150.0, slow).stays().unwrap() > 0.1 && !trend(6, 150.0, slow).fell());
+        assert!(trend(6, 150.0, slow).stays().unwrap() > 0.1 && !trend(6, 150.0, slow).fell(FELL));
         assert!(trend(3, 1500.0, slow).stays().unwrap() > 0.1, "with more traffic sooner");
         assert!(trend(4, 15.0, slow).stays().unwrap() < 0.0, "with little traffic it is not known");
         let fades = |cold: f64| at_odds(0.5, (2.0 * cold).exp());
         for (windows, n) in [(3, 150.0), (6, 150.0), (6, 1500.0), (6, 15_000.0)] {
             assert!(trend(windows, n, fades).stays().unwrap() < 0.02, "{windows} {n}");
         }
-        assert!(trend(6, 150.0, fades).fell());
+        assert!(trend(6, 150.0, fades).fell(FELL));
         assert_eq!(trend(2, 1e6, slow).stays(), None, "two windows lie on any line");
     }
 }
