@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::columns::Row;
 use super::distance::wilson;
 use super::kernel::one_arm_bets;
+use super::metric::MetricState;
 use super::mixture::{CAP, ETA, GAMMA_FIRST, Mixture};
 use super::proportions::{Proportions, share_above};
-use super::tidy;
+use super::{Context, tidy};
+use crate::counts::Counts;
+use crate::plan::{Limits, Metric};
 
 /// Fail evidence at which the bake fails: 1/alpha, alpha = 0.05.
 pub(super) const FAIL_AT: f64 = 20.0;
@@ -95,5 +98,22 @@ impl Bake {
     pub(super) fn fail_evidence(&self) -> f64 {
         let value: f64 = self.guards.iter().map(|guard| guard.weight * guard.fail.value()).sum();
         if self.guards.is_empty() { 1.0 } else { value }
+    }
+}
+
+impl MetricState {
+    /// Adds a window at 100 %.
+    pub(super) fn add_bake(&mut self, metric: &Metric, canary: Option<&Counts>, context: &Context<'_>) {
+        let row = canary.and_then(|counts| self.layout.as_ref().and_then(|layout| layout.row(counts)));
+        let Some(row) = row else {
+            self.missing += 1;
+            return;
+        };
+        self.missing = 0;
+        self.windows += u32::from(row.n > 0.0);
+        if let Some(bake) = &mut self.bake {
+            let young = context.young.is_some() && matches!(metric.kind.limits(), Limits::Stretch(_));
+            bake.add(&row, young);
+        }
     }
 }

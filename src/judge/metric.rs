@@ -481,20 +481,6 @@ impl MetricState {
         layout.row(stable).zip(layout.row(canary))
     }
 
-    fn add_bake(&mut self, metric: &Metric, canary: Option<&Counts>, context: &Context<'_>) {
-        let row = canary.and_then(|counts| self.layout.as_ref().and_then(|layout| layout.row(counts)));
-        let Some(row) = row else {
-            self.missing += 1;
-            return;
-        };
-        self.missing = 0;
-        self.windows += u32::from(row.n > 0.0);
-        if let Some(bake) = &mut self.bake {
-            let young = context.young.is_some() && matches!(metric.kind.limits(), Limits::Stretch(_));
-            bake.add(&row, young);
-        }
-    }
-
     /// Evidence that the limit which rolls back is crossed, over the whole rollout; 1 is none.
     pub(super) fn fail_evidence(&self, context: &Context<'_>) -> f64 {
         match &self.processes {
