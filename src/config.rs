@@ -75,6 +75,8 @@ pub enum Sink {
     Webhook(WebhookSink),
     /// PagerDuty's Events API v2.
     PagerDuty(PagerDutySink),
+    /// A receiver of CloudEvents 1.0 over HTTP.
+    CloudEvents(CloudEventsSink),
 }
 
 impl Sink {
@@ -84,6 +86,7 @@ impl Sink {
             Self::Alertmanager(sink) => &sink.access,
             Self::Webhook(sink) => &sink.access,
             Self::PagerDuty(sink) => &sink.access,
+            Self::CloudEvents(sink) => &sink.access,
         }
     }
 
@@ -93,6 +96,7 @@ impl Sink {
             Self::Alertmanager(sink) => (&mut sink.access, None),
             Self::Webhook(sink) => (&mut sink.access, sink.hmac_key_file.as_mut()),
             Self::PagerDuty(sink) => (&mut sink.access, Some(&mut sink.routing_key_file)),
+            Self::CloudEvents(sink) => (&mut sink.access, None),
         };
         access.anchor(beside);
         if let Some(file) = file {
@@ -119,6 +123,41 @@ impl PagerDutySink {
     /// Where events are posted.
     pub fn url(&self) -> &str {
         self.url.as_deref().unwrap_or("https://events.pagerduty.com/v2/enqueue")
+    }
+}
+
+/// A receiver of CloudEvents 1.0 over HTTP. Its `Debug` leaves the URL out.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudEventsSink {
+    /// URL to POST to.
+    pub url: String,
+    /// Where the attributes of an event are. Default: `binary`.
+    #[serde(default)]
+    pub mode: CloudEventsMode,
+    /// How `source` begins: `/namespaces/NS/rollouts/NAME` follows. Default: `/haldane`.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// How it is reached.
+    #[serde(flatten)]
+    pub access: HttpAccess,
+}
+
+/// Where the attributes of a CloudEvent are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CloudEventsMode {
+    /// In headers; the body is the data.
+    #[default]
+    Binary,
+    /// In the body, with the data.
+    Structured,
+}
+
+impl CloudEventsSink {
+    /// How `source` begins.
+    pub fn source(&self) -> &str {
+        self.source.as_deref().unwrap_or("/haldane")
     }
 }
 
@@ -155,6 +194,8 @@ pub struct WebhookSink {
 pub enum WebhookFormat {
     /// Slack's incoming webhooks.
     Slack,
+    /// Microsoft Teams: a webhook of Workflows.
+    Teams,
     /// Our own JSON, signed with HMAC-SHA256.
     Json,
 }
@@ -173,6 +214,12 @@ impl Provider {
     /// How many queries are in flight at once.
     pub fn at_once(&self) -> u32 {
         self.concurrency.unwrap_or(CONCURRENCY)
+    }
+}
+
+impl fmt::Debug for CloudEventsSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudEventsSink").field("mode", &self.mode).field("source", &self.source).finish_non_exhaustive()
     }
 }
 

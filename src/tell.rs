@@ -4,14 +4,20 @@
 //! [`Teller`] delivers in the background and reports back; [`event::Events`] writes Kubernetes events.
 
 mod alertmanager;
+mod cloudevents;
 mod courier;
 pub mod event;
 pub mod meaning;
 pub mod outbox;
 mod pagerduty;
+mod slack;
+mod teams;
 mod teller;
 pub mod text;
 mod webhook;
 
 pub use courier::{Courier, Letter, SinkFault};
 pub use teller::Teller;
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,10 @@ const NAME_MAX: usize = 63;
 const DURATION_TEXT_MAX: usize = 16;
 /// Longest duration that makes sense here.
 const DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(3600);
+/// Longest begin of a `source`.
+const SOURCE_MAX: usize = 256;
+/// Kinds of sinks.
+const KINDS: [&str; 4] = ["alertmanager", "webhook", "pagerDuty", "cloudEvents"];
 /// Most queries that are in flight at once.
 const MOST_CONCURRENCY: u64 = 256;
 
@@ -148,9 +152,9 @@ impl Check {
     }
 
     fn sink(&mut self, path: &str, value: &Value) {
-        let Some(sink) = self.mapping(path, value, &["alertmanager", "webhook", "pagerDuty"]) else { return };
+        let Some(sink) = self.mapping(path, value, &KINDS) else { return };
         if sink.len() != 1 {
-            self.fault(path, "needs exactly one of alertmanager, webhook and pagerDuty");
+            self.fault(path, "needs exactly one of alertmanager, webhook, pagerDuty and cloudEvents");
         }
         if let Some(value) = sink.get("alertmanager") {
             let path = format!("{path}.alertmanager");
@@ -165,6 +169,9 @@ impl Check {
         if let Some(value) = sink.get("pagerDuty") {
             self.pager_duty(&format!("{path}.pagerDuty"), value);
         }
+        if let Some(value) = sink.get("cloudEvents") {
+            self.cloud_events(&format!("{path}.cloudEvents"), value);
+        }
     }
 
     fn webhook(&mut self, path: &str, value: &Value) {
@@ -177,11 +184,31 @@ impl Check {
         self.file_name(path, webhook, "hmacKeyFile");
         match webhook.get("format").and_then(Value::as_str) {
             Some("json") => {}
-            Some("slack") if webhook.contains_key("hmacKeyFile") => {
-                self.fault(&format!("{path}.hmacKeyFile"), "Slack checks no signature: use format: json, or take it out");
+            Some(chat @ ("slack" | "teams")) if webhook.contains_key("hmacKeyFile") => {
+                let name = if chat == "slack" { "Slack" } else { "Teams" };
+                self.fault(&format!("{path}.hmacKeyFile"), format!("{name} checks no signature: use format: json, or take it out"));
             }
-            Some("slack") => {}
-            _ => self.fault(&format!("{path}.format"), "must be slack or json"),
+            Some("slack" | "teams") => {}
+            _ => self.fault(&format!("{path}.format"), "must be slack, teams or json"),
+        }
+    }
+
+    fn cloud_events(&mut self, path: &str, value: &Value) {
+        let Some(sink) = self.mapping(path, value, &[&["url", "mode", "source"], &access::KEYS[..]].concat()) else { return };
+        let url = self.url(path, sink);
+        self.access(path, sink, url.as_ref(), &[]);
+        match sink.get("mode") {
+            None | Some(Value::Null) => {}
+            Some(mode) if mode == "binary" || mode == "structured" => {}
+            Some(_) => self.fault(&format!("{path}.mode"), "must be binary or structured"),
+        }
+        match sink.get("source") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(source)) if is_source(source) => {}
+            Some(_) => self.fault(
+                &format!("{path}.source"),
+                "must be a URI or a path, as /clusters/prod, without spaces and without a slash at its end",
+            ),
         }
     }
 
@@ -291,6 +318,12 @@ fn without_nulls(value: Value) -> Value {
         Value::Object(map) => Value::Object(map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect()),
         other => other,
     }
+}
+
+/// What a `source` may begin with: a URI reference.
+fn is_source(text: &str) -> bool {
+    let character = |c: char| c.is_ascii_alphanumeric() || "-._~:/@!$&'()*+,;=%".contains(c);
+    !text.is_empty() && text.len() <= SOURCE_MAX && !text.ends_with('/') && text.chars().all(character)
 }
 
 fn label_name(name: &str) -> bool {

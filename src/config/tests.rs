@@ -20,6 +20,8 @@ alerts:
   default: {alertmanager: {url: "http://alertmanager.monitoring:9093"}}
   oncall: {webhook: {url: "https://hooks.example.com/x", format: slack}}
   audit: {webhook: {url: "https://audit.example.com", format: json, hmacKeyFile: hmac}}
+  room: {webhook: {url: "https://prod-1.westeurope.example.com/workflows/x?sig=y", format: teams}}
+  bus: {cloudEvents: {url: "http://broker.knative-eventing/ml/default", source: /clusters/prod, bearerTokenFile: token}}
 "#;
 
 #[test]
@@ -37,6 +39,9 @@ fn the_documented_file_is_read_and_secrets_lie_beside_it() {
     assert_eq!(far.window_lag(), time::Duration::from_secs(20), "scrape interval and five seconds");
     let Sink::Webhook(audit) = &config.alerts["audit"] else { panic!("{:?}", config.alerts["audit"]) };
     assert_eq!(audit.hmac_key_file.as_deref(), Some(Path::new("/etc/haldane/hmac")));
+    let Sink::CloudEvents(bus) = &config.alerts["bus"] else { panic!("{:?}", config.alerts["bus"]) };
+    assert_eq!((bus.mode, bus.source()), (CloudEventsMode::Binary, "/clusters/prod"));
+    assert_eq!(bus.access.bearer_token_file.as_deref(), Some(Path::new("/etc/haldane/token")));
 }
 
 #[test]
@@ -60,6 +65,8 @@ alerts:
   both: {alertmanager: {url: "http://a?x=1"}, webhook: {url: "http://b/#f", format: slack, hmacKeyFile: k}}
   odd: {webhook: {url: 7, format: xml, hmacKeyFile: ""}}
   duty: {pagerDuty: {routingKey: abc, url: "events"}}
+  bus: {cloudEvents: {mode: batch, source: "a b/", format: json}}
+  room: {webhook: {url: "https://t/", format: teams, hmacKeyFile: k}}
 "#,
     );
     let expected = [
@@ -74,16 +81,21 @@ alerts:
         "prometheus.b.labels.ok: must be a string: put it in quotes",
         "prometheus.c.url: must not carry a user or a password",
         "prometheus.c.caFile: has no effect with an http URL",
-        "alerts.none: needs exactly one of alertmanager, webhook and pagerDuty",
-        "alerts.both: needs exactly one of alertmanager, webhook and pagerDuty",
+        "alerts.none: needs exactly one of alertmanager, webhook, pagerDuty and cloudEvents",
+        "alerts.both: needs exactly one of alertmanager, webhook, pagerDuty and cloudEvents",
         "alerts.both.webhook.url: has a fragment",
         "alerts.both.webhook.hmacKeyFile: Slack checks no signature",
         "alerts.odd.webhook.url: must be a string",
-        "alerts.odd.webhook.format: must be slack or json",
+        "alerts.odd.webhook.format: must be slack, teams or json",
         "alerts.odd.webhook.hmacKeyFile: must be the path of a file",
         "alerts.duty.pagerDuty.routingKey: is not a key here; put the key into a file: routingKeyFile: FILE",
         "alerts.duty.pagerDuty.url: is not a URL",
         "alerts.duty.pagerDuty.routingKeyFile: is missing",
+        "alerts.bus.cloudEvents.format: is not a key here",
+        "alerts.bus.cloudEvents.url: is missing",
+        "alerts.bus.cloudEvents.mode: must be binary or structured",
+        "alerts.bus.cloudEvents.source: must be a URI or a path, as /clusters/prod",
+        "alerts.room.webhook.hmacKeyFile: Teams checks no signature",
     ];
     for wanted in expected {
         assert!(told.iter().any(|t| t.starts_with(wanted)), "missing: {wanted}\ntold: {told:#?}");
@@ -192,8 +204,11 @@ fn no_error_repeats_a_secret() {
     let access = format!("headers: {{X-Key: {secret}}}, query: {{apikey: {secret}}}, proxy: \"http://u:{secret}@p:1\"");
     let config = parse(&format!("prometheus: {{a: {{url: \"https://h\", {access}}}}}")).unwrap();
     assert!(!format!("{config:?}").contains(secret), "{config:?}");
-    let config = parse(&format!("alerts: {{a: {{webhook: {{url: \"https://h/{secret}\", format: json}}}}}}")).unwrap();
-    assert!(!format!("{config:?}").contains(secret));
+    for sink in ["webhook: {url: URL, format: json}", "webhook: {url: URL, format: teams}", "cloudEvents: {url: URL}"] {
+        let sink = sink.replace("URL", &format!("\"https://h/{secret}\""));
+        let config = parse(&format!("alerts: {{a: {{{sink}}}}}")).unwrap();
+        assert!(!format!("{config:?}").contains(secret));
+    }
 }
 
 #[test]

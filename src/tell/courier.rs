@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 
-use super::{alertmanager, meaning, meaning::Alert, pagerduty, text::Text, webhook};
+use super::{alertmanager, cloudevents, meaning, meaning::Alert, pagerduty, text::Text, webhook};
 use crate::{
     api::{DecisionRecord, OutboxEntry},
     config::{HttpAccess, Sink},
@@ -82,8 +82,10 @@ pub enum SinkFault {
     #[error("answered {0}, a redirect, which is not followed: configure the final address")]
     Redirect(u16),
     /// Asked to wait.
-    #[error("answered 429, too many requests")]
-    TooMany {
+    #[error("answered {status}{}", if *.status == 429 { ", too many requests" } else { " and asks to wait" })]
+    Wait {
+        /// The status of the answer.
+        status: u16,
         /// For how long.
         retry_after: Duration,
     },
@@ -145,21 +147,26 @@ impl Courier {
                 Sink::Alertmanager(sink) => alertmanager::post(&http, sink, letter, now)?,
                 Sink::Webhook(sink) => webhook::post(&http, sink, letter, now).await?,
                 Sink::PagerDuty(sink) => pagerduty::post(&http, sink, letter).await?,
+                Sink::CloudEvents(sink) => cloudevents::post(&http, sink, letter)?,
             };
-            accept(&answer(&http, request, hidden.as_deref()).await?)
+            accept(&answer(&http, request, hidden.as_deref(), now).await?)
         };
         tokio::time::timeout(DEADLINE, sent).await.unwrap_or(Err(SinkFault::Deadline))
     }
 }
 
 /// The begin of a successful answer's body. With `hidden`, the words of any other one are repeated without that.
-async fn answer(http: &HttpClient, request: RequestBuilder, hidden: Option<&[String]>) -> Result<Vec<u8>, SinkFault> {
+async fn answer(http: &HttpClient, request: RequestBuilder, hidden: Option<&[String]>, now: Timestamp) -> Result<Vec<u8>, SinkFault> {
     let signed = http.sign(request).await.map_err(unsent)?;
     let secrets = hidden.map(|hidden| [hidden, &signed.secrets].concat());
     let mut response = http.send_once(signed).await.map_err(unsent)?;
     let status = response.status();
+    let asked = retry_after(&response, now);
+    if let Some(retry_after) = asked.filter(|_| matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)) {
+        return Err(SinkFault::Wait { status: status.as_u16(), retry_after });
+    }
     if status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(SinkFault::TooMany { retry_after: retry_after(&response) });
+        return Err(SinkFault::Wait { status: status.as_u16(), retry_after: RETRY_AFTER });
     }
     if status.is_redirection() {
         return Err(SinkFault::Redirect(status.as_u16()));
@@ -178,9 +185,12 @@ async fn answer(http: &HttpClient, request: RequestBuilder, hidden: Option<&[Str
     Ok(body)
 }
 
-fn retry_after(response: &Response) -> Duration {
-    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
-    seconds.map_or(RETRY_AFTER, Duration::from_secs).clamp(Duration::from_secs(1), RETRY_AFTER_MAX)
+/// The pause that an answer asks for, in seconds or as a date.
+fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
+    let said = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = said.parse().ok().map(Duration::from_secs);
+    let date = || rfc2822::parse(said).ok().map(|date| Duration::try_from(date.timestamp().duration_since(now)).unwrap_or_default());
+    Some(seconds.or_else(date)?.clamp(Duration::from_secs(1), RETRY_AFTER_MAX))
 }
 
 fn unsent(error: SendError) -> SinkFault {

@@ -190,7 +190,7 @@ impl Inner {
             }
             Err(fault) => {
                 tracing::warn!(namespace = letter.namespace, rollout = letter.name, sink, key = letter.key, error = %fault, "alert not delivered");
-                if let SinkFault::TooMany { retry_after } = fault {
+                if let SinkFault::Wait { retry_after, .. } = fault {
                     lane.not_before = Instant::now() + retry_after;
                 }
                 self.memory().failed(&letter.key, format!("{sink}: {fault}"));
@@ -208,7 +208,7 @@ impl Inner {
 }
 
 fn is_chat(sink: &Sink) -> bool {
-    matches!(sink, Sink::Webhook(hook) if hook.format == crate::config::WebhookFormat::Slack)
+    matches!(sink, Sink::Webhook(hook) if hook.format != crate::config::WebhookFormat::Json)
 }
 
 impl Memory {

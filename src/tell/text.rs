@@ -60,12 +60,7 @@ impl Text {
 
     /// For Slack and what imitates it: escaped, and nobody is called by it.
     pub fn slack(&self) -> String {
-        let symbol = match self.severity {
-            Severity::Critical => ":rotating_light:",
-            Severity::Warning => ":warning:",
-            Severity::Info => ":information_source:",
-        };
-        let mut text = format!("{symbol} {}", slack_escaped(self.title()));
+        let mut text = format!("{} {}", symbol(self.severity), slack_escaped(self.title()));
         if !self.message.table.is_empty() {
             // A class may be called anything: three backticks would end the block.
             text += &format!("\n```\n{}\n```", slack_escaped(&self.message.table.trim_end().replace('`', "'")));
@@ -84,6 +79,15 @@ impl Text {
     /// One line of at most 1,000 bytes, for the note of an event and the log.
     pub fn note(&self) -> String {
         self.view.line(self.title(), NOTE_MAX)
+    }
+}
+
+/// A severity as a sign.
+pub(super) fn symbol(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => ":rotating_light:",
+        Severity::Warning => ":warning:",
+        Severity::Info => ":information_source:",
     }
 }
 
@@ -114,7 +118,7 @@ fn about(namespace: &str, name: &str, record: &DecisionRecord) -> String {
 
 /// Slack's three escapes, which take away links and `<!channel>`; and an `@` that begins a word is parted from it, because programs that
 /// imitate Slack call people by the bare word.
-fn slack_escaped(text: &str) -> String {
+pub(super) fn slack_escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut before = ' ';
     for c in text.chars() {

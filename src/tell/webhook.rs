@@ -1,4 +1,4 @@
-//! Webhooks: Slack's incoming ones, and our own JSON signed with HMAC-SHA256.
+//! Webhooks: of Slack, of Microsoft Teams, and our own JSON signed with HMAC-SHA256.
 //!
 //! `X-Haldane-Signature: sha256=<hex>` is the HMAC of `<X-Haldane-Timestamp>.<body>`; a receiver compares it in constant time, refuses
 //! timestamps older than five minutes, and drops an `X-Haldane-Key` that it has seen.
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
 use super::courier::{Letter, Post, SinkFault};
+use super::{slack, teams};
 use crate::config::{WebhookFormat, WebhookSink};
 use crate::http_access::HttpClient;
 
@@ -24,7 +25,12 @@ const KEY_MAX: u64 = 4 * 1024;
 pub(super) async fn post(http: &HttpClient, sink: &WebhookSink, letter: &Letter, now: Timestamp) -> Result<Post, SinkFault> {
     let request = http.request(Method::POST, Url::parse(&sink.url).map_err(|_| SinkFault::Unknown)?);
     Ok(match sink.format {
-        WebhookFormat::Slack => Post { request: request.json(&slack(letter)), hidden: None, accept: accept_slack },
+        WebhookFormat::Slack => {
+            Post { request: request.json(&slack::message(letter, &letter.text())), hidden: None, accept: slack::accept }
+        }
+        WebhookFormat::Teams => {
+            Post { request: request.json(&teams::message(letter, &letter.text())), hidden: None, accept: teams::accept }
+        }
         WebhookFormat::Json => {
             let request = signed(request, letter, sink.hmac_key_file.as_deref(), now).await?;
             Post { request, hidden: None, accept: |_| Ok(()) }
@@ -32,19 +38,10 @@ pub(super) async fn post(http: &HttpClient, sink: &WebhookSink, letter: &Letter,
     })
 }
 
-fn slack(letter: &Letter) -> Value {
-    json!({ "text": letter.text().slack() })
-}
-
-/// Slack says "ok"; everything else, also with status 200, means that nobody has read it.
-fn accept_slack(body: &[u8]) -> Result<(), SinkFault> {
-    if body.trim_ascii() == b"ok" { Ok(()) } else { Err(SinkFault::Answer("not \"ok\", as Slack says when it has taken a message")) }
-}
-
 /// The request with its JSON body, and the signature if there is a key. The key file is read for each letter, so that a new key counts at
 /// once.
 async fn signed(request: RequestBuilder, letter: &Letter, key_file: Option<&Path>, now: Timestamp) -> Result<RequestBuilder, SinkFault> {
-    let body = body(letter).to_string();
+    let body = document(letter).to_string();
     let timestamp = now.as_second().to_string();
     let mut request = request
         .header(header::CONTENT_TYPE, "application/json")
@@ -56,7 +53,8 @@ async fn signed(request: RequestBuilder, letter: &Letter, key_file: Option<&Path
     Ok(request.body(body))
 }
 
-fn body(letter: &Letter) -> Value {
+/// An alert for programs.
+pub(super) fn document(letter: &Letter) -> Value {
     let alert = letter.alert();
     let text = letter.text();
     json!({

@@ -1,5 +1,6 @@
 //! A view as a message for people in a chat: neutral parts, which each receiver lays out in its own form.
 
+use super::table::Table;
 use super::terminal::Terminal;
 use super::{Fact, View};
 
@@ -13,6 +14,10 @@ pub struct Message {
     pub title: String,
     /// The metrics in columns, for a monospaced block; empty: there are none.
     pub table: String,
+    /// The same as cells, for a receiver with tables of its own: the head first.
+    pub cells: Vec<Vec<String>>,
+    /// What must be known to read the cells.
+    pub footnotes: Vec<String>,
     /// What is said under labels, in the order in which it is read.
     pub fields: Vec<Fact>,
     /// What to do next: commands to paste, or a clause.
@@ -23,7 +28,9 @@ impl Message {
     /// The parts of a message under this title.
     pub fn new(title: String, view: &View) -> Self {
         let terminal = Terminal { columns: COLUMNS, colour: false };
-        Self { title, table: terminal.table(view), fields: view.said(), next: view.next.clone() }
+        let Table { head, rows, .. } = Table::whole(view);
+        let cells = if rows.is_empty() { rows } else { std::iter::once(head).chain(rows).collect() };
+        Self { title, table: terminal.table(view), cells, footnotes: view.footnotes.clone(), fields: view.said(), next: view.next.clone() }
     }
 
     /// All but the title, as plain text.

@@ -161,10 +161,12 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn a_wait_that_a_sink_asks_for_has_a_cap() {
     let server = MockServer::start().await;
-    for (header, wanted) in [("3600", 60), ("0", 1), ("7", 7), ("Wed, 21 Oct 2026 07:28:00 GMT", 5)] {
+    for (header, wanted) in
+        [("3600", 60), ("0", 1), ("7", 7), ("Mon, 23 Nov 2026 14:03:30 GMT", 30), ("Wed, 21 Oct 2026 07:28:00 GMT", 1), ("soon", 5)]
+    {
         let answer = ResponseTemplate::new(429).insert_header("retry-after", header);
         let fault = sent(slack(server.uri()), answer, &server).await.0.unwrap_err();
-        assert_eq!(fault, SinkFault::TooMany { retry_after: Duration::from_secs(wanted) });
+        assert_eq!(fault, SinkFault::Wait { status: 429, retry_after: Duration::from_secs(wanted) });
     }
 }
 

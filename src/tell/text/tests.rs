@@ -129,7 +129,7 @@ fn metrics_missing() -> DecisionRecord {
     }
 }
 
-fn aborted() -> DecisionRecord {
+pub(crate) fn aborted() -> DecisionRecord {
     DecisionRecord {
         outcome: Outcome::Aborted,
         reason: Reason::Aborted.into(),
