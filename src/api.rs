@@ -17,8 +17,8 @@ pub use spec::{
 };
 pub use status::{
     Actor, ArmLoad, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, Load, Measure,
-    MeasureKind, MetricEvidence, Noise, OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus, StepStatus,
-    Verdict,
+    MeasureKind, MetricEvidence, Noise, OpenAlert, OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus,
+    StepStatus, Verdict,
 };
 pub use strategy::{
     AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,

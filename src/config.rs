@@ -6,6 +6,7 @@
 mod access;
 mod faults;
 mod handle;
+mod templates;
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,7 @@ use serde::Deserialize;
 pub use access::{BasicAuth, ClientCertificate, Google, HeaderValue, HttpAccess, SigV4};
 pub use faults::{ConfigError, Fault};
 pub use handle::{ConfigHandle, Snapshot};
+pub use templates::{Template, Templates};
 
 /// Name that a Rollout means when it names no provider and no sink.
 pub const DEFAULT: &str = "default";
@@ -40,6 +42,9 @@ pub struct Config {
     /// Alert sinks by name.
     #[serde(default)]
     pub alerts: BTreeMap<String, Sink>,
+    /// Words of alerts, by sink and by alert.
+    #[serde(skip)]
+    pub templates: BTreeMap<String, Templates>,
 }
 
 /// A Prometheus server.
@@ -87,6 +92,23 @@ impl Sink {
             Self::Webhook(sink) => &sink.access,
             Self::PagerDuty(sink) => &sink.access,
             Self::CloudEvents(sink) => &sink.access,
+        }
+    }
+
+    /// Whether it knows that an alert can be over.
+    pub fn knows_ends(&self) -> bool {
+        match self {
+            Self::Alertmanager(_) | Self::PagerDuty(_) | Self::CloudEvents(_) => true,
+            Self::Webhook(_) => false,
+        }
+    }
+
+    /// Whether people read it, one message after the other. Programs count what they get.
+    pub fn is_for_people(&self) -> bool {
+        match self {
+            Self::PagerDuty(_) => true,
+            Self::Webhook(hook) => hook.format != WebhookFormat::Json,
+            Self::Alertmanager(_) | Self::CloudEvents(_) => false,
         }
     }
 

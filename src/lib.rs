@@ -34,6 +34,7 @@ pub mod sim;
 pub mod state;
 pub mod telemetry;
 pub mod tell;
+pub mod template;
 pub mod tls;
 pub mod view;
 pub mod words;

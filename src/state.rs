@@ -19,6 +19,7 @@ use crate::judge::Evidence;
 use crate::plan::{Plan, Share, Step};
 use crate::seen::StepKey;
 
+pub use bound::bounded;
 pub use project::{Stance, beyond_weight, project, same_but_for_time};
 
 /// The newest version of the checkpoint. A controller refuses one that is newer than its own.

@@ -15,6 +15,7 @@ mod teams;
 mod teller;
 pub mod text;
 mod webhook;
+mod words;
 
 pub use courier::{Courier, Letter, SinkFault};
 pub use teller::Teller;

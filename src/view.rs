@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::api::{Exposure, MeasureKind};
 
+pub use cells::Cells;
 pub use columns::Columns;
 pub use markdown::markdown_facts;
 pub use message::Message;

@@ -13,7 +13,7 @@ use haldane::api::Reason;
 
 const LONGEST: usize = 500;
 /// Modules that decide: values in, values out.
-const PURE: [&str; 17] = [
+const PURE: [&str; 18] = [
     "api",
     "plan",
     "state",
@@ -29,6 +29,7 @@ const PURE: [&str; 17] = [
     "drive",
     "route",
     "rehearse",
+    "template",
     "view",
     "words",
 ];

@@ -16,7 +16,9 @@ use haldane::{
     link::{Age, Key},
     metrics::Metrics,
     tell::meaning::{Meaning, meaning},
+    template::{ALERTS, Fields},
 };
+use serde_json::Value;
 
 const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
 
@@ -28,12 +30,21 @@ fn the_commands_in_the_documents_answer_as_written() {
 #[test]
 fn the_generated_tables_are_what_the_code_says() {
     let written = fs::read_to_string(MANUAL).unwrap();
-    let fresh = with_table(&with_table(&written, "decisions", &decisions()), "metrics", &metrics());
+    let tables = [("decisions", decisions()), ("metrics", metrics()), ("fields of an alert", fields())];
+    let fresh = tables.iter().fold(written.clone(), |text, (name, table)| with_table(&text, name, table));
     if env::var_os("UPDATE_DOCS").is_some() {
         fs::write(MANUAL, &fresh).unwrap();
     } else {
         assert!(written == fresh, "a table of docs/operations.md is stale: UPDATE_DOCS=1 cargo test --test docs writes it");
     }
+}
+
+#[test]
+fn every_alert_may_have_a_template_and_there_is_no_other() {
+    let reasons = || [None].into_iter().chain(Reason::ALL.iter().copied().map(Some));
+    let alerts = outcomes().into_iter().flat_map(|outcome| reasons().filter_map(move |reason| meaning(outcome, reason).alert));
+    let exist: BTreeSet<&str> = alerts.map(|alert| alert.name).collect();
+    assert_eq!(ALERTS.into_iter().collect::<BTreeSet<_>>(), exist);
 }
 
 #[test]
@@ -157,6 +168,24 @@ fn decisions() -> String {
             table += &format!("| {outcome:?} | {reasons} | {} | {event} | {alert} |\n", meaning.headline);
         }
     }
+    table
+}
+
+/// What a template may name, from the schema.
+fn fields() -> String {
+    fn rows(whole: &Value, object: &Value, before: &str, table: &mut String) {
+        for (name, field) in object["properties"].as_object().unwrap() {
+            *table += &format!("| `{before}{name}` | {} |\n", field["description"].as_str().unwrap().replace('\n', " "));
+            for (link, between) in [(&field["$ref"], "."), (&field["items"]["$ref"], "[].")] {
+                if let Some(path) = link.as_str() {
+                    rows(whole, whole.pointer(path.trim_start_matches('#')).unwrap(), &format!("{before}{name}{between}"), table);
+                }
+            }
+        }
+    }
+    let schema = serde_json::to_value(schemars::schema_for!(Fields)).unwrap();
+    let mut table = "| field | |\n|---|---|\n".to_owned();
+    rows(&schema, &schema, "", &mut table);
     table
 }
 

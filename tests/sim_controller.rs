@@ -7,6 +7,8 @@ mod asks;
 mod beside;
 #[path = "sim_controller/crashes.rs"]
 mod crashes;
+#[path = "sim_controller/ends.rs"]
+mod ends;
 #[path = "sim_controller/incidents.rs"]
 mod incidents;
 #[path = "sim_controller/kinds.rs"]

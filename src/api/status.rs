@@ -75,6 +75,10 @@ pub struct RolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub outbox: Vec<OutboxEntry>,
+    /// Alerts whose states still last. A sink is notified when they end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub alerting: Vec<OpenAlert>,
     /// Conditions, kstatus first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -337,12 +341,27 @@ pub struct OutboxEntry {
     pub key: String,
     /// Sinks that have not got it yet.
     pub sinks: Vec<String>,
-    /// What was decided.
+    /// What was decided, as far as an alert says it.
     pub record: DecisionRecord,
+    /// When the state behind an earlier alert ended; this entry says so. Absent: it is news of the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
     /// Deliveries tried.
     #[serde(default)]
     pub attempts: i32,
     /// What the last try said, without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// An alert whose state still lasts.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenAlert {
+    /// Key of the alert.
+    pub key: String,
+    /// Sinks to notify when it ends.
+    pub sinks: Vec<String>,
+    /// What was decided, without its words and numbers.
+    pub record: DecisionRecord,
 }

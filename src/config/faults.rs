@@ -6,7 +6,7 @@ use kube::core::Duration;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::{Config, access};
+use super::{Config, access, templates};
 use crate::plan::promql::is_plain;
 
 /// Longest name of a provider or a sink.
@@ -63,7 +63,7 @@ impl Config {
             let place = e.location().map(|l| format!(", line {} column {}", l.line(), l.column())).unwrap_or_default();
             ConfigError::NotYaml(format!("{place} (indentation, a tab, a key given twice or an unclosed quote?)"))
         })?;
-        let value = match value {
+        let mut value = match value {
             None | Some(Value::Null) => return Ok(Self::default()),
             Some(value) => value,
         };
@@ -72,10 +72,12 @@ impl Config {
         if !check.faults.is_empty() {
             return Err(ConfigError::Faults(check.faults));
         }
+        let templates = templates::taken(&mut value);
         let mut config: Self = serde_json::from_value(without_nulls(value)).map_err(|_| {
             let message = "the file does not have the documented shape".into();
             ConfigError::Faults(vec![Fault { path: "(file)".into(), message }])
         })?;
+        config.templates = templates;
         config.anchor(beside);
         Ok(config)
     }
@@ -152,8 +154,11 @@ impl Check {
     }
 
     fn sink(&mut self, path: &str, value: &Value) {
-        let Some(sink) = self.mapping(path, value, &KINDS) else { return };
-        if sink.len() != 1 {
+        let Some(sink) = self.mapping(path, value, &[&KINDS[..], &["templates"]].concat()) else { return };
+        if let Some(value) = sink.get("templates") {
+            self.templates(&format!("{path}.templates"), value);
+        }
+        if sink.keys().filter(|key| *key != "templates").count() != 1 {
             self.fault(path, "needs exactly one of alertmanager, webhook, pagerDuty and cloudEvents");
         }
         if let Some(value) = sink.get("alertmanager") {

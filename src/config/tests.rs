@@ -185,6 +185,68 @@ alerts:
 }
 
 #[test]
+fn words_of_alerts_are_those_of_the_alert_then_those_of_the_sink() {
+    let config = parse(
+        r#"
+alerts:
+  oncall:
+    webhook: {url: "https://h/", format: slack}
+    templates:
+      default: {title: "{{ rollout }}: {{ headline }}", body: "{{ why }}{{ now }}"}
+      RolloutRolledBack:
+        title: "{{ severity | upper }} {{ title }}"
+  plain: {alertmanager: {url: "http://a"}}
+"#,
+    )
+    .unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    let usual = Template { title: text("{{ rollout }}: {{ headline }}"), body: text("{{ why }}{{ now }}") };
+    assert_eq!(config.template("oncall", "RolloutPromoted"), usual);
+    let own = Template { title: text("{{ severity | upper }} {{ title }}"), ..usual };
+    assert_eq!(config.template("oncall", "RolloutRolledBack"), own);
+    assert_eq!(config.template("plain", "RolloutRolledBack"), Template::default());
+    assert!(matches!(config.alerts["oncall"], Sink::Webhook(_)));
+}
+
+#[test]
+fn a_template_that_fails_on_a_sample_is_a_fault_with_its_field_and_line() {
+    let told = faults(
+        r#"
+alerts:
+  a:
+    webhook: {url: "https://h/", format: slack}
+    templates:
+      default:
+        body: |
+          {{ title }}
+          {% for m in metrics %}
+          {{ m.vedict }}
+          {% endfor %}
+      RolloutRolledback: {title: x}
+      RolloutAborted: {titel: x}
+      RolloutPromoted: {}
+      RolloutFailed: {title: 7, body: "{% include 'x' %}"}
+  b: {webhook: {url: "https://h/", format: slack}, templates: [x]}
+  c: {templates: {default: {title: "{{ rollout }}"}}}
+"#,
+    );
+    let expected = [
+        "alerts.a.templates.default.body: line 3: `m.vedict` is no field of an alert",
+        "alerts.a.templates.RolloutRolledback: is no alert; known are default, RolloutStarted",
+        "alerts.a.templates.RolloutAborted.titel: is not a key here; known are title, body",
+        "alerts.a.templates.RolloutPromoted: needs a title, a body or both",
+        "alerts.a.templates.RolloutFailed.title: must be a text",
+        "alerts.a.templates.RolloutFailed.body: line 1: ",
+        "alerts.b.templates: must be a mapping from names of alerts",
+        "alerts.c: needs exactly one of alertmanager, webhook, pagerDuty and cloudEvents",
+    ];
+    for wanted in expected {
+        assert!(told.iter().any(|t| t.starts_with(wanted)), "missing: {wanted}\ntold: {told:#?}");
+    }
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+}
+
+#[test]
 fn no_error_repeats_a_secret() {
     let secret = "T0KEN-XYZ";
     let bad = [

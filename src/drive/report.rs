@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::Turn;
 use crate::api::{OutboxEntry, RolloutStatus};
-use crate::state::{project, same_but_for_time};
-use crate::tell::outbox;
+use crate::state::{bounded, project, same_but_for_time};
+use crate::tell::outbox::{self, Receivers};
 
 /// Numbers that change at every look are stored this often: for people, and as the checkpoint that a restart continues from.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -21,21 +21,26 @@ pub struct Report {
     pub store: bool,
 }
 
-/// The status after a turn. `waiting` are the alerts of `old` that are not delivered yet, `sinks` receive the new ones, and `age` is the
+/// The status after a turn. `waiting` are the alerts of `old` that are not delivered yet, `receivers` get the new ones, and `age` is the
 /// time since status was written last, if this process wrote it.
 pub fn report(
     turn: &Turn<'_>,
     old: Option<&RolloutStatus>,
     mut waiting: Vec<OutboxEntry>,
-    sinks: &[String],
+    receivers: &Receivers,
     age: Option<Duration>,
     now: Timestamp,
 ) -> Report {
     let Turn { seen, decision } = turn;
+    let mut alerting = old.map(|old| old.alerting.clone()).unwrap_or_default();
     for record in &decision.records {
-        outbox::enqueue(&mut waiting, outbox::key(&seen.uid, record), sinks, record);
+        let key = outbox::key(&seen.uid, record);
+        outbox::enqueue(&mut waiting, key.clone(), &receivers.sinks, record);
+        outbox::open(&mut alerting, key, &receivers.of_ends, record);
     }
-    let status = project(&decision.state, &decision.stance, seen, waiting, old, now);
+    let mut status = RolloutStatus { alerting, ..project(&decision.state, &decision.stance, seen, waiting, old, now) };
+    outbox::settle(&mut status, now);
+    let status = bounded(status);
     let says_new = old.is_none_or(|old| !same_but_for_time(old, &status));
     let due = decision.state.run.is_some() && age.is_none_or(|age| age >= REFRESH);
     let refresh = due && old.is_none_or(|old| *old != status);

@@ -5,11 +5,11 @@ use kube::Resource;
 use super::{Context, memory::Memory};
 use crate::act::{ActError, Desk, store_status};
 use crate::api::{Outcome, Rollout};
-use crate::config::Config;
+use crate::config::{Config, Sink};
 use crate::drive::{Turn, report};
 use crate::plan::Plan;
 use crate::telemetry;
-use crate::tell::outbox;
+use crate::tell::outbox::{self, Receivers};
 
 /// Stores the status if it says something new, and tells what was decided. Returns whether it wrote.
 pub(super) async fn store(
@@ -22,10 +22,11 @@ pub(super) async fn store(
     let (seen, decision, old) = (turn.seen, &turn.decision, rollout.status.as_ref());
     let mut waiting = old.map(|old| old.outbox.clone()).unwrap_or_default();
     context.teller.apply(&mut waiting);
-    let sinks = sinks(decision.state.run.as_ref().map(|run| &run.plan).or(seen.plan.as_ref().ok()), &context.config.current().config);
+    let receivers =
+        receivers(decision.state.run.as_ref().map(|run| &run.plan).or(seen.plan.as_ref().ok()), &context.config.current().config);
     let now = context.clock.elapsed();
     let age = memory.written.map(|written| now.saturating_sub(written));
-    let report = report(turn, old, waiting, &sinks, age, context.clock.now());
+    let report = report(turn, old, waiting, &receivers, age, context.clock.now());
     context.metrics.rollout(&seen.namespace, &seen.name, &report.status);
     if !report.store {
         context.teller.offer(&seen.namespace, &seen.name, old.map_or(&[], |old| old.outbox.as_slice()));
@@ -47,9 +48,11 @@ pub(super) async fn store(
 }
 
 /// The sinks of a plan: those it names, or `default` if the configuration has it.
-fn sinks(plan: Option<&Plan>, config: &Config) -> Vec<String> {
-    match plan.and_then(|plan| plan.alerts.clone()) {
+fn receivers(plan: Option<&Plan>, config: &Config) -> Receivers {
+    let sinks: Vec<String> = match plan.and_then(|plan| plan.alerts.clone()) {
         Some(named) => named.into_iter().filter(|name| config.alerts.contains_key(name)).collect(),
         None => config.alerts.contains_key("default").then(|| "default".to_owned()).into_iter().collect(),
-    }
+    };
+    let knows_ends = |name: &&String| config.alerts.get(*name).is_some_and(Sink::knows_ends);
+    Receivers { of_ends: sinks.iter().filter(knows_ends).cloned().collect(), sinks }
 }

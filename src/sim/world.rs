@@ -232,7 +232,11 @@ impl World {
         };
         let webhook =
             WebhookSink { url: self.alerts.webhook(), format: WebhookFormat::Slack, hmac_key_file: None, access: HttpAccess::default() };
-        Config { prometheus: [("default".to_owned(), provider)].into(), alerts: [("default".to_owned(), Sink::Webhook(webhook))].into() }
+        Config {
+            prometheus: [("default".to_owned(), provider)].into(),
+            alerts: [("default".to_owned(), Sink::Webhook(webhook))].into(),
+            ..Config::default()
+        }
     }
 
     /// Deploys a version, or a new build of it, that behaves so. Its new hash is returned.

@@ -6,10 +6,13 @@ use crate::api::{MetricEvidence, Outcome, RolloutStatus};
 pub(super) const MOST_BYTES: usize = 32 * 1024;
 /// What stays of a message of the past.
 const SHORT: usize = 120;
+/// What stays of the sentence of an alert that waits.
+const SENTENCE: usize = 240;
 
 /// Makes a status that is too large smaller, step by step, until it fits: first the numbers in alerts that wait (the newest ones last), then
-/// long messages of past rollouts, then details of the newest look, then alerts that wait and are not about a rollback.
-pub(super) fn bounded(mut status: RolloutStatus) -> RolloutStatus {
+/// long messages of past rollouts, then details of the newest look, then long sentences of alerts that wait, then those of them that are not
+/// about a rollback.
+pub fn bounded(mut status: RolloutStatus) -> RolloutStatus {
     let fits = |status: &RolloutStatus| serde_json::to_vec(status).is_ok_and(|json| json.len() <= MOST_BYTES);
     if fits(&status) {
         return status;
@@ -29,6 +32,15 @@ pub(super) fn bounded(mut status: RolloutStatus) -> RolloutStatus {
         return status;
     }
     status.evidence.iter_mut().chain(status.decision.iter_mut().flat_map(|decision| &mut decision.why)).for_each(plain);
+    for at in 0..status.outbox.len() {
+        if fits(&status) {
+            return status;
+        }
+        if let Some(entry) = status.outbox.get_mut(at) {
+            entry.record.load = None;
+            cut_to(&mut entry.record.message, SENTENCE);
+        }
+    }
     while !fits(&status) {
         let spoken = |outcome: Outcome| matches!(outcome, Outcome::RolledBack | Outcome::Aborted);
         let Some(at) = status.outbox.iter().position(|entry| !spoken(entry.record.outcome)) else { break };
@@ -38,8 +50,12 @@ pub(super) fn bounded(mut status: RolloutStatus) -> RolloutStatus {
 }
 
 fn shorten(message: &mut String) {
-    if message.chars().count() > SHORT {
-        *message = message.chars().take(SHORT).chain("…".chars()).collect();
+    cut_to(message, SHORT);
+}
+
+fn cut_to(message: &mut String, most: usize) {
+    if message.chars().count() > most {
+        *message = message.chars().take(most).chain("…".chars()).collect();
     }
 }
 
@@ -47,6 +63,7 @@ fn plain(metric: &mut MetricEvidence) {
     (metric.query, metric.forecast, metric.noise, metric.distances) = (None, None, None, None);
     for arm in metric.stable.iter_mut().chain(&mut metric.canary) {
         arm.quantiles.clear();
+        arm.text.clear();
     }
 }
 
@@ -61,6 +78,7 @@ mod tests {
             key: format!("uid/{key}/{:?}", record.outcome),
             sinks: vec!["default".into()],
             record,
+            ended_at: None,
             attempts: 9,
             error: Some("503".into()),
         }
@@ -107,7 +125,7 @@ mod tests {
 
     #[test]
     fn alerts_about_rollbacks_are_the_last_to_go() {
-        let mut status = full(16_000);
+        let mut status = full(22_000);
         let version = promoted().canary.unwrap();
         let long = HistoryEntry {
             canary: version.clone(),

@@ -27,7 +27,7 @@ pub struct Stance {
     pub traffic: (bool, Reason, String),
 }
 
-/// The status that says all this. `old` gives the transition times and what only `tell` changes.
+/// The status that says all this, not yet [`bounded`](super::bounded). `old` gives the transition times and what only `tell` changes.
 pub fn project(
     state: &State,
     stance: &Stance,
@@ -58,7 +58,7 @@ pub fn project(
         (None, Some(old)) => (Some(Verdict::Inconclusive), old.evidence.clone(), None),
         (None, None) => (None, Vec::new(), None),
     };
-    super::bound::bounded(RolloutStatus {
+    RolloutStatus {
         observed_generation: Some(seen.generation),
         phase: Some(stance.phase),
         verdict,
@@ -75,8 +75,9 @@ pub fn project(
         handled: state.handled.clone(),
         rejected: state.rejected.clone(),
         outbox,
+        alerting: old.map(|old| old.alerting.clone()).unwrap_or_default(),
         conditions: conditions(state, stance, seen, look, old, now),
-    })
+    }
 }
 
 /// A share in words, where a weight does not say it all.
@@ -212,6 +213,7 @@ fn plain(status: &RolloutStatus) -> serde_json::Value {
         load: None,
         checkpoint: status.checkpoint.as_ref().map(without_evidence),
         outbox: if running { Vec::new() } else { status.outbox.clone() },
+        alerting: status.alerting.clone(),
         observed_generation: status.observed_generation,
         phase: status.phase,
         epoch: status.epoch,
@@ -315,7 +317,16 @@ mod tests {
             outbox,
             ..RolloutStatus::default()
         };
-        let entry = || vec![OutboxEntry { key: "k".into(), sinks: vec!["default".into()], record: promoted(), attempts: 0, error: None }];
+        let entry = || {
+            vec![OutboxEntry {
+                key: "k".into(),
+                sinks: vec!["default".into()],
+                record: promoted(),
+                ended_at: None,
+                attempts: 0,
+                error: None,
+            }]
+        };
         let (run, none) = (json!({"weight": 5}), json!(null));
         let before = with(run.clone(), Verdict::Inconclusive, entry());
         assert!(same_but_for_time(&before, &with(run, Verdict::Pass, Vec::new())));

@@ -2,7 +2,7 @@
 //!
 //! An alert here is news of a transition. Its labels are the same whenever it is posted again (a retry is no second alert), numbers are in
 //! annotations, and `endsAt` is set an hour after the post: it resolves then instead of after whatever `resolve_timeout` says, and
-//! nobody has to post it again. Alerts about a *state* ("is still waiting") are rules on the metrics of `/metrics`.
+//! nobody has to post it again. A state that is over sooner is posted with its end. Alerts about a *state* ("is still waiting") are rules on the metrics of `/metrics`.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 use super::courier::{Letter, Post, SinkFault};
+use super::words::Words;
 use crate::config::AlertmanagerSink;
 use crate::http_access::{self, HttpClient};
 
@@ -37,10 +38,16 @@ pub(super) fn post(http: &HttpClient, sink: &AlertmanagerSink, letter: &Letter, 
     Ok(Post { request: http.request(Method::POST, url).json(&alerts(letter, now)), hidden, accept })
 }
 
+/// One alert for each letter: Alertmanager groups them, and resolves each on its own.
 fn alerts(letter: &Letter, now: Timestamp) -> Value {
+    std::iter::once(letter).chain(&letter.others).map(|letter| one(letter, now)).collect()
+}
+
+fn one(letter: &Letter, now: Timestamp) -> Value {
     let record = &letter.record;
     let alert = letter.alert();
-    let text = letter.text();
+    // Of many letters each keeps its own words.
+    let words = Words::plain(&Letter { others: Vec::new(), ..letter.clone() });
     // The epoch is in the labels: a second rollback of the same revision within the hour is another alert, not the first one's echo.
     let mut labels = BTreeMap::from([
         ("alertname", alert.name.to_owned()),
@@ -54,17 +61,21 @@ fn alerts(letter: &Letter, now: Timestamp) -> Value {
         labels.insert("revision", canary.revision.clone());
         labels.insert(canary.destination().field(), canary.name.clone());
     }
-    json!([{
+    // Alertmanager refuses an empty label.
+    labels.retain(|_, value| !value.is_empty());
+    let starts = record.at.0.min(now);
+    let ends = letter.ended.unwrap_or_else(|| now.saturating_add(FIRING).unwrap_or(now));
+    json!({
         "labels": labels,
         "annotations": {
-            "summary": text.title(),
-            "description": text.body(),
+            "summary": words.title,
+            "description": words.body(),
             "weight": record.weight.to_string(),
             "key": letter.key,
         },
-        "startsAt": record.at.0.min(now).to_string(),
-        "endsAt": now.saturating_add(FIRING).unwrap_or(now).to_string(),
-    }])
+        "startsAt": starts.to_string(),
+        "endsAt": ends.max(starts).to_string(),
+    })
 }
 
 /// Alertmanager answers with nothing; a page of HTML is from something in front of it, or from another program.

@@ -43,8 +43,8 @@ fn attributes(sink: &CloudEventsSink, letter: &Letter) -> Vec<Attribute> {
         ("specversion", "1.0".to_owned()),
         ("id", letter.key.clone()),
         ("source", format!("{}/namespaces/{}/rollouts/{}", sink.source(), letter.namespace, letter.name)),
-        ("type", format!("dev.haldane.rollout.{}.v1", word(record.outcome))),
-        ("time", record.at.0.to_string()),
+        ("type", format!("dev.haldane.rollout.{}.v1", if letter.ended.is_some() { "recovered" } else { word(record.outcome) })),
+        ("time", letter.ended.unwrap_or(record.at.0).to_string()),
         ("severity", letter.alert().severity.word().to_owned()),
     ];
     let revision = record.canary.as_ref().map(|canary| &canary.revision).filter(|revision| !revision.is_empty());

@@ -13,7 +13,7 @@ use reqwest::{RequestBuilder, Response, StatusCode, header};
 use super::{alertmanager, cloudevents, meaning, meaning::Alert, pagerduty, text::Text, webhook};
 use crate::{
     api::{DecisionRecord, OutboxEntry},
-    config::{HttpAccess, Sink},
+    config::{HttpAccess, Sink, Template},
     http_access::{HttpClient, SendError, said},
 };
 
@@ -39,16 +39,39 @@ pub struct Letter {
     pub name: String,
     /// What was decided.
     pub record: DecisionRecord,
+    /// When the state that it speaks of was over; `None`: it has begun.
+    pub ended: Option<Timestamp>,
+    /// Words that take the place of the built-in ones.
+    pub template: Template,
+    /// Letters with the same cause that this one speaks for as well.
+    pub others: Vec<Letter>,
 }
 
 impl Letter {
     /// The letter of an entry of the outbox of the Rollout `namespace/name`.
     pub fn of(namespace: &str, name: &str, entry: &OutboxEntry) -> Self {
-        Self { key: entry.key.clone(), namespace: namespace.into(), name: name.into(), record: entry.record.clone() }
+        Self {
+            key: entry.key.clone(),
+            namespace: namespace.into(),
+            name: name.into(),
+            record: entry.record.clone(),
+            ended: entry.ended_at.as_ref().map(|ended| ended.0),
+            template: Template::default(),
+            others: Vec::new(),
+        }
     }
 
     pub(super) fn text(&self) -> Text {
-        Text::of(&self.namespace, &self.name, &self.record)
+        if !self.others.is_empty() {
+            let rollouts: Vec<(&str, &str)> =
+                std::iter::once(self).chain(&self.others).map(|letter| (letter.namespace.as_str(), letter.name.as_str())).collect();
+            return Text::together(&rollouts, &self.record);
+        }
+        let text = Text::of(&self.namespace, &self.name, &self.record);
+        match self.ended {
+            Some(ended) => text.ended(self.record.at.0, ended),
+            None => text,
+        }
     }
 
     pub(super) fn alert(&self) -> Alert {

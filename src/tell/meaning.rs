@@ -58,6 +58,11 @@ impl Meaning {
     }
 }
 
+/// Whether such a decision speaks of a state that lasts until something ends it.
+pub fn lasts(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Held | Outcome::Paused | Outcome::Lowered)
+}
+
 /// What this decision means to people.
 pub fn of(record: &DecisionRecord) -> Meaning {
     meaning(record.outcome, record.reason.known())

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::courier::{Letter, SinkFault};
-use super::text::{Text, slack_escaped, symbol};
-use crate::view::Fact;
+use super::text::{slack_escaped, symbol};
+use super::words::Words;
+use crate::view::{Fact, Message};
 use crate::words::shortened;
 
 /// Most blocks of a message.
@@ -19,8 +20,13 @@ const PIECE: usize = SECTION - 10;
 const LINE: usize = PIECE / 5 - 20;
 
 /// The body of the request.
-pub(super) fn message(letter: &Letter, text: &Text) -> Value {
-    json!({ "text": text.slack(), "blocks": blocks(letter, text) })
+pub(super) fn message(letter: &Letter) -> Value {
+    let words = Words::of(letter, slack_escaped);
+    let text = match &words.body {
+        Some(body) => format!("{} {}\n{body}", symbol(letter.alert().severity), slack_escaped(&words.title)),
+        None => words.text.slack_under(&words.title),
+    };
+    json!({ "text": text, "blocks": blocks(letter, &words) })
 }
 
 /// Slack says "ok"; everything else, also with status 200, means that nobody has read it.
@@ -28,27 +34,36 @@ pub(super) fn accept(body: &[u8]) -> Result<(), SinkFault> {
     if body.trim_ascii() == b"ok" { Ok(()) } else { Err(SinkFault::Answer("not \"ok\", as Slack says when it has taken a message")) }
 }
 
-fn blocks(letter: &Letter, text: &Text) -> Vec<Value> {
+fn blocks(letter: &Letter, words: &Words) -> Vec<Value> {
     let alert = letter.alert();
-    let title = format!("{} {}", symbol(alert.severity), text.title());
+    let title = format!("{} {}", symbol(alert.severity), words.title);
     let mut blocks = vec![header(&title)];
     if title.chars().count() > HEADER {
-        blocks.push(section(&format!("*{}*", slack_escaped(text.title()))));
+        blocks.push(section(&format!("*{}*", slack_escaped(&words.title))));
     }
-    // A class may be called anything: three backticks would end the block.
-    let table = text.message.table.trim_end().replace('`', "'");
-    blocks.extend(pieces(table.lines().map(escaped)).iter().map(|piece| section(&format!("```\n{piece}\n```"))));
-    let facts = text.message.fields.iter().flat_map(|Fact { label, text }| {
-        text.lines().enumerate().map(move |(at, line)| if at == 0 { format!("*{label}*  {}", escaped(line)) } else { escaped(line) })
-    });
-    blocks.extend(pieces(facts).iter().map(|piece| section(piece)));
-    if !text.message.next.is_empty() {
-        let commands = text.message.next.iter().flat_map(|next| next.lines()).map(command);
-        blocks.extend(pieces(std::iter::once("*next*".to_owned()).chain(commands)).iter().map(|piece| section(piece)));
+    match &words.body {
+        // It is short enough for a section.
+        Some(body) => blocks.push(section(body)),
+        None => blocks.extend(built_in(&words.text.message)),
     }
     blocks.truncate(BLOCKS - 1);
     let stamp = format!("{}  ·  {}  ·  {}", alert.name, alert.severity.word(), letter.record.at.0.strftime("%F %H:%M UTC"));
     blocks.push(json!({ "type": "context", "elements": [{ "type": "plain_text", "text": stamp }] }));
+    blocks
+}
+
+fn built_in(message: &Message) -> Vec<Value> {
+    // A class may be called anything: three backticks would end the block.
+    let table = message.table.trim_end().replace('`', "'");
+    let mut blocks: Vec<Value> = pieces(table.lines().map(escaped)).iter().map(|piece| section(&format!("```\n{piece}\n```"))).collect();
+    let facts = message.fields.iter().flat_map(|Fact { label, text }| {
+        text.lines().enumerate().map(move |(at, line)| if at == 0 { format!("*{label}*  {}", escaped(line)) } else { escaped(line) })
+    });
+    blocks.extend(pieces(facts).iter().map(|piece| section(piece)));
+    if !message.next.is_empty() {
+        let commands = message.next.iter().flat_map(|next| next.lines()).map(command);
+        blocks.extend(pieces(std::iter::once("*next*".to_owned()).chain(commands)).iter().map(|piece| section(piece)));
+    }
     blocks
 }
 

@@ -1,9 +1,14 @@
 //! Delivers the outbox in the background: one lane for each sink, so that a slow one delays no other, and a memory of what was delivered
 //! until status says so.
+//!
+//! Holds that many Rollouts share (Prometheus is away) are gathered for a moment: people get one message about all of them, Alertmanager one
+//! post with all of them. What is critical is never gathered: each rollback has a message of its own, at once.
+
+mod lane;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -12,9 +17,13 @@ use tokio::{
     time::{self, Instant},
 };
 
+use lane::{Lane, Parcel};
+
 use super::courier::{Courier, Letter, SinkFault};
+use super::meaning::Severity;
+use super::outbox;
 use crate::{
-    api::OutboxEntry,
+    api::{OutboxEntry, Outcome},
     clock::Clock,
     config::{ConfigHandle, Sink},
     metrics::Metrics,
@@ -26,6 +35,11 @@ const LANE: usize = 256;
 const LANES: usize = 64;
 /// Keys remembered.
 const MEMORY: usize = 4_096;
+/// How long alerts with a common cause are gathered. Metrics are missing for a minute before they alert; Rollouts look at them
+/// every 15 to 30 seconds.
+const GATHER: Duration = Duration::from_secs(20);
+/// So many that are gathered are one message.
+const STORM: usize = 3;
 /// Pause between two messages to the same chat (what Slack grants).
 const CHAT_PACE: Duration = Duration::from_secs(1);
 /// First pause after a failed delivery; doubled each time.
@@ -49,12 +63,15 @@ struct Inner {
     memory: Mutex<Memory>,
     lanes: Mutex<BTreeMap<String, mpsc::Sender<Parcel>>>,
     news: mpsc::Sender<(String, String)>,
+    gather: Duration,
 }
 
 #[derive(Default)]
 struct Memory {
     next: u64,
     known: BTreeMap<String, Known>,
+    /// Of which Rollouts one message spoke, by sink and cause: when the last of them has recovered, the incident is over.
+    storms: BTreeMap<(String, String), BTreeSet<(String, String)>>,
 }
 
 /// What is known of a key.
@@ -67,24 +84,31 @@ struct Known {
     error: Option<String>,
 }
 
-struct Parcel {
-    letter: Letter,
-    failures: u32,
-}
-
 impl Teller {
     /// A teller, and the Rollouts (namespace, name) of which something new is known: their next pass should [`apply`](Self::apply) it.
     /// Must be called within a runtime.
     pub fn new(config: ConfigHandle, courier: Courier, clock: Clock, metrics: Metrics) -> (Self, mpsc::Receiver<(String, String)>) {
+        Self::gathering_for(GATHER, config, courier, clock, metrics)
+    }
+
+    fn gathering_for(
+        gather: Duration,
+        config: ConfigHandle,
+        courier: Courier,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> (Self, mpsc::Receiver<(String, String)>) {
         let (news, receiver) = mpsc::channel(1_024);
         let (memory, lanes) = (Mutex::default(), Mutex::default());
-        (Self { inner: Arc::new(Inner { config, courier, clock, metrics, memory, lanes, news }) }, receiver)
+        (Self { inner: Arc::new(Inner { config, courier, clock, metrics, memory, lanes, news, gather }) }, receiver)
     }
 
     /// Takes over what is to be delivered, as status has it. Never waits; what is under way or delivered already is not sent again.
     pub fn offer(&self, namespace: &str, name: &str, outbox: &[OutboxEntry]) {
         for entry in outbox {
-            for sink in &entry.sinks {
+            // An end waits until the sink has got what it is the end of.
+            let begun = outbox::begun(&entry.key).and_then(|key| outbox.iter().find(|other| other.key == key));
+            for sink in entry.sinks.iter().filter(|sink| begun.is_none_or(|begun| !begun.sinks.contains(sink))) {
                 if !self.inner.memory().begin(&entry.key, sink) {
                     continue;
                 }
@@ -129,11 +153,14 @@ impl Teller {
         let inner = Arc::downgrade(&self.inner);
         let name = sink.to_owned();
         tokio::spawn(async move {
-            let mut lane = Lane { receiver, waiting: Vec::new(), not_before: Instant::now() };
-            while let Some(parcel) = lane.next().await {
-                time::sleep_until(lane.not_before).await;
-                let Some(inner) = inner.upgrade() else { return };
-                inner.deliver(&name, parcel, &mut lane).await;
+            let mut lane = Lane::new(receiver, moment_of(&inner));
+            while let Some(parcels) = lane.next(|letter| inner.upgrade().and_then(|inner| inner.shared(&name, letter))).await {
+                let Some(groups) = inner.upgrade().map(|inner| inner.grouped(&name, parcels)) else { return };
+                for group in groups {
+                    time::sleep_until(lane.not_before).await;
+                    let Some(inner) = inner.upgrade() else { return };
+                    inner.deliver(&name, group, &mut lane).await;
+                }
             }
         });
         lanes.insert(sink.to_owned(), sender.clone());
@@ -141,28 +168,15 @@ impl Teller {
     }
 }
 
-struct Lane {
-    receiver: mpsc::Receiver<Parcel>,
-    waiting: Vec<(Instant, Parcel)>,
-    not_before: Instant,
+fn moment_of(inner: &Weak<Inner>) -> Duration {
+    inner.upgrade().map_or(GATHER, |inner| inner.gather)
 }
 
-impl Lane {
-    /// The next letter: a new one, or one whose pause is over. `None` when the teller is gone.
-    async fn next(&mut self) -> Option<Parcel> {
-        loop {
-            let due = self.waiting.iter().enumerate().min_by_key(|(_, (at, _))| *at).map(|(i, (at, _))| (i, *at));
-            tokio::select! {
-                biased;
-                parcel = self.receiver.recv() => return parcel,
-                () = time::sleep_until(due.map_or_else(Instant::now, |(_, at)| at)), if due.is_some() => {
-                    if let Some((i, _)) = due {
-                        return Some(self.waiting.swap_remove(i).1);
-                    }
-                }
-            }
-        }
-    }
+/// What many Rollouts may have in common: a hold for the same reason, or its end. What is critical is for its own Rollout.
+fn cause(letter: &Letter) -> Option<String> {
+    let alert = letter.alert();
+    let held = letter.record.outcome == Outcome::Held && alert.severity < Severity::Critical;
+    held.then(|| format!("{}/{}/{}", alert.name, letter.record.reason, if letter.ended.is_some() { "over" } else { "" }))
 }
 
 impl Inner {
@@ -170,18 +184,62 @@ impl Inner {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn deliver(&self, sink: &str, mut parcel: Parcel, lane: &mut Lane) {
+    /// The cause that a letter may share with others, where the sink takes many at once.
+    fn shared(&self, sink: &str, letter: &Letter) -> Option<String> {
+        let snapshot = self.config.current();
+        let gathers = |sink: &Sink| sink.is_for_people() || matches!(sink, Sink::Alertmanager(_));
+        snapshot.config.alerts.get(sink).filter(|sink| gathers(sink)).and_then(|_| cause(letter))
+    }
+
+    /// What goes out together.
+    fn grouped(&self, sink: &str, parcels: Vec<Parcel>) -> Vec<Vec<Parcel>> {
+        let snapshot = self.config.current();
+        let sink = snapshot.config.alerts.get(sink);
+        let over = parcels.iter().any(|parcel| parcel.letter.ended.is_some());
+        let together = match sink {
+            Some(Sink::Alertmanager(_)) => true,
+            // Each end resolves its own incident.
+            Some(sink) => sink.is_for_people() && parcels.len() >= STORM && !over,
+            None => false,
+        };
+        if together { vec![parcels] } else { parcels.into_iter().map(|parcel| vec![parcel]).collect() }
+    }
+
+    /// Sends letters, the first of which speaks for all.
+    async fn deliver(&self, sink: &str, mut parcels: Vec<Parcel>, lane: &mut Lane) {
         let snapshot = self.config.current();
         let configured = snapshot.config.alerts.get(sink);
+        let Some(letter) = parcels.first().map(|first| {
+            let others = parcels.iter().skip(1).map(|parcel| parcel.letter.clone()).collect();
+            let alert = first.letter.alert().name;
+            Letter { template: snapshot.config.template(sink, alert), others, ..first.letter.clone() }
+        }) else {
+            return;
+        };
         let outcome = match configured {
-            Some(configured) => self.courier.send(configured, &parcel.letter, self.clock.now()).await,
+            Some(configured) => self.courier.send(configured, &letter, self.clock.now()).await,
             None => Err(SinkFault::Unknown),
         };
-        let letter = &parcel.letter;
         self.metrics.notified(sink, outcome.is_ok());
         if configured.is_some_and(is_chat) {
             lane.not_before = Instant::now() + CHAT_PACE;
         }
+        if outcome.is_ok()
+            && let Some(configured) = configured
+        {
+            self.storm(sink, configured, &letter).await;
+        }
+        if let Err(SinkFault::Wait { retry_after, .. }) = outcome {
+            lane.not_before = Instant::now() + retry_after;
+        }
+        for parcel in parcels.drain(..) {
+            self.noted(sink, parcel, &outcome, lane);
+        }
+    }
+
+    /// Notes what came of a delivery, and has it tried again.
+    fn noted(&self, sink: &str, mut parcel: Parcel, outcome: &Result<(), SinkFault>, lane: &mut Lane) {
+        let letter = &parcel.letter;
         match outcome {
             Ok(()) => {
                 tracing::info!(namespace = letter.namespace, rollout = letter.name, sink, key = letter.key, "alert delivered");
@@ -190,9 +248,6 @@ impl Inner {
             }
             Err(fault) => {
                 tracing::warn!(namespace = letter.namespace, rollout = letter.name, sink, key = letter.key, error = %fault, "alert not delivered");
-                if let SinkFault::Wait { retry_after, .. } = fault {
-                    lane.not_before = Instant::now() + retry_after;
-                }
                 self.memory().failed(&letter.key, format!("{sink}: {fault}"));
                 let _ = self.news.try_send((letter.namespace.clone(), letter.name.clone()));
                 parcel.failures += 1;
@@ -202,6 +257,27 @@ impl Inner {
                     let pause = BACKOFF.saturating_mul(1 << (parcel.failures - 1).min(16)).min(BACKOFF_MAX);
                     lane.waiting.push((Instant::now() + pause, parcel));
                 }
+            }
+        }
+    }
+
+    /// Remembers of whom a message about many spoke; when the last of them has recovered, its incident is resolved.
+    async fn storm(&self, sink: &str, configured: &Sink, letter: &Letter) {
+        if !matches!(configured, Sink::PagerDuty(_)) {
+            return;
+        }
+        let about = (sink.to_owned(), format!("{}/{}", letter.alert().name, letter.record.reason));
+        let rollout = |letter: &Letter| (letter.namespace.clone(), letter.name.clone());
+        if !letter.others.is_empty() {
+            let spoken = std::iter::once(letter).chain(&letter.others).map(rollout);
+            self.memory().storms.entry(about).or_default().extend(spoken);
+            return;
+        }
+        let last = letter.ended.is_some() && self.memory().recovered(&about, &rollout(letter));
+        if last {
+            let whole = Letter { others: vec![letter.clone()], ..letter.clone() };
+            if let Err(fault) = self.courier.send(configured, &whole, self.clock.now()).await {
+                tracing::warn!(sink, error = %fault, "the incident of many Rollouts is not resolved");
             }
         }
     }
@@ -236,6 +312,16 @@ impl Memory {
         if let Some(known) = self.known.get_mut(key) {
             known.in_lane.remove(sink);
         }
+    }
+
+    /// Notes that a Rollout of a message about many has recovered; true: it was the last.
+    fn recovered(&mut self, about: &(String, String), rollout: &(String, String)) -> bool {
+        let Some(spoken) = self.storms.get_mut(about) else { return false };
+        let last = spoken.remove(rollout) && spoken.is_empty();
+        if spoken.is_empty() {
+            self.storms.remove(about);
+        }
+        last
     }
 
     fn delivered(&mut self, key: &str, sink: &str) {

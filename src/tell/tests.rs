@@ -1,6 +1,6 @@
 //! Every alert keeps to the rules of every receiver, and a receiver refuses what does not.
 
-mod receivers;
+pub(super) mod receivers;
 mod rules;
 
 use serde_json::{Value, json};
@@ -12,13 +12,13 @@ use crate::api::{Actor, DecisionRecord, Reason};
 use crate::clock::Clock;
 use crate::config::{AlertmanagerSink, CloudEventsMode, CloudEventsSink, HttpAccess, PagerDutySink, Sink, WebhookFormat, WebhookSink};
 use crate::tell::text::tests::{aborted, drift_rollback, held, promoted};
-use crate::tell::{Courier, Letter, SinkFault};
+use crate::tell::{Courier, Letter, SinkFault, outbox};
 
 /// Alerts as they come, and as large as they can be.
 fn letters() -> Vec<Letter> {
     let mut huge = drift_rollback();
-    huge.message = "ü&<>\"".repeat(200);
-    huge.next = "haldane abort & <@U1>; ".repeat(50);
+    huge.message = "ü&<>\"".repeat(5_000);
+    huge.next = "haldane abort & <@U1>; ".repeat(500);
     huge.why = (0..16)
         .map(|at| {
             let mut metric = huge.why[0].clone();
@@ -34,8 +34,11 @@ fn letters() -> Vec<Letter> {
     });
     let bare = DecisionRecord { weight: 0, step: None, canary: None, exposure: None, ..held(Reason::Drifted) };
     let records = [drift_rollback(), promoted(), held(Reason::DeadlineExceeded), held(Reason::MetricsUnavailable), nasty, bare, huge];
-    let letter =
-        |(at, record): (usize, DecisionRecord)| Letter { key: format!("u-1/{at}/x"), namespace: "ml".into(), name: "fraud".into(), record };
+    let letter = |(at, record): (usize, DecisionRecord)| {
+        let mut waiting = Vec::new();
+        assert!(outbox::enqueue(&mut waiting, format!("u-1/{at}/x"), &["x".to_owned()], &record));
+        Letter::of("ml", "fraud", &waiting[0])
+    };
     records.into_iter().enumerate().map(letter).collect()
 }
 

@@ -1,9 +1,14 @@
 //! The text of a decision: what and where, the numbers in columns, why, who was exposed, what was done, what next, by whom. The same words
 //! in event, alert, log line and `explain`.
 
+mod fields;
+
+use jiff::Timestamp;
+
 use crate::api::{DecisionRecord, MetricEvidence, Outcome};
-use crate::view::{Fact, Message, View, called, shared, visible};
-use crate::words::cut;
+use crate::template;
+use crate::view::{Fact, Message, View, called, clauses, shared, visible};
+use crate::words::{cut, time};
 
 use super::meaning::{Severity, meaning, of};
 
@@ -11,10 +16,12 @@ use super::meaning::{Severity, meaning, of};
 const NOTE_MAX: usize = 1_000;
 /// Longest text of an alert, in bytes.
 const TEXT_MAX: usize = 3_000;
+/// So many Rollouts are named in a message about many.
+const NAMED: usize = 5;
 /// Longest single line, in bytes.
 const LINE_MAX: usize = 600;
 /// Longest title, in bytes.
-const TITLE_MAX: usize = 200;
+const TITLE_MAX: usize = template::TITLE_MAX;
 
 /// The text of one decision.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +50,33 @@ impl Text {
         Self { message, view, severity: meaning.alert.map_or(Severity::Info, |alert| alert.severity) }
     }
 
+    /// The text of one decision that was made for many Rollouts at about the same time.
+    pub fn together(rollouts: &[(&str, &str)], record: &DecisionRecord) -> Self {
+        let meaning = of(record);
+        let named: Vec<String> = rollouts.iter().take(NAMED).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+        let more = rollouts.len().saturating_sub(named.len());
+        let more = if more == 0 { String::new() } else { format!("\nand {more} more") };
+        let mut view = View { next: vec!["haldane list -A".to_owned()], ..View::default() };
+        let first = rollouts.first().map_or_else(String::new, |(namespace, name)| format!("{namespace}/{name}: "));
+        view.facts.push(Fact::new("rollouts", format!("{}{more}", named.join("\n"))));
+        if !record.message.is_empty() {
+            view.facts.push(Fact::new("first", bounded(&format!("{first}{}", clauses(&record.message)))));
+        }
+        let title = format!("{}: {} Rollouts, {}", meaning.headline, rollouts.len(), record.reason);
+        let message = Message::new(cut(&visible(&title), TITLE_MAX), &view);
+        Self { message, view, severity: meaning.alert.map_or(Severity::Info, |alert| alert.severity) }
+    }
+
+    /// The text of an alert whose state is over.
+    #[must_use]
+    pub fn ended(mut self, began: Timestamp, ended: Timestamp) -> Self {
+        let lasted = time(ended.duration_since(began).as_secs_f64().max(0.0));
+        self.message = Message { table: String::new(), cells: Vec::new(), fields: Vec::new(), next: Vec::new(), ..self.message };
+        self.message.title = cut(&format!("Over after {lasted}: {}", self.message.title), TITLE_MAX);
+        self.severity = Severity::Info;
+        self
+    }
+
     /// What happened, in one line.
     pub fn title(&self) -> &str {
         &self.message.title
@@ -60,7 +94,12 @@ impl Text {
 
     /// For Slack and what imitates it: escaped, and nobody is called by it.
     pub fn slack(&self) -> String {
-        let mut text = format!("{} {}", symbol(self.severity), slack_escaped(self.title()));
+        self.slack_under(self.title())
+    }
+
+    /// The same under another title.
+    pub(super) fn slack_under(&self, title: &str) -> String {
+        let mut text = format!("{} {}", symbol(self.severity), slack_escaped(title));
         if !self.message.table.is_empty() {
             // A class may be called anything: three backticks would end the block.
             text += &format!("\n```\n{}\n```", slack_escaped(&self.message.table.trim_end().replace('`', "'")));

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
 use super::courier::{Letter, Post, SinkFault};
+use super::words::Words;
 use super::{slack, teams};
 use crate::config::{WebhookFormat, WebhookSink};
 use crate::http_access::HttpClient;
@@ -25,12 +26,8 @@ const KEY_MAX: u64 = 4 * 1024;
 pub(super) async fn post(http: &HttpClient, sink: &WebhookSink, letter: &Letter, now: Timestamp) -> Result<Post, SinkFault> {
     let request = http.request(Method::POST, Url::parse(&sink.url).map_err(|_| SinkFault::Unknown)?);
     Ok(match sink.format {
-        WebhookFormat::Slack => {
-            Post { request: request.json(&slack::message(letter, &letter.text())), hidden: None, accept: slack::accept }
-        }
-        WebhookFormat::Teams => {
-            Post { request: request.json(&teams::message(letter, &letter.text())), hidden: None, accept: teams::accept }
-        }
+        WebhookFormat::Slack => Post { request: request.json(&slack::message(letter)), hidden: None, accept: slack::accept },
+        WebhookFormat::Teams => Post { request: request.json(&teams::message(letter)), hidden: None, accept: teams::accept },
         WebhookFormat::Json => {
             let request = signed(request, letter, sink.hmac_key_file.as_deref(), now).await?;
             Post { request, hidden: None, accept: |_| Ok(()) }
@@ -56,8 +53,13 @@ async fn signed(request: RequestBuilder, letter: &Letter, key_file: Option<&Path
 /// An alert for programs.
 pub(super) fn document(letter: &Letter) -> Value {
     let alert = letter.alert();
-    let text = letter.text();
-    json!({
+    let words = Words::plain(letter);
+    let mut record = letter.record.clone();
+    // What follows from how it ended is not stored with an alert.
+    if record.next.is_empty() && letter.ended.is_none() {
+        record.next = words.text.message.next.join("; ");
+    }
+    let mut document = json!({
         "apiVersion": "alerts.haldane.dev/v1",
         "kind": "Decision",
         "key": letter.key,
@@ -65,10 +67,14 @@ pub(super) fn document(letter: &Letter) -> Value {
         "severity": alert.severity.word(),
         "namespace": letter.namespace,
         "rollout": letter.name,
-        "title": text.title(),
-        "text": text.plain(),
-        "record": letter.record,
-    })
+        "title": words.title,
+        "text": words.whole(),
+        "record": record,
+    });
+    if let Some((ended, fields)) = letter.ended.zip(document.as_object_mut()) {
+        fields.insert("endedAt".to_owned(), Value::String(ended.to_string()));
+    }
+    document
 }
 
 async fn key(file: &Path) -> Result<Vec<u8>, SinkFault> {

@@ -6,23 +6,33 @@ use crate::words::{number, shortened, whole};
 /// Longest name of a class in a cell.
 const NAME: usize = 16;
 
-/// The cells of one row, in the order of the columns.
-pub(super) struct Cells {
-    pub(super) metric: String,
-    pub(super) stable: String,
-    pub(super) canary: String,
-    pub(super) difference: String,
-    pub(super) interval: String,
-    pub(super) limit: String,
-    pub(super) requests: String,
-    pub(super) verdict: String,
+/// The cells of one row, in the order of the columns. Where there is nothing, `-` stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cells {
+    /// What the metric is called.
+    pub metric: String,
+    /// Stable's value.
+    pub stable: String,
+    /// The canary's value.
+    pub canary: String,
+    /// Canary minus stable.
+    pub difference: String,
+    /// Its 95 % interval.
+    pub interval: String,
+    /// What it must not exceed.
+    pub limit: String,
+    /// Requests of both.
+    pub requests: String,
+    /// The verdict.
+    pub verdict: String,
 }
 
 /// What stands where there is nothing.
 const NOTHING: &str = "-";
 
 impl Row {
-    pub(super) fn cells(&self) -> Cells {
+    /// Its numbers as text.
+    pub fn cells(&self) -> Cells {
         let or_nothing = |cell: Option<String>| cell.unwrap_or_else(|| NOTHING.to_owned());
         Cells {
             metric: self.label.clone(),

@@ -57,7 +57,7 @@ pub(crate) fn long_sentences(view: &View) -> Vec<String> {
     texts.flat_map(|text| long(&text)).collect()
 }
 
-fn long(text: &str) -> Vec<String> {
+pub(crate) fn long(text: &str) -> Vec<String> {
     let sentences = text.lines().flat_map(|line| line.split(". ")).flat_map(|part| part.split("; "));
     sentences.filter(|sentence| sentence.split_whitespace().count() > LONGEST).map(str::to_owned).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use haldane::{
     api::{self, Destination, Phase, Rollout, RolloutStatus},
     clock::Clock,
-    config::ConfigHandle,
+    config::{Config, ConfigHandle},
     controller::{self, Options},
     plan::Share,
     route::{Sought, find},
@@ -48,24 +48,31 @@ impl Stage {
 
     /// Starts a controller; with an election if there shall be several.
     pub(crate) fn control(&mut self, election: bool) {
-        self.begin(election, Duration::from_secs(1), &[NAMESPACE]);
+        self.begin(election, Duration::from_secs(1), &[NAMESPACE], |_| {});
+    }
+
+    /// Starts the only controller, with another configuration.
+    pub(crate) fn control_configured(&mut self, change: impl FnOnce(&mut Config)) {
+        self.begin(false, Duration::from_secs(1), &[NAMESPACE], change);
     }
 
     /// Starts the only controller, for these namespaces.
     pub(crate) fn control_in(&mut self, namespaces: &[&str]) {
-        self.begin(false, Duration::from_secs(1), namespaces);
+        self.begin(false, Duration::from_secs(1), namespaces, |_| {});
     }
 
     /// Starts the only controller, whose windows end so far behind now.
     pub(crate) fn control_late(&mut self, lag: Duration) {
-        self.begin(false, lag, &[NAMESPACE]);
+        self.begin(false, lag, &[NAMESPACE], |_| {});
     }
 
-    fn begin(&mut self, election: bool, lag: Duration, namespaces: &[&str]) {
+    fn begin(&mut self, election: bool, lag: Duration, namespaces: &[&str], change: impl FnOnce(&mut Config)) {
         let name = format!("replica-{}", self.replicas.len() + 1);
         // Without sockets: under paused time a byte that the kernel delivers late would let hours go by.
         let client = self.world.client_named(&name);
-        let handle = ConfigHandle::fixed(self.world.controller_config(lag));
+        let mut config = self.world.controller_config(lag);
+        change(&mut config);
+        let handle = ConfigHandle::fixed(config);
         let options = Options {
             namespaces: namespaces.iter().map(ToString::to_string).collect(),
             election: election.then(|| ("haldane-system".to_owned(), name.clone())),

@@ -1,3 +1,5 @@
+mod storms;
+
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
     matchers::{method, path},
@@ -218,6 +220,7 @@ async fn the_json_webhook_is_signed_with_the_key_of_the_moment() {
         assert_eq!(header("x-haldane-signature"), format!("sha256={hex}"));
         let body: serde_json::Value = requests[0].body_json().unwrap();
         assert_eq!(body["record"]["outcome"], "RolledBack");
+        assert_eq!(body["record"]["next"], "haldane explain fraud -n ml; haldane retry fraud -n ml");
         assert_eq!(body["key"], "u-1/7/RolledBack/AnalysisFailed");
         assert!(body["text"].as_str().unwrap().contains("TV 0.310"));
     }

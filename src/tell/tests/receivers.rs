@@ -7,7 +7,7 @@ use super::rules;
 
 /// Whose rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Maker {
+pub(in crate::tell) enum Maker {
     Slack,
     Teams,
     CloudEvents,
@@ -17,7 +17,7 @@ pub(super) enum Maker {
 
 impl Maker {
     /// What is wrong with a request.
-    pub(super) fn fault(self, request: &Request) -> Option<String> {
+    pub(in crate::tell) fn fault(self, request: &Request) -> Option<String> {
         let checked = match (self, serde_json::from_slice::<Value>(&request.body)) {
             (_, Err(error)) => Err(format!("not JSON: {error}")),
             (Self::CloudEvents, Ok(body)) => rules::cloud_event(request, &body),
@@ -45,7 +45,7 @@ impl Maker {
     }
 
     /// A server that takes what keeps to the rules.
-    pub(super) async fn serve(self) -> MockServer {
+    pub(in crate::tell) async fn serve(self) -> MockServer {
         let server = MockServer::start().await;
         Mock::given(method("POST")).respond_with(self).mount(&server).await;
         server

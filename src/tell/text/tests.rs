@@ -1,8 +1,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::meaning::of as of_record;
 use super::*;
 use crate::api::{Actor, Destination, Exposure, Reason, Verdict, Version};
-use crate::view::tests::cases;
+use crate::view::tests::{cases, long};
 
 fn of(subset: &str, revision: &str) -> Option<Version> {
     Some(Version::new("fraud", &Destination::Subset(subset.into()), revision))
@@ -234,4 +235,39 @@ fn the_difference_that_decided_is_reported_and_what_decides_nothing_is_not() {
     assert!(!plain.contains("scores"), "{plain}");
     let note = Text::of("ml", "fraud", &record).note();
     assert!(note.contains("(+10.1 pp, limit"), "{note}");
+}
+
+#[test]
+fn every_alert_reads_well_and_says_its_numbers() {
+    for case in cases::cases() {
+        let Some(record) = case.rollout.status.and_then(|status| status.decision) else { continue };
+        if of_record(&record).alert.is_none() {
+            continue;
+        }
+        let text = Text::of("ml", "fraud", &record);
+        insta::assert_snapshot!(format!("alert_{}", case.name), text.plain());
+        let message = &text.message;
+        let said = message.fields.iter().map(|field| field.text.clone());
+        let said = [message.title.clone()].into_iter().chain(said).chain(message.footnotes.clone()).chain(message.next.clone());
+        let long: Vec<String> = said.flat_map(|text| long(&text)).collect();
+        assert!(long.is_empty(), "{}: {}", case.name, long.join("\n"));
+        assert!(record.why.is_empty() || !message.table.is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
+fn one_message_about_many_names_the_first_few_and_the_command_that_lists_all() {
+    let names: Vec<String> = (1..=50).map(|at| format!("model-{at}")).collect();
+    let rollouts: Vec<(&str, &str)> = names.iter().map(|name| ("ml", name.as_str())).collect();
+    let text = Text::together(&rollouts, &metrics_missing());
+    insta::assert_snapshot!("alert_of_many", text.plain());
+}
+
+#[test]
+fn the_end_of_a_state_says_how_long_it_lasted() {
+    let text = Text::of("ml", "fraud", &held(Reason::MetricsUnavailable));
+    let began = "2026-11-23T14:02:11Z".parse().unwrap();
+    let text = text.ended(began, "2026-11-23T14:14:11Z".parse().unwrap());
+    assert_eq!(text.title(), "Over after 12m: Holding, metrics are missing: ml/fraud v3 (7d9c4b6f5) at 20 %");
+    assert_eq!(text.plain(), text.title());
 }
