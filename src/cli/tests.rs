@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::{explain, history, list};
-use crate::api::{HistoryEntry, Rollout};
-use crate::view::Terminal;
+use crate::api::{HistoryEntry, Outcome, Rollout};
 use crate::view::tests::cases::{cases, now};
+use crate::view::{LONGEST, Terminal};
 
 fn terminal(columns: usize) -> Terminal {
     Terminal { columns, colour: false }
@@ -66,13 +66,55 @@ fn past_rollouts_are_lines_with_their_outcome_and_who_was_exposed() {
 
 #[test]
 fn a_decision_is_explained_from_what_happened_to_the_queries() {
-    for name in ["rolled_back_by_drift", "holding"] {
-        let rollout = rollout(name);
+    for case in cases().into_iter().filter(|case| case.rollout.status.as_ref().is_some_and(|status| status.decision.is_some())) {
         for columns in [80, 120] {
-            let text = explain::text(&rollout, (None, None), &terminal(columns), now()).unwrap();
-            insta::assert_snapshot!(format!("explain_{name}_{columns}"), text);
+            let text = explain::text(&case.rollout, (None, None), &terminal(columns), now()).unwrap();
+            insta::assert_snapshot!(format!("explain_{}_{columns}", case.name), text);
         }
-        insta::assert_snapshot!(format!("explain_{name}_markdown"), explain::markdown(&rollout, now()).unwrap());
+    }
+    for name in ["rolled_back_by_drift", "holding", "promoted", "shadow"] {
+        insta::assert_snapshot!(format!("explain_{name}_markdown"), explain::markdown(&rollout(name), now()).unwrap());
+    }
+}
+
+/// Everything but what is made to be pasted is read at one glance.
+#[test]
+fn no_sentence_of_an_explanation_has_more_than_25_words() {
+    let mut faults = Vec::new();
+    for case in cases() {
+        let text = explain::text(&case.rollout, (None, None), &terminal(400), now()).unwrap();
+        let prose = text.split("queries for Prometheus").next().unwrap_or_default();
+        let sentences = prose.lines().filter(|line| !line.contains("   ") || line.split("   ").count() < 4);
+        let sentences = sentences.flat_map(|line| line.split(". ")).flat_map(|part| part.split("; "));
+        let long = sentences.filter(|sentence| sentence.split_whitespace().count() > LONGEST);
+        faults.extend(long.map(|sentence| format!("{}: {sentence}", case.name)));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_way_a_rollout_ends_is_a_line_of_its_history() {
+    let entries = cases().into_iter().filter_map(|case| {
+        let decision = case.rollout.status?.decision?;
+        let ended = matches!(
+            decision.outcome,
+            Outcome::Promoted | Outcome::Passed | Outcome::Failed | Outcome::RolledBack | Outcome::Aborted | Outcome::Lowered
+        );
+        let (canary, stable) = (decision.canary.filter(|_| ended)?, decision.stable?);
+        Some(HistoryEntry {
+            canary,
+            stable,
+            outcome: decision.outcome,
+            reason: decision.reason,
+            message: decision.message,
+            started: serde_json::from_value(json!("2026-01-02T02:31:05Z")).unwrap(),
+            ended: decision.at,
+            exposure: decision.exposure,
+        })
+    });
+    let entries: Vec<HistoryEntry> = entries.collect();
+    for columns in [80, 120] {
+        insta::assert_snapshot!(format!("history_of_every_end_{columns}"), history::table(&entries, now(), &terminal(columns)));
     }
 }
 

@@ -141,7 +141,66 @@ pub(crate) fn cases() -> Vec<Case> {
     let (mut all, explain) = (ended(), "haldane explain fraud -n ml; deploy a better v2, or haldane retry fraud -n ml");
     all.extend(under_way());
     all.extend(kinds(explain));
+    all.extend(rare());
     all
+}
+
+/// Ends and holds that are seen less often.
+fn rare() -> Vec<Case> {
+    let beta = json!([{"headers": {"x-user-group": {"exact": "beta"}}}]);
+    let abort = "`haldane abort fraud -n ml --reason TEXT` returns the traffic to stable";
+    let late = decision(
+        "RolledBack",
+        "DeadlineExceeded",
+        20,
+        "20 % for 1h 5s, past its deadline of 1h, and onInconclusive is Rollback: no verdict yet for latency",
+        "deploy a better v2, or `haldane retry fraud -n ml` tries this one again",
+    );
+    let superseded = decision(
+        "Lowered",
+        "CanaryChanged",
+        20,
+        "v2 (m9nrqqfxj) is now 7c9df4b8f: traffic goes to stable, then the rollout starts again",
+        "the rollout starts again",
+    );
+    let waits = "v2 (m9nrqqfxj) is now 7c9df4b8f: traffic goes to stable, then the rollout starts again";
+    let won = decision(
+        "Promoted",
+        "AsPlanned",
+        100,
+        "v2 (m9nrqqfxj) is stable now: it served everybody for 5m",
+        "v1 (5b4d8f7c6d) is no longer needed",
+    );
+    let degraded = "both versions are hit: stable itself is degraded since 03:02:10 UTC: errors 10.0 % against 0.10 % before the rollout (limit 0.70 %); \
+                    0 of 5 windows as before; the canary stays at 20 %";
+    let frozen = json!([
+        errors("Inconclusive", [0.1, 0.102], [-1.9, 2.3], [3_120, 780]),
+        latency("Pass", [[100.0, 250.0], [100.0, 250.0]], [0.1, -0.9, 1.0], [3_120, 780]),
+    ]);
+    let incident = with(
+        decision("Held", "GlobalIncident", 20, degraded, &format!("hold and deadline stand still; {abort}")),
+        frozen.clone(),
+        exposure(780, 80, 130),
+    );
+    vec![
+        case("rolled_back_at_the_deadline", "RolledBack", json!({"decision": with(late, open(), exposure(1_640, 2, 3_605))})),
+        case(
+            "superseded",
+            "Waiting",
+            json!({"decision": with(superseded, open(), exposure(164, 0, 61)), "conditions": standing("False", "CanaryChanged", waits)}),
+        ),
+        case(
+            "ab_test_won",
+            "Promoted",
+            json!({"strategy": {"abTest": {"match": beta, "then": "Promote"}}, "stable": version("v2", "m9nrqqfxj"),
+                   "decision": with(won, fine(), exposure(48_120, 101, 1_980))}),
+        ),
+        case(
+            "incident",
+            "Holding",
+            json!({"step": step(1, "2", 20, 60), "evidence": frozen, "decision": incident, "conditions": standing("False", "GlobalIncident", degraded)}),
+        ),
+    ]
 }
 
 fn ended() -> Vec<Case> {
