@@ -5,6 +5,8 @@
 mod asks;
 #[path = "sim_controller/beside.rs"]
 mod beside;
+#[path = "sim_controller/ci.rs"]
+mod ci;
 #[path = "sim_controller/crashes.rs"]
 mod crashes;
 #[path = "sim_controller/ends.rs"]
