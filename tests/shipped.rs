@@ -3,6 +3,8 @@
 // A test may stop at the first thing that is not as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "shipped/argocd.rs"]
+mod argocd;
 #[path = "shipped/emitted.rs"]
 mod emitted;
 #[path = "shipped/queries.rs"]

@@ -1,6 +1,8 @@
 //! The true controller, over HTTP, against the simulated world, in virtual time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "sim_controller/argocd.rs"]
+mod argocd;
 #[path = "sim_controller/asks.rs"]
 mod asks;
 #[path = "sim_controller/beside.rs"]
@@ -11,6 +13,8 @@ mod ci;
 mod crashes;
 #[path = "sim_controller/ends.rs"]
 mod ends;
+#[path = "sim_controller/gitops.rs"]
+mod gitops;
 #[path = "sim_controller/incidents.rs"]
 mod incidents;
 #[path = "sim_controller/kinds.rs"]

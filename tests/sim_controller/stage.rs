@@ -5,7 +5,7 @@ use std::time::Duration;
 use haldane::{
     api::{self, Destination, Phase, Rollout, RolloutStatus},
     clock::Clock,
-    config::{Config, ConfigHandle},
+    config::{Config, ConfigHandle, Sink, WebhookFormat},
     controller::{self, Options},
     plan::Share,
     route::{Sought, find},
@@ -64,6 +64,17 @@ impl Stage {
     /// Starts the only controller, whose windows end so far behind now.
     pub(crate) fn control_late(&mut self, lag: Duration) {
         self.begin(false, lag, &[NAMESPACE], |_| {});
+    }
+
+    /// Starts the only controller, whose alerts have this form.
+    pub(crate) fn control_telling(&mut self, format: WebhookFormat) {
+        self.control_configured(|config| {
+            for sink in config.alerts.values_mut() {
+                if let Sink::Webhook(webhook) = sink {
+                    webhook.format = format;
+                }
+            }
+        });
     }
 
     fn begin(&mut self, election: bool, lag: Duration, namespaces: &[&str], change: impl FnOnce(&mut Config)) {
@@ -151,6 +162,12 @@ impl Stage {
             }
         }
         seen.into_iter().map(Share::words).collect()
+    }
+
+    /// The Rollout after each write of it, oldest first.
+    pub(crate) fn rollouts(&self) -> Vec<Value> {
+        let changes = self.world.objects().store().read(|t| t.since(self.begin)).unwrap();
+        changes.iter().filter(|c| c.key.table == "rollouts" && !c.deleted).map(|c| Value::clone(&c.after)).collect()
     }
 
     /// Writes a command as the command line does.
