@@ -5,6 +5,8 @@
     reason = "what is indexed is JSON: a name that is not there answers null, and what is written to is an object"
 )]
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::model::{Start, There, Versions, hosts, named, next, subset, versions};
@@ -29,17 +31,34 @@ pub(super) struct Draft {
     pub(super) about: String,
     /// What could not be answered.
     pub(super) questions: Vec<String>,
+    /// What another controller's object says and ours does not, with why and what to use instead.
+    pub(super) lost: Vec<String>,
+    /// The order of a move from another controller, and what each step does to the pods.
+    pub(super) order: Vec<String>,
     /// In the order in which they are to be applied.
     pub(super) documents: Vec<Document>,
 }
 
 impl Draft {
-    fn add(&mut self, note: &str, object: Value) {
+    pub(super) fn add(&mut self, note: &str, object: Value) {
         self.documents.push(Document { notes: vec![note.to_owned()], object });
     }
 
-    fn ask(&mut self, question: impl Into<String>) {
+    pub(super) fn ask(&mut self, question: impl Into<String>) {
         self.questions.push(question.into());
+    }
+
+    pub(super) fn lose(&mut self, what: impl Into<String>) {
+        self.lost.push(what.into());
+    }
+
+    /// Each thing said once, where several fields or steps said it.
+    pub(super) fn plain(mut self) -> Self {
+        for list in [&mut self.questions, &mut self.lost] {
+            let mut seen = BTreeSet::new();
+            list.retain(|line| seen.insert(line.clone()));
+        }
+        self
     }
 }
 
@@ -290,7 +309,7 @@ fn gateway(known: &Known<'_>, kind: RouteKind, object: &Value, draft: &mut Draft
 }
 
 /// A port without what the API server adds.
-fn port(port: &Value) -> Value {
+pub(super) fn port(port: &Value) -> Value {
     let mut port = port.clone();
     if let Some(fields) = port.as_object_mut() {
         fields.remove("nodePort");
@@ -355,7 +374,7 @@ fn finish(known: &Known<'_>, kind: RouteKind, route: Option<&str>, stable: &str,
 }
 
 /// An object without what the API server adds.
-fn bare(object: &Value) -> Value {
+pub(super) fn bare(object: &Value) -> Value {
     let mut bare = object.clone();
     if let Some(fields) = bare.as_object_mut() {
         fields.remove("status");

@@ -22,15 +22,32 @@ pub(super) struct Start {
 impl Start {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (kind, name) = text.split_once('/').ok_or("write it as KIND/NAME, for example service/fraud")?;
-        let kind = match kind.to_lowercase().as_str() {
+        let written = kind.to_lowercase();
+        // A version may stand before the group, as kubectl takes it: rollouts.v1alpha1.argoproj.io.
+        let kind = match written.replace(".v1alpha1.", ".").replace(".v1beta1.", ".").as_str() {
+            "rollout.argoproj.io" | "rollouts.argoproj.io" | "ro.argoproj.io" | "ro" => "Rollout",
+            "canary.flagger.app" | "canaries.flagger.app" | "canary" | "canaries" => "Canary",
+            "rollout" | "rollouts" => {
+                return Err(format!(
+                    "a Rollout of Argo Rollouts is rollout.argoproj.io/{name}; one of haldane needs no draft: `haldane status {name}`"
+                ));
+            }
             "service" | "services" | "svc" => "Service",
             "deployment" | "deployments" | "deploy" => "Deployment",
             "virtualservice" | "virtualservices" | "vs" => RouteKind::VirtualService.kind(),
             "httproute" | "httproutes" => RouteKind::HttpRoute.kind(),
             "grpcroute" | "grpcroutes" => RouteKind::GrpcRoute.kind(),
-            _ => return Err("KIND is one of service, deployment, virtualservice, httproute and grpcroute".into()),
+            _ => {
+                let kinds = "service, deployment, virtualservice, httproute, grpcroute, rollout.argoproj.io and canary.flagger.app";
+                return Err(format!("KIND is one of {kinds}"));
+            }
         };
         if name.is_empty() { Err("NAME is missing".into()) } else { Ok(Self { kind, name: name.to_owned() }) }
+    }
+
+    /// Whether it is an object of another controller.
+    pub(super) fn is_of_another(&self) -> bool {
+        matches!(self.kind, "Rollout" | "Canary")
     }
 
     /// The kind of route that it is, if it is one.
@@ -214,8 +231,20 @@ mod tests {
     fn what_to_begin_with_is_a_kind_and_a_name() {
         assert_eq!(Start::parse("svc/fraud").unwrap(), Start { kind: "Service", name: "fraud".into() });
         assert_eq!(Start::parse("httproute/fraud").unwrap().route(), Some(RouteKind::HttpRoute));
-        for bad in ["fraud", "secret/x", "service/"] {
+        for (text, kind) in [
+            ("rollout.argoproj.io/fraud", "Rollout"),
+            ("Rollouts.v1alpha1.argoproj.io/fraud", "Rollout"),
+            ("ro/fraud", "Rollout"),
+            ("canary.flagger.app/fraud", "Canary"),
+            ("canaries/fraud", "Canary"),
+        ] {
+            let start = Start::parse(text).unwrap();
+            assert!(start.is_of_another() && start.kind == kind && start.route().is_none(), "{text}");
+        }
+        for bad in ["fraud", "secret/x", "service/", "rollout.haldane.dev/fraud"] {
             assert!(Start::parse(bad).is_err(), "{bad}");
         }
+        let told = Start::parse("rollout/fraud").unwrap_err();
+        assert!(told.contains("rollout.argoproj.io/fraud") && told.contains("`haldane status fraud`"), "{told}");
     }
 }
