@@ -140,7 +140,7 @@ pub async fn reconcile(rollout: Arc<Rollout>, context: Arc<Context>) -> Result<A
             Ok(wake.map_or_else(Action::await_change, |seconds| Action::requeue(rest(seconds))))
         }
         Err(ReconcileError::Act(ActError::Stale(what))) => {
-            tracing::debug!(namespace = rollout.namespace(), name = rollout.name_any(), what, "decided on something old: again");
+            tracing::debug!(namespace = rollout.namespace(), rollout = rollout.name_any(), what, "decided on something old: again");
             Ok(Action::requeue(Duration::from_millis(100)))
         }
         Err(error) => {
@@ -241,7 +241,7 @@ async fn write_route(
             let took = context.clock.elapsed().saturating_sub(begun);
             tracing::info!(
                 namespace = seen.namespace,
-                name = seen.name,
+                rollout = seen.name,
                 down,
                 milliseconds = took.as_millis() as u64,
                 wanted = turn.decision.stance.message,
@@ -264,7 +264,7 @@ async fn write_route(
         }
         ActError::Gone(_) => return Err(error.into()),
     };
-    tracing::warn!(namespace = seen.namespace, name = seen.name, down, refusal = %error, "the route was not written");
+    tracing::warn!(namespace = seen.namespace, rollout = seen.name, down, refusal = %error, "the route was not written");
     if let (false, Unwritten::Refused(words)) = (down, &unwritten) {
         memory.raise_refused = Some((words.clone(), context.clock.elapsed()));
         return Ok(true);
@@ -309,7 +309,7 @@ pub fn retry(rollout: Arc<Rollout>, error: &ReconcileError, context: Arc<Context
     let active = rollout.status.as_ref().is_some_and(crate::state::is_running);
     let longest = if active { 5 } else { 60 };
     let seconds = (1u64 << failures.min(6)).min(longest);
-    tracing::warn!(namespace = rollout.namespace(), name = rollout.name_any(), error = %error, seconds, "the pass failed");
+    tracing::warn!(namespace = rollout.namespace(), rollout = rollout.name_any(), error = %error, seconds, "the pass failed");
     Action::requeue(Duration::from_secs(seconds))
 }
 

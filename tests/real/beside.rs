@@ -7,9 +7,7 @@ use super::world::World;
 /// Applies all of it, before the model: limits count for Pods that come later.
 pub(super) fn furnish(world: &World) {
     let namespace = &world.namespace;
-    let object = |version: &str, kind: &str, spec: Value| {
-        json!({ "apiVersion": version, "kind": kind, "metadata": { "name": "beside", "namespace": namespace }, "spec": spec })
-    };
+    let object = |version: &str, kind: &str, spec: Value| json!({ "apiVersion": version, "kind": kind, "metadata": { "name": "beside", "namespace": namespace }, "spec": spec });
     let quota = json!({ "hard": { "pods": "6", "requests.cpu": "4", "requests.nvidia.com/gpu": "0" } });
     let limits = json!({ "limits": [{ "type": "Container", "defaultRequest": { "cpu": "100m" }, "default": { "cpu": "1" } }] });
     let budget = json!({ "maxUnavailable": 1, "selector": { "matchLabels": { "app": "fraud" } } });
@@ -35,7 +33,14 @@ pub(super) async fn break_and_delay(world: &World) {
         "connectionPool": { "http": { "http1MaxPendingRequests": 64, "http2MaxRequests": 256 } },
         "outlierDetection": { "consecutive5xxErrors": 5, "interval": "5s", "baseEjectionTime": "5s", "maxEjectionPercent": 50 },
     });
-    world.kubectl(&["patch", "destinationrule", "fraud", "--type=merge", "-p", &json!({ "spec": { "trafficPolicy": policy } }).to_string()]);
+    world.kubectl(&[
+        "patch",
+        "destinationrule",
+        "fraud",
+        "--type=merge",
+        "-p",
+        &json!({ "spec": { "trafficPolicy": policy } }).to_string(),
+    ]);
     let delay = json!([{ "op": "add", "path": "/spec/http/1/fault", "value": { "delay": { "percentage": { "value": 2 }, "fixedDelay": "0.05s" } } }]);
     world.patch_virtual_service("somebody", delay).await;
 }
