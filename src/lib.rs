@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod reconcile;
+pub mod record;
 pub mod rehearse;
 pub mod route;
 pub mod say;

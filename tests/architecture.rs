@@ -27,6 +27,7 @@ const PURE: [&str; 18] = [
     "decide",
     "doctor",
     "drive",
+    "record",
     "route",
     "rehearse",
     "template",
