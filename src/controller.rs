@@ -31,6 +31,7 @@ use crate::observe::kept;
 use crate::observe::providers::Providers;
 use crate::observe::shelf::{About, Shelf, place};
 use crate::reconcile::{Context, Memories, reconcile, retry};
+use crate::recorder::Recorder;
 use crate::server;
 use crate::tell::{Courier, Teller, event::Events};
 
@@ -42,6 +43,8 @@ use watches::{Changes, Watches};
 const CONCURRENCY: u16 = 32;
 /// After SIGTERM a pass under way may take so long.
 const ENDING: Duration = Duration::from_secs(8);
+/// So long the records may take that are not written yet.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// What a controller is told.
 #[derive(Clone, Debug, Default)]
@@ -120,13 +123,14 @@ pub async fn run(
     let caches = Caches { rollouts: rollouts.clone(), routes, destination_rules, slices, pods };
 
     let context = Arc::new(Context {
-        client,
         caches: caches.clone(),
         leader: leader.clone(),
         clock,
         config: config.clone(),
         providers: Providers::new(metrics.clone()),
         teller,
+        recorder: Recorder::new(client.clone(), events.clone()),
+        client,
         events,
         metrics: metrics.clone(),
         wake: wake.clone(),
@@ -211,6 +215,7 @@ pub async fn run(
     tracing::info!("stopping: passes under way end, then the lease is given back");
     let _ = stopping.send(true);
     let _ = tokio::time::timeout(ENDING, &mut passes).await;
+    context.recorder.close(CLOSING).await;
     context.step_down();
     errands.abort();
     side.abort();

@@ -9,6 +9,7 @@
 
 mod grid;
 mod ledger;
+mod news;
 mod objects;
 mod report;
 mod route_write;
@@ -20,6 +21,7 @@ use crate::seen::{Observation, StepKey};
 use crate::state::State;
 
 pub use ledger::{Belongs, Changed, Due, Ledger, Pace};
+pub use news::news;
 pub use objects::{Done, Objects};
 pub use report::{Report, report};
 pub use route_write::{Refused, RouteWrite};

@@ -26,6 +26,7 @@ pub mod observe;
 pub mod plan;
 pub mod reconcile;
 pub mod record;
+pub mod recorder;
 pub mod rehearse;
 pub mod route;
 pub mod say;

@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::observe::cluster::{Caches, Known};
 use crate::observe::providers::Providers;
 use crate::observe::sampler::Sampler;
+use crate::recorder::Recorder;
 use crate::seen::Observation;
 use crate::state::brief;
 use crate::state::{CheckpointError, State};
@@ -64,6 +65,8 @@ pub struct Context {
     pub teller: Teller,
     /// Writes Kubernetes events.
     pub events: Events,
+    /// Writes the course of each rollout down.
+    pub recorder: Recorder,
     /// Our own metrics.
     pub metrics: Metrics,
     /// Asks for a pass.
@@ -107,6 +110,7 @@ impl Context {
     /// Forgets everything and stops all samplers: this replica does not lead any more.
     pub fn step_down(&self) {
         self.memories.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.recorder.step_down();
     }
 }
 
@@ -185,7 +189,7 @@ async fn pass(cached: &Arc<Rollout>, context: &Context, memory: &mut Memory) -> 
     }
     let begun = context.clock.elapsed();
     let changed = match turn.task() {
-        Task::Store => tell::store(context, memory, &desk, &rollout, &turn).await?,
+        Task::Store => tell::store(context, memory, &desk, &rollout, &state, &turn).await?,
         Task::Route(write) => write_route(context, memory, &desk, &rollout, &turn, write).await?,
         Task::Finalizer(wanted) => {
             let change = if wanted { act::add_finalizer(&desk, &rollout).await } else { act::drop_finalizer(&desk, &rollout).await };

@@ -7,6 +7,7 @@
 mod kept;
 mod news;
 mod run;
+mod taken;
 mod thin;
 
 use jiff::Timestamp;
@@ -75,6 +76,11 @@ impl Record {
             run.note(news);
         }
         self.runs.truncate(RUNS);
+    }
+
+    /// Takes over what another record of the same Rollout knows.
+    pub fn merge(&mut self, other: Self) {
+        other.runs.into_iter().rev().for_each(|run| self.note(run.into_news()));
     }
 
     /// Ends what status says has ended: the controller that ended it may have died before it could write so here.

@@ -12,6 +12,7 @@ use crate::words::{percent, time};
 pub use finding::{counts_in, judged};
 pub use late::late;
 pub use load::{load, unequal};
+pub use measure::compared;
 
 /// Minutes as a time: `40s`, `4m`, `2h30m`.
 fn minutes(minutes: f64) -> String {

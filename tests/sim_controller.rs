@@ -29,6 +29,8 @@ mod own;
 mod plain;
 #[path = "sim_controller/preflight.rs"]
 mod preflight;
+#[path = "sim_controller/records.rs"]
+mod records;
 #[path = "sim_controller/size.rs"]
 mod size;
 #[path = "sim_controller/stage.rs"]

@@ -11,6 +11,9 @@ pub const VERSION: &str = "haldane.dev/version";
 /// Finalizer, present only while something of ours is in the VirtualService.
 pub const FINALIZER: &str = "haldane.dev/restore-traffic";
 
+/// Reason of the event which says that the course of a rollout is not recorded.
+pub const RECORD_NOT_KEPT: &str = "RecordNotKept";
+
 /// Condition types, kstatus first.
 pub mod condition {
     /// True: the wanted revision serves 100 %.

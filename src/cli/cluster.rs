@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -10,7 +11,11 @@ use kube::{
 use serde_json::json;
 
 use super::{Environment, Exit, Failure, Global};
-use crate::{api::Rollout, words::span};
+use crate::{
+    api::Rollout,
+    record::{self, Record},
+    words::span,
+};
 
 /// Field manager of what people write by these commands.
 const MANAGER: &str = "haldane-cli";
@@ -90,6 +95,17 @@ impl Cluster {
             names => format!("one of {}", names.join(", ")),
         };
         Err(Failure::new(Exit::NotFound, message, fix))
+    }
+
+    /// The course of the last rollouts of a Rollout, if there is any that this program may read and understands.
+    pub(super) async fn record(&self, rollout: &Rollout) -> Option<Record> {
+        let uid = rollout.uid()?;
+        let name = record::name(&rollout.name_any(), &uid);
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let object = tokio::time::timeout(self.timeout, api.get_opt(&name)).await.ok()?.ok()??;
+        let mut record = Record::from_config_map(&object, &uid).ok()?;
+        record.settle(rollout.status.as_ref().map(|status| status.history.as_slice()).unwrap_or_default());
+        Some(record)
     }
 
     /// Writes one annotation.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     api::{DecisionRecord, Destination, HistoryEntry, MetricEvidence, Rollout, RolloutStatus, Version},
+    record::{Record, Run},
     view::{Fact, Terminal, View, age, markdown_facts, statistics},
 };
 
@@ -47,22 +48,28 @@ pub(super) async fn run(args: &ExplainArgs, cluster: &Cluster, now: Timestamp, o
     if status.decision.is_none() {
         output.hint(&format!("nothing was decided yet for {}", screen::full_name(&rollout)));
     }
-    let about = About::of(args.revision.as_deref(), &rollout, status)?;
+    let newest = status.decision.as_ref().and_then(|decision| decision.canary.as_ref());
+    let older = args.revision.as_deref().is_some_and(|wanted| !newest.is_some_and(|newest| is(newest, wanted)));
+    let record = if older { cluster.record(&rollout).await } else { None };
+    let about = About::of(args.revision.as_deref(), &rollout, status, record.as_ref())?;
     let told = Told::new(&about, &rollout, status, args.metric.as_deref())?;
     let output = match args.format {
         None | Some(Form::Md) => *output,
         Some(Form::Text) => output.with(Format::Text),
         Some(Form::Json) => output.with(Format::Json),
     };
-    let past = if let About::Past(entry) = &about { Some(entry) } else { None };
+    let past = if let About::Past(entry) = &about { Some(*entry) } else { None };
+    let kept = if let About::Kept(run, record) = &about { Some((*run, *record)) } else { None };
+    let old = past.is_some() || kept.is_some();
     let value = json!({
         "namespace": rollout.namespace(),
         "name": rollout.name_any(),
         "phase": status.phase,
-        "decision": if past.is_some() { None } else { status.decision.as_ref() },
-        "evidence": if past.is_some() { &[][..] } else { &status.evidence },
+        "decision": if old { kept.map(|(_, record)| record) } else { status.decision.as_ref() },
+        "evidence": if old { &[][..] } else { &status.evidence },
         "refused": status.refused,
         "past": past,
+        "run": kept.map(|(run, _)| run),
         "view": told.as_ref().map_or(Value::Null, |told| json!(told.view)),
     });
     output.data("Explanation", &value, || {
@@ -71,7 +78,7 @@ pub(super) async fn run(args: &ExplainArgs, cluster: &Cluster, now: Timestamp, o
             Some(Form::Md) => shown.map_or_else(String::new, |told| told.markdown(now)),
             _ => {
                 let text = shown.map_or_else(String::new, |told| told.text(&output.terminal(), now));
-                text + &refused(status, past.is_some(), &output.terminal(), now)
+                text + &refused(status, old, &output.terminal(), now)
             }
         }
     })?;
@@ -82,11 +89,12 @@ pub(super) async fn run(args: &ExplainArgs, cluster: &Cluster, now: Timestamp, o
 pub(super) fn text(
     rollout: &Rollout,
     (revision, metric): (Option<&str>, Option<&str>),
+    record: Option<&Record>,
     terminal: &Terminal,
     now: Timestamp,
 ) -> Result<String, Failure> {
     let status = rollout.status.clone().unwrap_or_default();
-    let about = About::of(revision, rollout, &status)?;
+    let about = About::of(revision, rollout, &status, record)?;
     Ok(Told::new(&about, rollout, &status, metric)?.map_or_else(String::new, |told| told.text(terminal, now)))
 }
 
@@ -94,7 +102,7 @@ pub(super) fn text(
 #[cfg(test)]
 pub(super) fn markdown(rollout: &Rollout, now: Timestamp) -> Result<String, Failure> {
     let status = rollout.status.clone().unwrap_or_default();
-    let about = About::of(None, rollout, &status)?;
+    let about = About::of(None, rollout, &status, None)?;
     Ok(Told::new(&about, rollout, &status, None)?.map_or_else(String::new, |told| told.markdown(now)))
 }
 
@@ -102,19 +110,32 @@ pub(super) fn markdown(rollout: &Rollout, now: Timestamp) -> Result<String, Fail
 enum About<'a> {
     /// The newest decision, if there is one.
     Newest(Option<&'a DecisionRecord>),
-    /// A rollout of the past.
+    /// A rollout of the past, of which the end alone is kept.
     Past(&'a HistoryEntry),
+    /// A rollout of the past, and the decision that ended it.
+    Kept(&'a Run, &'a DecisionRecord),
+}
+
+fn is(version: &Version, wanted: &str) -> bool {
+    version.revision == wanted || version.name == wanted
 }
 
 impl<'a> About<'a> {
-    fn of(revision: Option<&str>, rollout: &Rollout, status: &'a RolloutStatus) -> Result<Self, Failure> {
+    fn of(revision: Option<&str>, rollout: &Rollout, status: &'a RolloutStatus, record: Option<&'a Record>) -> Result<Self, Failure> {
         let newest = status.decision.as_ref();
         let Some(wanted) = revision else { return Ok(Self::Newest(newest)) };
-        let is = |version: &Version| version.revision == wanted || version.name == wanted;
-        if newest.and_then(|newest| newest.canary.as_ref()).is_some_and(is) {
+        if newest.and_then(|newest| newest.canary.as_ref()).is_some_and(|canary| is(canary, wanted)) {
             return Ok(Self::Newest(newest));
         }
-        if let Some(entry) = status.history.iter().find(|entry| is(&entry.canary)) {
+        let entry = status.history.iter().find(|entry| is(&entry.canary, wanted));
+        let run = record.and_then(|record| match entry {
+            Some(entry) => record.began(entry.started.0),
+            None => record.of(wanted),
+        });
+        if let Some((run, decision)) = run.and_then(|run| Some((run, run.last_decision()?))) {
+            return Ok(Self::Kept(run, decision));
+        }
+        if let Some(entry) = entry {
             return Ok(Self::Past(entry));
         }
         let newest = newest.and_then(|newest| newest.canary.as_ref());
@@ -141,6 +162,7 @@ impl<'a> Told<'a> {
         let record = match about {
             About::Newest(None) => return Ok(None),
             About::Newest(Some(record)) => *record,
+            About::Kept(_, record) => *record,
             About::Past(entry) => {
                 let view = View::past(&namespace, &name, entry);
                 let versions = vec![("canary", &entry.canary), ("stable", &entry.stable)];
@@ -148,7 +170,8 @@ impl<'a> Told<'a> {
             }
         };
         // Where the decision did not rest on metrics, the newest look says what they are now.
-        let shown = if record.why.is_empty() { &status.evidence } else { &record.why };
+        let newest = matches!(about, About::Newest(_)) && record.why.is_empty();
+        let shown = if newest { &status.evidence } else { &record.why };
         let metrics: Vec<&MetricEvidence> = shown.iter().filter(|one| metric.is_none_or(|wanted| one.metric == wanted)).collect();
         if let Some(wanted) = metric.filter(|_| metrics.is_empty()) {
             let known: Vec<&str> = shown.iter().map(|metric| metric.metric.as_str()).collect();
@@ -160,7 +183,12 @@ impl<'a> Told<'a> {
         view.next.retain(|next| *next != explain);
         let versions = [("canary", &record.canary), ("stable", &record.stable)];
         let versions = versions.into_iter().filter_map(|(arm, version)| Some((arm, version.as_ref()?))).collect();
-        Ok(Some(Self { view, at: record.at.0, began: None, versions, metrics }))
+        let began = if let About::Kept(run, _) = about { Some(run.started) } else { None };
+        if began.is_some() {
+            // What comes next was so then.
+            (view.now, view.next) = (None, Vec::new());
+        }
+        Ok(Some(Self { view, at: record.at.0, began, versions, metrics }))
     }
 
     /// What happened, beside the first line.

@@ -45,9 +45,11 @@ const OURS: &str = "haldane.dev";
 const ISTIO: &str = "networking.istio.io";
 const GATEWAY: &str = "gateway.networking.k8s.io";
 const SLICES: &str = "discovery.k8s.io";
+/// What the course of the last rollouts is kept in: nothing is decided on it.
+const RECORDS: &str = "configmaps";
 
 /// What the controller does in a namespace that it serves (`deploy/controller/rbac.yaml`).
-pub const CONTROLLER: [Right; 28] = [
+pub const CONTROLLER: [Right; 31] = [
     right("get", "rollouts", "", OURS),
     right("list", "rollouts", "", OURS),
     right("watch", "rollouts", "", OURS),
@@ -76,6 +78,9 @@ pub const CONTROLLER: [Right; 28] = [
     right("watch", "endpointslices", "", SLICES),
     right("create", "events", "", "events.k8s.io"),
     right("patch", "events", "", "events.k8s.io"),
+    right("get", RECORDS, "", ""),
+    right("create", RECORDS, "", ""),
+    right("update", RECORDS, "", ""),
 ];
 
 /// What it does in its own namespace.
@@ -157,6 +162,10 @@ fn one(who: Who, answers: &[&Answer]) -> Finding {
     match who {
         Who::Controller => {
             let fix = format!("kubectl apply -k deploy/controller; `{all}` shows what it has");
+            if lacking.iter().all(|answer| answer.right.resource == RECORDS) {
+                let fact = format!("the course of rollouts is not recorded: the controller ({user}) may not {list} in {place}");
+                return Finding::warn(CHECK, fact, fix);
+            }
             Finding::fail(CHECK, format!("the controller ({user}) may not {list} in {place}"), fix)
         }
         Who::Viewer if lacking.iter().all(|answer| answer.right.verb == "patch") => {

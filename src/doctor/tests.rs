@@ -123,7 +123,7 @@ fn granted(who: Who, all: &[Right], granted: impl Fn(&Right) -> Read<bool>) -> V
 #[test]
 fn a_right_that_is_missing_is_named_with_its_place() {
     let all = rights(&granted(Who::Controller, &CONTROLLER, |_| Read::Found(true)));
-    says(&all, "rights", Level::Ok, "the controller has the 28 rights", "");
+    says(&all, "rights", Level::Ok, "the controller has the 31 rights", "");
     let no_patch = granted(Who::Controller, &CONTROLLER, |right| Read::Found(right.resource != "virtualservices" || right.verb != "patch"));
     says(
         &rights(&no_patch),
@@ -133,7 +133,9 @@ fn a_right_that_is_missing_is_named_with_its_place() {
         "kubectl apply -k deploy/controller",
     );
     let none = granted(Who::Controller, &CONTROLLER, |_| Read::Found(false));
-    says(&rights(&none), "rights", Level::Fail, "and 25 more in ml", "--as=system:serviceaccount:haldane-system:haldane");
+    says(&rights(&none), "rights", Level::Fail, "and 28 more in ml", "--as=system:serviceaccount:haldane-system:haldane");
+    let no_record = granted(Who::Controller, &CONTROLLER, |right| Read::Found(right.resource != "configmaps"));
+    says(&rights(&no_record), "rights", Level::Warn, "the course of rollouts is not recorded", "kubectl apply -k deploy/controller");
     let hidden = granted(Who::Controller, &CONTROLLER, |_| Read::Forbidden);
     says(&rights(&hidden), "rights", Level::Warn, "you may not ask about the controller's rights", "kubectl auth can-i --list -n ml --as=");
     let viewer = granted(Who::Viewer, &VIEWER, |right| Read::Found(right.verb != "patch"));

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Evidence, MetricState};
 use crate::counts::Counts;
+use crate::plan::{Limits, Metric};
 
 /// Most bounds of a histogram that are kept.
 pub const MOST_BOUNDS: usize = 32;
@@ -154,6 +156,14 @@ impl Layout {
         Some((Self::Bounds(columns.iter().filter_map(|at| bounds.get(*at)).copied().collect()), columns))
     }
 
+    /// Shares of the columns as shares that sum to 1: of a histogram those of its bins, the last one above all bounds.
+    pub fn bins(&self, shares: Vec<f64>) -> Vec<f64> {
+        let Self::Bounds(_) = self else { return shares };
+        let upper = std::iter::once(1.0).chain(shares.iter().copied());
+        let lower = shares.iter().copied().chain(std::iter::once(0.0));
+        upper.zip(lower).map(|(upper, lower)| (upper - lower).max(0.0)).collect()
+    }
+
     /// Adds the classes of `counts` that are not known yet to the layout and to the rows counted so far; for the time of calibration.
     pub fn learn(&mut self, counts: &Counts, rows: &mut [Row]) {
         let (Self::Classes(names), Counts::Classes(map)) = (self, counts) else { return };
@@ -166,6 +176,37 @@ impl Layout {
                 }
             }
         }
+    }
+}
+
+/// How the answers of both versions spread over the present step, of a metric that compares distributions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spread {
+    /// Index of the metric in the plan.
+    pub metric: usize,
+    /// What the columns are.
+    pub layout: Layout,
+    /// Requests of stable.
+    pub stable_n: f64,
+    /// Requests of the canary.
+    pub canary_n: f64,
+    /// Stable's shares as [`Layout::bins`], weighted as the canary's windows were.
+    pub stable: Vec<f64>,
+    /// Canary's shares.
+    pub canary: Vec<f64>,
+}
+
+impl Evidence {
+    /// The distributions that are compared, of each metric with any in this step.
+    pub fn spreads(&self, metrics: &[Metric]) -> Vec<Spread> {
+        let compared = |metric: &Metric| matches!(metric.kind.limits(), Limits::Distance(_));
+        let states = self.metrics.iter().zip(metrics).enumerate().filter(|(_, (state, metric))| compared(metric) && state.windows > 0);
+        let spread = |(metric, (state, _)): (usize, (&MetricState, &Metric))| {
+            let layout = state.layout.clone()?;
+            let (stable, canary) = (layout.bins(state.seen.stable()), layout.bins(state.seen.canary()));
+            Some(Spread { metric, layout, stable_n: state.seen.n_a, canary_n: state.seen.n_b, stable, canary })
+        };
+        states.filter_map(spread).collect()
     }
 }
 

@@ -29,15 +29,7 @@ pub(super) fn chance(p: f64, precision: f64, phi: f64) -> f64 {
 
 /// Distances on the window-matched mix. A histogram counts by its bins.
 pub(super) fn distances(layout: &Layout, seen: &Matched, phi: f64) -> Distances {
-    let bins = |shares: Vec<f64>| match layout {
-        Layout::Bounds(_) => {
-            let upper = std::iter::once(1.0).chain(shares.iter().copied());
-            let lower = shares.iter().copied().chain(std::iter::once(0.0));
-            upper.zip(lower).map(|(upper, lower)| (upper - lower).max(0.0)).collect()
-        }
-        _ => shares,
-    };
-    let (a, b) = (bins(seen.stable()), bins(seen.canary()));
+    let (a, b) = (layout.bins(seen.stable()), layout.bins(seen.canary()));
     let counts = |shares: &[f64], n: f64| shares.iter().map(|share| share * n).collect::<Vec<f64>>();
     let psi = psi_corrected(&counts(&a, seen.stable_effective()), &counts(&b, seen.n_b), SMOOTHING, phi);
     Distances { total_variation: total_variation(&a, &b), jensen_shannon: jensen_shannon(&a, &b), psi }

@@ -2,13 +2,17 @@
 //!
 //! A pass of the controller never waits for it: it reads [`Sampler::newest`], and is woken when there is a new one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::clock::Clock;
 use crate::observe::prometheus::Prometheus;
+use crate::record::Window;
 use crate::seen::{Brief, Look};
 
 mod age;
@@ -22,6 +26,9 @@ mod thresholds;
 mod unanswered;
 
 use run::{Answer, Run};
+
+/// Counted windows that are kept until they are asked for.
+const MOST_COUNTED: usize = 256;
 
 /// Where the metrics come from.
 #[derive(Clone, Debug)]
@@ -62,6 +69,7 @@ pub struct Sampler {
     brief: watch::Sender<Brief>,
     source: watch::Sender<Source>,
     looks: watch::Receiver<Option<Look>>,
+    counted: Arc<Mutex<Vec<Window>>>,
     task: AbortHandle,
 }
 
@@ -71,14 +79,17 @@ impl Sampler {
         let (brief, briefs) = watch::channel(brief);
         let (source, sources) = watch::channel(source);
         let (publish, looks) = watch::channel(None);
+        let counted = Arc::new(Mutex::new(Vec::new()));
+        let noted = counted.clone();
         let task = tokio::spawn(async move {
-            work(clock, briefs, sources, |look| {
+            work(clock, briefs, sources, |look, windows| {
+                note(&noted, windows);
                 publish.send_replace(Some(look));
                 wake();
             })
             .await;
         });
-        Self { brief, source, looks, task: task.abort_handle() }
+        Self { brief, source, looks, counted, task: task.abort_handle() }
     }
 
     /// Tells what is watched now: another step, other pods. The evidence in it is not news: it came from here.
@@ -105,6 +116,11 @@ impl Sampler {
         self.looks.borrow().clone()
     }
 
+    /// The windows that were counted in steps and not asked for before.
+    pub fn counted(&self) -> Vec<Window> {
+        std::mem::take(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// A receiver that changes with every look.
     pub fn looks(&self) -> watch::Receiver<Option<Look>> {
         self.looks.clone()
@@ -122,8 +138,16 @@ impl Drop for Sampler {
     }
 }
 
+/// Keeps what nobody has asked for yet; the oldest go first.
+fn note(counted: &Mutex<Vec<Window>>, windows: Vec<Window>) {
+    let mut known = counted.lock().unwrap_or_else(PoisonError::into_inner);
+    known.extend(windows);
+    let more = known.len().saturating_sub(MOST_COUNTED);
+    known.drain(..more);
+}
+
 /// Ends when the sampler is dropped.
-async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: watch::Receiver<Source>, publish: impl Fn(Look)) {
+async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: watch::Receiver<Source>, publish: impl Fn(Look, Vec<Window>)) {
     let first = briefs.borrow_and_update().clone();
     let mut source = sources.borrow_and_update().clone();
     let mut run = Run::new(first, clock.now());
@@ -141,20 +165,20 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
             Source::Found(prometheus) => prometheus.clone(),
             Source::NotFound { name, known } => {
                 if run.provider_not_found(name, known) {
-                    publish(run.look());
+                    show(&mut run, &publish);
                 }
                 if changed(&mut briefs, &mut sources, None).await { continue } else { return }
             }
             Source::Unusable { name, why } => {
                 if run.provider_unusable(name, why) {
-                    publish(run.look());
+                    show(&mut run, &publish);
                 }
                 if changed(&mut briefs, &mut sources, None).await { continue } else { return }
             }
         };
         let Some((job, mut wait)) = run.next(&prometheus, &clock) else {
             if run.nothing_to_measure() {
-                publish(run.look());
+                show(&mut run, &publish);
             }
             if changed(&mut briefs, &mut sources, None).await { continue } else { return }
         };
@@ -171,7 +195,7 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
                 answer = of(&mut past) => {
                     past = None;
                     if run.take(answer, &prometheus, &clock) {
-                        publish(run.look());
+                        show(&mut run, &publish);
                     }
                 }
                 goes_on = changed(&mut briefs, &mut sources, Some(wait)) => if !goes_on { return },
@@ -203,7 +227,7 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
             shows |= run.take(answer, &prometheus, &clock);
         }
         if shows {
-            publish(run.look());
+            show(&mut run, &publish);
         }
     }
 }
@@ -214,6 +238,12 @@ async fn of(past: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
         Some(past) => past.await,
         None => std::future::pending().await,
     }
+}
+
+fn show(run: &mut Run, publish: &impl Fn(Look, Vec<Window>)) {
+    let look = run.look();
+    let windows = run.traced(&look);
+    publish(look, windows);
 }
 
 /// Waits for a change, at most so long. False when nothing can change any more.

@@ -6,8 +6,9 @@ use super::{Context, memory::Memory};
 use crate::act::{ActError, Desk, store_status};
 use crate::api::{Outcome, Rollout};
 use crate::config::{Config, Sink};
-use crate::drive::{Turn, report};
+use crate::drive::{Turn, news, report};
 use crate::plan::Plan;
+use crate::state::State;
 use crate::telemetry;
 use crate::tell::outbox::{self, Receivers};
 
@@ -17,6 +18,7 @@ pub(super) async fn store(
     memory: &mut Memory,
     desk: &Desk,
     rollout: &Rollout,
+    before: &State,
     turn: &Turn<'_>,
 ) -> Result<bool, ActError> {
     let (seen, decision, old) = (turn.seen, &turn.decision, rollout.status.as_ref());
@@ -44,6 +46,8 @@ pub(super) async fn store(
         }
     }
     context.teller.offer(&seen.namespace, &seen.name, &report.status.outbox);
+    let counted = memory.sampler.as_ref().map(|(_, sampler)| sampler.counted()).unwrap_or_default();
+    news(before, turn, counted).into_iter().for_each(|news| context.recorder.note(rollout, news));
     Ok(true)
 }
 

@@ -61,9 +61,8 @@ pub struct Planned {
 pub struct Measured {
     /// Its name.
     pub name: String,
-    /// What is compared; not known before the first look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<MeasureKind>,
+    /// What is compared.
+    pub kind: MeasureKind,
     /// Unit of its values where they are times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<TimeUnit>,
@@ -242,21 +241,24 @@ impl Run {
         self.decisions.iter().rev().find(of_end).or(self.decisions.last())
     }
 
+    /// All of it as news.
+    pub(super) fn into_news(mut self) -> News {
+        News {
+            changes: std::mem::take(&mut self.changes),
+            windows: std::mem::take(&mut self.windows),
+            distributions: std::mem::take(&mut self.distributions),
+            decisions: std::mem::take(&mut self.decisions),
+            history: Vec::new(),
+            head: self,
+        }
+    }
+
     /// Takes over what is new, and makes room for it.
     pub(super) fn note(&mut self, news: News) {
-        let News { head, change, windows, distributions, decisions, history: _ } = news;
-        // An edit may change a hold, and the kind of a metric is known from its first look on.
-        self.steps = head.steps;
-        if self.metrics.len() == head.metrics.len() {
-            for (known, now) in self.metrics.iter_mut().zip(head.metrics) {
-                (known.kind, known.unit) = (now.kind.or(known.kind), now.unit.or(known.unit));
-            }
-        }
+        let News { head, changes, windows, distributions, decisions, history: _ } = news;
         self.exposure = head.exposure.or(self.exposure.take());
         self.end = self.end.take().or(head.end);
-        if let Some(change) = change {
-            self.change(change);
-        }
+        changes.into_iter().for_each(|change| self.change(change));
         windows.into_iter().for_each(|window| self.count(window));
         for new in distributions {
             self.distributions.retain(|known| (known.step, known.metric) != (new.step, new.metric));
@@ -275,8 +277,10 @@ impl Run {
     }
 
     fn change(&mut self, change: Change) {
-        let same = |last: &Change| (last.step, last.weight, &last.traffic) == (change.step, change.weight, &change.traffic);
-        if !self.changes.last().is_some_and(same) {
+        let known = |last: &Change| {
+            change.at <= last.at || (last.step, last.weight, &last.traffic) == (change.step, change.weight, &change.traffic)
+        };
+        if !self.changes.last().is_some_and(known) {
             self.changes.push(change);
         }
     }

@@ -19,7 +19,7 @@ fn version(name: &str) -> Version {
 
 fn measured(count: usize) -> Vec<Measured> {
     let kind = |at: usize| [MeasureKind::Errors, MeasureKind::Latency, MeasureKind::Classes, MeasureKind::AtMost][at % 4];
-    (0..count).map(|at| Measured { name: format!("metric-{at}"), kind: Some(kind(at)), unit: None, advisory: false }).collect()
+    (0..count).map(|at| Measured { name: format!("metric-{at}"), kind: kind(at), unit: None, advisory: false }).collect()
 }
 
 fn head(started: i64, metrics: usize) -> Run {
@@ -41,7 +41,7 @@ fn head(started: i64, metrics: usize) -> Run {
 }
 
 fn news(head: Run) -> News {
-    News { head, change: None, windows: Vec::new(), distributions: Vec::new(), decisions: Vec::new(), history: Vec::new() }
+    News { head, changes: Vec::new(), windows: Vec::new(), distributions: Vec::new(), decisions: Vec::new(), history: Vec::new() }
 }
 
 fn point(n: u64) -> Point {
@@ -98,7 +98,7 @@ fn a_record_comes_back_from_its_config_map_as_it_was() {
     first.windows = vec![window(0, 0, 50, 3), window(30, 0, 60, 3)];
     first.decisions = vec![drift_rollback()];
     first.distributions = vec![large_distribution(0, 2)];
-    first.change = Some(Change { at: t(0), step: Some(0), weight: 5, traffic: None });
+    first.changes = vec![Change { at: t(0), step: Some(0), weight: 5, traffic: None }];
     record.note(first);
     let object = record.config_map("ml", "fraud");
     let back = Record::from_config_map(&object, "u-1").unwrap();
@@ -193,10 +193,12 @@ fn what_is_noted_twice_is_there_once() {
     let mut one = news(head(0, 3));
     one.windows = vec![window(0, 0, 50, 3), window(30, 0, 60, 3)];
     one.decisions = vec![held(Reason::DeadlineExceeded)];
-    one.change = Some(Change { at: t(0), step: Some(0), weight: 5, traffic: None });
+    one.changes = vec![Change { at: t(0), step: Some(0), weight: 5, traffic: None }];
     record.note(one.clone());
     let once = record.clone();
     record.note(one);
+    assert_eq!(record, once);
+    record.merge(once.clone());
     assert_eq!(record, once);
     // Read again after a restart, a little moved, and without what the judge said then.
     let mut late = window(31, 0, 61, 3);

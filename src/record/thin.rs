@@ -59,7 +59,7 @@ impl Run {
 
     /// Joins the older half of the windows pairwise. False if there is nothing to join.
     fn join(&mut self) -> bool {
-        let kinds: Vec<Option<MeasureKind>> = self.metrics.iter().map(|metric| metric.kind).collect();
+        let kinds: Vec<MeasureKind> = self.metrics.iter().map(|metric| metric.kind).collect();
         let before = self.windows.len();
         let newer = self.windows.split_off(before.div_ceil(2));
         let mut joined: Vec<Window> = Vec::with_capacity(before);
@@ -179,14 +179,14 @@ impl Window {
         (self.step, self.weight) == (next.step, next.weight)
     }
 
-    pub(super) fn join(&mut self, next: Self, kinds: &[Option<MeasureKind>]) {
+    pub(super) fn join(&mut self, next: Self, kinds: &[MeasureKind]) {
         let most = self.points.len().max(next.points.len());
         let mut later = next.points.into_iter();
         self.points.resize(most, None);
         for (at, point) in self.points.iter_mut().enumerate() {
             let next = later.next().flatten();
             *point = match (point.take(), next) {
-                (Some(one), Some(next)) => Some(one.join(next, kinds.get(at).copied().flatten())),
+                (Some(one), Some(next)) => Some(one.join(next, kinds.get(at).copied())),
                 (one, next) => next.or(one),
             };
         }

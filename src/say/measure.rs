@@ -35,19 +35,24 @@ pub(super) fn measure(says: &Says, missing: u32, metric: &Metric) -> Measure {
 }
 
 fn kind(says: &Says, metric: &Metric) -> MeasureKind {
+    match says {
+        Says::Range { range: Range::Beyond { side, .. } | Range::Broken { side: Some(side), .. }, .. } if *side == Side::Below => {
+            MeasureKind::AtLeast
+        }
+        _ => compared(metric),
+    }
+}
+
+/// What is compared of a metric.
+pub fn compared(metric: &Metric) -> MeasureKind {
     match (metric.kind.limits(), metric.kind.counted()) {
         (Limits::Share(_), Counted::Requests) => MeasureKind::Errors,
         (Limits::Share(_), _) => MeasureKind::Share,
         (Limits::Stretch(_), _) => MeasureKind::Latency,
         (Limits::Distance(_), Counted::Histogram(_)) => MeasureKind::Scores,
         (Limits::Distance(_), _) => MeasureKind::Classes,
-        (Limits::Range(limits), _) => match says {
-            Says::Range { range: Range::Beyond { side, .. } | Range::Broken { side: Some(side), .. }, .. } if *side == Side::Below => {
-                MeasureKind::AtLeast
-            }
-            _ if limits.max.is_none() => MeasureKind::AtLeast,
-            _ => MeasureKind::AtMost,
-        },
+        (Limits::Range(limits), _) if limits.max.is_none() => MeasureKind::AtLeast,
+        (Limits::Range(_), _) => MeasureKind::AtMost,
     }
 }
 

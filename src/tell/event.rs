@@ -11,11 +11,12 @@ use tokio::{sync::mpsc, time};
 
 use super::{
     meaning::{Severity, of},
-    text::Text,
+    text::{NOTE_MAX, Text},
 };
 use crate::{
     api::{DecisionRecord, Outcome, names},
     metrics::Metrics,
+    words::cut,
 };
 
 /// Events that wait; more are dropped.
@@ -60,6 +61,17 @@ impl Events {
             action: format!("{:?}.{}", record.outcome, record.epoch),
             secondary: None,
         };
+        self.say(regarding, event);
+    }
+
+    /// Warns about something of the object `regarding` that is no decision.
+    pub fn warned(&self, regarding: ObjectReference, reason: &str, note: &str) {
+        let (type_, action) = (EventType::Warning, reason.to_owned());
+        let note = Some(cut(note, NOTE_MAX));
+        self.say(regarding, Event { type_, reason: reason.to_owned(), note, action, secondary: None });
+    }
+
+    fn say(&self, regarding: ObjectReference, event: Event) {
         if self.queue.try_send((regarding, event)).is_err() {
             self.metrics.event(false);
         }

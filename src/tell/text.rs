@@ -13,7 +13,7 @@ use crate::words::{cut, time};
 use super::meaning::{Severity, meaning, of};
 
 /// Longest note of a Kubernetes event: the API allows 1,024 bytes.
-const NOTE_MAX: usize = 1_000;
+pub(super) const NOTE_MAX: usize = 1_000;
 /// Longest text of an alert, in bytes.
 const TEXT_MAX: usize = 3_000;
 /// So many Rollouts are named in a message about many.

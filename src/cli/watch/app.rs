@@ -8,9 +8,10 @@ use kube::ResourceExt;
 
 use super::spark::Ring;
 use crate::{
-    api::{MetricEvidence, Phase, Rollout},
+    api::{MeasureKind, MetricEvidence, Phase, Rollout},
     cli::explain,
     command::Verb,
+    record::Record,
     view::{Row, Terminal, Tone, Value, View},
 };
 
@@ -115,6 +116,23 @@ impl App {
         app
     }
 
+    /// Begins the lines of the present step with what was recorded of it before anybody watched.
+    pub(super) fn recall(&mut self, record: &Record) {
+        let status = self.rollout.status.as_ref();
+        let step = status.and_then(|status| usize::try_from(status.step.as_ref()?.index).ok());
+        let Some((run, step)) = record.newest().filter(|run| run.is_under_way()).zip(step) else { return };
+        for (at, metric) in run.metrics.iter().enumerate() {
+            let Some(seen) = self.rings.remove(&metric.name) else { continue };
+            let mut ring = Ring::default();
+            for (window, point) in run.points(at).filter(|(window, _)| window.step == step) {
+                let value = point.difference.or_else(|| point.canary.filter(|_| !compares(metric.kind)).and_then(|arm| arm.value));
+                ring.push(window.end, value);
+            }
+            ring.join(seen);
+            self.rings.insert(metric.name.clone(), ring);
+        }
+    }
+
     /// Takes in what has happened.
     pub(super) fn update(&mut self, event: Event, now: Timestamp) -> Option<Act> {
         self.now = now;
@@ -204,7 +222,7 @@ impl App {
     /// The explanation, as lines for this width.
     pub(super) fn explanation(&self) -> Vec<String> {
         let terminal = Terminal { columns: usize::from(self.size.0), colour: false };
-        let text = explain::text(&self.rollout, (None, None), &terminal, self.now).unwrap_or_else(|failure| failure.message);
+        let text = explain::text(&self.rollout, (None, None), None, &terminal, self.now).unwrap_or_else(|failure| failure.message);
         if text.is_empty() {
             return vec!["nothing was decided yet".to_owned()];
         }
@@ -219,6 +237,11 @@ impl App {
 
 fn evidence(rollout: &Rollout) -> &[MetricEvidence] {
     rollout.status.as_ref().map(|status| status.evidence.as_slice()).unwrap_or_default()
+}
+
+/// Whether it is the difference that is shown of a metric.
+fn compares(kind: MeasureKind) -> bool {
+    !matches!(kind, MeasureKind::AtMost | MeasureKind::AtLeast)
 }
 
 /// Whether a rollout is going on.

@@ -27,11 +27,15 @@ use crate::{
 pub(super) async fn run(args: &WatchArgs, cluster: &Cluster, clock: Clock, output: &Output) -> Result<Exit, Failure> {
     // Before the screen is taken: what is not there is an error on the terminal as it was.
     let rollout = cluster.get(&args.name).await?;
+    let record = cluster.record(&rollout).await;
     let look = Look { colour: output.terminal().colour };
     let (ended, app) = {
         let mut screen = Screen::take().map_err(no_screen)?;
         let size = screen.terminal.size().map_err(no_screen)?;
         let mut app = App::new(rollout, (size.width, size.height), clock.now());
+        if let Some(record) = record {
+            app.recall(&record);
+        }
         (follow(args, cluster, clock, look, &mut screen.terminal, &mut app).await?, app)
     };
     let Some(ended) = ended else { return Ok(Exit::Reached) };

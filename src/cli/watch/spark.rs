@@ -26,6 +26,11 @@ impl Ring {
         self.values.push_back((at, value.filter(|value| value.is_finite())));
     }
 
+    /// Takes what was seen later.
+    pub(super) fn join(&mut self, later: Self) {
+        later.values.into_iter().for_each(|(at, value)| self.push(at, value));
+    }
+
     /// When the oldest of the newest so many was seen.
     pub(super) fn since(&self, cells: usize) -> Option<Timestamp> {
         self.values.iter().rev().take(cells).next_back().map(|(at, _)| *at)

@@ -302,3 +302,23 @@ fn what_others_wrote_moves_no_cursor() {
     press(&mut app, KeyCode::Esc);
     assert!(!text(&app).contains(['\u{1b}', '\u{202e}']), "{}", text(&app));
 }
+
+#[test]
+fn a_line_begins_with_what_was_recorded_before_anybody_watched() {
+    let mut app = App::new(looked("progressing", 0), (120, 40), now());
+    let mut record = crate::cli::tests::record(&looked("rolled_back_by_drift", 0));
+    let step = usize::try_from(app.rollout.status.as_ref().unwrap().step.as_ref().unwrap().index).unwrap();
+    for window in record.runs.iter_mut().flat_map(|run| &mut run.windows) {
+        window.step = step;
+    }
+    assert_eq!(app.rings["errorRate"].line(40, Some(0.01)).chars().count(), 1);
+    app.recall(&record);
+    let line = app.rings["errorRate"].line(40, Some(0.01));
+    assert!(line.starts_with("▅▅▄▃▃▂▁▁") && line.chars().count() == 9, "{line}");
+    let other = app.rings.iter().find(|(name, _)| *name != "errorRate").unwrap().1;
+    assert_eq!(other.line(40, None).chars().count(), 1, "of a metric that was not recorded nothing is known");
+    record.runs[0].windows.iter_mut().for_each(|window| window.step = step + 1);
+    let mut app = App::new(looked("progressing", 0), (120, 40), now());
+    app.recall(&record);
+    assert_eq!(app.rings["errorRate"].line(40, None).chars().count(), 1, "another step has its own evidence");
+}

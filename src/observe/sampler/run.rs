@@ -16,6 +16,7 @@ use crate::drive::{Belongs, Due, Ledger, Pace};
 use crate::judge::Seen;
 use crate::observe::prometheus::{Prometheus, Purpose, QueryError};
 use crate::plan::Share;
+use crate::record::Window;
 use crate::seen::{Arm, Brief, Look, Problem, StepKey};
 
 mod buckets;
@@ -25,6 +26,7 @@ mod keeping;
 mod past;
 mod problem;
 mod tally;
+mod trail;
 
 pub(super) use job::{Answer, Job};
 use keeping::Keeping;
@@ -74,6 +76,7 @@ pub(super) struct Run {
     eye: glance::Eye,
     told: bool,
     queries: Vec<(String, String)>,
+    trail: Vec<Window>,
 }
 
 impl Run {
@@ -107,6 +110,7 @@ impl Run {
             eye: glance::Eye::default(),
             told: false,
             queries: Vec::new(),
+            trail: Vec::new(),
             ledger,
         };
         run.buckets.take_over(&run.ledger);

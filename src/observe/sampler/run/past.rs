@@ -8,6 +8,7 @@ use super::super::calibrate::{Failed, Piece, Reader, Wanted};
 use super::{Job, Run, ready};
 use crate::clock::Clock;
 use crate::counts::Window;
+use crate::drive::Belongs;
 use crate::observe::prometheus::{Prometheus, QueryError};
 
 /// Windows that wait for margins at most.
@@ -92,5 +93,8 @@ impl Run {
             self.buckets.narrow(&self.ledger, &mut window);
         }
         self.ledger.count(&window);
+        if self.ledger.belongs() == Belongs::Step {
+            self.trace(&window);
+        }
     }
 }
