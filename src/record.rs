@@ -11,11 +11,10 @@ mod taken;
 mod thin;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::api::{HistoryEntry, Version};
 
-pub use kept::{DATA, LABEL, RecordError, name};
+pub use kept::{FORM, LABEL, RecordError, is_run, name};
 pub use news::News;
 pub use run::{Arm, Change, Columns, Distribution, End, Measured, Planned, Point, Run, Window};
 pub use thin::RUN_BYTES;
@@ -26,8 +25,7 @@ pub const VERSION: u32 = 1;
 pub const RUNS: usize = 3;
 
 /// What is kept of a Rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Version of this form.
     pub version: u32,
@@ -84,15 +82,20 @@ impl Record {
     }
 
     /// Ends what status says has ended: the controller that ended it may have died before it could write so here.
-    pub fn settle(&mut self, history: &[HistoryEntry]) {
+    ///
+    /// Returns whether there was one.
+    pub fn settle(&mut self, history: &[HistoryEntry]) -> bool {
+        let mut settled = false;
         for entry in history {
             let open = |run: &&mut Run| run.end.is_none() && run.started.as_second() == entry.started.0.as_second();
             if let Some(run) = self.runs.iter_mut().find(open) {
                 let (outcome, reason, message) = (entry.outcome, entry.reason.clone(), entry.message.clone());
                 run.end = Some(End { at: entry.ended.0, outcome, reason, message });
                 run.exposure = entry.exposure.clone().or(run.exposure.take());
+                settled = true;
             }
         }
+        settled
     }
 }
 

@@ -73,7 +73,7 @@ fn the_controller_has_these_rights_and_no_others() {
         ("/pods", LOOK),
         ("discovery.k8s.io/endpointslices", LOOK),
         ("events.k8s.io/events", &["create", "patch"]),
-        ("/configmaps", &["get", "create", "update"]),
+        ("/configmaps", &["get", "create", "patch"]),
     ]);
     assert_eq!(rights(&role), wanted, "a new right needs a reason, and this test");
     let election = of_kind("deploy/controller/rbac.yaml", "Role", "haldane-election");

@@ -79,7 +79,7 @@ async fn a_four_step_update_needs_few_requests_and_skips_nothing() {
     let status = counts.remove(&("patch", "rollouts/status".to_owned())).unwrap_or_default();
     assert!((11..=17).contains(&status), "{status} writes of status");
     // The record: with each of the five decisions, the first of which creates it, and with windows where half a minute has gone by without one.
-    let record = counts.remove(&("update", "configmaps/".to_owned())).unwrap_or_default();
+    let record = counts.remove(&("patch", "configmaps/".to_owned())).unwrap_or_default();
     assert!((4..=6).contains(&record), "{record} writes of the record");
     let fixed = [
         (("create", "configmaps/"), 1),

@@ -80,7 +80,7 @@ pub const CONTROLLER: [Right; 31] = [
     right("patch", "events", "", "events.k8s.io"),
     right("get", RECORDS, "", ""),
     right("create", RECORDS, "", ""),
-    right("update", RECORDS, "", ""),
+    right("patch", RECORDS, "", ""),
 ];
 
 /// What it does in its own namespace.

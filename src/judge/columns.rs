@@ -197,8 +197,11 @@ pub struct Spread {
 }
 
 impl Evidence {
-    /// The distributions that are compared, of each metric with any in this step.
+    /// The distributions that are compared, of each metric with any in this step. At 100 % there is nothing to compare with.
     pub fn spreads(&self, metrics: &[Metric]) -> Vec<Spread> {
+        if self.present.as_ref().is_none_or(|step| step.weight >= 1.0) {
+            return Vec::new();
+        }
         let compared = |metric: &Metric| matches!(metric.kind.limits(), Limits::Distance(_));
         let states = self.metrics.iter().zip(metrics).enumerate().filter(|(_, (state, metric))| compared(metric) && state.windows > 0);
         let spread = |(metric, (state, _)): (usize, (&MetricState, &Metric))| {

@@ -6,14 +6,15 @@ use k8s_openapi::{
     api::core::v1::ConfigMap,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use serde_json::Value;
 use thiserror::Error;
 
-use super::{Record, VERSION};
+use super::{Record, Run, VERSION};
 use crate::api::names::{GROUP, MANAGER};
 
-/// Key of the record in the ConfigMap's data.
-pub const DATA: &str = "record.json";
+/// Key of the form's version in the ConfigMap's data.
+pub const FORM: &str = "version";
+/// How the keys of rollouts begin; the time at which one began follows, in seconds.
+const RUN: &str = "run-";
 /// Label of every ConfigMap that holds a record; its value is the version of the form.
 pub const LABEL: &str = "haldane.dev/record";
 /// Label of whoever writes it.
@@ -27,6 +28,11 @@ pub fn name(rollout: &str, uid: &str) -> String {
     if name.len() <= LONGEST { name } else { format!("haldane-record-{uid}") }
 }
 
+/// Whether a key of a record's ConfigMap is that of a rollout.
+pub fn is_run(key: &str) -> bool {
+    key.starts_with(RUN)
+}
+
 /// Why a ConfigMap is no record of a Rollout.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RecordError {
@@ -35,7 +41,7 @@ pub enum RecordError {
     Foreign(String),
     /// Written by a newer controller.
     #[error("the record has version {0}, this haldane knows up to {VERSION}: use a newer one")]
-    Newer(u64),
+    Newer(u32),
     /// It cannot be read.
     #[error("the record cannot be read: {0}")]
     Malformed(String),
@@ -53,7 +59,6 @@ impl Record {
             controller: Some(true),
             block_owner_deletion: None,
         };
-        let text = serde_json::to_string(self).unwrap_or_default();
         ConfigMap {
             metadata: ObjectMeta {
                 name: Some(name(rollout, &self.uid)),
@@ -62,9 +67,15 @@ impl Record {
                 owner_references: Some(vec![owner]),
                 ..ObjectMeta::default()
             },
-            data: Some(BTreeMap::from([(DATA.to_owned(), text)])),
+            data: Some(self.data()),
             ..ConfigMap::default()
         }
+    }
+
+    /// What is in its ConfigMap: a key for each rollout, so that one can be written without the others.
+    pub fn data(&self) -> BTreeMap<String, String> {
+        let runs = self.runs.iter().map(|run| (run.key(), serde_json::to_string(run).unwrap_or_default()));
+        runs.chain([(FORM.to_owned(), self.version.to_string())]).collect()
     }
 
     /// The record in the ConfigMap of the Rollout with this uid.
@@ -76,13 +87,24 @@ impl Record {
         if !owners.iter().any(|owner| owner.uid == uid) {
             return Err(RecordError::Foreign(object.metadata.name.clone().unwrap_or_default()));
         }
-        let malformed = |error: serde_json::Error| RecordError::Malformed(error.to_string());
-        let text = object.data.as_ref().and_then(|data| data.get(DATA)).map_or("", String::as_str);
-        let value: Value = serde_json::from_str(text).map_err(malformed)?;
-        let version = value.get("version").and_then(Value::as_u64).unwrap_or_default();
-        if version > u64::from(VERSION) {
+        let data = object.data.as_ref();
+        let form = data.and_then(|data| data.get(FORM)).ok_or_else(|| RecordError::Malformed(format!("it has no {FORM}")))?;
+        let version: u32 = form.parse().map_err(|_| RecordError::Malformed(format!("{FORM} is {form:?}")))?;
+        if version > VERSION {
             return Err(RecordError::Newer(version));
         }
-        serde_json::from_value(value).map_err(malformed)
+        let mut runs = Vec::new();
+        for (key, text) in data.into_iter().flatten().filter(|(key, _)| is_run(key)) {
+            runs.push(serde_json::from_str::<Run>(text).map_err(|error| RecordError::Malformed(format!("{key}: {error}")))?);
+        }
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started));
+        Ok(Self { version, uid: uid.to_owned(), runs })
+    }
+}
+
+impl Run {
+    /// Its key in the ConfigMap's data.
+    pub fn key(&self) -> String {
+        format!("{RUN}{}.json", self.started.as_second())
     }
 }

@@ -287,16 +287,18 @@ impl Run {
 
     /// Adds a window in its place. One that was read again after a restart replaces what was known of it.
     fn count(&mut self, window: Window) {
-        if let Some(known) = self.windows.iter_mut().rfind(|known| known.start < window.end && window.start < known.end) {
-            // What is joined already has it, or most of it.
-            if known.joined == 1 {
+        let later = self.windows.iter().rev().take_while(|known| known.end > window.start).count();
+        let at = self.windows.len() - later;
+        let met = self.windows.iter().skip(at).take_while(|known| known.start < window.end).count();
+        match self.windows.get_mut(at) {
+            Some(known) if met == 1 && known.joined == 1 => {
                 let points = known.points.iter().cloned().zip(window.points).map(|(old, new)| Point::newer(old, new)).collect();
                 *known = Window { points, ..window };
             }
-            return;
+            // What is joined already has it, or most of it.
+            _ if met > 0 => {}
+            _ => self.windows.insert(at, window),
         }
-        let at = self.windows.iter().rposition(|known| known.end <= window.start).map_or(0, |at| at + 1);
-        self.windows.insert(at, window);
     }
 }
 

@@ -1,13 +1,21 @@
 //! The record of one Rollout, and the ConfigMap that it is kept in.
 
-use std::{future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client, ResourceExt, api::PostParams};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::api::{Rollout, names::MANAGER};
-use crate::record::{self, News, Record, RecordError};
+use crate::api::{HistoryEntry, Rollout, names::MANAGER};
+use crate::record::{self, News, RUNS, Record, RecordError, Run};
 
 /// Longest read, longest write.
 const READ: Duration = Duration::from_secs(5);
@@ -31,9 +39,11 @@ pub(super) struct Desk {
     api: Api<ConfigMap>,
     namespace: String,
     rollout: String,
-    /// What is to be written.
+    /// What is to be written: the present rollout; others alone until they are.
     record: Record,
-    /// What was read or written last; `None`: it was not read yet.
+    /// Ends that status told.
+    history: Vec<HistoryEntry>,
+    /// What was read or written last; `None`: it is to be read.
     stored: Option<Stored>,
 }
 
@@ -41,14 +51,28 @@ pub(super) struct Desk {
 enum Stored {
     /// Nothing.
     Absent,
-    /// This, without its data.
-    There(Box<ConfigMap>),
+    /// A record.
+    There {
+        /// Its resourceVersion.
+        version: Option<String>,
+        /// Keys of its rollouts.
+        keys: BTreeSet<String>,
+        /// Nothing of it can be used.
+        void: bool,
+    },
 }
 
 impl Desk {
     pub(super) fn new(client: Client, rollout: &Rollout, uid: &str) -> Self {
         let namespace = rollout.namespace().unwrap_or_default();
-        Self { api: Api::namespaced(client, &namespace), namespace, rollout: rollout.name_any(), record: Record::new(uid), stored: None }
+        Self {
+            api: Api::namespaced(client, &namespace),
+            namespace,
+            rollout: rollout.name_any(),
+            record: Record::new(uid),
+            history: Vec::new(),
+            stored: None,
+        }
     }
 
     pub(super) fn namespace(&self) -> &str {
@@ -64,6 +88,7 @@ impl Desk {
     }
 
     pub(super) fn note(&mut self, news: News) {
+        self.history.clone_from(&news.history);
         self.record.note(news);
     }
 
@@ -92,47 +117,63 @@ impl Desk {
         Err(Unkept::Trouble("The ConfigMap was changed by others at each try.".to_owned()))
     }
 
-    /// Reads what is stored, and takes it over.
+    /// Reads what is stored, and takes over what it has of the rollouts that are to be written.
     async fn read(&mut self) -> Result<Stored, Unkept> {
         let name = record::name(&self.rollout, self.uid());
-        let Some(mut object) = answer(READ, "get", &self.namespace, self.api.get_opt(&name)).await?.flatten() else {
+        let Some(object) = answer(READ, "get", &self.namespace, self.api.get_opt(&name)).await?.flatten() else {
             return Ok(Stored::Absent);
         };
+        let keys = object.data.iter().flatten().map(|(key, _)| key.clone()).filter(|key| record::is_run(key)).collect();
+        let mut void = false;
         match Record::from_config_map(&object, self.uid()) {
             Ok(mut known) => {
                 std::mem::swap(&mut known, &mut self.record);
                 self.record.merge(known);
+                self.record.settle(&self.history);
             }
-            // Nothing of it can be used, and nobody else can use it either.
+            // Nobody else can use it either.
             Err(RecordError::Malformed(why)) => {
                 tracing::warn!(namespace = self.namespace, name = self.rollout, error = why, "record begins again");
+                void = true;
             }
             // One that was deleted goes soon, and its record with it.
             Err(error @ RecordError::Foreign(_)) => return Err(Unkept::Trouble(format!("{error}."))),
             Err(error @ RecordError::Newer(_)) => return Err(Unkept::Refused(format!("{error}."))),
         }
-        object.data = None;
-        Ok(Stored::There(Box::new(object)))
+        Ok(Stored::There { version: object.resource_version(), keys, void })
     }
 
     /// False if something else was stored meanwhile.
     async fn store(&mut self, stored: Stored) -> Result<bool, Unkept> {
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let manager = Some(MANAGER.to_owned());
         let wanted = self.record.config_map(&self.namespace, &self.rollout);
-        let name = wanted.name_any();
+        let mut keys: BTreeSet<String> = self.record.runs.iter().map(Run::key).collect();
         let written = match stored {
-            Stored::Absent => answer(WRITE, "create", &self.namespace, self.api.create(&params, &wanted)).await?,
-            Stored::There(mut object) => {
-                object.data = wanted.data;
-                object.labels_mut().extend(wanted.metadata.labels.unwrap_or_default());
-                answer(WRITE, "update", &self.namespace, self.api.replace(&name, &params, &object)).await?
+            Stored::Absent => {
+                let params = PostParams { field_manager: manager, ..PostParams::default() };
+                answer(WRITE, "create", &self.namespace, self.api.create(&params, &wanted)).await?
+            }
+            Stored::There { version, keys: known, void } => {
+                // The number of a key is the time at which its rollout began.
+                let present = keys.clone();
+                keys.extend(known);
+                let useless = |key: &String| void && !present.contains(key);
+                let gone: Vec<String> =
+                    keys.iter().rev().enumerate().filter(|(at, key)| *at >= RUNS || useless(key)).map(|(_, key)| key.clone()).collect();
+                let mut data: BTreeMap<&str, Value> = wanted.data.iter().flatten().map(|(key, text)| (key.as_str(), json!(text))).collect();
+                data.extend(gone.iter().map(|key| (key.as_str(), Value::Null)));
+                let metadata = json!({ "resourceVersion": version, "labels": wanted.metadata.labels });
+                let patch = Patch::Merge(json!({ "metadata": metadata, "data": data }));
+                let params = PatchParams { field_manager: manager, ..PatchParams::default() };
+                keys.retain(|key| !gone.contains(key));
+                answer(WRITE, "patch", &self.namespace, self.api.patch(&wanted.name_any(), &params, &patch)).await?
             }
         };
-        self.stored = written.map(|mut object| {
-            object.data = None;
-            Stored::There(Box::new(object))
-        });
-        Ok(self.stored.is_some())
+        let Some(object) = written else { return Ok(false) };
+        self.stored = Some(Stored::There { version: object.resource_version(), keys, void: false });
+        // What is over and written stays where it is.
+        self.record.runs.truncate(1);
+        Ok(true)
     }
 }
 
