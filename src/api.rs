@@ -16,8 +16,9 @@ pub use spec::{
     ThresholdAction, ThresholdSpec, TimeUnit, Traffic,
 };
 pub use status::{
-    Actor, ArmLoad, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, Load, Measure,
-    MeasureKind, MetricEvidence, Noise, OpenAlert, OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand, RolloutStatus,
+    Actor, AppliedPreset, ArmLoad, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, Load,
+    Measure, MeasureKind, MetricEvidence, Noise, OpenAlert, OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand,
+    RolloutStatus,
     StepStatus, Verdict,
 };
 pub use strategy::{

@@ -14,6 +14,7 @@ mod init;
 mod lint;
 mod list;
 mod output;
+mod presets;
 mod read;
 mod rehearse;
 mod screen;
@@ -121,6 +122,8 @@ enum Verb {
     Rehearse(rehearse::RehearseArgs),
     /// Print the manifests that a Rollout needs, from what exists; applies nothing
     Init(init::InitArgs),
+    /// Metrics of known model servers: list them, print one, find the one that fits
+    Presets(presets::PresetsArgs),
     /// Print the CustomResourceDefinition
     Crd,
     /// Print a completion script, with names from the cluster
@@ -166,6 +169,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
         Verb::Crd => return crd::run(output),
         Verb::Completion(args) => return completion::run(args, output),
         Verb::Init(args) => return init::run(args, &cli.global, environment, output).await,
+        Verb::Presets(args) => return presets::run(args, &cli.global, environment, output).await,
         Verb::Version(args) => return version::run(args, &cli.global, environment, output).await,
         Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Status(args) => return status::run(args, &cluster().await?, clock, output).await,

@@ -5,6 +5,7 @@ mod buckets;
 mod control;
 mod finding;
 mod mesh;
+pub mod presets;
 mod provider;
 mod rights;
 mod rollout;
@@ -12,7 +13,7 @@ mod series;
 mod traffic;
 pub mod version;
 
-pub use answers::{LABELS, NAMES, Offered, answers};
+pub use answers::{LABELS, Offered, answers, names};
 pub use buckets::{Histogram, buckets};
 pub use control::{Control, Deployment, Held, control};
 pub use finding::{Finding, Level, Read};

@@ -218,8 +218,9 @@ impl Evidence {
         let frozen = self.in_incident();
         self.load.pods = [window.stable_pods, window.canary_pods];
         self.fresh.window(window.canary_pods, window.start, window.end);
+        let apart = threshold::apart(&self.metrics, metrics, step);
         self.with_context(|context, states| {
-            for (state, metric) in states.iter_mut().zip(metrics) {
+            for (state, metric) in states.iter_mut().zip(metrics).filter(|(_, metric)| !(apart && metric.is_timed())) {
                 state.add(metric, step, window.stable.get(&metric.name), window.canary.get(&metric.name), context);
             }
         });

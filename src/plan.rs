@@ -6,6 +6,7 @@ mod edit;
 mod fault;
 mod metric;
 mod parse;
+pub mod preset;
 pub mod promql;
 mod span;
 mod split;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Capacity, Destination, OnInconclusive, RouteRef};
+use crate::api::{AppliedPreset, Capacity, Destination, OnInconclusive, RouteRef};
 
 pub use crate::words::span;
 pub use edit::{Change, Edit};
@@ -117,6 +118,16 @@ pub struct AnalysisPlan {
     pub warm_up: Duration,
     /// May be empty: then the holds alone decide.
     pub metrics: Vec<Metric>,
+    /// Where some of them come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<AppliedPreset>,
+}
+
+impl AnalysisPlan {
+    /// The preset that a metric comes from.
+    pub fn preset_of(&self, metric: &str) -> Option<&AppliedPreset> {
+        self.preset.as_ref().filter(|preset| preset.metrics.iter().any(|name| name == metric))
+    }
 }
 
 /// Durations as seconds in stored plans.

@@ -31,6 +31,8 @@ mod plain;
 mod preflight;
 #[path = "sim_controller/records.rs"]
 mod records;
+#[path = "sim_controller/presets.rs"]
+mod presets;
 #[path = "sim_controller/size.rs"]
 mod size;
 #[path = "sim_controller/stage.rs"]

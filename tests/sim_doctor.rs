@@ -6,7 +6,11 @@ use std::{path::PathBuf, process::Stdio, time::Duration};
 use haldane::{
     api::{Rollout, RouteKind},
     clock::Clock,
-    sim::{APP, NAMESPACE, World, WorldConfig, prometheus::Mode, traffic::Behaviour},
+    sim::{
+        APP, NAMESPACE, World, WorldConfig,
+        prometheus::Mode,
+        traffic::{Behaviour, Tokens},
+    },
 };
 use jiff::SignedDuration;
 use kube::CustomResourceExt;
@@ -271,4 +275,29 @@ async fn version_tells_both_sides_and_warns_where_they_are_far_apart() {
 #[test]
 fn every_kind_of_route_has_the_plural_of_its_path() {
     assert_eq!(RouteKind::ALL.map(RouteKind::plural), ["virtualservices", "httproutes", "grpcroutes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preset_is_proposed_for_what_the_pods_of_both_versions_export() {
+    let stage = Stage::set(9).await;
+    let (code, stdout, _) = stage.run("presets detect fraud -n ml").await;
+    assert!(code == 7 && stdout.contains("no series of a known model server"), "{code} {stdout}");
+    for version in ["v1", "v2"] {
+        stage.world.behave(version, Behaviour::default().with_tokens(Tokens::default()));
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let (code, stdout, stderr) = stage.run("presets detect fraud -n ml").await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.starts_with("ml/fraud: 3 pods of stable v1, 3 pods of canary v2\n"), "{stdout}");
+    assert!(stdout.contains("\npreset vllm, version 1, fits: vLLM 0.11 and newer\n"), "{stdout}");
+    assert!(stdout.contains("  judged          ttft, tpot, finishReason, outputLength, aborts, queue, cache\n"), "{stdout}");
+    assert!(stdout.ends_with("\nspec:\n  analysis:\n    preset: vllm\n"), "{stdout}");
+    let (code, stdout, _) = stage.run("presets detect -n ml -o json").await;
+    let found: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &found["kind"], &found["items"][0]["preset"]), (0, &json!("PresetDetection"), &json!("vllm")));
+    assert_eq!(found["of"], "all pods of namespace ml");
+    let (_, stdout, _) = stage.run("doctor fraud -n ml").await;
+    assert!(stdout.contains("stable exports what preset vllm judges: ttft, tpot"), "{stdout}");
+    let (code, _, stderr) = stage.run("presets detect fraud -n ml --prometheus http://127.0.0.1:1").await;
+    assert!(code == 1 && stderr.contains("Prometheus was not reached"), "{stderr}");
 }

@@ -14,6 +14,23 @@ pub const FINALIZER: &str = "haldane.dev/restore-traffic";
 /// Reason of the event which says that the course of a rollout is not recorded.
 pub const RECORD_NOT_KEPT: &str = "RecordNotKept";
 
+/// Presets of metrics (`spec.analysis.preset`).
+pub const PRESETS: [&str; 13] = [
+    "bentoml",
+    "kserve",
+    "mlserver",
+    "ray-serve",
+    "seldon",
+    "sglang",
+    "tf-serving",
+    "tgi",
+    "torchserve",
+    "triton",
+    "trtllm",
+    "vllm",
+    "vllm-0.10",
+];
+
 /// Condition types, kstatus first.
 pub mod condition {
     /// True: the wanted revision serves 100 %.

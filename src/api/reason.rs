@@ -116,6 +116,8 @@ reasons! {
     GlobalIncident,
     /// Not enough data to decide.
     NotEnoughData,
+    /// A threshold says that the two versions cannot be compared yet.
+    NotComparable,
     /// A limit that holds was crossed (drift).
     HoldLimit,
     /// The verdict is Pass but the hold is not over.

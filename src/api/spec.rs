@@ -42,6 +42,9 @@ macro_rules! called {
     };
 }
 
+/// CEL: which metrics a preset has is the controller's to say, and [`Plan::parse`](crate::plan::Plan::parse) says it.
+const PRESET: &str = "has(self.analysis) && has(self.analysis.preset)";
+
 /// CEL: names of all metrics of a spec.
 const METRIC_NAMES: &str = concat!(
     "(has(self.analysis) && has(self.analysis.metrics) ? self.analysis.metrics.map(m, ",
@@ -75,10 +78,10 @@ const DRIFT_NAMES: &str = "(has(self.analysis) && has(self.analysis.metrics) ? s
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(format!("(has(self.strategy.canary) && has(self.strategy.canary.without) ? self.strategy.canary.without : has(self.strategy.shadow) && has(self.strategy.shadow.without) ? self.strategy.shadow.without : has(self.strategy.abTest) && has(self.strategy.abTest.without) ? self.strategy.abTest.without : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.without) ? self.strategy.blueGreen.without : []).all(w, w in {METRIC_NAMES})")).message("strategy: without names a metric that is not in analysis.metrics"))]
-#[x_kube(validation = Rule::new(format!("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.without) || s.without.all(w, w in {METRIC_NAMES}))")).message("strategy.steps: without names a metric that is not in analysis.metrics"))]
-#[x_kube(validation = Rule::new(format!("(has(self.strategy.abTest) && has(self.strategy.abTest.with) ? self.strategy.abTest.with : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.with) ? self.strategy.blueGreen.with : []).all(w, w in {DRIFT_NAMES})")).message("strategy: with names a metric that is no drift of analysis.metrics"))]
-#[x_kube(validation = Rule::new(format!("!has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.with) || s.with.all(w, w in {DRIFT_NAMES}))")).message("strategy.steps: with names a metric that is no drift of analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("{PRESET} || (has(self.strategy.canary) && has(self.strategy.canary.without) ? self.strategy.canary.without : has(self.strategy.shadow) && has(self.strategy.shadow.without) ? self.strategy.shadow.without : has(self.strategy.abTest) && has(self.strategy.abTest.without) ? self.strategy.abTest.without : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.without) ? self.strategy.blueGreen.without : []).all(w, w in {METRIC_NAMES})")).message("strategy: without names a metric that is not in analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("{PRESET} || !has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.without) || s.without.all(w, w in {METRIC_NAMES}))")).message("strategy.steps: without names a metric that is not in analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("{PRESET} || (has(self.strategy.abTest) && has(self.strategy.abTest.with) ? self.strategy.abTest.with : has(self.strategy.blueGreen) && has(self.strategy.blueGreen.with) ? self.strategy.blueGreen.with : []).all(w, w in {DRIFT_NAMES})")).message("strategy: with names a metric that is no drift of analysis.metrics"))]
+#[x_kube(validation = Rule::new(format!("{PRESET} || !has(self.strategy.steps) || self.strategy.steps.all(s, !has(s.with) || s.with.all(w, w in {DRIFT_NAMES}))")).message("strategy.steps: with names a metric that is no drift of analysis.metrics"))]
 #[x_kube(validation = Rule::new("has(self.traffic.virtualService) || has(self.canary.service)").message("canary: an HTTPRoute or GRPCRoute leads to Services: set service, not subset"))]
 pub struct RolloutSpec {
     /// The route whose weights are stepped.
@@ -212,7 +215,13 @@ pub struct Analysis {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("a duration from 0s to 1h"))]
     pub warm_up: Option<String>,
-    /// What is compared. Default: error rate and latency. An empty list: nothing, the holds alone decide.
+    /// Metrics of a known model server, as `haldane presets show NAME` prints them: those of `metrics` come on top, and one of the same name
+    /// stands in place of the preset's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = super::names::PRESETS))]
+    pub preset: Option<String>,
+    /// What is compared. Default: what the preset has, else error rate and latency. An empty list without a preset: nothing, the holds alone
+    /// decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10))]
     #[x_kube(validation = Rule::new(concat!("self.all(m, self.filter(n, ", called!("n"), " == ", called!("m"), ").size() == 1)")).message("names of metrics must differ; a metric without a name is called by its kind"))]
@@ -310,6 +319,8 @@ pub enum TimeUnit {
     S,
     /// Milliseconds.
     Ms,
+    /// Microseconds.
+    Us,
 }
 
 impl TimeUnit {
@@ -318,6 +329,7 @@ impl TimeUnit {
         match self {
             Self::S => "s",
             Self::Ms => "ms",
+            Self::Us => "us",
         }
     }
 }

@@ -53,6 +53,9 @@ pub struct RolloutStatus {
     /// Requests per pod in the present step, as counted at the newest look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
+    /// The preset of the rollout under way, or of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<AppliedPreset>,
     /// What a restart needs; versioned, of no interest to users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "preserved")]
@@ -83,6 +86,32 @@ pub struct RolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A preset as a rollout took it over. It stays as it is until the rollout ends, whatever a newer controller's preset of that name has.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedPreset {
+    /// Its name.
+    pub name: String,
+    /// Its version: another one judges other metrics, or by other limits.
+    pub version: i32,
+    /// Metrics that came from it.
+    #[schemars(length(max = 16))]
+    pub metrics: Vec<String>,
+}
+
+impl AppliedPreset {
+    /// Whether both are the same version of one preset.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.name, self.version) == (&other.name, other.version)
+    }
+}
+
+impl std::fmt::Display for AppliedPreset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} version {}", self.name, self.version)
+    }
 }
 
 fn preserved(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

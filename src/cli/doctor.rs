@@ -5,6 +5,8 @@ mod pods;
 mod providers;
 mod scan;
 
+pub(super) use {caches::observe, providers::Providers, scan::control};
+
 use clap::Args;
 use kube::ResourceExt;
 use serde::Serialize;
@@ -21,7 +23,6 @@ use crate::{
     clock::Clock,
     doctor::{self, Finding, Level},
 };
-use providers::Providers;
 
 /// Where the second column ends.
 const INDENT: usize = 18;
@@ -31,9 +32,16 @@ const INDENT: usize = 18;
 pub(super) struct DoctorArgs {
     /// Name of a Rollout. Default: the cluster, and one line for each Rollout of the namespace
     pub(super) name: Option<String>,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// How to get at the controller and its Prometheus.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Access {
     /// Namespace of the controller
     #[arg(long, value_name = "NAME", default_value = "haldane-system")]
-    controller_namespace: String,
+    pub(super) controller_namespace: String,
     /// The controller's configuration file. Default: its ConfigMap
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
@@ -55,13 +63,13 @@ pub(super) async fn run(args: &DoctorArgs, cluster: &Cluster, clock: Clock, outp
     let mut found = vec![scan::server(&reader, cluster).await];
     let mut rollouts = Vec::new();
     if found.iter().all(|finding| finding.level < Level::Fail) {
-        let control = scan::control(&reader, &args.controller_namespace, &cluster.namespace, &clock).await;
+        let control = scan::control(&reader, &args.access.controller_namespace, &cluster.namespace, &clock).await;
         let known = control.served.found().is_some_and(|versions| !versions.is_empty());
         let mesh = scan::mesh(&reader).await;
         found.extend(doctor::control(&control));
         found.extend(scan::rights(&reader, &control, &mesh).await);
         found.extend(doctor::mesh(&mesh));
-        let mut providers = Providers::read(args, &reader, &control).await?;
+        let mut providers = Providers::read(&args.access, &reader, &control).await?;
         found.extend(providers.findings());
         match (&args.name, known) {
             (Some(name), true) => {

@@ -93,7 +93,7 @@ fn sample(metrics: &[Metric], deltas: &[&Delta]) -> Sample {
             Counted::Durations => histogram(&of(Family::Latency).collect::<Vec<_>>()),
             Counted::Histogram(_) => histogram(&of(Family::Own(index)).collect::<Vec<_>>()),
             Counted::Classes { class, .. } => classes(of(Family::Own(index)), class),
-            Counted::Share { .. } => share(of(Family::Bad(index)), of(Family::Total(index))),
+            Counted::Share { apart, .. } => share(of(Family::Bad(index)), of(Family::Total(index)), apart),
             Counted::Value(_) => None,
         };
         if let Some(counts) = counts {
@@ -107,12 +107,16 @@ fn sample(metrics: &[Metric], deltas: &[&Delta]) -> Sample {
     sample
 }
 
-/// Two counters of the model. Without the bad one there were none; without the other nothing is known.
-fn share<'a>(bad: impl Iterator<Item = &'a Delta>, total: impl Iterator<Item = &'a Delta>) -> Option<Counts> {
+/// Two counters of the model. Without the bad one there were none; without the other nothing is known, unless what is bad is no part of it:
+/// a version that does nothing right may not have it.
+fn share<'a>(bad: impl Iterator<Item = &'a Delta>, total: impl Iterator<Item = &'a Delta>, apart: bool) -> Option<Counts> {
     let sum = |of: &mut dyn Iterator<Item = &'a Delta>| of.filter_map(|delta| delta.counts.last()).sum::<u64>();
-    let mut total = total.peekable();
-    total.peek()?;
-    Some(Counts::Events { total: sum(&mut total), bad: sum(&mut { bad }) })
+    let (mut bad, mut total) = (bad.peekable(), total.peekable());
+    if total.peek().is_none() && !(apart && bad.peek().is_some()) {
+        return None;
+    }
+    let (bad, total) = (sum(&mut bad), sum(&mut total));
+    Some(Counts::Events { total: if apart { bad + total } else { total }, bad })
 }
 
 fn events<'a>(deltas: impl Iterator<Item = &'a Delta>) -> Counts {
@@ -165,6 +169,26 @@ fn histogram(deltas: &[&Delta]) -> Option<Counts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn successes_and_failures_that_are_counted_apart_are_added_up() {
+        let delta = |count: u64| Delta {
+            family: Family::Bad(0),
+            side: Side::Canary,
+            pod: "a".into(),
+            labels: Labels::default(),
+            bounds: Vec::new(),
+            counts: vec![count],
+        };
+        let of = |bad: &[u64], good: &[u64], apart: bool| {
+            let [bad, good] = [bad, good].map(|counts| counts.iter().map(|count| delta(*count)).collect::<Vec<_>>());
+            share(bad.iter(), good.iter(), apart)
+        };
+        assert_eq!(of(&[3], &[97], true), Some(Counts::Events { total: 100, bad: 3 }));
+        assert_eq!(of(&[3], &[97], false), Some(Counts::Events { total: 97, bad: 3 }));
+        assert_eq!(of(&[5], &[], true), Some(Counts::Events { total: 5, bad: 5 }), "a version that does nothing right");
+        assert_eq!((of(&[5], &[], false), of(&[], &[], true)), (None, None));
+    }
 
     #[test]
     fn only_the_server_s_faults_are_errors() {

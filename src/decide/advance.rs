@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Act, BAKE_REQUESTS, HOLD_WINDOWS, Pass,
     down::actor,
-    look::{crossed, expiry, held, open_threshold, passed_words, passes, waiting_for},
+    look::{crossed, expiry, held, incomparable, open_threshold, passed_words, passes, waiting_for},
     room::unwritable,
     words::version,
 };
@@ -220,6 +220,10 @@ impl Pass<'_> {
         let look = self.look().cloned();
         if judged && let Some(problem) = self.problem(look.as_ref(), run) {
             return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, problem.0, problem.1));
+        }
+        if let Some(why) = look.as_ref().filter(|_| judged).and_then(incomparable) {
+            let message = format!("not comparable yet: {why}");
+            return self.past_deadline(run, step).unwrap_or_else(|| self.stance(Phase::Holding, Reason::NotComparable, message));
         }
         let windows = if judged { look.as_ref().map_or(0, |look| look.judgement.windows) } else { self.seen.passes };
         if held < hold || windows < HOLD_WINDOWS {

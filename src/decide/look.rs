@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{EvidenceReason, MetricEvidence, Verdict};
+use crate::api::{EvidenceReason, MeasureKind, MetricEvidence, Verdict};
 use crate::seen::Look;
 use crate::state::Run;
 use crate::words::time;
@@ -38,6 +38,17 @@ pub(super) fn held<'a>(look: &'a Look, run: &Run) -> impl Iterator<Item = &'a Me
 pub(super) fn open_threshold(look: &Look) -> Option<&MetricEvidence> {
     let open = |metric: &&MetricEvidence| matches!(metric.reason, Some(EvidenceReason::Beyond | EvidenceReason::NoValue));
     look.judgement.metrics.iter().filter(|metric| !metric.advisory).find(open)
+}
+
+/// What keeps the versions from being compared, until it is within its limits again.
+pub(super) fn incomparable(look: &Look) -> Option<String> {
+    let value = |metric: &&MetricEvidence| {
+        let kind = metric.measure.as_ref().map(|measure| measure.kind);
+        metric.reason == Some(EvidenceReason::NotComparable) && matches!(kind, Some(MeasureKind::AtMost | MeasureKind::AtLeast))
+    };
+    let open = look.judgement.metrics.iter().filter(|metric| !metric.advisory).filter(value);
+    let open: Vec<&str> = open.map(|metric| metric.message.as_str()).collect();
+    (!open.is_empty()).then(|| open.join("; "))
 }
 
 /// Until when a look may be acted on.

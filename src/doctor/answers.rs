@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Finding;
+use super::{Finding, presets};
 use crate::plan::{Counted, Plan};
 
 /// What a metric could be judged as.
@@ -44,8 +44,11 @@ const KNOWN: [(&str, &str, Use); 22] = [
     ("model_prediction_invalid_total", "invalid", Use::Ratio("model_prediction_class_total")),
 ];
 
-/// Names to look for, as a regular expression: those that are known, and whatever counts predictions.
-pub const NAMES: &str = "(vllm|sglang):(request_success_total|request_generation_tokens|generation_tokens_histogram|time_to_first_token_seconds|request_time_per_output_token_seconds|num_aborted_requests_total|num_requests_total)(_bucket)?|trtllm_(request_success_total|time_to_first_token_seconds|time_per_output_token_seconds)(_bucket)?|tgi_request_(generated_tokens|duration)(_bucket)?|dynamo_frontend_(output_sequence_tokens|time_to_first_token_seconds)(_bucket)?|llm_d_epp_request_(output_tokens|ttft_seconds|streaming_tpot_seconds)(_bucket)?|[a-zA-Z0-9_:]*prediction[a-zA-Z0-9_:]*(_total|_bucket)";
+/// Names to look for, as a regular expression: those that are known, those of presets, and whatever counts predictions.
+pub fn names() -> String {
+    let known: Vec<&str> = KNOWN.iter().map(|(name, ..)| *name).chain(["sglang:num_requests_total"]).collect();
+    format!("({})(_bucket)?|{}|[a-zA-Z0-9_:]*prediction[a-zA-Z0-9_:]*(_total|_bucket)", known.join("|"), presets::pattern())
+}
 
 /// Labels that may hold the class of an answer.
 pub const LABELS: [&str; 7] = ["class", "label", "prediction", "predicted_class", "finished_reason", "outcome", "category"];
@@ -88,6 +91,8 @@ impl Offered {
         let classes = || LABELS.iter().find(|label| self.labels.contains_key(**label)).copied();
         let (called, used) = match known {
             Some(known) => known,
+            // Times and counts of a server are no answers.
+            None if presets::is_known(name) => return None,
             None if self.name.ends_with("_bucket") => ("answers", Use::Scores),
             None => ("answers", Use::Classes(classes()?)),
         };
@@ -112,7 +117,7 @@ pub fn answers(offered: &[Offered], plan: &Plan) -> Vec<Finding> {
         counted.iter().any(|counted| match counted {
             Counted::Histogram(known) => *known == name,
             Counted::Classes { counter, .. } => *counter == name,
-            Counted::Share { bad, total } => bad.metric == name || total.metric == name,
+            Counted::Share { bad, total, .. } => bad.metric == name || total.metric == name,
             Counted::Value(query) => query.contains(name),
             Counted::Requests | Counted::Durations => false,
         })
@@ -122,8 +127,15 @@ pub fn answers(offered: &[Offered], plan: &Plan) -> Vec<Finding> {
         let classes = one.labels.iter().next().map_or_else(String::new, |(label, count)| format!(" ({label}: {count} values)"));
         found.push(Finding::ok(CHECK, format!("{} is there and judged{classes}", one.base())));
     }
-    let more: Vec<(&Offered, String)> =
-        offered.iter().filter(|one| !judged(one.base())).filter_map(|one| Some((one, one.entry(offered)?))).collect();
+    let exported = offered.iter().map(|one| one.base().to_owned()).collect();
+    let fit = presets::fits(&exported, None).into_iter().find(presets::Fit::is_whole).filter(|_| plan.analysis.preset.is_none());
+    let more = offered.iter().filter(|one| !judged(one.base()) && !(fit.is_some() && presets::is_known(one.base())));
+    let more: Vec<(&Offered, String)> = more.filter_map(|one| Some((one, one.entry(offered)?))).collect();
+    if let Some(fit) = fit {
+        let fact = format!("stable exports what preset {} judges: {}", fit.preset, fit.present.join(", "));
+        let fix = format!("spec.analysis.preset: {0}, and `haldane presets show {0}` prints what it judges", fit.preset);
+        found.push(Finding { fix, ..Finding::ok(CHECK, fact) });
+    }
     if !more.is_empty() {
         let names: Vec<&str> = more.iter().map(|(one, _)| one.base()).take(4).collect();
         let rest = if more.len() > names.len() { format!(" and {} more", more.len() - names.len()) } else { String::new() };
@@ -163,7 +175,7 @@ mod tests {
 
     #[test]
     fn every_known_name_is_asked_for_and_no_other_metric_is() {
-        let names = Regex::new(&format!("^(?:{NAMES})$")).unwrap();
+        let names = Regex::new(&format!("^(?:{})$", names())).unwrap();
         for (name, _, used) in KNOWN {
             let series = if matches!(used, Use::Scores | Use::Times) { format!("{name}_bucket") } else { name.to_owned() };
             assert!(names.is_match(&series), "{series}");

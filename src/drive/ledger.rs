@@ -291,7 +291,13 @@ mod tests {
             since: Some(t(0)),
             evidence: Arc::new(Evidence::new(&metrics, 30.0)),
             resume_after: None,
-            analysis: AnalysisPlan { prometheus: "default".into(), interval: Duration::from_secs(30), warm_up: Duration::ZERO, metrics },
+            analysis: AnalysisPlan {
+                prometheus: "default".into(),
+                interval: Duration::from_secs(30),
+                warm_up: Duration::ZERO,
+                metrics,
+                preset: None,
+            },
         };
         Ledger::new(brief, t(0))
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Range, Says, Side};
-use super::{StepTerms, verdict::Answer};
+use super::{StepTerms, metric::MetricState, verdict::Answer};
 use crate::api::{ArmValue, EvidenceReason, MetricEvidence, ThresholdAction, Verdict};
 use crate::plan::{Limits, Metric, RangeLimits};
 
@@ -70,6 +70,10 @@ impl Threshold {
                 (self.value, self.absent, self.at) = (Some(*value), None, Some(at));
                 self.looks += 1;
                 self.run = beyond(limits, *value).map(|_| self.run.map_or((at, 1), |(first, looks)| (first, looks + 1)));
+                // Nothing was decided: where the versions can be compared again they are.
+                if limits.action == ThresholdAction::Wait && self.run.is_none() {
+                    self.broken = None;
+                }
                 if let Some((first, looks)) = self.run.filter(|(first, _)| since(*first) >= limits.lasting.as_secs_f64()) {
                     self.broken = Some(Broken { value: *value, seconds: since(first), looks });
                 }
@@ -86,6 +90,15 @@ impl Threshold {
     pub(super) fn broke(&self, limits: Limits, wanted: ThresholdAction) -> bool {
         self.broken.is_some() && matches!(limits, Limits::Range(limits) if limits.action == wanted)
     }
+}
+
+/// Whether times of the two versions cannot be compared now, because a threshold that waits is broken, or has no value in this step yet.
+pub(super) fn apart(states: &[MetricState], metrics: &[Metric], step: &StepTerms) -> bool {
+    let waits = |metric: &Metric| {
+        step.asks(metric) && matches!(metric.kind.limits(), Limits::Range(limits) if limits.action == ThresholdAction::Wait)
+    };
+    let comparable = |state: &MetricState| state.threshold.as_ref().is_some_and(|seen| seen.value.is_some() && seen.broken.is_none());
+    states.iter().zip(metrics).any(|(state, metric)| waits(metric) && !comparable(state))
 }
 
 /// The limit that a value is beyond; `None`: within both.
@@ -128,6 +141,7 @@ fn found(state: &Threshold, value: Option<f64>, limits: RangeLimits, asked: bool
         return match limits.action {
             ThresholdAction::Rollback => (Verdict::Fail, Some(EvidenceReason::FailLimit), range),
             ThresholdAction::Hold => (Verdict::Inconclusive, Some(EvidenceReason::HoldLimit), range),
+            ThresholdAction::Wait => (Verdict::Inconclusive, Some(EvidenceReason::NotComparable), range),
         };
     }
     let Some(value) = value else {
@@ -276,6 +290,43 @@ mod tests {
         evidence.observe(&metrics, &step(1.0), t(60), &[(0, Seen::Value(99.0))]);
         evidence.observe(&metrics, &step(1.0), t(90), &[(0, Seen::Value(99.0))]);
         assert_eq!(evidence.told(&metrics, &step(1.0)).verdict, Verdict::Fail, "at 100 % too");
+    }
+
+    #[test]
+    fn a_limit_that_waits_is_over_when_the_value_is_within_it() {
+        let queue = gpu(10.0, 0, ThresholdAction::Wait);
+        let looks = values(&[(0, 40.0), (30, 40.0), (60, 3.0)]);
+        let text = "gpu 40 is above 10: until it is within the limit no step ends and times are not judged";
+        assert_eq!(said(&after(&queue, &looks[..2])), (Verdict::Inconclusive, Some(EvidenceReason::NotComparable), text));
+        assert_eq!(said(&after(&queue, &looks)), (Verdict::Pass, None, "gpu 3 (at most 10)"));
+        let lasting = gpu(10.0, 60, ThresholdAction::Wait);
+        assert_eq!(said(&after(&lasting, &looks[..2])).2, "gpu 40 is above 10 at 2 looks in a row: it waits when that lasts 1m");
+    }
+
+    #[test]
+    fn times_are_not_judged_while_a_threshold_waits_or_has_no_value_yet() {
+        let latency = Metric::new("latency", MetricKind::Latency(Default::default()));
+        let errors = Metric::new("errors", MetricKind::ErrorRate(Default::default()));
+        let metrics = [errors, latency, gpu(10.0, 0, ThresholdAction::Wait)];
+        let mut evidence = Evidence::new(&metrics, 30.0);
+        evidence.begin_step(&metrics, &step(0.05));
+        let arm = |total: u64| {
+            let times = Counts::Histogram { bounds: vec![10.0, 100.0], above: vec![total / 2, total / 10], total };
+            BTreeMap::from([("errors".to_owned(), Counts::Events { total, bad: 0 }), ("latency".to_owned(), times)])
+        };
+        let mut counted = Vec::new();
+        for (at, value) in [(0, None), (30, Some(40.0)), (60, Some(3.0)), (90, Some(3.0))] {
+            let window =
+                Window { start: t(at), end: t(at + 30), weight: 0.05, stable: arm(950), canary: arm(50), stable_pods: 3, canary_pods: 1 };
+            if let Some(value) = value {
+                evidence.observe(&metrics, &step(0.05), t(at), &[(2, Seen::Value(value))]);
+            }
+            evidence.add(&metrics, &step(0.05), &window);
+            let says = |name: &str| evidence.told(&metrics, &step(0.05)).metrics.iter().find(|one| one.metric == name).unwrap().reason;
+            counted.push([says("errors"), says("latency")]);
+        }
+        let (none, some) = (Some(EvidenceReason::NoData), Some(EvidenceReason::Calibrating));
+        assert_eq!(counted, [[some, none], [some, none], [some, some], [some, some]]);
     }
 
     #[test]

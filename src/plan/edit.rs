@@ -2,7 +2,8 @@
 
 use std::{fmt, fmt::Debug};
 
-use super::{Metric, MetricKind, Plan, span};
+use super::{AnalysisPlan, Metric, MetricKind, Plan, span};
+use crate::api::AppliedPreset;
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +69,12 @@ impl Plan {
             // A metric that gates again is stricter; one that is left out is looser.
             mine.without.retain(|name| theirs.without.contains(name));
         }
+        let mine = self.analysis.preset.as_ref();
         for metric in &mut plan.analysis.metrics {
-            if let Some(other) = new.analysis.metrics.iter().find(|other| other.name == metric.name) {
+            let moved = new.analysis.preset_of(&metric.name).is_some_and(|theirs| !mine.is_some_and(|mine| mine.is_same(theirs)));
+            let other = new.analysis.metrics.iter().find(|other| other.name == metric.name);
+            // Nobody has edited what another version of a preset brings: it counts from the next rollout.
+            if let Some(other) = other.filter(|_| !moved) {
                 metric.kind.tighten(&other.kind);
             }
         }
@@ -124,6 +129,9 @@ impl Plan {
         list.add("analysis.prometheus", &old.prometheus, &other.prometheus, String::clone);
         list.add("analysis.interval", &old.interval, &other.interval, |value| span(*value));
         list.add("analysis.warmUp", &old.warm_up, &other.warm_up, |value| span(*value));
+        let preset = |preset: &Option<AppliedPreset>| preset.as_ref().map_or_else(|| "(none)".to_owned(), ToString::to_string);
+        let known = |analysis: &AnalysisPlan| analysis.preset.clone().map(|preset| AppliedPreset { metrics: Vec::new(), ..preset });
+        list.add("analysis.preset", &known(old), &known(other), preset);
         let names = |metrics: &Vec<Metric>| format!("[{}]", metrics.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", "));
         if names(&old.metrics) != names(&other.metrics) {
             list.add("analysis.metrics", &old.metrics, &other.metrics, names);

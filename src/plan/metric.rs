@@ -65,8 +65,10 @@ pub enum Counted<'a> {
     Share {
         /// What is bad.
         bad: &'a Counter,
-        /// All.
+        /// All; of `apart`: those that are not bad.
         total: &'a Counter,
+        /// What is bad is no part of `total`.
+        apart: bool,
     },
     /// The one value of a query with placeholders, checked.
     Value(&'a str),
@@ -222,6 +224,11 @@ impl Metric {
         self.kind.counted() == Counted::Requests
     }
 
+    /// Whether it is judged as times.
+    pub fn is_timed(&self) -> bool {
+        matches!(self.kind.limits(), Limits::Stretch(_))
+    }
+
     /// What a share is a share of: `errors`, `requests above 250 ms`.
     pub fn subject(&self, bound: Option<f64>) -> String {
         let noun = self.kind.noun().unwrap_or(&self.name);
@@ -233,6 +240,7 @@ impl Metric {
         match self.kind.unit() {
             Some(TimeUnit::Ms) => " ms",
             Some(TimeUnit::S) => " s",
+            Some(TimeUnit::Us) => " us",
             None => "",
         }
     }

@@ -5,8 +5,8 @@ use std::{ops::RangeInclusive, time::Duration};
 mod strategy;
 
 use super::promql::is_plain;
-use super::{AnalysisPlan, Fault, Faults, Metric, Plan, read_span, span};
-use crate::api::{Analysis, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec, RouteKind, Strategy, names::GROUP};
+use super::{AnalysisPlan, Fault, Faults, Metric, Plan, preset, read_span, span};
+use crate::api::{Analysis, AppliedPreset, ErrorRateSpec, LatencySpec, MetricSpec, RolloutSpec, RouteKind, Strategy, names::GROUP};
 
 /// Length of one window where none is given.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -14,6 +14,11 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_secs(60);
 /// Time for `rollback` after a promotion where none is given.
 const ROLLBACK_WINDOW: Duration = HOUR;
+
+/// Metrics that a user writes.
+const MOST_WRITTEN: usize = 10;
+/// Metrics with those of a preset.
+const MOST: usize = 14;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,6 +33,14 @@ impl Plan {
         let mut parser = Parser { kind: spec.traffic.object().kind(), faults: Vec::new() };
         let plan = parser.plan(spec);
         if parser.faults.is_empty() { Ok(plan) } else { Err(Faults(parser.faults)) }
+    }
+}
+
+impl preset::Preset {
+    /// What its metrics mean.
+    pub fn parsed(&self) -> Vec<Metric> {
+        let mut parser = Parser { kind: RouteKind::VirtualService, faults: Vec::new() };
+        self.metrics.iter().filter_map(|spec| Metric::parse(&mut parser, self.name, spec)).collect()
     }
 }
 
@@ -135,12 +148,51 @@ impl Parser {
         }
         let interval = self.duration(&format!("{path}.interval"), analysis.interval.as_deref(), SECOND..=HOUR);
         let warm_up = self.duration(&format!("{path}.warmUp"), analysis.warm_up.as_deref(), Duration::ZERO..=HOUR);
+        let source = analysis.preset.as_deref().and_then(|name| self.preset(&format!("{path}.preset"), name));
+        let of_preset = source.as_ref().and_then(|source| source.warm_up.as_deref()).and_then(read_span);
+        let of_preset = of_preset.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let (metrics, preset) = match &source {
+            Some(source) => self.with_preset(&format!("{path}.metrics"), source, analysis.metrics.as_deref().unwrap_or_default()),
+            None => (self.metrics(&format!("{path}.metrics"), analysis.metrics.as_deref()), None),
+        };
         AnalysisPlan {
             prometheus: analysis.prometheus.clone().unwrap_or_else(|| "default".into()),
             interval: interval.unwrap_or(INTERVAL),
-            warm_up: warm_up.unwrap_or(WARM_UP),
-            metrics: self.metrics(&format!("{path}.metrics"), analysis.metrics.as_deref()),
+            warm_up: warm_up.or(of_preset).unwrap_or(WARM_UP),
+            metrics,
+            preset,
         }
+    }
+
+    fn preset(&mut self, path: &str, name: &str) -> Option<preset::Preset> {
+        let found = preset::find(name);
+        if found.is_none() {
+            self.fault(path, format!("is \"{name}\""), format!("must be one of {}", preset::NAMES.join(", ")));
+        }
+        found
+    }
+
+    /// The metrics of a preset, each with the user's own of that name in its place, and then the user's others.
+    fn with_preset(&mut self, path: &str, source: &preset::Preset, specs: &[MetricSpec]) -> (Vec<Metric>, Option<AppliedPreset>) {
+        let mut own = self.metrics(path, Some(specs));
+        let mut metrics = Vec::new();
+        let mut applied = AppliedPreset { name: source.name.to_owned(), version: source.version, metrics: Vec::new() };
+        for spec in &source.metrics {
+            let Some(metric) = Metric::parse(self, &format!("preset {}", source.name), spec) else { continue };
+            match own.iter().position(|other| other.name == metric.name) {
+                Some(at) => metrics.push(own.remove(at)),
+                None => {
+                    applied.metrics.push(metric.name.clone());
+                    metrics.push(metric);
+                }
+            }
+        }
+        metrics.append(&mut own);
+        if metrics.len() > MOST {
+            let message = format!("has {} metrics, {} of them from preset {}", metrics.len(), applied.metrics.len(), source.name);
+            self.fault(path, message, format!("at most {MOST}"));
+        }
+        (metrics, Some(applied))
     }
 
     fn metrics(&mut self, path: &str, specs: Option<&[MetricSpec]>) -> Vec<Metric> {
@@ -149,8 +201,8 @@ impl Parser {
             MetricSpec { latency: Some(LatencySpec::default()), ..Default::default() },
         ];
         let specs = specs.unwrap_or(&default);
-        if specs.len() > 10 {
-            self.fault(path, format!("has {} metrics", specs.len()), "at most 10");
+        if specs.len() > MOST_WRITTEN {
+            self.fault(path, format!("has {} metrics", specs.len()), format!("at most {MOST_WRITTEN}"));
         }
         let mut metrics: Vec<Metric> = Vec::new();
         for (i, spec) in specs.iter().enumerate() {

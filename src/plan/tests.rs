@@ -105,7 +105,7 @@ fn own_metrics_have_their_names_beside_or_within_and_every_default() {
     };
     let ratio = |bad, total, pass| {
         let limits = ShareLimits { pass, ..ShareLimits::default() };
-        MetricKind::Ratio(Ratio { bad: counter(bad), total: counter(total), limits })
+        MetricKind::Ratio(Ratio { bad: counter(bad), total: counter(total), apart: false, limits })
     };
     assert_eq!(
         plan.analysis.metrics,

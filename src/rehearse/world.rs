@@ -307,6 +307,7 @@ impl<'a> World<'a> {
         let each = match unit {
             TimeUnit::Ms => 1.0,
             TimeUnit::S => 1000.0,
+            TimeUnit::Us => 0.001,
         };
         Counts::Histogram { bounds: self.bounds.iter().map(|bound| bound / each).collect(), above: above.to_vec(), total }
     }

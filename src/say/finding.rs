@@ -167,6 +167,9 @@ fn of_range(range: &Range, metric: &Metric) -> String {
         Range::Broken { was, limit, side, seconds, looks, now } => {
             let long = span(Duration::try_from_secs_f64(seconds.round()).unwrap_or_default());
             let (was, limit, looks, side) = (number(*was), number(*limit), in_a_row(*looks), side.map_or("beyond", side_name));
+            if action == ThresholdAction::Wait {
+                return format!("{name} {was} is {side} {limit}: until it is within the limit no step ends and times are not judged");
+            }
             match now {
                 None => format!("{name} {was} is {side} {limit} for {long}, at {looks}"),
                 Some(now) => format!("{name} {was} was {side} {limit} for {long}, at {looks}; now {}", number(*now)),
@@ -177,6 +180,7 @@ fn of_range(range: &Range, metric: &Metric) -> String {
             let then = match action {
                 ThresholdAction::Rollback => "rolls back",
                 ThresholdAction::Hold => "holds",
+                ThresholdAction::Wait => "waits",
             };
             let (value, limit, looks) = (number(*value), number(*limit), in_a_row(*looks));
             format!("{name} {value} is {} {limit} at {looks}: it {then} when that lasts {}", side_name(*side), span(lasting))

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 pub use behaviour::{Behaviour, multinomial};
 use counters::Target;
+pub use counters::Tokens;
 use labels::{Called, Protocol};
 pub use lost::Lost;
 
@@ -253,7 +254,7 @@ impl Traffic {
         self.last = now;
         for counters in self.pods.values_mut() {
             counters.load.tick(seconds);
-            counters.model.memory = self.behaviours.get(&counters.identity.version).and_then(|behaviour| behaviour.memory);
+            counters.model.tick(self.behaviours.get(&counters.identity.version).map(Arc::as_ref));
         }
         self.scrape(database, now);
     }

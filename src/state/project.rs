@@ -58,7 +58,9 @@ pub fn project(
         (None, Some(old)) => (Some(Verdict::Inconclusive), old.evidence.clone(), None),
         (None, None) => (None, Vec::new(), None),
     };
+    let plan = state.run.as_ref().map(|run| &run.plan).or_else(|| state.ended.as_ref()?.plan.as_ref());
     RolloutStatus {
+        preset: plan.and_then(|plan| plan.analysis.preset.clone()),
         observed_generation: Some(seen.generation),
         phase: Some(stance.phase),
         verdict,
@@ -211,6 +213,7 @@ fn plain(status: &RolloutStatus) -> serde_json::Value {
         verdict: None,
         evidence: Vec::new(),
         load: None,
+        preset: status.preset.clone(),
         checkpoint: status.checkpoint.as_ref().map(without_evidence),
         outbox: if running { Vec::new() } else { status.outbox.clone() },
         alerting: status.alerting.clone(),

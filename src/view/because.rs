@@ -100,6 +100,7 @@ fn clause(reason: Reason) -> Option<&'static str> {
         R::Drifted => "because the weights were changed by hand",
         R::Draining => "while proxies still send requests to it",
         R::MetricsUnavailable => "because metrics are missing",
+        R::NotComparable => "until both versions can be compared",
         R::ClockSkew => "because the clocks differ",
         R::ProviderNotFound => "because the metrics provider is not configured",
         R::SinkNotFound => "because an alert sink is not configured",

@@ -50,9 +50,16 @@ fn remarks(metric: &MetricEvidence, row: &Row) -> Vec<String> {
         (Some(EvidenceReason::NotGating), _) if row.canary.is_some() => {
             notes.push(format!("{label}: nothing can be proved at this traffic, so it does not decide here"));
         }
-        (Some(EvidenceReason::Beyond | EvidenceReason::HoldLimit | EvidenceReason::FailLimit | EvidenceReason::NoValue), Some(measure))
-            if matches!(measure.kind, MeasureKind::AtMost | MeasureKind::AtLeast) =>
-        {
+        (
+            Some(
+                EvidenceReason::Beyond
+                | EvidenceReason::HoldLimit
+                | EvidenceReason::FailLimit
+                | EvidenceReason::NoValue
+                | EvidenceReason::NotComparable,
+            ),
+            Some(measure),
+        ) if matches!(measure.kind, MeasureKind::AtMost | MeasureKind::AtLeast) => {
             notes.extend(said(metric, label));
         }
         (Some(EvidenceReason::Bake), _) => notes.push(format!("{label}: compared with stable before the switch")),
@@ -158,6 +165,11 @@ fn value(arm: &ArmValue, measure: Option<&Measure>, share: Option<f64>, scale: S
     }
 }
 
+/// Whether it is one value against limits.
+fn is_value(metric: &MetricEvidence) -> bool {
+    metric.measure.as_ref().is_some_and(|measure| matches!(measure.kind, MeasureKind::AtMost | MeasureKind::AtLeast))
+}
+
 fn word(metric: &MetricEvidence) -> Word {
     use EvidenceReason as R;
     match (metric.verdict, metric.reason) {
@@ -168,6 +180,7 @@ fn word(metric: &MetricEvidence) -> Word {
         (_, Some(R::Calibrating)) => Word::Calibrating,
         (_, Some(R::Bake)) if metric.canary.is_some() => Word::Watched,
         (_, Some(R::NotGating | R::Bake)) => Word::NotJudged,
+        (_, Some(R::NotComparable)) if is_value(metric) => Word::OverLimit,
         (_, Some(R::NotComparable)) => Word::NotComparable,
         (_, Some(R::NotEnoughData | R::ColdStart) | None) => Word::Undecided,
     }

@@ -65,6 +65,8 @@ impl View {
             view.facts.extend(stepped(rollout, step, now));
             view.facts.extend(forecast(status, step));
             view.facts.extend(load(status));
+            let preset = status.preset.as_ref().map(|preset| format!("{preset}: {}", preset.metrics.join(", ")));
+            view.facts.extend(preset.map(|preset| Fact::new("preset", preset)));
         }
         if let Some(decision) = &status.decision {
             let ago = age(decision.at.0, now);

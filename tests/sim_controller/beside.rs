@@ -33,7 +33,7 @@ async fn a_canary_that_an_autoscaler_lets_grow_with_its_share_is_promoted() {
     stage.control(false);
     stage.world.deploy("v2", better());
     stage.world.scale("v2", 1);
-    stage.world.apply(&rollout("v2", json!({"capacity": "Any"}))).await.unwrap();
+    stage.world.apply(&rollout("v2", json!({"traffic": {"capacity": "Any"}}))).await.unwrap();
     for (weight, replicas) in [(5, 2), (20, 3), (50, 6)] {
         stage.until(&format!("at {weight} %"), at_weight(weight)).await;
         stage.world.scale("v2", replicas);

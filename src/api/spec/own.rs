@@ -7,21 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::ErrorRateSpec;
 
-/// A share of two counters that the pods of both versions export, compared as errors are.
+/// A share of two counters that the pods of both versions export, compared as errors are. Exactly one of `total` and `good`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.total) != has(self.good)").message("exactly one of total and good"))]
 pub struct RatioSpec {
     /// Name of the metric, if it does not stand beside `ratio`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z]([a-zA-Z0-9._-]*[a-zA-Z0-9])?$"))]
     pub name: Option<String>,
     /// Counter of what is bad, for example `model_prediction_invalid_total` or `grpc_server_handled_total{grpc_code!="OK"}`; a part of what
-    /// `total` counts. Namespace and pods are added.
+    /// `total` counts, or what `good` does not. Namespace and pods are added.
     #[schemars(length(min = 1, max = 500), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]*[ ]*([{].*[}])?[ ]*$"#))]
     pub bad: String,
     /// Counter of all, for example `model_prediction_class_total`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 500), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]*[ ]*([{].*[}])?[ ]*$"#))]
-    pub total: String,
+    pub total: Option<String>,
+    /// Counter of the rest, where a server counts successes and failures apart: `nv_inference_request_success`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500), regex(pattern = r#"^[^\s(){}\[\]"'=~!,\\]*[ ]*([{].*[}])?[ ]*$"#))]
+    pub good: Option<String>,
     /// Limits, as of the error rate.
     #[serde(flatten)]
     pub limits: ErrorRateSpec,
@@ -51,7 +57,7 @@ pub struct ThresholdSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1e15, max = 1e15))]
     pub max: Option<f64>,
-    /// For so long it must be beyond the limit at every look before anything happens. Default: 1m. `0s`: once is enough.
+    /// For so long it must be beyond the limit at every look before anything happens. Default: 1m, with `action: Wait` 0s: once is enough.
     #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('24h')").message("a duration from 0s to 24h"))]
@@ -64,6 +70,9 @@ pub struct ThresholdSpec {
 /// What happens when a threshold is broken.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ThresholdAction {
+    /// The versions cannot be compared yet: until the value is within its limits no step ends, and times of both versions are not judged. Then
+    /// it goes on without a person.
+    Wait,
     /// Keep the weight and ask a person, as drift's first limit does. The default: the query stands alone, without a comparison with
     /// stable on the same minutes, so it may as well be the cluster that is at fault.
     #[default]

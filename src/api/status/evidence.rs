@@ -113,7 +113,7 @@ pub enum EvidenceReason {
     FailLimit,
     /// Nothing of this metric can be proved in this step; it does not gate it.
     NotGating,
-    /// The two arms cannot be compared (different bounds, missing labels).
+    /// The two arms cannot be compared (different bounds, missing labels), or not yet: a threshold waits.
     NotComparable,
     /// At 100 % there is no stable arm; compared with stable before the switch.
     Bake,

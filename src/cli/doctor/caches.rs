@@ -27,7 +27,12 @@ use crate::{
 };
 
 /// Everything that a decision on this Rollout would be made of, and what could not be read.
-pub(super) async fn observe(reader: &Reader, rollout: &Rollout, config: Option<&Config>, now: Timestamp) -> (Observation, Vec<Finding>) {
+pub(in crate::cli) async fn observe(
+    reader: &Reader,
+    rollout: &Rollout,
+    config: Option<&Config>,
+    now: Timestamp,
+) -> (Observation, Vec<Finding>) {
     let namespace = rollout.namespace().unwrap_or_default();
     let mut faults = Vec::new();
     let routes = RouteCaches::default();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::DoctorArgs;
+use super::Access;
 use crate::{
     cli::{Exit, Failure, lint, read::Reader},
     clock::Clock,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The configuration, and what may be asked.
-pub(super) struct Providers {
+pub(in crate::cli) struct Providers {
     config: Option<Config>,
     origin: Origin,
     faults: Vec<Finding>,
@@ -30,7 +30,7 @@ pub(super) struct Providers {
 
 impl Providers {
     /// From the file that is named, or else from the controller's ConfigMap.
-    pub(super) async fn read(args: &DoctorArgs, reader: &Reader, control: &Control) -> Result<Self, Failure> {
+    pub(in crate::cli) async fn read(args: &Access, reader: &Reader, control: &Control) -> Result<Self, Failure> {
         let mut this =
             Self { config: None, origin: Origin::Cluster, faults: Vec::new(), flag: args.prometheus.clone(), only: None, open: Vec::new() };
         if let Some(path) = &args.config {
@@ -84,22 +84,22 @@ impl Providers {
         }
     }
 
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(in crate::cli) fn findings(&self) -> Vec<Finding> {
         self.faults.clone()
     }
 
     /// The configuration, where it is known.
-    pub(super) fn config(&self) -> Option<&Config> {
+    pub(in crate::cli) fn config(&self) -> Option<&Config> {
         self.config.as_ref()
     }
 
     /// Only this provider matters.
-    pub(super) fn relevant(&mut self, name: &str) {
+    pub(in crate::cli) fn relevant(&mut self, name: &str) {
         self.only = Some(name.to_owned());
     }
 
     /// Asks each what time it is.
-    pub(super) async fn ask(&mut self, clock: &Clock) -> Vec<Finding> {
+    pub(in crate::cli) async fn ask(&mut self, clock: &Clock) -> Vec<Finding> {
         let mut found = Vec::new();
         for (name, settings, origin) in self.settings() {
             let url = without_secrets(&settings.url);
@@ -123,6 +123,11 @@ impl Providers {
         found
     }
 
+    /// The one that answers to this name.
+    pub(in crate::cli) fn open(&self, name: &str) -> Option<&Prometheus> {
+        self.open.iter().find(|(known, _)| known == name).map(|(_, prometheus)| prometheus)
+    }
+
     /// The providers to be asked.
     fn settings(&self) -> Vec<(String, Provider, Origin)> {
         let name = self.only.as_deref().unwrap_or(DEFAULT);
@@ -140,7 +145,7 @@ impl Providers {
     /// What Prometheus has for a Rollout.
     pub(super) async fn measured(&self, examined: Examined<'_>, clock: &Clock) -> Vec<Finding> {
         let (Ok(plan), Some(brief)) = (&examined.seen.plan, brief(examined)) else { return Vec::new() };
-        let Some((_, prometheus)) = self.open.iter().find(|(name, _)| *name == plan.analysis.prometheus) else {
+        let Some(prometheus) = self.open(&plan.analysis.prometheus) else {
             let fact = "the series of both versions were not checked: Prometheus was not reached";
             return vec![Finding::warn("series", fact, "see what is said of prometheus and config above")];
         };

@@ -37,7 +37,7 @@ pub(super) async fn server(reader: &Reader, cluster: &Cluster) -> Finding {
 }
 
 /// Resource and controller.
-pub(super) async fn control(reader: &Reader, home: &str, namespace: &str, clock: &Clock) -> Control {
+pub(in crate::cli) async fn control(reader: &Reader, home: &str, namespace: &str, clock: &Clock) -> Control {
     let deployments = format!("/apis/apps/v1/namespaces/{home}/deployments?labelSelector=app.kubernetes.io/name%3Dhaldane");
     let lease = reader.get(&format!("/apis/coordination.k8s.io/v1/namespaces/{home}/leases/haldane")).await;
     Control {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::model::{Start, There, Versions, hosts, named, next, subset, versions};
+use super::model::{Start, There, Versions, hosts, named, next, server, subset, versions};
 use crate::{
     api::{Destination, RouteKind},
     cli::{Exit, Failure},
@@ -368,7 +368,14 @@ fn finish(known: &Known<'_>, kind: RouteKind, route: Option<&str>, stable: &str,
             "Does the model speak HTTP or gRPC? Name the port of Service {service} http or grpc, so that proxies read its requests."
         ));
     }
-    draft.ask("What does the model say about its answers? `haldane doctor` finds its metrics, and prints what goes into spec.analysis.");
+    draft.ask(match known.service.and_then(|service| server(&known.there.behind(service))) {
+        Some(preset) => format!(
+            "Is it the server that its image names? `preset: {preset}` in spec.analysis judges what that exports, if `haldane presets detect {} -n {}` says that it fits.",
+            known.name,
+            known.namespace.unwrap_or("default"),
+        ),
+        None => "What does the model say about its answers? `haldane doctor` finds its metrics, and prints what goes into spec.analysis.".to_owned(),
+    });
     draft.about = format!("Rollout {}: {stable} is stable, {} is the canary.", known.name, canary.name());
     draft.add("5, 20, 50, 100 % with error rate and latency: these are the defaults.", known.rollout(kind, route, canary));
 }

@@ -135,6 +135,30 @@ fn within(selector: &Map<String, Value>, deployment: &Value) -> bool {
     selector.iter().all(|(label, value)| labels.and_then(|labels| labels.get(label)) == Some(value))
 }
 
+/// Parts of the names of images, and the preset for the server in them. The first that fits counts.
+const SERVERS: [(&str, &str); 12] = [
+    ("vllm", "vllm"),
+    ("sglang", "sglang"),
+    ("tensorrt-llm", "trtllm"),
+    ("tensorrtllm", "trtllm"),
+    ("text-generation-inference", "tgi"),
+    ("tritonserver", "triton"),
+    ("seldon", "seldon"),
+    ("mlserver", "mlserver"),
+    ("torchserve", "torchserve"),
+    ("tensorflow/serving", "tf-serving"),
+    ("rayproject/ray", "ray-serve"),
+    ("kserve/", "kserve"),
+];
+
+/// The preset for the server that the images of these Deployments name.
+pub(super) fn server(deployments: &[&Value]) -> Option<&'static str> {
+    let containers = deployments.iter().filter_map(|deployment| deployment.pointer("/spec/template/spec/containers")?.as_array()).flatten();
+    let images: Vec<String> = containers.filter_map(|container| Some(container.get("image")?.as_str()?.to_lowercase())).collect();
+    let named = |part: &str| images.iter().any(|image| image.contains(part));
+    SERVERS.iter().find(|(part, _)| named(part)).map(|(_, preset)| *preset)
+}
+
 /// Name of an object.
 pub(super) fn named(object: &Value) -> &str {
     object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()

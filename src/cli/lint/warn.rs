@@ -57,7 +57,9 @@ pub(super) fn warnings(plan: &Plan) -> Vec<Fault> {
     }
     for (i, metric) in metrics.iter().enumerate() {
         let doubt = metric.kind.doubt(metric.gate);
-        warnings.extend(doubt.map(|doubt| Fault { path: format!("spec.analysis.metrics[{i}].{}", doubt.path), ..doubt }));
+        // Beside a preset the place in the plan is not the one in the manifest.
+        let at = if plan.analysis.preset.is_some() { metric.name.clone() } else { i.to_string() };
+        warnings.extend(doubt.map(|doubt| Fault { path: format!("spec.analysis.metrics[{at}].{}", doubt.path), ..doubt }));
     }
     if plan.paused {
         warnings.push(Fault::new("spec.paused", "is true: nothing advances", "set it to false to go on; `haldane resume` does not end it"));
@@ -72,6 +74,11 @@ pub(super) fn summary(plan: &Plan) -> String {
     let called = |metric: &Metric| if metric.gate { metric.name.clone() } else { format!("{} (shown only)", metric.name) };
     let metrics = plan.analysis.metrics.iter().map(called).collect::<Vec<_>>().join(", ");
     let metrics = if metrics.is_empty() { "no metrics".into() } else { metrics };
+    let preset = plan.analysis.preset.as_ref().map(|preset| match preset.metrics.len() {
+        all if all == plan.analysis.metrics.len() => format!(" (of preset {preset})"),
+        _ => format!(" ({} of preset {preset})", preset.metrics.join(", ")),
+    });
+    let metrics = metrics + &preset.unwrap_or_default();
     format!("{} to {}: {steps}; {} at least; {metrics}", plan.object.name(), plan.canary.name(), span(soonest))
 }
 

@@ -169,7 +169,7 @@ impl Found {
             match metric.kind.counted() {
                 Counted::Histogram(name) => all.push(Question::one(Family::Own(index), own(Selector::new(&self.histogram(name))?)?)),
                 Counted::Classes { counter, .. } => all.push(Question::one(Family::Own(index), own(Selector::new(counter)?)?)),
-                Counted::Share { bad, total } => {
+                Counted::Share { bad, total, .. } => {
                     all.push(Question::one(Family::Total(index), own(Selector::of(total))?));
                     all.push(Question::one(Family::Bad(index), own(Selector::of(bad))?));
                 }
@@ -257,10 +257,11 @@ impl Found {
                 (own(Selector::new(&self.histogram(name)).ok()?)?, by.to_owned())
             }
             Counted::Classes { counter, class } => (own(Selector::new(counter).ok()?)?, format!("pod, {}", label_name(class))),
-            Counted::Share { bad, total } => {
+            Counted::Share { bad, total, apart } => {
                 let own = |counter| prometheus.own(&own(Selector::of(counter))?).ok();
-                let (bad, total) = (own(bad)?, own(total)?);
-                return Some(format!("sum by (pod) (increase({bad}[5m])) / sum by (pod) (increase({total}[5m]))"));
+                let gained = |of: Selector| format!("sum by (pod) (increase({of}[5m]))");
+                let (bad, total) = (gained(own(bad)?), gained(own(total)?));
+                return Some(if apart { format!("{bad} / ({bad} + {total})") } else { format!("{bad} / {total}") });
             }
             Counted::Value(query) => return Some(thresholds::shown(query, brief)),
         };

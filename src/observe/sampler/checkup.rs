@@ -9,7 +9,8 @@ use super::ask::{DURATIONS, REQUESTS, Who, names};
 use super::preflight::{Found, Trouble, preflight};
 use crate::clock::Clock;
 use crate::counts::{Series, Target, is_error};
-use crate::doctor::{Histogram, LABELS, Measured, NAMES, Offered, Silence};
+use crate::doctor::presets::{self, Exported};
+use crate::doctor::{self, Histogram, LABELS, Measured, Offered, Silence};
 use crate::observe::prometheus::{Prometheus, QueryError, Selector};
 use crate::plan::{Counted, Metric};
 use crate::seen::{Brief, Problem};
@@ -39,6 +40,20 @@ pub async fn checkup(prometheus: &Prometheus, brief: &Brief, clock: &Clock) -> R
     }
 }
 
+/// Which series of presets the pods of a namespace export, or only these pods; a histogram's without `_bucket`.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn exported(prometheus: &Prometheus, namespace: &str, pods: Option<&[&str]>, clock: &Clock) -> Result<Exported, Silence> {
+    let named = || -> Result<Selector, QueryError> {
+        let selector = Selector::named_like(&presets::pattern()).is("namespace", namespace)?;
+        Ok(if let Some(pods) = pods { selector.any_of("pod", pods)? } else { selector })
+    };
+    let found = prometheus.names(&named()?, &[], clock.now()).await?;
+    let name = |labels: &BTreeMap<String, String>| labels.get("__name__").map(|name| name.trim_end_matches("_bucket").to_owned());
+    Ok(found.iter().filter_map(name).collect())
+}
+
 impl From<QueryError> for Silence {
     fn from(error: QueryError) -> Self {
         let said = error.to_string();
@@ -58,7 +73,7 @@ async fn measured(prometheus: &Prometheus, found: &Found, brief: &Brief, now: Ti
     let failed: Vec<&Series> = stable.iter().copied().filter(|series| is_error(&series.labels)).collect();
     let rates = [rate(&stable), rate(&canary)];
     let newest = requests.iter().filter_map(|series| series.samples.last()).map(|(at, _)| *at).max();
-    let offered = Selector::named_like(NAMES).is("namespace", &brief.namespace)?.any_of("pod", names(&brief.stable))?;
+    let offered = Selector::named_like(&doctor::names()).is("namespace", &brief.namespace)?.any_of("pod", names(&brief.stable))?;
     let offered = Offered::of(&prometheus.names(&offered, &LABELS, now).await?);
     let mut histograms = Vec::new();
     for metric in &brief.analysis.metrics {

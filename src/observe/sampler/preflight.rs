@@ -160,9 +160,11 @@ pub(super) async fn preflight(prometheus: &Prometheus, brief: &Brief, seconds: u
                 jobs.extend(own_metric(prometheus, brief, metric, selector, Some(class), at).await?);
             }
             // What is bad may never have happened.
-            Counted::Share { bad, total } => {
+            Counted::Share { bad, total, apart } => {
                 jobs.extend(own_metric(prometheus, brief, metric, Selector::of(total), None, at).await?);
-                part_of(prometheus, brief, metric, [bad, total], seconds, at).await?;
+                if !apart {
+                    part_of(prometheus, brief, metric, [bad, total], seconds, at).await?;
+                }
             }
             Counted::Value(query) if brief.key.share.is_none() => {
                 if let Err(error) = super::thresholds::preflight(prometheus, query, brief, at).await {

@@ -219,6 +219,7 @@ fn brief(clock: &Clock, metrics: Vec<Metric>) -> Brief {
         interval: Duration::from_millis(200),
         warm_up: Duration::ZERO,
         metrics: metrics.clone(),
+        preset: None,
     };
     let steps = [5_u8, 50, 100].map(|percent| {
         let (weight, share) = (f64::from(percent) / 100.0, Share::weight(percent));

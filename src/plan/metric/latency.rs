@@ -47,6 +47,8 @@ impl Times {
         let ends = |ends: &[&str]| ends.iter().any(|end| self.name.ends_with(end));
         let named = if ends(&["_milliseconds", "_millis", "_ms"]) {
             TimeUnit::Ms
+        } else if ends(&["_microseconds", "_micros", "_us"]) {
+            TimeUnit::Us
         } else if ends(&["_seconds", "_secs"]) {
             TimeUnit::S
         } else {

@@ -10,8 +10,11 @@ use crate::api::{MetricSpec, RatioSpec};
 pub struct Ratio {
     /// Counter of what is bad.
     pub bad: Counter,
-    /// Counter of all.
+    /// Counter of all, or of all that is not bad.
     pub total: Counter,
+    /// What is bad is no part of `total`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
     /// Its limits.
     #[serde(flatten)]
     pub limits: ShareLimits,
@@ -43,16 +46,26 @@ impl Kind for Ratio {
 
     fn parse(parser: &mut Parser, path: &str, spec: &RatioSpec) -> Option<Self> {
         let limits = ShareLimits::parse(parser, path, &spec.limits);
-        let (bad, total) = (counter(parser, &format!("{path}.bad"), &spec.bad), counter(parser, &format!("{path}.total"), &spec.total));
+        let bad = counter(parser, &format!("{path}.bad"), &spec.bad);
+        let (apart, total) = match (&spec.total, &spec.good) {
+            (Some(total), None) => (false, counter(parser, &format!("{path}.total"), total)),
+            (None, Some(good)) => (true, counter(parser, &format!("{path}.good"), good)),
+            (total, _) => {
+                let message = if total.is_some() { "has both total and good" } else { "has neither total nor good" };
+                parser.fault(path, message, "exactly one of total and good");
+                (false, None)
+            }
+        };
         let (bad, total) = (bad?, total?);
         if bad == total {
-            parser.fault(&format!("{path}.bad"), format!("is {bad}, as total is"), "a part of what total counts");
+            let (field, fix) = if apart { ("good", "what is not bad") } else { ("total", "a part of what total counts") };
+            parser.fault(&format!("{path}.bad"), format!("is {bad}, as {field} is"), fix);
         }
-        Some(Self { bad, total, limits })
+        Some(Self { bad, total, apart, limits })
     }
 
     fn counted(&self) -> Counted<'_> {
-        Counted::Share { bad: &self.bad, total: &self.total }
+        Counted::Share { bad: &self.bad, total: &self.total, apart: self.apart }
     }
 
     fn limits(&self) -> Limits {
@@ -64,6 +77,7 @@ impl Kind for Ratio {
     }
 
     fn source(&self) -> Option<(&'static str, String)> {
-        Some(("source", format!("{} of {}", self.bad, self.total)))
+        let beside = if self.apart { "beside" } else { "of" };
+        Some(("source", format!("{} {beside} {}", self.bad, self.total)))
     }
 }

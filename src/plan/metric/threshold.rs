@@ -54,8 +54,9 @@ impl Kind for Threshold {
             _ => {}
         }
         let lasting = parser.duration(&format!("{path}.for"), spec.lasting.as_deref(), Duration::ZERO..=LONGEST);
-        let limits =
-            RangeLimits { min: spec.min, max: spec.max, lasting: lasting.unwrap_or(LASTING), action: spec.action.unwrap_or_default() };
+        let action = spec.action.unwrap_or_default();
+        let usual = if action == ThresholdAction::Wait { Duration::ZERO } else { LASTING };
+        let limits = RangeLimits { min: spec.min, max: spec.max, lasting: lasting.unwrap_or(usual), action };
         Some(Self { query: spec.query.clone(), limits })
     }
 
@@ -73,7 +74,7 @@ impl Kind for Threshold {
         mine.min = mine.min.into_iter().chain(other.min).reduce(f64::max);
         mine.max = mine.max.into_iter().chain(other.max).reduce(f64::min);
         mine.lasting = mine.lasting.min(other.lasting);
-        // Hold comes before Rollback.
+        // Wait comes before Hold, and Hold before Rollback.
         mine.action = mine.action.max(other.action);
     }
 

@@ -4,7 +4,7 @@ use rand::rngs::SmallRng;
 use rand_distr::{Binomial, Distribution};
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::counters::{FIRST_TOKEN_BOUNDS, LATENCY_BOUNDS, SCORE_BOUNDS};
+use super::counters::{FIRST_TOKEN_BOUNDS, LATENCY_BOUNDS, SCORE_BOUNDS, Tokens};
 use super::load::Load;
 
 /// How a version answers. Built once, then only drawn from.
@@ -24,6 +24,8 @@ pub struct Behaviour {
     first_token: Option<(Vec<f64>, f64)>,
     /// What each pod's GPU shows as used, in MiB; `None`: nothing is exported.
     pub memory: Option<f64>,
+    /// What it exports as a language model; `None`: it is none.
+    pub tokens: Option<Tokens>,
 }
 
 impl Default for Behaviour {
@@ -50,6 +52,7 @@ impl Behaviour {
             invalid: 0.0,
             first_token: None,
             memory: None,
+            tokens: None,
         };
         made.with_latency(p50_ms, p99_ms).with_scores(0.10, 1.0)
     }
@@ -106,6 +109,12 @@ impl Behaviour {
         self
     }
 
+    /// The same as a language model, with what vLLM would export.
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
     pub(super) fn invalid(&self, rng: &mut SmallRng, count: u64) -> u64 {
         binomial(rng, count, self.invalid)
     }
@@ -154,7 +163,7 @@ fn shares(bounds: &[f64], cdf: impl Fn(f64) -> f64) -> Vec<f64> {
 }
 
 /// Shares of log-normal times between the bounds, and their mean.
-fn times(bounds: &[f64], p50: f64, p99: f64) -> (Vec<f64>, f64) {
+pub(super) fn times(bounds: &[f64], p50: f64, p99: f64) -> (Vec<f64>, f64) {
     let sigma = ((p99 / p50).ln() / 2.326_347_874).max(1e-3);
     (shares(bounds, |bound| normal((bound / p50).ln() / sigma)), p50 * (sigma * sigma / 2.0).exp())
 }

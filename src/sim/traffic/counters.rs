@@ -1,5 +1,7 @@
 //! What one scrape target exposes: counters that are born at their first increment, as real ones are.
 
+mod tokens;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,6 +9,9 @@ use rand::rngs::SmallRng;
 
 use super::behaviour::Behaviour;
 use crate::sim::prometheus::series::{Database, Labels};
+
+use tokens::Exporter;
+pub use tokens::Tokens;
 
 /// Envoy's default bounds, in milliseconds.
 pub const LATENCY_BOUNDS: [f64; 19] =
@@ -29,6 +34,7 @@ pub struct Target {
     scores: Option<Histogram>,
     invalid: Option<Counter>,
     first_tokens: Option<Histogram>,
+    tokens: Option<Exporter>,
     /// GPU memory in use, MiB.
     pub memory: Option<f64>,
     memory_id: Option<usize>,
@@ -84,6 +90,7 @@ impl Target {
             scores: None,
             invalid: None,
             first_tokens: None,
+            tokens: None,
             memory: None,
             memory_id: None,
             health: [None, None],
@@ -135,14 +142,26 @@ impl Target {
             let new = || Histogram::new("vllm:time_to_first_token_seconds", own.clone(), &FIRST_TOKEN_BOUNDS);
             self.first_tokens.get_or_insert_with(new).record(&buckets, sum);
         }
+        if let Some(tokens) = &behaviour.tokens {
+            self.tokens.get_or_insert_with(|| Exporter::new(own)).record(tokens, rng, count);
+        }
         predicted
+    }
+
+    /// Time goes by on a pod that answers like this.
+    pub(super) fn tick(&mut self, behaviour: Option<&Behaviour>) {
+        self.memory = behaviour.and_then(|behaviour| behaviour.memory);
+        if let Some(tokens) = behaviour.and_then(|behaviour| behaviour.tokens.as_ref()) {
+            let own = &self.own;
+            self.tokens.get_or_insert_with(|| Exporter::new(own)).tick(tokens);
+        }
     }
 
     /// The process starts again: everything is forgotten.
     pub fn reset(&mut self) {
         self.http.clear();
         self.classes.clear();
-        (self.scores, self.invalid, self.first_tokens) = (None, None, None);
+        (self.scores, self.invalid, self.first_tokens, self.tokens) = (None, None, None, None);
     }
 
     /// Scrapes at the moment that is due, if one is.
@@ -168,6 +187,7 @@ impl Target {
             let histograms = self.scores.iter_mut().chain(&mut self.first_tokens);
             samples += histograms.map(|h| h.write(database, at)).sum::<u64>();
             samples += self.invalid.as_mut().map_or(0, |c| c.write(database, at));
+            samples += self.tokens.as_mut().map_or(0, |tokens| tokens.write(database, at));
             if let Some(memory) = self.memory {
                 let own = &self.own;
                 let id = *self.memory_id.get_or_insert_with(|| database.id(named("DCGM_FI_DEV_FB_USED", own.clone())));
@@ -198,7 +218,8 @@ impl Target {
         let classes = self.classes.values().filter_map(|c| c.id);
         let scores = self.scores.iter().chain(&self.first_tokens).flat_map(|s| s.ids.iter().copied());
         let others = self.invalid.as_ref().and_then(|c| c.id).into_iter().chain(self.memory_id);
-        for id in http.chain(classes).chain(scores).chain(others) {
+        let tokens = self.tokens.iter().flat_map(Exporter::ids);
+        for id in http.chain(classes).chain(scores).chain(others).chain(tokens) {
             database.push(id, at, f64::NAN);
         }
     }

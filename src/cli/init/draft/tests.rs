@@ -141,3 +141,16 @@ fn the_next_version_may_be_named() {
     assert_eq!(made.about, "Rollout fraud: v1 is stable, v7 is the canary.");
     assert_eq!(faults(&objects, &made), [""; 0]);
 }
+
+#[test]
+fn an_image_that_names_a_known_server_is_asked_for_by_its_preset() {
+    let with = |image: &str| {
+        let mut deployment = deployment("fraud-v1", Some("v1"));
+        deployment["spec"]["template"]["spec"] = json!({"containers": [{"name": "model", "image": image}]});
+        let made = made(&[deployment, service("fraud", json!({"app": "fraud"}))], "service/fraud");
+        made.questions.join(" ")
+    };
+    assert!(with("docker.io/vllm/vllm-openai:v0.11.2").contains("`preset: vllm` in spec.analysis"));
+    assert!(with("nvcr.io/nvidia/tritonserver:25.10-py3").contains("`haldane presets detect fraud -n ml`"));
+    assert!(!with("registry.example.com/fraud:7").contains("preset"));
+}

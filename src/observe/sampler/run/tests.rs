@@ -36,7 +36,13 @@ fn run(interval: u64, since: Option<i64>, resume: Option<i64>, now: i64) -> Run 
         since: since.map(t),
         evidence: Arc::new(Evidence::new(&metrics, 30.0)),
         resume_after: resume.map(t),
-        analysis: AnalysisPlan { prometheus: "default".into(), interval: Duration::from_secs(interval), warm_up: Duration::ZERO, metrics },
+        analysis: AnalysisPlan {
+            prometheus: "default".into(),
+            interval: Duration::from_secs(interval),
+            warm_up: Duration::ZERO,
+            metrics,
+            preset: None,
+        },
     };
     let mut run = Run::new(brief, t(now));
     run.calibrated = true;

@@ -16,6 +16,8 @@ pub enum Expression {
     Gain(Selector, i64, bool),
     Aggregate(Aggregation, Vec<String>, Box<Expression>),
     Binary(char, Box<Expression>, Box<Expression>),
+    /// `clamp_min`.
+    AtLeast(Box<Expression>, f64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +101,10 @@ impl Expression {
                 }
                 Found::Vector(groups.into_iter().map(|(labels, values)| (labels, how.of(&values))).collect())
             }
+            Self::AtLeast(of, least) => match of.evaluate(database, at) {
+                Found::Scalar(_) => Found::Vector(Vec::new()),
+                Found::Vector(rows) => Found::Vector(rows.into_iter().map(|(labels, value)| (labels, value.max(*least))).collect()),
+            },
             Self::Binary(operator, left, right) => {
                 let apply = |a: f64, b: f64| match operator {
                     '+' => a + b,
@@ -123,14 +129,30 @@ impl Expression {
 }
 
 impl Reader<'_> {
-    /// Operations from left to right: there is no precedence here, parentheses say what is meant.
+    /// Sums of products, each from left to right.
     pub(super) fn expression(&mut self) -> Result<Expression, String> {
+        let mut found = self.product()?;
+        while let Some(operator) = self.rest().chars().next().filter(|c| "+-".contains(*c)) {
+            self.at += 1;
+            found = Expression::Binary(operator, Box::new(found), Box::new(self.product()?));
+        }
+        Ok(found)
+    }
+
+    fn product(&mut self) -> Result<Expression, String> {
         let mut found = self.operand()?;
-        while let Some(operator) = self.rest().chars().next().filter(|c| "+-*/".contains(*c)) {
+        while let Some(operator) = self.rest().chars().next().filter(|c| "*/".contains(*c)) {
             self.at += 1;
             found = Expression::Binary(operator, Box::new(found), Box::new(self.operand()?));
         }
         Ok(found)
+    }
+
+    fn number(&mut self) -> Option<f64> {
+        let rest = self.rest();
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+        self.at += digits;
+        rest.get(..digits)?.parse().ok()
     }
 
     fn operand(&mut self) -> Result<Expression, String> {
@@ -139,12 +161,16 @@ impl Reader<'_> {
             self.expect(")")?;
             return Ok(found);
         }
-        let rest = self.rest();
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
-        if digits > 0 {
-            self.at += digits;
-            let number = rest.get(..digits).and_then(|text| text.parse().ok());
-            return number.map(Expression::Number).ok_or_else(|| self.unexpected("a number"));
+        if self.rest().starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return self.number().map(Expression::Number).ok_or_else(|| self.unexpected("a number"));
+        }
+        if self.word("clamp_min") {
+            self.expect("(")?;
+            let of = self.expression()?;
+            self.expect(",")?;
+            let least = self.number().ok_or_else(|| self.unexpected("a number"))?;
+            self.expect(")")?;
+            return Ok(Expression::AtLeast(Box::new(of), least));
         }
         for (word, by_second) in [("rate", true), ("increase", false)] {
             if self.word(word) {
@@ -194,6 +220,8 @@ mod tests {
         assert_eq!(ask("sum(increase(m[5s])) / count(m)"), one("8"));
         assert_eq!(ask("sum(rate(m{pod='a'}[4s]))"), one("0.75"));
         assert_eq!(ask("(1 + 2) * 2"), json!({"resultType": "scalar", "result": [10.0, "6"]}));
+        assert_eq!(ask("1 - 6 / 2 - 1"), json!({"resultType": "scalar", "result": [10.0, "-3"]}));
+        assert_eq!(ask("sum(m) / clamp_min(sum(m) - sum(m), 0.5)"), one("80"));
         assert_eq!(ask("0/0")["result"][1], "NaN");
         assert_eq!(ask("sum by (pod) (m)")["result"].as_array().unwrap().len(), 2);
         assert_eq!(ask("max(gone)"), json!({"resultType": "vector", "result": []}));
