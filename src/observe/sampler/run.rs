@@ -16,7 +16,6 @@ use crate::drive::{Belongs, Due, Ledger, Pace};
 use crate::judge::Seen;
 use crate::observe::prometheus::{Prometheus, Purpose, QueryError};
 use crate::plan::Share;
-use crate::record::Window;
 use crate::seen::{Arm, Brief, Look, Problem, StepKey};
 
 mod buckets;
@@ -76,7 +75,7 @@ pub(super) struct Run {
     eye: glance::Eye,
     told: bool,
     queries: Vec<(String, String)>,
-    trail: Vec<Window>,
+    trail: Vec<crate::record::Window>,
 }
 
 impl Run {
