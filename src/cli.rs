@@ -5,6 +5,7 @@ mod cluster;
 mod completion;
 mod controller;
 mod crd;
+mod dashboard;
 mod demo;
 mod doctor;
 mod exit;
@@ -98,6 +99,8 @@ enum Verb {
     Status(status::StatusArgs),
     /// Follow one Rollout live: both versions, the numbers, the forecast; keys to promote, pause, abort
     Watch(watch::WatchArgs),
+    /// Show Rollouts in a browser: a fleet and each of them, live; commands as buttons
+    Dashboard(dashboard::DashboardArgs),
     /// Show why: what happened, the numbers, who was exposed, what to do, the statistics
     Explain(explain::ExplainArgs),
     /// List the past rollouts of one Rollout: outcome, who was exposed, how long it took
@@ -174,6 +177,7 @@ async fn answer(cli: &Cli, environment: &Environment, output: &Output) -> Result
         Verb::List(args) => return list::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Status(args) => return status::run(args, &cluster().await?, clock, output).await,
         Verb::Watch(args) => return watch::run(args, &cluster().await?, clock, output).await,
+        Verb::Dashboard(args) => return dashboard::run(args, &cli.global, environment, clock, output).await,
         Verb::Explain(args) => return explain::run(args, &cluster().await?, clock.now(), output).await,
         Verb::History(args) => return history::run(args, &cluster().await?, clock.now(), output).await,
         Verb::Doctor(args) => return doctor::run(args, &cluster().await?, clock, output).await,

@@ -11,6 +11,7 @@ mod templates;
 use std::{
     collections::BTreeMap,
     fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time,
 };
@@ -45,6 +46,31 @@ pub struct Config {
     /// Words of alerts, by sink and by alert.
     #[serde(skip)]
     pub templates: BTreeMap<String, Templates>,
+    /// The pages that the controller serves; absent: none.
+    #[serde(default)]
+    pub dashboard: Option<Dashboard>,
+}
+
+/// The pages that the controller serves, read-only. Read at the start.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dashboard {
+    /// Where. Default: `0.0.0.0:8081`.
+    #[serde(default = "everywhere")]
+    pub listen: SocketAddr,
+    /// Path before every address, for a proxy in front: `/haldane`.
+    #[serde(default)]
+    pub path_prefix: String,
+    /// What the page calls the cluster.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// Where browsers find Prometheus: queries become links.
+    #[serde(default)]
+    pub prometheus_url: Option<String>,
+}
+
+fn everywhere() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 8081))
 }
 
 /// A Prometheus server.

@@ -22,7 +22,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::Rollout;
 use crate::clock::Clock;
-use crate::config::{ConfigError, ConfigHandle};
+use crate::config::{ConfigError, ConfigHandle, Dashboard};
+use crate::dashboard::{Door, Live, Records, Reviews, Settings, Site};
 use crate::lease::{Election, LeaderHandle, Terms};
 use crate::link::{Connect, Limits, Link};
 use crate::metrics::Metrics;
@@ -161,6 +162,12 @@ pub async fn run(
         let listener = tokio::net::TcpListener::bind(address).await?;
         tokio::spawn(server::serve(listener, metrics.clone(), health.clone(), wait(stopped.clone())));
     }
+    let live = Live::new(rollouts.clone(), link.watched());
+    if let Some(dashboard) = &config.current().config.dashboard {
+        let site = dashboard_site(dashboard, &options.namespaces, clock, live.clone(), &link);
+        let listener = tokio::net::TcpListener::bind(dashboard.listen).await?;
+        tokio::spawn(server::run(listener, site.router(), wait(stopped.clone()), "the dashboard"));
+    }
     if options.config_file.is_some() {
         tokio::spawn(config.clone().watch(Duration::from_secs(5)));
     }
@@ -194,7 +201,11 @@ pub async fn run(
         }
     });
 
-    let stream = reflector::reflector(rollout_writer, watches.fixed(trim)).inspect_ok(move |event| asks.note(event)).applied_objects();
+    let stream = reflector::reflector(rollout_writer, watches.fixed(trim)).inspect_ok(move |event| {
+        asks.note(event);
+        live.changed();
+    });
+    let stream = stream.applied_objects();
     let controller = Controller::for_stream(stream, rollouts)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_on(tokio_stream(woken))
@@ -223,6 +234,18 @@ pub async fn run(
         let _ = tokio::time::timeout(Duration::from_secs(2), campaign).await;
     }
     Ok(())
+}
+
+/// The pages, read-only, for whom the API server knows.
+fn dashboard_site(dashboard: &Dashboard, namespaces: &[String], clock: Clock, live: Live, link: &Link) -> Site {
+    let settings = Settings {
+        prefix: dashboard.path_prefix.clone(),
+        cluster: dashboard.cluster.clone().unwrap_or_else(|| "this cluster".to_owned()),
+        namespace: (!namespaces.is_empty()).then(|| namespaces.join(", ")),
+        prometheus: dashboard.prometheus_url.clone(),
+    };
+    let (records, reviews) = (Records::new(link.client(), clock), Reviews::new(link.client(), clock));
+    Site::new(settings, clock, live, records, Door::Tokens(reviews), None)
 }
 
 async fn wait(mut stopped: watch::Receiver<bool>) {

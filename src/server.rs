@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`. There is no other endpoint: commands come through the Kubernetes API alone.
+//! `/healthz`, `/readyz` and `/metrics`. There is no other endpoint at this address: commands come through the Kubernetes API alone.
 //!
 //! Health speaks of this process only: a Prometheus or an API server that is away must not get the controller restarted. Readiness speaks
 //! of the caches: whether what this process knows of the cluster is recent.
@@ -79,15 +79,20 @@ impl Health {
 
 /// Serves until `stop` is ready, and a second longer for connections that are open.
 pub async fn serve(listener: TcpListener, metrics: Metrics, health: Health, stop: impl Future<Output = ()> + Send + 'static) {
+    run(listener, router(health, metrics), stop, "the server for probes and metrics").await;
+}
+
+/// The same for anything.
+pub async fn run(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send + 'static, what: &str) {
     let (ending, ended) = tokio::sync::oneshot::channel();
     let stop = async move {
         stop.await;
         let _ = ending.send(());
     };
-    let server = axum::serve(listener, router(health, metrics)).with_graceful_shutdown(stop);
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop);
     tokio::select! {
         served = server => if let Err(error) = served {
-            tracing::error!(error = error.to_string(), "the server for probes and metrics ended");
+            tracing::error!(error = error.to_string(), "{what} ended");
         },
         () = async { if ended.await.is_ok() { time::sleep(GRACE).await } else { std::future::pending().await } } => {}
     }

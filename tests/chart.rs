@@ -201,6 +201,55 @@ fn every_knob_arrives_where_it_should() {
 }
 
 #[test]
+fn the_dashboard_is_there_where_it_is_wanted() {
+    let (with, without) = (mode("everything"), mode("default"));
+    let text = with.named("ConfigMap", "haldane")["data"]["haldane.yaml"].as_str().unwrap();
+    let dashboard = Config::parse(text, Path::new("/etc/haldane")).unwrap().dashboard.unwrap();
+    assert_eq!(
+        (dashboard.listen.port(), dashboard.path_prefix.as_str(), dashboard.cluster.as_deref()),
+        (9000, "/haldane", Some("prod-eu1"))
+    );
+    assert_eq!(with.only("Service")["spec"]["ports"][1], json!({"name": "dashboard", "port": 9000, "targetPort": "dashboard"}));
+    assert_eq!(container(&with)["ports"][1], json!({"name": "dashboard", "containerPort": 9000}));
+    assert_eq!(with.only("NetworkPolicy")["spec"]["ingress"][0]["ports"][1]["port"], 9000);
+    assert_eq!(with.named("ClusterRoleBinding", "haldane-dashboard")["roleRef"]["name"], "system:auth-delegator");
+    let text = without.named("ConfigMap", "haldane")["data"]["haldane.yaml"].as_str().unwrap();
+    assert_eq!(Config::parse(text, Path::new("/etc/haldane")).unwrap().dashboard, None);
+    assert!(without.of("ClusterRoleBinding").all(|binding| binding["metadata"]["name"] == "haldane"));
+    assert_eq!(without.only("Service")["spec"]["ports"].as_array().unwrap().len(), 1);
+    assert_eq!(container(&without)["ports"].as_array().unwrap().len(), 1);
+    assert_eq!(without.only("NetworkPolicy")["spec"]["ingress"][0]["ports"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_component_of_the_dashboard_adds_what_the_chart_adds() {
+    let home = tempfolder("component");
+    let (controller, dashboard) = (root("deploy/controller"), root("deploy/dashboard"));
+    let text = format!("resources: [{}]\ncomponents: [{}]\n", relative(&home, &controller), relative(&home, &dashboard));
+    fs::write(home.join("kustomization.yaml"), text).unwrap();
+    let rendered = Rendered(helm::documents(&tool("kubectl", &["kustomize", &home.display().to_string()]).unwrap()));
+    assert_eq!(rendered.only("Service")["spec"]["ports"][1]["targetPort"], "dashboard");
+    assert_eq!(container(&rendered)["ports"][1], json!({"name": "dashboard", "containerPort": 8081}));
+    assert_eq!(rendered.only("NetworkPolicy")["spec"]["ingress"][0]["ports"][1]["port"], 8081);
+    assert_eq!(rendered.named("ClusterRoleBinding", "haldane-dashboard")["subjects"][0]["namespace"], "haldane-system");
+}
+
+/// An empty folder beside the compiled tests.
+fn tempfolder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder.canonicalize().unwrap()
+}
+
+/// A path as kustomize wants it: from a folder.
+fn relative(from: &Path, to: &Path) -> String {
+    let to = to.canonicalize().unwrap();
+    let up = "../".repeat(from.components().count() - 1);
+    format!("{up}{}", to.strip_prefix("/").unwrap().display())
+}
+
+#[test]
 fn configuration_and_keys_may_be_those_of_somebody_else() {
     let sources =
         |rendered: &Rendered| rendered.only("Deployment")["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"].clone();
@@ -233,6 +282,8 @@ fn a_value_that_cannot_be_is_refused_by_its_name() {
         ("namespaces[0]=No_Name", "namespaces"),
         ("config.prometheus.default.url=prometheus:9090", "url"),
         ("networkPolicy.egressPorts[0]=0", "egressPorts"),
+        ("dashboard.port=8080", "port"),
+        ("dashboard.pathPrefix=haldane", "pathPrefix"),
         ("configInSecret=true", "configInSecret needs existingSecret"),
     ] {
         let said = template(None, &["--set", set]).map(|_| ()).expect_err(set);

@@ -82,6 +82,16 @@ fn the_controller_has_these_rights_and_no_others() {
 }
 
 #[test]
+fn the_dashboard_adds_the_right_to_ask_who_somebody_is_and_nothing_else() {
+    let binding = of_kind("deploy/dashboard/rbac.yaml", "ClusterRoleBinding", "haldane-dashboard");
+    assert_eq!(documents("deploy/dashboard/rbac.yaml").len(), 1);
+    assert_eq!(binding["roleRef"]["name"], "system:auth-delegator", "token reviews and access reviews");
+    assert_eq!(binding["subjects"][0]["name"], "haldane");
+    let ports = &of_kind("deploy/controller/service.yaml", "Service", "haldane")["spec"]["ports"];
+    assert_eq!(ports.as_array().unwrap().len(), 1, "without it there is no port");
+}
+
+#[test]
 fn no_role_reads_secrets_or_grants_everything_and_people_cannot_write_status() {
     for role in documents("deploy/controller/rbac.yaml").iter().filter(|d| d["kind"].as_str().is_some_and(|k| k.ends_with("Role"))) {
         for (key, verbs) in rights(role) {
@@ -177,12 +187,13 @@ fn the_configuration_that_is_shipped_is_valid_also_with_its_comments_taken_in() 
     let commented = commented.replace("http://prometheus", "https://prometheus");
     let parsed = Config::parse(&commented, Path::new("/etc/haldane")).unwrap();
     assert_eq!(parsed.alerts.len(), 2);
+    assert!(parsed.dashboard.is_some());
     assert!(parsed.prometheus["default"].access.ca_file.is_some());
 }
 
 #[test]
 fn each_kustomization_names_files_that_are_there_and_forgets_none() {
-    for folder in ["crds", "deploy/crd", "deploy/controller"] {
+    for folder in ["crds", "deploy/crd", "deploy/controller", "deploy/dashboard"] {
         let kustomization = &documents(&format!("{folder}/kustomization.yaml"))[0];
         let named: BTreeSet<String> = strings(&kustomization["resources"]).into_iter().collect();
         for name in &named {

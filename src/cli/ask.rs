@@ -17,8 +17,7 @@ use super::{
 use crate::{
     api::{Phase, Reason, RejectedCommand, Rollout, RolloutStatus},
     command::{Request, Verb, annotation},
-    plan::Plan,
-    view::{clauses, visible},
+    view::{clauses, present_and_next, visible},
 };
 
 /// How often the object is read while waiting for the answer.
@@ -144,7 +143,7 @@ fn request(ask: &Ask<'_>, rollout: &Rollout, id: &str, by: Option<String>) -> Re
         id: Some(id.into()),
         uid: rollout.uid(),
         epoch: Some(status.map_or(0, |status| status.epoch)),
-        step: ask.step.map(str::to_owned).or_else(|| status.and_then(|status| steps(rollout, status).0)),
+        step: ask.step.map(str::to_owned).or_else(|| present_and_next(rollout).0),
         reason: ask.reason.map(str::to_owned),
         by,
         force: ask.force,
@@ -168,7 +167,7 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
             return conflict("spec.paused is true: a command does not end that".into(), "set spec.paused to false in the manifest".into());
         }
         Verb::Resume if paused.is_some_and(|decision| decision.reason == Reason::ApprovalRequired) => {
-            let coming = steps(rollout, status).1.map_or_else(String::new, |coming| format!(" --step {coming}"));
+            let coming = present_and_next(rollout).1.map_or_else(String::new, |(coming, _)| format!(" --step {coming}"));
             return conflict("it waits for an approval: resume does not give it".into(), format!("haldane promote {name}{coming}"));
         }
         // Waiting may be for a version that is not there yet: the controller knows whether something is under way.
@@ -181,7 +180,8 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
         _ => {}
     }
     let Some(wanted) = ask.step else { return Ok(()) };
-    let (present, coming) = steps(rollout, status);
+    let (present, coming) = present_and_next(rollout);
+    let coming = coming.map(|(name, _)| name);
     let asked = paused.is_some_and(|decision| decision.reason == Reason::ApprovalRequired);
     if let Some(coming) = coming.as_deref().filter(|coming| asked && *coming != wanted) {
         // Perhaps the answer to an older question: somebody else may have given it.
@@ -196,14 +196,6 @@ fn sensible(ask: &Ask<'_>, rollout: &Rollout, status: &RolloutStatus) -> Result<
     let present = present.map_or_else(|| "it is at no step".into(), |present| format!("the present step is {present}"));
     let coming = coming.map_or_else(String::new, |coming| format!(", the next one {coming}"));
     conflict(format!("not at step {wanted}: {present}{coming}"), format!("`haldane status {name}`, then again with that step"))
-}
-
-/// Names of the step that is under way, and of the one after it.
-fn steps(rollout: &Rollout, status: &RolloutStatus) -> (Option<String>, Option<String>) {
-    let present = status.step.as_ref().filter(|step| step.index >= 0);
-    let next = present.map_or(0, |step| usize::try_from(step.index + 1).unwrap_or(0));
-    let coming = Plan::parse(&rollout.spec).ok().and_then(|plan| plan.steps.get(next).map(|step| step.name.clone()));
-    (present.map(|step| step.name.clone()), coming)
 }
 
 /// The object once the controller has handled the command, or somebody has written another one over it.

@@ -21,10 +21,13 @@ use crate::{
 const MANAGER: &str = "haldane-cli";
 
 /// The API server and a namespace.
+#[derive(Clone)]
 pub(super) struct Cluster {
     client: Client,
     /// Where the API server is.
     pub(super) server: String,
+    /// What people call the cluster: the context, else the server.
+    pub(super) context: String,
     /// No answer within this time is an error.
     timeout: Duration,
     /// Namespace that commands speak of.
@@ -33,9 +36,28 @@ pub(super) struct Cluster {
     pub(super) user: Option<String>,
 }
 
+/// A way to an API server.
+pub(super) struct Way {
+    pub(super) config: Config,
+    /// Whose it is.
+    user: Option<String>,
+    /// Name of the context.
+    context: Option<String>,
+}
+
 impl Cluster {
     /// As the flags and the kubeconfig say; inside a cluster, as the service account.
     pub(super) async fn connect(global: &Global, environment: &Environment) -> Result<Self, Failure> {
+        let Way { config, user, context } = Self::config(global).await?;
+        let server = config.cluster_url.to_string();
+        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(no_config)?;
+        let (timeout, user) = (global.request_timeout, user.or_else(|| environment.user.clone()));
+        Ok(Self { client, context: context.unwrap_or_else(|| server.clone()), server, timeout, namespace, user })
+    }
+
+    /// What the flags and the kubeconfig say.
+    pub(super) async fn config(global: &Global) -> Result<Way, Failure> {
         let options = KubeConfigOptions { context: global.context.clone(), ..Default::default() };
         let file = match &global.kubeconfig {
             Some(path) => Some(Kubeconfig::read_from(path).map_err(no_config)?),
@@ -45,6 +67,7 @@ impl Cluster {
             known_context(file, name)?;
         }
         let user = global.as_user.clone().or_else(|| user(file.as_ref()?, global.context.as_deref()));
+        let context = global.context.clone().or_else(|| file.as_ref()?.current_context.clone());
         let mut config = match (file, &global.context) {
             (Some(file), _) => Config::from_custom_kubeconfig(file, &options).await.map_err(no_config)?,
             (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(no_config)?,
@@ -58,10 +81,12 @@ impl Cluster {
             config.auth_info.impersonate = Some(user.clone());
             config.auth_info.impersonate_groups = (!global.as_group.is_empty()).then(|| global.as_group.clone());
         }
-        let server = config.cluster_url.to_string();
-        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(no_config)?;
-        Ok(Self { client, server, timeout, namespace, user: user.or_else(|| environment.user.clone()) })
+        Ok(Way { config, user, context })
+    }
+
+    /// The same in another namespace.
+    pub(super) fn within(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
     /// The client behind it.

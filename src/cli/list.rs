@@ -1,7 +1,5 @@
 //! `haldane list`: what needs a person first, then what waits, then the rest.
 
-use std::cmp::Reverse;
-
 use clap::Args;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -9,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Exit, Failure, cluster::Cluster, output::Output, screen};
 use crate::{
-    api::{Phase, Rollout, RolloutStatus},
-    view::{Columns, Terminal, View, age, tone},
+    api::{Rollout, RolloutStatus},
+    view::{Columns, Terminal, View, age, place_in_fleet, tone},
 };
 
 #[derive(Debug, Args)]
@@ -34,20 +32,7 @@ pub(super) async fn run(args: &ListArgs, cluster: &Cluster, now: Timestamp, outp
 
 /// What went wrong comes first, then what waits, then what moves; of these the newest.
 pub(super) fn sort(rollouts: &mut [Rollout]) {
-    rollouts.sort_by_key(|rollout| (rank(rollout), Reverse(decided(rollout)), rollout.namespace(), rollout.name_any()));
-}
-
-fn rank(rollout: &Rollout) -> u8 {
-    match rollout.status.as_ref().and_then(|status| status.phase) {
-        Some(Phase::RollingBack | Phase::RolledBack | Phase::Failed | Phase::Aborted | Phase::Invalid) => 0,
-        Some(Phase::Paused | Phase::Holding | Phase::Waiting) => 1,
-        Some(Phase::Progressing) => 2,
-        Some(Phase::Promoted | Phase::Passed | Phase::Idle) | None => 3,
-    }
-}
-
-fn decided(rollout: &Rollout) -> Option<Timestamp> {
-    rollout.status.as_ref()?.decision.as_ref().map(|decision| decision.at.0)
+    rollouts.sort_by_cached_key(place_in_fleet);
 }
 
 fn item(rollout: &Rollout) -> Value {

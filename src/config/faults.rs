@@ -1,13 +1,19 @@
 //! From the file's text to a [`Config`], or all its faults. No message repeats a value: a webhook's URL is a secret.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use kube::core::Duration;
 use reqwest::Url;
 use serde_json::{Map, Value};
 
 use super::{Config, access, templates};
-use crate::plan::promql::is_plain;
+use crate::{
+    plan::promql::is_plain,
+    web::{is_browsable, is_prefix},
+};
 
 /// Longest name of a provider or a sink.
 const NAME_MAX: usize = 63;
@@ -103,12 +109,15 @@ impl Check {
     }
 
     fn file(&mut self, value: &Value) {
-        let Some(file) = self.mapping("(file)", value, &["prometheus", "alerts"]) else { return };
+        let Some(file) = self.mapping("(file)", value, &["prometheus", "alerts", "dashboard"]) else { return };
         for (name, provider) in self.named(file, "prometheus") {
             self.provider(&format!("prometheus.{name}"), provider);
         }
         for (name, sink) in self.named(file, "alerts") {
             self.sink(&format!("alerts.{name}"), sink);
+        }
+        if let Some(dashboard) = file.get("dashboard").filter(|value| !value.is_null()) {
+            self.dashboard(dashboard);
         }
     }
 
@@ -176,6 +185,23 @@ impl Check {
         }
         if let Some(value) = sink.get("cloudEvents") {
             self.cloud_events(&format!("{path}.cloudEvents"), value);
+        }
+    }
+
+    fn dashboard(&mut self, value: &Value) {
+        let Some(dashboard) = self.mapping("dashboard", value, &["listen", "pathPrefix", "cluster", "prometheusUrl"]) else { return };
+        let text = |key: &str| dashboard.get(key).filter(|value| !value.is_null()).map(|value| value.as_str().unwrap_or_default());
+        if text("listen").is_some_and(|listen| listen.parse::<SocketAddr>().is_err()) {
+            self.fault("dashboard.listen", "must be an address with its port, as 0.0.0.0:8081");
+        }
+        if text("pathPrefix").is_some_and(|prefix| !prefix.is_empty() && !is_prefix(prefix)) {
+            self.fault("dashboard.pathPrefix", "must be a path of plain words without a slash at its end, as /haldane");
+        }
+        if text("cluster").is_some_and(|cluster| cluster.is_empty() || cluster.len() > NAME_MAX) {
+            self.fault("dashboard.cluster", format!("must be a name of 1 to {NAME_MAX} characters"));
+        }
+        if text("prometheusUrl").is_some_and(|url| !is_browsable(url)) {
+            self.fault("dashboard.prometheusUrl", "must be http://host:port or https://host/path, without a slash at its end");
         }
     }
 

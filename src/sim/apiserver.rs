@@ -172,6 +172,16 @@ impl ApiServer {
         self.shared.denied.add(verb, resource);
     }
 
+    /// The same in one namespace; an empty one: for questions about all of them.
+    pub fn deny_in(&self, namespace: &str, verb: &str, resource: &str) {
+        self.shared.denied.add_in(namespace, verb, resource);
+    }
+
+    /// Makes a token known: it is this user's.
+    pub fn know(&self, token: &str, user: &str) {
+        self.shared.denied.know(token, user);
+    }
+
     /// Breaks the connection of every watch.
     pub fn cut_watches(&self) {
         self.shared.cut.send_modify(|n| *n += 1);
@@ -206,13 +216,16 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let Ok(body) = to_bytes(body, BODY).await else {
         return refuse(&Refusal::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {BODY}")));
     };
-    if let Some(review) = access::review(&path, &body, &shared.denied) {
-        return json_response(201, &review);
-    }
     let options = match Options::read(&parts.uri, &parts.headers) {
         Ok(options) => options,
         Err(refusal) => return refuse(&refusal),
     };
+    if let Some(review) = access::review(&path, &body, &shared.denied) {
+        let (number, fault) = shared.faults.strike(record(&shared, &None, &path, parts.uri.query(), &options, &body));
+        let refusal = if let Some(Fault::Answer(refusal)) = fault { Some(refusal) } else { None };
+        shared.faults.answered(number, refusal.as_ref().map_or(201, |refusal| refusal.code));
+        return refusal.map_or_else(|| json_response(201, &review), |refusal| refuse(&refusal));
+    }
     let served = shared.absent.served();
     let target = request::target(&parts.method, &path, &options, &served);
     let (number, fault) = shared.faults.strike(record(&shared, &target, &path, parts.uri.query(), &options, &body));

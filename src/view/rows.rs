@@ -140,7 +140,7 @@ fn row(metric: &MetricEvidence) -> Row {
 }
 
 /// What a metric is called in a table. One that has a name of its own keeps it.
-pub(super) fn label(name: &str, kind: Option<MeasureKind>) -> String {
+pub fn label(name: &str, kind: Option<MeasureKind>) -> String {
     match (name, kind) {
         ("errorRate", _) => "errors".to_owned(),
         ("latency", None | Some(MeasureKind::Latency)) => "p99".to_owned(),

@@ -5,9 +5,8 @@ use ratatui::text::{Line, Span};
 use super::app::App;
 use super::frame::Look;
 use crate::{
-    api::{Phase, RolloutStatus, StepStatus, names::condition},
-    plan::Plan,
-    view::{Terminal, Tone, width},
+    api::{RolloutStatus, StepStatus, names::condition},
+    view::{Mark, Terminal, Tone, moving, steps as progress, weight, width},
     words::{shortened, whole},
 };
 
@@ -23,20 +22,11 @@ pub(super) fn lines(app: &App, look: Look, columns: usize) -> Vec<Line<'static>>
     let empty = RolloutStatus::default();
     let status = app.rollout.status.as_ref().unwrap_or(&empty);
     let mut lines = versions(app, status, look, columns);
-    lines.extend(steps(app, status, look));
+    lines.extend(steps(app, look));
     let waits = app.view.facts.iter().filter(|fact| ["hold", "waiting"].contains(&fact.label.as_str())).cloned().collect::<Vec<_>>();
     let text = Terminal { columns, colour: false }.facts(&waits);
     lines.extend(text.lines().map(|line| Line::from(line.to_owned())));
     lines
-}
-
-/// What the canary has as a weight.
-fn weight(status: &RolloutStatus) -> i32 {
-    match status.phase {
-        Some(Phase::Promoted) => 100,
-        None | Some(Phase::Passed | Phase::Failed | Phase::RolledBack | Phase::Aborted | Phase::Idle | Phase::Waiting) => 0,
-        _ => status.step.as_ref().map_or(0, |step| step.weight),
-    }
 }
 
 fn versions(app: &App, status: &RolloutStatus, look: Look, columns: usize) -> Vec<Line<'static>> {
@@ -73,10 +63,6 @@ fn versions(app: &App, status: &RolloutStatus, look: Look, columns: usize) -> Ve
     lines
 }
 
-fn moving(phase: Option<Phase>) -> bool {
-    matches!(phase, Some(Phase::Progressing | Phase::Paused | Phase::Holding | Phase::RollingBack))
-}
-
 /// What the mesh was given, and what was counted.
 fn shares(app: &App, status: &RolloutStatus, step: &StepStatus, look: Look) -> Vec<Span<'static>> {
     let wanted = step.traffic.clone().unwrap_or_else(|| format!("{} %", step.weight));
@@ -89,41 +75,32 @@ fn shares(app: &App, status: &RolloutStatus, step: &StepStatus, look: Look) -> V
     if step.traffic.is_some() || step.weight >= 100 {
         return vec![programmed];
     }
-    let counted = app.view.rows.iter().filter_map(|row| row.requests).max_by_key(|n| n.stable.saturating_add(n.canary));
-    let all = counted.map_or(0, |n| n.stable.saturating_add(n.canary));
-    let observed = match counted.filter(|_| all > 0) {
-        Some(n) => {
-            let share = 100.0 * n.canary as f64 / all as f64;
-            Span::raw(format!("   observed {share:.1} % of {} requests", whole(all)))
-        }
+    let observed = match app.view.observed() {
+        Some((share, all)) => Span::raw(format!("   observed {:.1} % of {} requests", 100.0 * share, whole(all))),
         None => Span::styled("   observed NO DATA", look.tone(Tone::Waiting)),
     };
     vec![programmed, observed]
 }
 
 /// The steps: those behind, the present one, and those to come.
-fn steps(app: &App, status: &RolloutStatus, look: Look) -> Option<Line<'static>> {
-    let plan = Plan::parse(&app.rollout.spec).ok()?;
-    let present = status.step.as_ref().filter(|_| moving(status.phase)).and_then(|step| usize::try_from(step.index).ok());
-    let all = status.phase == Some(Phase::Promoted) || status.phase == Some(Phase::Passed);
-    if present.is_none() && !all {
+fn steps(app: &App, look: Look) -> Option<Line<'static>> {
+    let steps = progress(&app.rollout);
+    if steps.is_empty() {
         return None;
     }
     let mut spans = vec![Span::raw(format!("{:LABEL$}", "steps"))];
-    for (at, step) in plan.steps.iter().enumerate() {
-        let own = if step.name == (at + 1).to_string() { String::new() } else { format!("{} ", shortened(&step.name, VERSION)) };
-        let text = format!("{own}{}", step.share().words());
-        let (mark, tone) = match present {
-            _ if all => ("x", Tone::Plain),
-            Some(present) if at < present => ("x", Tone::Plain),
-            Some(present) if at == present => (">", app.view.tone),
-            _ => (" ", Tone::Plain),
+    for step in steps {
+        let own = step.name.map_or_else(String::new, |name| format!("{} ", shortened(&name, VERSION)));
+        let (mark, tone) = match step.mark {
+            Mark::Behind => ("x", Tone::Plain),
+            Mark::Present => (">", app.view.tone),
+            Mark::Ahead => (" ", Tone::Plain),
         };
         let mut style = look.tone(tone);
-        if mark == ">" {
+        if step.mark == Mark::Present {
             style = style.bold();
         }
-        spans.push(Span::styled(format!("[{mark}] {text}"), style));
+        spans.push(Span::styled(format!("[{mark}] {own}{}", step.share), style));
         spans.push(Span::raw("  "));
     }
     Some(Line::from(spans))
