@@ -53,7 +53,7 @@ pub struct Config {
 
 /// The pages that the controller serves, read-only. Read at the start.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Dashboard {
     /// Where. Default: `0.0.0.0:8081`.
     #[serde(default = "everywhere")]
