@@ -18,8 +18,7 @@ pub use spec::{
 pub use status::{
     Actor, AppliedPreset, ArmLoad, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, Load,
     Measure, MeasureKind, MetricEvidence, Noise, OpenAlert, OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand,
-    RolloutStatus,
-    StepStatus, Verdict,
+    RolloutStatus, StepStatus, Verdict,
 };
 pub use strategy::{
     AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,

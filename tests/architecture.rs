@@ -13,7 +13,7 @@ use haldane::api::Reason;
 
 const LONGEST: usize = 500;
 /// Modules that decide: values in, values out.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
     "api",
     "plan",
     "state",

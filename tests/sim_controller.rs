@@ -29,10 +29,10 @@ mod own;
 mod plain;
 #[path = "sim_controller/preflight.rs"]
 mod preflight;
-#[path = "sim_controller/records.rs"]
-mod records;
 #[path = "sim_controller/presets.rs"]
 mod presets;
+#[path = "sim_controller/records.rs"]
+mod records;
 #[path = "sim_controller/size.rs"]
 mod size;
 #[path = "sim_controller/stage.rs"]

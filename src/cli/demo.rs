@@ -155,7 +155,7 @@ async fn play(
         let epoch = world.status().epoch;
         match &act.begin {
             Begin::Deploy(behaviour) => {
-                world.deploy(canary, behaviour.clone());
+                world.deploy(canary, behaviour.as_ref().clone());
                 rollout.spec.canary = rollout.spec.canary.destination().other(kind.arm(APP, canary)).into();
                 world.apply(&rollout).await.map_err(refused)?;
             }

@@ -353,7 +353,8 @@ fn a_dashboard_is_served_where_the_file_says_so() {
     assert_eq!(parse(GOOD).unwrap().dashboard, None);
     assert_eq!(parse("dashboard:\n").unwrap().dashboard, None, "a key without a value is a key left out");
     assert_eq!(parse("dashboard: {}").unwrap().dashboard.unwrap().listen.to_string(), "0.0.0.0:8081");
-    let whole = "dashboard: {listen: \"127.0.0.1:9000\", pathPrefix: /a/b, cluster: prod, prometheusUrl: \"https://prometheus.example.com/x\"}";
+    let whole =
+        "dashboard: {listen: \"127.0.0.1:9000\", pathPrefix: /a/b, cluster: prod, prometheusUrl: \"https://prometheus.example.com/x\"}";
     let dashboard = parse(whole).unwrap().dashboard.unwrap();
     assert_eq!((dashboard.listen.port(), dashboard.path_prefix.as_str(), dashboard.cluster.as_deref()), (9000, "/a/b", Some("prod")));
     let wrong = "dashboard: {listen: 8081, pathPrefix: haldane/, cluster: \"\", prometheusUrl: \"javascript:alert(1)\", readOnly: false}";

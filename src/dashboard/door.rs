@@ -143,7 +143,7 @@ impl Local {
     }
 
     /// A form from this site: browsers say where it comes from.
-    fn from_here(&self, headers: &HeaderMap) -> bool {
+    fn is_from_here(&self, headers: &HeaderMap) -> bool {
         let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
         let host = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host.to_ascii_lowercase());
         host.is_some_and(|host| self.allows(&host))
@@ -212,7 +212,7 @@ pub(super) async fn enter(State(site): State<Site>, mut request: Request, next: 
             return response;
         };
         if let Door::Local(local) = &site.inner.door
-            && !local.from_here(request.headers())
+            && !local.is_from_here(request.headers())
         {
             return refused(&site, 403, "Not from here", "This order comes from another site. Nothing was done.", "");
         }

@@ -129,7 +129,7 @@ pub fn answers(offered: &[Offered], plan: &Plan) -> Vec<Finding> {
     }
     let exported = offered.iter().map(|one| one.base().to_owned()).collect();
     let fit = presets::fits(&exported, None).into_iter().find(presets::Fit::is_whole).filter(|_| plan.analysis.preset.is_none());
-    let more = offered.iter().filter(|one| !judged(one.base()) && !(fit.is_some() && presets::is_known(one.base())));
+    let more = offered.iter().filter(|one| !(judged(one.base()) || fit.is_some() && presets::is_known(one.base())));
     let more: Vec<(&Offered, String)> = more.filter_map(|one| Some((one, one.entry(offered)?))).collect();
     if let Some(fit) = fit {
         let fact = format!("stable exports what preset {} judges: {}", fit.preset, fit.present.join(", "));

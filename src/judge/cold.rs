@@ -213,7 +213,10 @@ impl MetricState {
     pub(super) fn after_cold(&mut self, metric: &Metric, a: &super::columns::Row, b: &super::columns::Row, young: Option<Young>) {
         let Some(young) = young.filter(|_| self.aside()) else { return };
         let Some(shares) = self.slowed(metric) else { return };
-        let stays = shares.tracks.iter_mut().fold(false, |any, track| track.stays(pair(a, b, track.column), young.cold) || any);
+        let mut stays = false;
+        for track in &mut shares.tracks {
+            stays |= track.stays(pair(a, b, track.column), young.cold); // each of them takes the window
+        }
         if stays {
             shares.each(|track| track.before = None);
             self.cold.iter_mut().for_each(|cold| cold.stays = true);

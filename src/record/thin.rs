@@ -130,7 +130,7 @@ impl Run {
     /// Forgets the queries of the last decision: `haldane explain` makes no use of those of a rollout that is over.
     fn forget_queries(&mut self) -> bool {
         let metrics = self.decisions.last_mut().map(|last| last.why.as_mut_slice()).unwrap_or_default();
-        metrics.iter_mut().fold(false, |changed, metric| metric.query.take().is_some() || changed)
+        metrics.iter_mut().filter_map(|metric| metric.query.take()).count() > 0
     }
 
     /// Drops the oldest of what is left. False if nothing is.

@@ -69,7 +69,8 @@ fn recorded() -> Record {
         })
     };
     let end = json!({"at": at(700), "outcome": "RolledBack", "reason": "AnalysisFailed", "message": "worse"});
-    serde_json::from_value(json!({"version": 1, "uid": "u-1", "runs": [run("v3", 0, json!(null)), run("v2", 0, end)]})).unwrap()
+    let runs = [run("v3", 0, json!(null)), run("v2", 0, end)].map(|run| serde_json::from_value(run).unwrap());
+    Record { runs: runs.into(), ..Record::new("u-1") }
 }
 
 /// The same, for the pages of a test.

@@ -65,7 +65,7 @@ pub(super) struct Act {
 /// How an act begins.
 pub(super) enum Begin {
     /// The canary is deployed, and asked for.
-    Deploy(Behaviour),
+    Deploy(Box<Behaviour>),
     /// Somebody gives a command, with a reason.
     Command(Verb, &'static str),
 }
@@ -81,7 +81,7 @@ fn drifting() -> Behaviour {
 
 impl Act {
     fn deploys(title: &'static str, arms: [&'static str; 2], behaviour: Behaviour, ends: Phase, path: &'static str) -> Self {
-        Self { title, arms, begin: Begin::Deploy(behaviour), turns: None, ends, unseen: false, path, remark: "" }
+        Self { title, arms, begin: Begin::Deploy(Box::new(behaviour)), turns: None, ends, unseen: false, path, remark: "" }
     }
 }
 
