@@ -183,7 +183,8 @@ mod tests {
         let newer = |plan: &mut Plan| plan.analysis.preset.iter_mut().for_each(|preset| preset.version += 1);
         newer(&mut new);
         let ttft = |plan: &Plan| plan.analysis.metrics[1].kind.clone();
-        let stricter = plan(json!({"metrics": [{"latency": {"histogram": "vllm:time_to_first_token_seconds", "stretch": 0.01}}]}));
+        let stricter =
+            plan(json!({"metrics": [{"latency": {"histogram": "vllm:time_to_first_token_seconds", "stretch": 0.01, "load": 0.05}}]}));
         new.analysis.metrics[1].kind = stricter.analysis.metrics[0].kind.clone();
         let adopted = old.adopt(&new, 0);
         assert_eq!(ttft(&adopted), ttft(&old), "nobody edited it");
