@@ -15,6 +15,8 @@ use pace::Pace;
 pub enum Purpose {
     /// Counts at the end of a window, which a decision waits for.
     Look,
+    /// The newest scrapes, between two looks: what is plain is seen sooner.
+    Glance,
     /// A query that a user wrote, at the same time.
     User,
     /// What a rollout must know before its first look.
@@ -24,7 +26,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Self; 4] = [Self::Look, Self::User, Self::Start, Self::Past];
+    const ALL: [Self; 5] = [Self::Look, Self::Glance, Self::User, Self::Start, Self::Past];
 }
 
 /// Who asks, and for what.
@@ -147,21 +149,24 @@ impl Queue {
     }
 
     fn lane(&mut self, purpose: Purpose) -> &mut Lane {
-        let [look, user, start, past] = &mut self.lanes;
+        let [look, glance, user, start, past] = &mut self.lanes;
         match purpose {
             Purpose::Look => look,
+            Purpose::Glance => glance,
             Purpose::User => user,
             Purpose::Start => start,
             Purpose::Past => past,
         }
     }
 
-    /// A quarter of the slots is kept for looks: a long answer to something else delays none.
+    /// A quarter of the slots is kept for looks: a long answer to something else delays none. Another one is kept from glances, which come at
+    /// each scrape of each rollout: whoever starts, and the past that others are judged by, is not crowded out.
     fn has_room(&self, purpose: Purpose) -> bool {
         let limit = self.limit();
         let others = limit.saturating_sub((limit / 4).max(1)).max(1);
         match purpose {
             Purpose::Look => true,
+            Purpose::Glance if self.flying(|by| by.purpose == Purpose::Glance) >= (limit / 2).max(1) => false,
             Purpose::User if self.flying(|by| by.purpose == Purpose::User) >= self.users.limit() => false,
             _ => self.flying(|by| by.purpose != Purpose::Look) < others,
         }

@@ -267,8 +267,10 @@ impl Run {
         };
         let (seconds, interval) = (self.seconds(prometheus, end), self.interval(prometheus));
         let glances = self.glance_in(prometheus, &clock).is_some();
+        let patience = if job == Job::Glance { self.until_look(prometheus, &clock) } else { Duration::ZERO };
         let purpose = match job {
-            Job::Look(_) | Job::Own(_) | Job::Glance => Purpose::Look,
+            Job::Look(_) | Job::Own(_) => Purpose::Look,
+            Job::Glance => Purpose::Glance,
             Job::Preflight(_) => Purpose::Start,
             Job::Calibrate(_) => Purpose::Past,
         };
@@ -290,11 +292,10 @@ impl Run {
                 }
                 (Job::Glance, Some(found), _) => {
                     let requests = found.mesh(REQUESTS, &brief, &Who::both()).map_err(QueryError::from);
-                    let series = match requests {
-                        Ok(requests) => prometheus.raw(&requests, glance::seconds(&prometheus), end).await,
-                        Err(error) => Err(error),
-                    };
-                    Answer::Glance(end, series)
+                    let series = async { prometheus.raw(&requests?, glance::seconds(&prometheus), end).await };
+                    // A look that is due does not wait for a glance, which is of no use then: it shows the same.
+                    let series = tokio::time::timeout(patience, series).await;
+                    Answer::Glance(end, series.unwrap_or(Err(QueryError::Timeout)))
                 }
                 (Job::Own(at), ..) => Answer::Own(at, sightings(&prometheus, &brief, interval, at, &clock).await),
                 (Job::Preflight(_) | Job::Calibrate(_) | Job::Look(_) | Job::Glance, ..) => {

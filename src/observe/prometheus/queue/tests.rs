@@ -80,6 +80,18 @@ fn no_more_are_in_flight_than_the_limit_and_history_leaves_room_for_looks() {
 }
 
 #[test]
+fn glances_of_many_rollouts_leave_slots_for_whoever_starts_and_for_history() {
+    let mut waiting = Waiting::new(8);
+    waiting.ask("a", "m", Purpose::Glance, 20);
+    assert_eq!(waiting.send().len(), 4);
+    waiting.ask("a", "n", Purpose::Start, 1);
+    waiting.ask("a", "o", Purpose::Past, 5);
+    waiting.ask("a", "p", Purpose::Look, 1);
+    let names: Vec<String> = waiting.send().into_iter().map(|(_, name)| name.to_owned()).collect();
+    assert_eq!(names, ["a/p Look", "a/n Start", "a/o Past"]);
+}
+
+#[test]
 fn history_goes_on_wherever_looks_leave_room() {
     for most in 1..=8 {
         let mut waiting = Waiting::new(most);

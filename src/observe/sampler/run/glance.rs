@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Run;
 use crate::clock::Clock;
 use crate::counts::{Begin, Glances, Series};
+use crate::drive::Pace;
 use crate::judge::suspect;
 use crate::observe::prometheus::Prometheus;
 
@@ -62,6 +63,14 @@ impl Run {
         let first = since.saturating_add(signed(prometheus.scrape_interval())).unwrap_or(since);
         let wait = self.eye.next.unwrap_or(first).duration_since(clock.now()).min(longest);
         Some(Duration::try_from(wait).unwrap_or(Duration::ZERO))
+    }
+
+    /// How long until the next look can be asked for, as far as that is known: at least a moment.
+    pub(super) fn until_look(&self, prometheus: &Prometheus, clock: &Clock) -> Duration {
+        let pace = Pace { interval: self.interval(prometheus), scrape: prometheus.scrape_interval() };
+        let (now, newest) = (clock.now(), clock.now().saturating_sub(prometheus.lag()).unwrap_or(Timestamp::MIN));
+        let due = self.ledger.clone().due(pace, newest, now).at;
+        Duration::try_from(due.duration_since(newest)).unwrap_or_default().max(LEAST)
     }
 
     /// Takes what came at `now`. True if it fails the rollout. A glance that is not answered is no problem: the looks at windows say so.
