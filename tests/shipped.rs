@@ -250,7 +250,7 @@ fn every_configuration_in_the_documents_is_one_that_is_taken() {
     let shown: Vec<String> = blocks("docs/operations.md").into_iter().filter(|block| block.starts_with("prometheus:")).collect();
     let parse = |text: &String| Config::parse(text, Path::new("/etc/haldane")).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let configs: Vec<Config> = shown.iter().map(parse).collect();
-    assert_eq!((configs[0].prometheus.len(), configs[0].alerts.len()), (1, 4));
+    assert_eq!((configs[0].prometheus.len(), configs[0].alerts.len()), (1, 6));
     assert!(configs.iter().all(|config| !config.prometheus.is_empty()));
 }
 

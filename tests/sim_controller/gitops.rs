@@ -321,12 +321,16 @@ async fn argo_cd_and_flux_say_in_every_phase_what_the_manual_promises() {
     stage.until_phase("v2", Phase::RolledBack).await;
     as_promised(&stage, &mut seen);
 
-    // A manifest with a fault, a pause, an abort.
+    // A pause, an abort that waits for stable's pods, a manifest with a fault.
     let stage = begun(422, better(), "30s").await;
     stage.until("at 5 %", |s| s.step.as_ref().is_some_and(|step| step.weight == 5)).await;
     stage.say("pause", None).await;
     stage.until("paused", |s| s.phase == Some(Phase::Paused)).await;
+    stage.world.set_healthy("v1", false);
+    stage.seconds(5).await;
     stage.say("abort", None).await;
+    stage.until("on its way back, with nobody there to take the users", |s| s.phase == Some(Phase::RollingBack)).await;
+    stage.world.set_healthy("v1", true);
     stage.until_phase("v2", Phase::Aborted).await;
     stage.world.apply(&rollout("v2", json!({"strategy": {"canary": {"hold": "5min"}}}))).await.unwrap();
     stage.until("invalid", |s| s.phase == Some(Phase::Invalid)).await;
