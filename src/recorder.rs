@@ -165,7 +165,7 @@ impl Keeper {
                 Err(why) => {
                     failures = failures.saturating_add(1);
                     let refused = matches!(why, Unkept::Refused(_));
-                    tracing::warn!(namespace = self.desk.namespace(), name = self.desk.rollout(), error = %why, "record not written");
+                    tracing::warn!(namespace = self.desk.namespace(), rollout = self.desk.rollout(), error = %why, "record not written");
                     if !told && (refused || failures >= TOLD_AFTER) {
                         told = true;
                         self.events.warned(self.regarding.clone(), names::RECORD_NOT_KEPT, &why.to_string());

@@ -16,8 +16,9 @@ use crate::{
 const ECS: &str = "8.17";
 
 /// What the code calls a field, and what the schema does. A field of ours has our name before it, so that it collides with nobody's.
-const FIELDS: [(&str, &str); 35] = [
+const FIELDS: [(&str, &str); 37] = [
     ("age_seconds", "haldane.age_seconds"),
+    ("alert", "haldane.alert"),
     ("at", "haldane.at"),
     ("belongs", "haldane.belongs"),
     ("down", "haldane.down"),
@@ -36,6 +37,7 @@ const FIELDS: [(&str, &str); 35] = [
     ("milliseconds", "haldane.milliseconds"),
     ("namespace", "kubernetes.namespace"),
     ("outcome", "event.action"),
+    ("part", "haldane.part"),
     ("provider", "haldane.provider"),
     ("reason", "event.reason"),
     ("refusal", "error.message"),

@@ -133,7 +133,7 @@ impl Desk {
             }
             // Nobody else can use it either.
             Err(RecordError::Malformed(why)) => {
-                tracing::warn!(namespace = self.namespace, name = self.rollout, error = why, "record begins again");
+                tracing::warn!(namespace = self.namespace, rollout = self.rollout, error = why, "record begins again");
                 void = true;
             }
             // One that was deleted goes soon, and its record with it.

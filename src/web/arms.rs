@@ -67,7 +67,7 @@ pub(super) fn plan(rollout: &Rollout, view: &View) -> Markup {
             @let seconds = |value: i64| span(std::time::Duration::from_secs(value.max(0).unsigned_abs()));
             p.hold {
                 span { "hold" } (svg::hold(step.held_seconds, step.hold_seconds))
-                span.num { (seconds(step.held_seconds.min(step.hold_seconds))) " of " (seconds(step.hold_seconds)) ", " (step.windows) " windows" }
+                span.num { (seconds(step.held_seconds.min(step.hold_seconds))) " of " (seconds(step.hold_seconds)) ", " (step.windows) @if step.windows == 1 { " window" } @else { " windows" } }
             }
         }
     }
