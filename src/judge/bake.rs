@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::columns::Row;
 use super::distance::wilson;
 use super::kernel::one_arm_bets;
-use super::metric::MetricState;
+use super::metric::{MetricState, Processes};
 use super::mixture::{CAP, ETA, GAMMA_FIRST, Mixture};
 use super::proportions::{Proportions, share_above};
-use super::{Context, tidy};
+use super::{Context, StepTerms, tidy};
 use crate::counts::Counts;
 use crate::plan::{Limits, Metric};
 
@@ -102,6 +102,15 @@ impl Bake {
 }
 
 impl MetricState {
+    /// At 100 %: freezes the limits, once stable's last counts are known.
+    pub(super) fn open_bake(&mut self, step: &StepTerms) {
+        if let Some(Processes::Shares(shares)) = &self.processes
+            && self.bake.is_none()
+        {
+            self.bake = Bake::new(shares, self.bounds(), &self.recent, &self.s0, step.planned_windows);
+        }
+    }
+
     /// Adds a window at 100 %.
     pub(super) fn add_bake(&mut self, metric: &Metric, canary: Option<&Counts>, context: &Context<'_>) {
         let row = canary.and_then(|counts| self.layout.as_ref().and_then(|layout| layout.row(counts)));

@@ -264,10 +264,8 @@ impl MetricState {
         self.begin_pass(metric, step);
         if step.weight < 1.0 {
             self.bake = None;
-        } else if let Some(Processes::Shares(shares)) = &self.processes
-            && self.bake.is_none()
-        {
-            self.bake = Bake::new(shares, self.bounds(), &self.recent, &self.s0, step.planned_windows);
+        } else {
+            self.open_bake(step);
         }
     }
 

@@ -91,6 +91,10 @@ impl Evidence {
                 state.calibrate(metric, past.metrics.get(index).and_then(Option::as_ref), context);
             }
         });
+        // Everybody is at the canary already: what stable was is known only now.
+        if let Some(step) = self.present.clone().filter(|step| step.weight >= 1.0) {
+            self.metrics.iter_mut().for_each(|state| state.open_bake(&step));
+        }
     }
 
     /// Takes the plan in, which says what part of the error budget each metric and each kind of traffic has: before anything is judged.

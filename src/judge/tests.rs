@@ -109,6 +109,18 @@ fn a_step_that_begins_before_the_past_is_known_shows_and_judges_the_same_numbers
 }
 
 #[test]
+fn everybody_at_the_canary_before_the_past_is_known_is_held_against_that_past() {
+    let mut evidence = Evidence::new(&metrics(), 30.0);
+    evidence.begin_step(&metrics(), &step(1.0));
+    evidence.calibrate(&metrics(), &history(120), &[step(1.0)], 10);
+    for k in 0..3 {
+        evidence.add(&metrics(), &step(1.0), &window(k, Sample::new(), sample(20_000, 0.3, 0.05, &CLASSES)));
+    }
+    let judgement = evidence.told(&metrics(), &step(1.0));
+    assert_eq!(judgement.verdict, Verdict::Fail, "{judgement:?}");
+}
+
+#[test]
 fn effects_are_there_as_numbers() {
     let mut evidence = calibrated();
     let shifted = [("cat", 0.4), ("dog", 0.5), ("bird", 0.1)];

@@ -54,7 +54,7 @@ async fn median_and_most(scrape: u64, sidecars: bool, seeds: std::ops::Range<u64
 #[tokio::test(start_paused = true)]
 async fn half_of_the_requests_failing_is_back_after_a_scrape_or_two_whatever_the_lag() {
     let (median, most) = median_and_most(5, true, 300..305).await;
-    assert!(median <= 8.5 && most <= 11.0, "{median} s, at most {most} s");
+    assert!(median <= 9.0 && most <= 13.0, "{median} s, at most {most} s");
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,6 +106,7 @@ async fn one_query_for_each_scrape_is_all_that_it_costs_and_none_where_too_littl
         let glances =
             asked.iter().skip(before).filter(|asked| asked.query.contains("istio_requests_total") && asked.query.ends_with("[21s]"));
         let glances = glances.count();
-        assert!(glances <= most && 2 * glances >= most, "{glances} at {rps} requests a second");
+        // Where a look is due as well, it does the work of a glance.
+        assert!(glances <= most && 3 * glances >= most, "{glances} at {rps} requests a second");
     }
 }

@@ -468,7 +468,9 @@ impl Run {
             evidence.query = evidence.query.take().or(query);
         }
         look.unanswered = self.lost.show(self.found.as_ref(), self.ledger.brief(), &mut look.judgement);
-        look.ready = metrics.is_empty() || self.found.is_some();
+        // Where everybody goes to the canary at once there is only stable's past to compare it with.
+        let alone = self.ledger.brief().steps.first().is_some_and(|step| step.weight >= 1.0);
+        look.ready = metrics.is_empty() || (self.found.is_some() && (self.calibrated || !alone));
         look.problem = self.problem.clone().or_else(|| self.unseen.clone()).or_else(|| self.mirror_unseen());
         look.canary_in_window = self.canary_in_window;
         let foreign = self.found.as_ref().and_then(|found| found.mixed.as_ref());
