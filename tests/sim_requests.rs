@@ -75,7 +75,8 @@ async fn a_four_step_update_needs_few_requests_and_skips_nothing() {
     println!("requests of a four-step update: {counts:#?}");
     // Waits for pods; waits for stable's metrics; starts; read back four times; three steps passed; promoted; the last alert delivered.
     // On a busy machine a scrape may be missed, which is reported and withdrawn. With as many pods of each version the load per pod is unequal,
-    // which is reported once for each of the two weights where it is; and the first steps begin before stable's past is known, which is reported too.
+    // which is reported once for each of the two weights where it is; and the first steps begin before stable's past is known, which is
+    // reported too.
     let status = counts.remove(&("patch", "rollouts/status".to_owned())).unwrap_or_default();
     assert!((11..=20).contains(&status), "{status} writes of status");
     // The record: with each of the five decisions, the first of which creates it, and with windows where half a minute has gone by without one.
