@@ -134,7 +134,8 @@ fn glances_find_what_is_plain_and_nothing_in_worlds_that_only_look_so() {
 #[test]
 fn every_manifest_of_the_examples_can_be_rehearsed() {
     let mut rehearsed = 0;
-    let mut paths: Vec<_> = fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    let mut paths: Vec<_> = fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|kind| kind == "yaml"));
     paths.sort();
     for path in paths {
         let documents: Vec<serde_json::Value> = serde_yaml::from_multiple(&fs::read_to_string(&path).unwrap()).unwrap();
