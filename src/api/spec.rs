@@ -97,7 +97,7 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 63)))]
     pub alerts: Option<Vec<String>>,
-    /// For so long after a promotion `haldane rollback` goes back to the version before at once; that version must stay as it is. Default:
+    /// How long after a promotion `haldane rollback` goes back to the version before at once; that version must stay as it is. Default:
     /// 1h. `0s`: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
@@ -209,7 +209,7 @@ pub struct Analysis {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("a duration from 1s to 1h"))]
     pub interval: Option<String>,
-    /// For so long after a canary pod becomes ready nothing of it is counted, and for three times as long after its first requests a slow-down counts
+    /// How long after a canary pod becomes ready nothing of it is counted, and for three times as long after its first requests a slow-down counts
     /// only once it is known to stay. Default: 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]

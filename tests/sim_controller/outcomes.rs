@@ -145,7 +145,7 @@ async fn under_load(seed: u64, load: Load, slower: f64) -> Stage {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_healthy_version_on_as_many_pods_is_promoted_and_unequal_load_is_told() {
+async fn a_healthy_version_on_as_many_pods_is_promoted_and_unequal_load_is_reported() {
     for (seed, load) in [(21, COLD), (22, BATCHES)] {
         let stage = under_load(seed, load, 1.0).await;
         let told = |s: &RolloutStatus| s.conditions.iter().any(|c| c.type_ == "Feasible" && c.reason == "UnequalLoad");

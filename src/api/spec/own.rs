@@ -57,7 +57,7 @@ pub struct ThresholdSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1e15, max = 1e15))]
     pub max: Option<f64>,
-    /// For so long it must be beyond the limit at every look before anything happens. Default: 1m, with `action: Wait` 0s: once is enough.
+    /// How long it must be beyond the limit, at every look, before anything happens. Default: 1m, with `action: Wait` 0s: once is enough.
     #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('24h')").message("a duration from 0s to 24h"))]
