@@ -266,6 +266,7 @@ async fn what_a_start_and_ten_looks_cost_a_real_prometheus() {
     tokio::time::sleep(Duration::from_secs(100)).await;
     let (now, took) = real.cost().await;
     println!("a start and ten looks: {} queries, {:.1} ms of Prometheus' evaluation", now - queries, took - milliseconds);
-    assert!(now > queries && now - queries < 40.0, "{}", now - queries);
+    // Scrapes are a second apart here, and each is glanced at.
+    assert!(now > queries && now - queries < 150.0, "{}", now - queries);
     task.abort();
 }
