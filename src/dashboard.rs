@@ -40,7 +40,7 @@ const LONGEST_FORM: usize = 16 * 1024;
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";
 
-/// What a site is told.
+/// Settings of a site.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Path before every address: empty, or `/haldane`.

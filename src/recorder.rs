@@ -32,7 +32,7 @@ const LONG: u32 = 60;
 /// Pause after a write that failed; doubled each time.
 const BACKOFF: Duration = Duration::from_secs(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(600);
-/// Failures in a row after which it is told. What is refused is told at once.
+/// Failures in a row after which an event reports it. A refusal is reported at once.
 const TOLD_AFTER: u32 = 3;
 /// Reads and writes at the same time.
 const AT_ONCE: usize = 4;

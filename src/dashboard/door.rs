@@ -29,7 +29,7 @@ use crate::{
 
 /// Sessions that are kept; the oldest goes.
 const SESSIONS: usize = 32;
-/// What became of an order is shown for so long.
+/// How long the outcome of a command is shown.
 const SHOWN: Duration = Duration::from_secs(60);
 
 /// Who may come in.
