@@ -54,7 +54,7 @@ async fn median_and_most(scrape: u64, sidecars: bool, seeds: std::ops::Range<u64
 #[tokio::test(start_paused = true)]
 async fn half_of_the_requests_failing_is_back_after_a_scrape_or_two_whatever_the_lag() {
     let (median, most) = median_and_most(5, true, 300..305).await;
-    assert!(median <= 9.0 && most <= 13.0, "{median} s, at most {most} s");
+    assert!(median <= 8.5 && most <= 12.0, "{median} s, at most {most} s");
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +97,7 @@ async fn what_hits_both_versions_is_not_plain_whoever_is_scraped_first() {
 
 #[tokio::test(start_paused = true)]
 async fn one_query_for_each_scrape_is_all_that_it_costs_and_none_where_too_little_comes() {
-    for (rps, most) in [(300.0, 14), (10.0, 0)] {
+    for (rps, most) in [(300.0, 8), (10.0, 0)] {
         let stage = at_twenty(360, 5, rps, true).await;
         stage.seconds(30).await;
         let before = stage.world.prometheus().asked().len();
@@ -107,6 +107,6 @@ async fn one_query_for_each_scrape_is_all_that_it_costs_and_none_where_too_littl
             asked.iter().skip(before).filter(|asked| asked.query.contains("istio_requests_total") && asked.query.ends_with("[21s]"));
         let glances = glances.count();
         // Where a look is due as well, it does the work of a glance.
-        assert!(glances <= most && 3 * glances >= most, "{glances} at {rps} requests a second");
+        assert!(glances <= most && 2 * glances >= most, "{glances} at {rps} requests a second");
     }
 }

@@ -270,7 +270,11 @@ fn others(there: There<'_>, rollout: &Value, draft: &mut Draft) {
             &spec["progressDeadlineAbort"],
             "a canary without ready pods gets no traffic, and its share goes back when it loses them",
         ),
-        ("rollbackWindow", &spec["rollbackWindow"], "spec.rollbackWindow is a time here: until it has passed `haldane rollback` goes back at once"),
+        (
+            "rollbackWindow",
+            &spec["rollbackWindow"],
+            "spec.rollbackWindow is a time here: until it has passed `haldane rollback` goes back at once",
+        ),
         ("maxSurge and maxUnavailable", &strategy["maxSurge"], "each Deployment has its own strategy"),
         (
             "dynamicStableScale",
