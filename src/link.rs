@@ -294,9 +294,12 @@ async fn over(mut busy: watch::Receiver<bool>, life: Duration) {
         if busy.wait_for(|busy| *busy).await.is_err() {
             return std::future::pending().await; // nobody is left to say so: nothing is under way
         }
-        tokio::select! {
+        let idle = tokio::select! {
             () = &mut end => return,
-            _ = busy.wait_for(|busy| !*busy) => {}
+            idle = busy.wait_for(|busy| !*busy) => idle.is_ok(),
+        };
+        if !idle {
+            return end.await; // nobody is left to say that it ended
         }
     }
 }

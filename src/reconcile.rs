@@ -33,7 +33,7 @@ use crate::recorder::Recorder;
 use crate::seen::Observation;
 use crate::state::brief;
 use crate::state::{CheckpointError, State};
-use crate::tell::{Teller, event::Events};
+use crate::tell::{Teller, event::Events, outbox};
 
 use memory::Memory;
 
@@ -95,15 +95,20 @@ impl Context {
         all.entry(ObjectRef::from_obj(rollout)).or_default().clone()
     }
 
-    /// Forgets Rollouts that are gone, and stops their samplers.
+    /// Forgets Rollouts that are gone, stops their samplers and ends their alerts.
     pub fn sweep(&self) {
         let mut all = self.memories.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|key, _| {
-            let alive = self.caches.rollouts.get(key).is_some();
-            if !alive {
-                self.metrics.gone(key.namespace.as_deref().unwrap_or_default(), &key.name);
+        all.retain(|key, memory| {
+            if self.caches.rollouts.get(key).is_some() {
+                return true;
             }
-            alive
+            // A pass that is under way ends first: the next sweep comes back to it.
+            let Ok(mut memory) = memory.try_lock() else { return true };
+            let namespace = key.namespace.as_deref().unwrap_or_default();
+            self.metrics.gone(namespace, &key.name);
+            let ends: Vec<_> = outbox::ends(std::mem::take(&mut memory.alerting), self.clock.now()).collect();
+            self.teller.offer(namespace, &key.name, &ends);
+            false
         });
     }
 

@@ -223,3 +223,12 @@ async fn a_list_whose_body_stops_is_an_error_in_time() {
     let pods: Api<Pod> = Api::default_namespaced(link.client());
     assert!(timeout(Duration::from_secs(5), pods.list(&ListParams::default())).await.unwrap().is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_flag_whose_owner_is_gone_lasts_for_the_time_and_not_longer() {
+    let (sender, receiver) = watch::channel(true);
+    drop(sender);
+    let begun = Instant::now();
+    over(receiver, Duration::from_secs(60)).await;
+    assert_eq!(begun.elapsed().as_secs(), 60);
+}

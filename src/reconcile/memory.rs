@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::api::{Rollout, RouteRef};
+use crate::api::{OpenAlert, Rollout, RouteRef};
 use crate::decide::RETRY_REFUSED;
 use crate::drive::Passes;
 use crate::observe::sampler::Sampler;
@@ -35,6 +35,8 @@ pub(super) struct Memory {
     pub(super) sampler: Option<(String, Sampler)>,
     /// When status was written last, on the monotonic clock.
     pub(super) written: Option<Duration>,
+    /// Alerts whose states last, as status has them: with the Rollout they end too.
+    pub(super) alerting: Vec<OpenAlert>,
     /// Failures in a row.
     pub(super) failures: u32,
 }

@@ -30,6 +30,7 @@ pub(super) async fn store(
     let age = memory.written.map(|written| now.saturating_sub(written));
     let report = report(turn, old, waiting, &receivers, age, context.clock.now());
     context.metrics.rollout(&seen.namespace, &seen.name, &report.status);
+    memory.alerting.clone_from(&report.status.alerting);
     if !report.store {
         context.teller.offer(&seen.namespace, &seen.name, old.map_or(&[], |old| old.outbox.as_slice()));
         return Ok(false);

@@ -115,13 +115,20 @@ pub fn settle(status: &mut RolloutStatus, now: Timestamp) {
     let (still, over): (Vec<OpenAlert>, Vec<OpenAlert>) =
         std::mem::take(&mut status.alerting).into_iter().partition(|open| stands(status, &open.record));
     status.alerting = still;
-    for OpenAlert { key, sinks, record } in over {
-        let entry = OutboxEntry { key: key + ENDED, sinks, record, ended_at: Some(Time(now)), attempts: 0, error: None };
+    for entry in ends(over, now) {
         push(&mut status.outbox, entry);
     }
 }
 
-/// The key of the alert whose end this one tells.
+/// The entries that say that these alerts are over.
+pub fn ends(over: Vec<OpenAlert>, now: Timestamp) -> impl Iterator<Item = OutboxEntry> {
+    over.into_iter().map(move |OpenAlert { key, sinks, record }| {
+        let ended_at = Some(Time(now));
+        OutboxEntry { key: key + ENDED, sinks, record, ended_at, attempts: 0, error: None }
+    })
+}
+
+/// The key of the alert whose end this one reports.
 pub fn begun(key: &str) -> Option<&str> {
     key.strip_suffix(ENDED)
 }

@@ -1,10 +1,11 @@
 //! States that alerted and have ended: a receiver that can close an alert is notified.
 
 use haldane::{
-    api::Phase,
+    api::{Phase, Rollout},
     config::{CloudEventsSink, Config, HttpAccess, Sink},
     sim::{prometheus::Mode, traffic::Behaviour},
 };
+use kube::{Api, api::DeleteParams};
 use serde_json::json;
 
 use crate::stage::{Stage, better, rollout};
@@ -72,4 +73,19 @@ async fn an_approval_and_an_abort_end_what_asked_for_a_person() {
         assert_eq!(until_event(&stage, "recovered", "ApprovalRequired").await, format!("{begun}/ended"));
         stage.until_phase("v2", end).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_is_deleted_ends_its_open_alerts() {
+    let stage = stage(404, better()).await;
+    let steps = json!([{"name": "few", "weight": 5, "hold": "8s"}, {"name": "all", "weight": 100, "hold": "8s", "approval": true}]);
+    stage.world.apply(&rollout("v2", json!({"strategy": {"canary": null, "steps": steps}}))).await.unwrap();
+    let begun = until_event(&stage, "paused", "ApprovalRequired").await;
+    stage.seconds(5).await;
+    let api: Api<Rollout> = Api::default_namespaced(stage.world.client());
+    api.delete("fraud", &DeleteParams::default()).await.unwrap();
+    assert_eq!(until_event(&stage, "recovered", "ApprovalRequired").await, format!("{begun}/ended"));
+    stage.seconds(120).await;
+    let ends = events(&stage).iter().filter(|(word, ..)| word == "recovered").count();
+    assert_eq!(ends, 1, "{:?}", events(&stage));
 }
