@@ -1,4 +1,4 @@
-//! The controller's configuration file: named Prometheus providers and alert sinks.
+//! The controller's configuration file: named Prometheus providers and alert sinks, the page that it serves, and where traces go.
 //!
 //! [`Config::parse`] refuses unknown keys and reports every fault at once with its path and the fix; no fault says a value, since URLs
 //! of webhooks are secrets. [`ConfigHandle`] re-reads the file when it changes; a bad new one leaves the old one in force.
@@ -49,6 +49,31 @@ pub struct Config {
     /// The pages that the controller serves; absent: none.
     #[serde(default)]
     pub dashboard: Option<Dashboard>,
+    /// Where traces of decisions go; absent: there are none.
+    #[serde(default)]
+    pub traces: Option<TracesTo>,
+}
+
+/// Where traces of decisions go.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TracesTo {
+    /// A collector that takes OTLP over HTTP.
+    pub otlp: Otlp,
+}
+
+/// A collector that takes OTLP over HTTP, as protobuf. Its `Debug` leaves the URL out.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Otlp {
+    /// Base URL, for example `http://collector.monitoring:4318`; `/v1/traces` may be there or not.
+    pub url: String,
+    /// Attributes that every trace carries, for example `k8s.cluster.name: prod`.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// How it is reached.
+    #[serde(flatten)]
+    pub access: HttpAccess,
 }
 
 /// The pages that the controller serves, read-only. Read at the start.
@@ -262,6 +287,12 @@ impl Provider {
     /// How many queries are in flight at once.
     pub fn at_once(&self) -> u32 {
         self.concurrency.unwrap_or(CONCURRENCY)
+    }
+}
+
+impl fmt::Debug for Otlp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Otlp").field("attributes", &self.attributes).finish_non_exhaustive()
     }
 }
 

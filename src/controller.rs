@@ -35,6 +35,7 @@ use crate::reconcile::{Context, Memories, reconcile, retry};
 use crate::recorder::Recorder;
 use crate::server;
 use crate::tell::{Courier, Teller, event::Events};
+use crate::traces::{self, Traces};
 
 use asks::Asks;
 use kinds::Kinds;
@@ -131,6 +132,7 @@ pub async fn run(
         providers: Providers::new(metrics.clone()),
         teller,
         recorder: Recorder::new(client.clone(), events.clone()),
+        traces: Traces::new(config.clone(), clock, metrics.clone(), &instance),
         client,
         events,
         metrics: metrics.clone(),
@@ -226,7 +228,7 @@ pub async fn run(
     tracing::info!("stopping: passes under way end, then the lease is given back");
     let _ = stopping.send(true);
     let _ = tokio::time::timeout(ENDING, &mut passes).await;
-    context.recorder.close(CLOSING).await;
+    future::join(context.recorder.close(CLOSING), context.traces.close(traces::CLOSING)).await;
     context.step_down();
     errands.abort();
     side.abort();

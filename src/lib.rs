@@ -39,6 +39,7 @@ pub mod telemetry;
 pub mod tell;
 pub mod template;
 pub mod tls;
+pub mod traces;
 pub mod view;
 pub mod web;
 pub mod words;

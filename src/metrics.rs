@@ -32,6 +32,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Why a query to Prometheus gives nothing, in nearly every case.
 const FAILURES: [&str; 4] = ["Timeout", "Unreachable", "Status", "Warnings"];
 
+/// What may become of a span.
+const SPANS: [&str; 4] = ["sent", "refused", "failed", "dropped"];
+
 /// All metrics; cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -51,6 +54,7 @@ struct Inner {
     query_failures: Family<QueryLabels, Counter>,
     notifications: Family<SinkLabels, Counter>,
     events: Family<ResultLabels, Counter>,
+    spans: Family<ResultLabels, Counter>,
     config_error: Gauge,
     config_version: Gauge<u64, AtomicU64>,
     leader: Gauge,
@@ -150,6 +154,8 @@ impl Metrics {
         registry.register("notifications", "Tries to deliver an alert, by sink and result", notifications.clone());
         let events = Family::default();
         registry.register("events", "Kubernetes events written, by result", events.clone());
+        let spans = Family::default();
+        registry.register("spans", "Spans of traces, by result (sent, refused, failed, dropped)", spans.clone());
         let config_error = Gauge::default();
         registry.register(
             "config_error",
@@ -181,6 +187,7 @@ impl Metrics {
                 query_failures,
                 notifications,
                 events,
+                spans,
                 config_error,
                 config_version,
                 leader,
@@ -254,6 +261,14 @@ impl Metrics {
         for each in [true, false] {
             self.inner.events.get_or_create(&ResultLabels { result: result(each) }).inc_by(u64::from(each == ok));
         }
+    }
+
+    /// So many spans of traces were sent, refused by the collector, given up, or dropped because too many wait.
+    pub fn spans(&self, result: &'static str, count: usize) {
+        for each in SPANS {
+            self.inner.spans.get_or_create(&ResultLabels { result: each }).inc_by(0);
+        }
+        self.inner.spans.get_or_create(&ResultLabels { result }).inc_by(u64::try_from(count).unwrap_or_default());
     }
 
     /// The state of the configuration.

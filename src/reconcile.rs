@@ -2,6 +2,7 @@
 
 mod memory;
 mod tell;
+mod trail;
 
 use std::{
     any::Any,
@@ -34,6 +35,7 @@ use crate::seen::Observation;
 use crate::state::brief;
 use crate::state::{CheckpointError, State};
 use crate::tell::{Teller, event::Events, outbox};
+use crate::traces::Traces;
 
 use memory::Memory;
 
@@ -67,6 +69,8 @@ pub struct Context {
     pub events: Events,
     /// Writes the course of each rollout down.
     pub recorder: Recorder,
+    /// Sends traces of what was decided.
+    pub traces: Traces,
     /// Our own metrics.
     pub metrics: Metrics,
     /// Asks for a pass.
@@ -87,6 +91,17 @@ pub enum ReconcileError {
     /// A fault of ours.
     #[error("a fault in haldane itself, please report it: {0}")]
     Panicked(String),
+}
+
+impl ReconcileError {
+    /// One word for traces.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Checkpoint(_) => "checkpoint",
+            Self::Act(error) => error.kind(),
+            Self::Panicked(_) => "panic",
+        }
+    }
 }
 
 impl Context {
@@ -130,6 +145,7 @@ pub async fn reconcile(rollout: Arc<Rollout>, context: Arc<Context>) -> Result<A
     let memory = context.memory(&rollout);
     let mut memory = memory.lock().await;
     let begun = context.clock.elapsed();
+    memory.course = context.traces.course();
     let mut outcome = Ok(Some(0.0));
     for _ in 0..PASSES {
         if !context.leader.is_leader() {
@@ -143,6 +159,7 @@ pub async fn reconcile(rollout: Arc<Rollout>, context: Arc<Context>) -> Result<A
         break;
     }
     context.metrics.reconciled(context.clock.elapsed().saturating_sub(begun), outcome.is_ok());
+    trail::end(&mut memory, outcome.as_ref().err()).into_iter().for_each(|trace| context.traces.send(trace));
     match outcome {
         Ok(wake) => {
             memory.failures = 0;
@@ -185,31 +202,36 @@ async fn pass(cached: &Arc<Rollout>, context: &Context, memory: &mut Memory) -> 
     let kind = object_of(&rollout, &state).kind();
     let routes = context.caches.routes.get(kind).map(|routes| routes.resource);
     let desk = Desk::new(context.client.clone(), &rollout.namespace().unwrap_or_default(), routes.as_ref());
+    let mark = trail::begin(memory);
     let mut seen = look_around(context, memory, &rollout, &state, false);
-    let mut turn = Turn::new(&state, &seen, context.clock.now());
+    let mut turn = trail::decide(memory, &seen, || Turn::new(&state, &seen, context.clock.now()));
     if matches!(turn.task(), Task::Read) {
         memory.route = Some(act::read(&desk, &object_of(&rollout, &state)).await?);
         seen = look_around(context, memory, &rollout, &state, true);
-        turn = Turn::new(&state, &seen, context.clock.now());
+        turn = trail::decide(memory, &seen, || Turn::new(&state, &seen, context.clock.now()));
     }
     let begun = context.clock.elapsed();
     let changed = match turn.task() {
         Task::Store => tell::store(context, memory, &desk, &rollout, &state, &turn).await?,
         Task::Route(write) => write_route(context, memory, &desk, &rollout, &turn, write).await?,
         Task::Finalizer(wanted) => {
+            trail::send(memory, "finalizer");
             let change = if wanted { act::add_finalizer(&desk, &rollout).await } else { act::drop_finalizer(&desk, &rollout).await };
+            trail::sent(memory, change.as_ref().err());
             memory.wrote(change?, begun);
             true
         }
         Task::Read | Task::Again => true,
     };
     if !changed {
+        trail::idle(memory, mark);
         follow(context, memory, &rollout, &turn.decision.state, &seen);
     }
     Ok((changed, turn.decision.wake))
 }
 
 fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state: &State, fresh: bool) -> Observation {
+    trail::observe(memory);
     let namespace = rollout.namespace().unwrap_or_default();
     let object = object_of(rollout, state);
     let cached = context.caches.route(&namespace, &object);
@@ -243,7 +265,10 @@ async fn write_route(
     write: RouteWrite<'_>,
 ) -> Result<bool, ReconcileError> {
     let (begun, down, seen) = (context.clock.elapsed(), write.is_down(), turn.seen);
-    let error = match act::write(desk, rollout, memory.fresh(rollout, begun), write).await {
+    trail::write(memory, turn);
+    let written = act::write(desk, rollout, memory.fresh(rollout, begun), write).await;
+    trail::written(memory, written.as_ref().err());
+    let error = match written {
         Ok(object) => {
             memory.route = Some(object);
             (memory.refusal, memory.raise_refused) = (None, None);

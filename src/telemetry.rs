@@ -16,7 +16,7 @@ use crate::{
 const ECS: &str = "8.17";
 
 /// What the code calls a field, and what the schema does. A field of ours has our name before it, so that it collides with nobody's.
-const FIELDS: [(&str, &str); 37] = [
+const FIELDS: [(&str, &str); 38] = [
     ("age_seconds", "haldane.age_seconds"),
     ("alert", "haldane.alert"),
     ("at", "haldane.at"),
@@ -49,6 +49,7 @@ const FIELDS: [(&str, &str); 37] = [
     ("seconds", "haldane.seconds"),
     ("sink", "haldane.sink"),
     ("step", "haldane.step"),
+    ("trace", "trace.id"),
     ("version", "haldane.config.version"),
     ("wanted", "haldane.wanted"),
     ("weight", "haldane.weight"),
@@ -89,8 +90,8 @@ where
     layer
 }
 
-/// The log line of a decision; the same text as its event and its alert, and the key that those carry.
-pub fn decided(namespace: &str, name: &str, key: &str, record: &DecisionRecord) {
+/// The log line of a decision; the same text as its event and its alert, and the key that those carry. `trace`: where its trace is.
+pub fn decided(namespace: &str, name: &str, key: &str, record: &DecisionRecord, trace: Option<&str>) {
     let text = Text::of(namespace, name, record);
     let outcome = format!("{:?}", record.outcome);
     let revision = record.canary.as_ref().map(|c| c.revision.as_str()).unwrap_or_default();
@@ -98,9 +99,9 @@ pub fn decided(namespace: &str, name: &str, key: &str, record: &DecisionRecord) 
     let requests = record.exposure.as_ref().map(|e| e.canary_requests).unwrap_or_default();
     let (epoch, weight, reason) = (record.epoch, record.weight, record.reason.as_str());
     if matches!(record.outcome, Outcome::RolledBack | Outcome::Aborted) {
-        tracing::warn!(namespace, rollout = name, key, outcome, reason, revision, step, weight, epoch, requests, "{}", text.note());
+        tracing::warn!(namespace, rollout = name, key, outcome, reason, revision, step, weight, epoch, requests, trace, "{}", text.note());
     } else {
-        tracing::info!(namespace, rollout = name, key, outcome, reason, revision, step, weight, epoch, requests, "{}", text.note());
+        tracing::info!(namespace, rollout = name, key, outcome, reason, revision, step, weight, epoch, requests, trace, "{}", text.note());
     }
 }
 
@@ -130,7 +131,9 @@ mod tests {
         let buffer = Buffer::default();
         let writer = buffer.clone();
         let subscriber = tracing_subscriber::registry().with(layer(move || writer.clone()));
-        tracing::subscriber::with_default(subscriber, || decided("ml", "fraud", "u-1/7/RolledBack/AnalysisFailed", &drift_rollback()));
+        tracing::subscriber::with_default(subscriber, || {
+            decided("ml", "fraud", "u-1/7/RolledBack/AnalysisFailed", &drift_rollback(), None)
+        });
         let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1);
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -185,7 +185,7 @@ fn every_knob_arrives_where_it_should() {
     assert_eq!(rendered.only("PodDisruptionBudget")["spec"]["maxUnavailable"], "34%");
     let egress = &rendered.only("NetworkPolicy")["spec"]["egress"];
     let ports: Vec<i64> = egress[0]["ports"].as_array().unwrap().iter().map(|port| port["port"].as_i64().unwrap()).collect();
-    assert_eq!(ports, [53, 53, 443, 9090]);
+    assert_eq!(ports, [53, 53, 443, 9090, 4318], "that of the collector of traces is open too");
     assert_eq!(egress[1]["to"][0]["ipBlock"]["cidr"], "169.254.169.254/32");
     let account = rendered.only("ServiceAccount");
     assert_eq!(account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], "arn:aws:iam::1:role/prometheus");
@@ -219,6 +219,22 @@ fn the_dashboard_is_there_where_it_is_wanted() {
     assert_eq!(without.only("Service")["spec"]["ports"].as_array().unwrap().len(), 1);
     assert_eq!(container(&without)["ports"].as_array().unwrap().len(), 1);
     assert_eq!(without.only("NetworkPolicy")["spec"]["ingress"][0]["ports"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn traces_go_to_a_collector_where_one_is_named() {
+    let config = |rendered: &Rendered| {
+        let text = rendered.named("ConfigMap", "haldane")["data"]["haldane.yaml"].as_str().unwrap().to_owned();
+        Config::parse(&text, Path::new("/etc/haldane")).unwrap()
+    };
+    let otlp = config(&mode("everything")).traces.unwrap().otlp;
+    assert_eq!((otlp.url.as_str(), otlp.attributes["k8s.cluster.name"].as_str()), ("http://collector.monitoring:4318", "prod-eu1"));
+    assert_eq!(config(&mode("default")).traces, None);
+    for (url, port) in [("https://otlp.example.com/x", 443), ("http://collector.monitoring", 80), ("http://[fd00::7]:4318", 4318)] {
+        let rendered = template(None, &["--set", &format!("traces.otlp.url={url}")]).unwrap();
+        let ports = rendered.only("NetworkPolicy")["spec"]["egress"][0]["ports"].as_array().unwrap().clone();
+        assert!(ports.contains(&json!({"port": port, "protocol": "TCP"})), "{url}: {ports:?}");
+    }
 }
 
 #[test]
@@ -281,6 +297,8 @@ fn a_value_that_cannot_be_is_refused_by_its_name() {
         ("logLevel=loud", "logLevel"),
         ("namespaces[0]=No_Name", "namespaces"),
         ("config.prometheus.default.url=prometheus:9090", "url"),
+        ("traces.otlp.url=collector:4318", "url"),
+        ("traces.zipkin.url=http://zipkin:9411", "zipkin"),
         ("networkPolicy.egressPorts[0]=0", "egressPorts"),
         ("dashboard.port=8080", "port"),
         ("dashboard.pathPrefix=haldane", "pathPrefix"),

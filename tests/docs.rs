@@ -204,6 +204,7 @@ fn metrics() -> String {
     metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::ZERO }]);
     metrics.notified("oncall", true);
     metrics.event(true);
+    metrics.spans("sent", 1);
     metrics.queried("default", [Duration::ZERO; 2], Some("Timeout"));
     metrics.reconciled(Duration::ZERO, true);
     let text = metrics.encode();

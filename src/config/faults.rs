@@ -25,6 +25,8 @@ const DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(3600);
 const SOURCE_MAX: usize = 256;
 /// Kinds of sinks.
 const KINDS: [&str; 4] = ["alertmanager", "webhook", "pagerDuty", "cloudEvents"];
+/// The port at which collectors take OTLP over gRPC.
+const GRPC: u16 = 4317;
 /// Most queries that are in flight at once.
 const MOST_CONCURRENCY: u64 = 256;
 
@@ -95,6 +97,9 @@ impl Config {
         for sink in self.alerts.values_mut() {
             sink.anchor(beside);
         }
+        if let Some(traces) = &mut self.traces {
+            traces.otlp.access.anchor(beside);
+        }
     }
 }
 
@@ -109,7 +114,7 @@ impl Check {
     }
 
     fn file(&mut self, value: &Value) {
-        let Some(file) = self.mapping("(file)", value, &["prometheus", "alerts", "dashboard"]) else { return };
+        let Some(file) = self.mapping("(file)", value, &["prometheus", "alerts", "dashboard", "traces"]) else { return };
         for (name, provider) in self.named(file, "prometheus") {
             self.provider(&format!("prometheus.{name}"), provider);
         }
@@ -118,6 +123,34 @@ impl Check {
         }
         if let Some(dashboard) = file.get("dashboard").filter(|value| !value.is_null()) {
             self.dashboard(dashboard);
+        }
+        if let Some(traces) = file.get("traces").filter(|value| !value.is_null()) {
+            self.traces(traces);
+        }
+    }
+
+    fn traces(&mut self, value: &Value) {
+        if cfg!(not(feature = "otlp")) {
+            return self.fault("traces", "this haldane was built without the feature otlp: take it out, or build with it");
+        }
+        let Some(traces) = self.mapping("traces", value, &["otlp"]) else { return };
+        let Some(value) = traces.get("otlp").filter(|value| !value.is_null()) else {
+            return self.fault("traces.otlp", "is missing: the collector, as {url: \"http://collector.monitoring:4318\"}");
+        };
+        let Some(otlp) = self.mapping("traces.otlp", value, &[&["url", "attributes"], &access::KEYS[..]].concat()) else { return };
+        let url = self.url("traces.otlp", otlp);
+        if url.as_ref().is_some_and(|url| url.port() == Some(GRPC)) {
+            self.fault("traces.otlp.url", "has the port of OTLP over gRPC: give the one of OTLP over HTTP, which is usually 4318");
+        }
+        self.access("traces.otlp", otlp, url.as_ref(), &[]);
+        match otlp.get("attributes") {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(attributes)) => {
+                for (name, _) in attributes.iter().filter(|(name, value)| name.is_empty() || !value.is_string()) {
+                    self.fault(&format!("traces.otlp.attributes.{name}"), "must be a name with a text: put the text in quotes");
+                }
+            }
+            Some(_) => self.fault("traces.otlp.attributes", "must be a mapping from names to texts, as {k8s.cluster.name: prod}"),
         }
     }
 

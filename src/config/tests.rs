@@ -364,3 +364,38 @@ fn a_dashboard_is_served_where_the_file_says_so() {
         assert!(said.iter().any(|fault| fault.starts_with(&format!("dashboard.{path}: "))), "{path}: {said:?}");
     }
 }
+
+#[cfg(feature = "otlp")]
+#[test]
+fn traces_go_to_a_collector_and_every_fault_of_it_is_reported() {
+    assert_eq!(parse(GOOD).unwrap().traces, None);
+    assert_eq!(parse("traces:\n").unwrap().traces, None);
+    let whole = "traces: {otlp: {url: \"https://h/T0KEN\", attributes: {k8s.cluster.name: prod}, bearerTokenFile: t, caFile: ca.pem}}";
+    let config = parse(whole).unwrap();
+    assert!(!format!("{config:?}").contains("T0KEN"));
+    let otlp = config.traces.unwrap().otlp;
+    assert_eq!((otlp.attributes["k8s.cluster.name"].as_str(), otlp.access.bearer_token_file.unwrap()), ("prod", "/etc/haldane/t".into()));
+    for (wrong, said) in [
+        ("traces: {}", "traces.otlp: is missing"),
+        ("traces: {zipkin: {url: \"http://z\"}, otlp: {url: \"http://c\"}}", "traces.zipkin: is not a key here; known are otlp"),
+        ("traces: {otlp: {attributes: {}}}", "traces.otlp.url: is missing"),
+        ("traces: {otlp: {url: \"grpc://c\"}}", "traces.otlp.url: must begin with http:// or https://"),
+        ("traces: {otlp: {url: \"http://c:4317\"}}", "traces.otlp.url: has the port of OTLP over gRPC"),
+        ("traces: {otlp: {url: \"http://c\", protocol: grpc}}", "traces.otlp.protocol: is not a key here"),
+        ("traces: {otlp: {url: \"http://c\", caFile: f}}", "traces.otlp.caFile: has no effect with an http URL"),
+        ("traces: {otlp: {url: \"http://c\", attributes: {a: 1}}}", "traces.otlp.attributes.a: must be a name with a text"),
+        ("traces: {otlp: {url: \"http://c\", attributes: [a]}}", "traces.otlp.attributes: must be a mapping"),
+    ] {
+        let faults = faults(wrong);
+        assert!(faults.len() == 1 && faults[0].starts_with(said), "{wrong}: {faults:?}");
+    }
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn traces_are_refused_where_the_program_has_none() {
+    assert_eq!(
+        faults("traces: {otlp: {url: \"http://c\"}}"),
+        ["traces: this haldane was built without the feature otlp: take it out, or build with it"]
+    );
+}

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::clock::Clock;
@@ -70,7 +71,21 @@ pub struct Sampler {
     source: watch::Sender<Source>,
     looks: watch::Receiver<Option<Look>>,
     counted: Arc<Mutex<Vec<Window>>>,
+    asked: Arc<Mutex<Option<Asked>>>,
     task: AbortHandle,
+}
+
+/// When the newest look was asked for, and when it was judged, by the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// What was asked: `Look`, `Glance`, `Own` (users' queries) or `Preflight`.
+    pub what: &'static str,
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// When the answer was there.
+    pub answered: Timestamp,
+    /// When it was judged.
+    pub judged: Timestamp,
 }
 
 impl Sampler {
@@ -80,16 +95,21 @@ impl Sampler {
         let (source, sources) = watch::channel(source);
         let (publish, looks) = watch::channel(None);
         let counted = Arc::new(Mutex::new(Vec::new()));
-        let noted = counted.clone();
+        let asked = Arc::new(Mutex::new(None));
+        let (noted, newest) = (counted.clone(), asked.clone());
         let task = tokio::spawn(async move {
-            work(clock, briefs, sources, |look, windows| {
+            work(clock, briefs, sources, |look, windows, asked| {
                 note(&noted, windows);
+                if let Some(asked) = asked {
+                    let judged = Asked { judged: clock.now(), ..asked };
+                    *newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged);
+                }
                 publish.send_replace(Some(look));
                 wake();
             })
             .await;
         });
-        Self { brief, source, looks, counted, task: task.abort_handle() }
+        Self { brief, source, looks, counted, asked, task: task.abort_handle() }
     }
 
     /// Tells what is watched now: another step, other pods. The evidence in it is not news: it came from here.
@@ -121,6 +141,11 @@ impl Sampler {
         std::mem::take(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// When the newest look was asked for, unless somebody has been here since.
+    pub fn asked(&self) -> Option<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// A receiver that changes with every look.
     pub fn looks(&self) -> watch::Receiver<Option<Look>> {
         self.looks.clone()
@@ -147,7 +172,12 @@ fn note(counted: &Mutex<Vec<Window>>, windows: Vec<Window>) {
 }
 
 /// Ends when the sampler is dropped.
-async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: watch::Receiver<Source>, publish: impl Fn(Look, Vec<Window>)) {
+async fn work(
+    clock: Clock,
+    mut briefs: watch::Receiver<Brief>,
+    mut sources: watch::Receiver<Source>,
+    publish: impl Fn(Look, Vec<Window>, Option<Asked>),
+) {
     let first = briefs.borrow_and_update().clone();
     let mut source = sources.borrow_and_update().clone();
     let mut run = Run::new(first, clock.now());
@@ -202,7 +232,7 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
             }
             continue;
         }
-        let key = run.key();
+        let (key, at) = (run.key(), clock.now());
         let asked = run.ask(&prometheus, &clock, job);
         tokio::pin!(asked);
         let mut piece = None;
@@ -219,6 +249,7 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
                 },
             }
         };
+        let answered = clock.now();
         if answer.is_none() {
             briefs.mark_changed();
         }
@@ -227,6 +258,7 @@ async fn work(clock: Clock, mut briefs: watch::Receiver<Brief>, mut sources: wat
             shows |= run.take(answer, &prometheus, &clock);
         }
         if shows {
+            run.asked = Some(Asked { what: job.name(), at, answered, judged: answered });
             show(&mut run, &publish);
         }
     }
@@ -240,10 +272,10 @@ async fn of(past: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
     }
 }
 
-fn show(run: &mut Run, publish: &impl Fn(Look, Vec<Window>)) {
+fn show(run: &mut Run, publish: &impl Fn(Look, Vec<Window>, Option<Asked>)) {
     let look = run.look();
     let windows = run.traced(&look);
-    publish(look, windows);
+    publish(look, windows, run.asked.take());
 }
 
 /// Waits for a change, at most so long. False when nothing can change any more.

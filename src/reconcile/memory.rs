@@ -11,6 +11,7 @@ use crate::drive::Passes;
 use crate::observe::sampler::Sampler;
 use crate::observe::workload::ReadyLog;
 use crate::state::{CheckpointError, State, restore};
+use crate::traces::Course;
 
 /// Memory of one Rollout.
 #[derive(Default)]
@@ -39,6 +40,10 @@ pub(super) struct Memory {
     pub(super) alerting: Vec<OpenAlert>,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// What the call under way does, where traces are wanted.
+    pub(super) course: Course,
+    /// The trace with the newest look.
+    pub(super) look: Option<(u128, u64)>,
 }
 
 /// So long the answer to a guarded write of the Rollout is as good as a fresh read of it: the passes of one call follow each other at once.

@@ -2,7 +2,7 @@
 
 use kube::Resource;
 
-use super::{Context, memory::Memory};
+use super::{Context, memory::Memory, trail};
 use crate::act::{ActError, Desk, store_status};
 use crate::api::{Outcome, Rollout};
 use crate::config::{Config, Sink};
@@ -35,11 +35,15 @@ pub(super) async fn store(
         context.teller.offer(&seen.namespace, &seen.name, old.map_or(&[], |old| old.outbox.as_slice()));
         return Ok(false);
     }
-    let stored = store_status(desk, rollout, &report.status).await?;
-    memory.wrote(stored, now);
+    trail::send(memory, "tell");
+    let stored = store_status(desk, rollout, &report.status).await;
+    trail::sent(memory, stored.as_ref().err());
+    memory.wrote(stored?, now);
     memory.written = Some(now);
     for record in &decision.records {
-        telemetry::decided(&seen.namespace, &seen.name, &outbox::key(&seen.uid, record), record);
+        let key = outbox::key(&seen.uid, record);
+        telemetry::decided(&seen.namespace, &seen.name, &key, record, memory.course.trace_id().as_deref());
+        trail::decided(memory, &key, record);
         context.events.decided(rollout.object_ref(&()), record);
         if matches!(record.outcome, Outcome::Promoted | Outcome::Passed | Outcome::Failed | Outcome::RolledBack | Outcome::Aborted) {
             let exposed = record.exposure.as_ref().map_or(0, |exposure| exposure.canary_requests);

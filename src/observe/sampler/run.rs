@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::Asked;
 use super::ask::{DURATIONS, REQUESTS, Who};
 use super::calibrate::{self, Reader};
 use super::preflight::{Found, Trouble, live};
@@ -76,6 +77,8 @@ pub(super) struct Run {
     told: bool,
     queries: Vec<(String, String)>,
     trail: Vec<crate::record::Window>,
+    /// When what is shown next was asked for.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Run {
@@ -110,6 +113,7 @@ impl Run {
             told: false,
             queries: Vec::new(),
             trail: Vec::new(),
+            asked: None,
             ledger,
         };
         run.buckets.take_over(&run.ledger);

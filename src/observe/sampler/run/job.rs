@@ -23,6 +23,19 @@ pub(in crate::observe::sampler) enum Job {
     Glance,
 }
 
+impl Job {
+    /// In one word.
+    pub(in crate::observe::sampler) fn name(self) -> &'static str {
+        match self {
+            Self::Preflight(_) => "Preflight",
+            Self::Calibrate(_) => "Calibrate",
+            Self::Look(_) => "Look",
+            Self::Own(_) => "Own",
+            Self::Glance => "Glance",
+        }
+    }
+}
+
 /// What came back.
 pub(in crate::observe::sampler) enum Answer {
     Preflight(Result<Found, Trouble>),
