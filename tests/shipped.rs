@@ -149,7 +149,7 @@ fn the_pod_is_admitted_by_the_restricted_standard_and_probed_on_its_port() {
 }
 
 #[test]
-fn the_image_holds_the_program_and_certificates_and_runs_as_the_user_of_the_pod() {
+fn the_image_holds_the_program_its_bill_of_materials_and_certificates_and_runs_as_the_user_of_the_pod() {
     let dockerfile = read("Dockerfile");
     let (build, image) = dockerfile.split_once("FROM scratch\n").expect("nothing is below the program: no shell, no package");
     let rust = env!("CARGO_PKG_RUST_VERSION");
@@ -158,7 +158,8 @@ fn the_image_holds_the_program_and_certificates_and_runs_as_the_user_of_the_pod(
     let pinned = build.split("FROM rust:").nth(1).unwrap().split('-').next().unwrap();
     assert!(minor(pinned) >= minor(rust), "{pinned} is older than {rust}");
     let copied: Vec<&str> = image.lines().filter(|line| line.starts_with("COPY")).filter_map(|line| line.split(' ').next_back()).collect();
-    assert_eq!(copied, ["/etc/ssl/certs/", "/haldane"]);
+    assert_eq!(copied, ["/etc/ssl/certs/", "/haldane.cdx.json", "/haldane"]);
+    assert!(build.contains("\nRUN deploy/sbom > /haldane.cdx.json\n"), "the bill of materials is of what was built: {build}");
     let security = &of_kind("deploy/controller/deployment.yaml", "Deployment", "haldane")["spec"]["template"]["spec"]["securityContext"];
     assert!(image.contains(&format!("USER {}:{}\n", security["runAsUser"], security["runAsGroup"])), "{image}");
     assert!(image.contains("ENTRYPOINT [\"/haldane\"]"), "{image}");
