@@ -12,13 +12,13 @@ mod version;
 
 pub use reason::{AnyReason, Reason};
 pub use spec::{
-    Analysis, Capacity, DestinationSpec, DriftSpec, ErrorRateSpec, LatencySpec, MetricSpec, RatioSpec, Rollout, RolloutSpec,
-    ThresholdAction, ThresholdSpec, TimeUnit, Traffic,
+    Analysis, Capacity, DestinationSpec, DriftSpec, EnvTarget, ErrorRateSpec, ImageTarget, JobSelector, JobSpec, LatencySpec, MetricSpec,
+    MlflowSpec, RatioSpec, Rollout, RolloutSpec, SourceSpec, ThresholdAction, ThresholdSpec, TimeUnit, Traffic, WriteSpec,
 };
 pub use status::{
     Actor, AppliedPreset, ArmLoad, ArmValue, DecisionRecord, Distances, Effect, EvidenceReason, Exposure, Forecast, HistoryEntry, Load,
     Measure, MeasureKind, MetricEvidence, Noise, OpenAlert, OutboxEntry, Outcome, Phase, Quantile, RefusedRevision, RejectedCommand,
-    RolloutStatus, StepStatus, Verdict,
+    RolloutStatus, SourceReason, SourceState, SourceStatus, StepStatus, Verdict,
 };
 pub use strategy::{
     AbTestStrategy, BlueGreenStrategy, CanaryStrategy, Match, OnInconclusive, ShadowStrategy, StepSpec, Strategy, StringMatch, Then,

@@ -1,4 +1,4 @@
-//! The controller's configuration file: named Prometheus providers and alert sinks, the page that it serves, and where traces go.
+//! The controller's configuration file: named Prometheus providers, MLflow servers and alert sinks, the page that it serves, and where traces go.
 //!
 //! [`Config::parse`] refuses unknown keys and reports every fault at once with its path and the fix; no fault says a value, since URLs
 //! of webhooks are secrets. [`ConfigHandle`] re-reads the file when it changes; a bad new one leaves the old one in force.
@@ -30,6 +30,8 @@ pub const DEFAULT: &str = "default";
 const SCRAPE_INTERVAL: time::Duration = time::Duration::from_secs(15);
 /// How much later than a scrape its samples can be asked for, when the file does not say.
 const SCRAPE_SLACK: time::Duration = time::Duration::from_secs(5);
+/// How often an alias of MLflow is asked for when the file does not say.
+const POLL: time::Duration = time::Duration::from_secs(60);
 /// How many queries are in flight at once when the file does not say.
 const CONCURRENCY: u32 = 8;
 
@@ -40,6 +42,9 @@ pub struct Config {
     /// Prometheus providers by name.
     #[serde(default)]
     pub prometheus: BTreeMap<String, Provider>,
+    /// MLflow servers by name.
+    #[serde(default)]
+    pub mlflow: BTreeMap<String, MlflowServer>,
     /// Alert sinks by name.
     #[serde(default)]
     pub alerts: BTreeMap<String, Sink>,
@@ -116,6 +121,23 @@ pub struct Provider {
     /// How many queries are in flight at once. Default: 8.
     #[serde(default)]
     pub concurrency: Option<u32>,
+    /// How it is reached.
+    #[serde(flatten)]
+    pub access: HttpAccess,
+}
+
+/// An MLflow server.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MlflowServer {
+    /// Base URL, for example `http://mlflow.mlflow:5000`.
+    pub url: String,
+    /// How often an alias is asked for. Default: 60s.
+    #[serde(default)]
+    pub poll: Option<Duration>,
+    /// File with the secret of its webhooks; without one, none is taken.
+    #[serde(default)]
+    pub webhook_secret_file: Option<PathBuf>,
     /// How it is reached.
     #[serde(flatten)]
     pub access: HttpAccess,
@@ -293,6 +315,13 @@ impl Provider {
 impl fmt::Debug for Otlp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Otlp").field("attributes", &self.attributes).finish_non_exhaustive()
+    }
+}
+
+impl MlflowServer {
+    /// How often an alias is asked for.
+    pub fn polls_every(&self) -> time::Duration {
+        self.poll.map_or(POLL, Into::into)
     }
 }
 

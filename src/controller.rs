@@ -18,7 +18,10 @@ use kube::{
     },
 };
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::api::Rollout;
 use crate::clock::Clock;
@@ -34,6 +37,7 @@ use crate::observe::shelf::{About, Shelf, place};
 use crate::reconcile::{Context, Memories, reconcile, retry};
 use crate::recorder::Recorder;
 use crate::server;
+use crate::supplier::{self, Desk, Supplier, mlflow::Servers};
 use crate::tell::{Courier, Teller, event::Events};
 use crate::traces::{self, Traces};
 
@@ -124,6 +128,7 @@ pub async fn run(
     let mut kinds = Kinds::new(client.clone(), options.namespaces.clone(), more, routes.clone(), destination_rules.clone(), asks.clone());
     let caches = Caches { rollouts: rollouts.clone(), routes, destination_rules, slices, pods };
 
+    let (supplier, inbox) = Supplier::new();
     let context = Arc::new(Context {
         caches: caches.clone(),
         leader: leader.clone(),
@@ -133,8 +138,9 @@ pub async fn run(
         teller,
         recorder: Recorder::new(client.clone(), events.clone()),
         traces: Traces::new(config.clone(), clock, metrics.clone(), &instance),
-        client,
-        events,
+        supplier: supplier.clone(),
+        client: client.clone(),
+        events: events.clone(),
         metrics: metrics.clone(),
         wake: wake.clone(),
         memories: Memories::default(),
@@ -162,7 +168,8 @@ pub async fn run(
     let health = server::Health::new(clock, link.watched());
     if let Some(address) = options.listen {
         let listener = tokio::net::TcpListener::bind(address).await?;
-        tokio::spawn(server::serve(listener, metrics.clone(), health.clone(), wait(stopped.clone())));
+        let hooks = supplier::router(supplier.clone(), config.clone(), leader.clone(), clock);
+        tokio::spawn(server::serve(listener, metrics.clone(), health.clone(), hooks, wait(stopped.clone())));
     }
     let live = Live::new(rollouts.clone(), link.watched());
     if let Some(dashboard) = &config.current().config.dashboard {
@@ -203,8 +210,23 @@ pub async fn run(
         }
     });
 
+    let desk = Desk {
+        client,
+        caches,
+        config: config.clone(),
+        leader,
+        clock,
+        events,
+        metrics: metrics.clone(),
+        servers: Servers::default(),
+        wake,
+        supplier: supplier.clone(),
+    };
     let stream = reflector::reflector(rollout_writer, watches.fixed(trim)).inspect_ok(move |event| {
         asks.note(event);
+        if let watcher::Event::Apply(rollout) | watcher::Event::InitApply(rollout) | watcher::Event::Delete(rollout) = event {
+            supplier.changed(rollout);
+        }
         live.changed();
     });
     let stream = stream.applied_objects();
@@ -212,11 +234,13 @@ pub async fn run(
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_on(tokio_stream(woken))
         .graceful_shutdown_on(wait(stopped.clone()));
+    let mut supplying = JoinSet::new(); // it ends with this function, also where that is dropped
     let passes = async {
         let kinds = ready.await?;
         health.ready();
         tracing::info!("caches are ready");
         let _looking = tokio::spawn(kinds.rest());
+        supplying.spawn(supplier::run(desk, inbox));
         controller.run(reconcile, retry, context.clone()).for_each(|_| future::ready(())).await;
         Ok::<_, ControllerError>(())
     };

@@ -10,6 +10,7 @@ mod provider;
 mod rights;
 mod rollout;
 mod series;
+mod source;
 mod traffic;
 pub mod version;
 
@@ -19,9 +20,10 @@ pub use control::{Control, Deployment, Held, control};
 pub use finding::{Finding, Level, Read};
 pub use mesh::{Ground, Mesh, Proxy, mesh, proxies};
 pub use provider::{Asked, Origin, Silence, provider};
-pub use rights::{Answer, CONTROLLER, LEASES, Right, VIEWER, Who, rights};
+pub use rights::{Answer, CONTROLLER, JOBS, LEASES, MODEL_SOURCE, Right, VIEWER, Who, rights};
 pub use rollout::{Examined, brief, rollout, standing};
 pub use series::{Measured, series, unmeasured};
+pub use source::{Registry, Sourced, source};
 pub use traffic::traffic;
 
 #[cfg(test)]

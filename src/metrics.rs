@@ -34,6 +34,8 @@ const FAILURES: [&str; 4] = ["Timeout", "Unreachable", "Status", "Warnings"];
 
 /// What may become of a span.
 const SPANS: [&str; 4] = ["sent", "refused", "failed", "dropped"];
+/// Why a source of models gives nothing.
+const SOURCE_FAILURES: [&str; 4] = ["Timeout", "Unreachable", "Status", "Answer"];
 
 /// All metrics; cheap to clone.
 #[derive(Clone)]
@@ -52,6 +54,7 @@ struct Inner {
     queries: Family<ProviderLabels, Histogram>,
     waits: Family<ProviderLabels, Histogram>,
     query_failures: Family<QueryLabels, Counter>,
+    source_failures: Family<ServerLabels, Counter>,
     notifications: Family<SinkLabels, Counter>,
     events: Family<ResultLabels, Counter>,
     spans: Family<ResultLabels, Counter>,
@@ -85,6 +88,12 @@ struct ProviderLabels {
 struct QueryLabels {
     provider: String,
     reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServerLabels {
+    server: String,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -150,6 +159,12 @@ impl Metrics {
             "Queries to Prometheus without a usable answer, by provider and reason (Timeout, Unreachable, Status, Warnings)",
             query_failures.clone(),
         );
+        let source_failures = Family::default();
+        registry.register(
+            "source_failures",
+            "Questions to a source of models without a usable answer, by server and reason (Timeout, Unreachable, Status, Answer)",
+            source_failures.clone(),
+        );
         let notifications = Family::default();
         registry.register("notifications", "Tries to deliver an alert, by sink and result", notifications.clone());
         let events = Family::default();
@@ -185,6 +200,7 @@ impl Metrics {
                 queries,
                 waits,
                 query_failures,
+                source_failures,
                 notifications,
                 events,
                 spans,
@@ -245,6 +261,14 @@ impl Metrics {
         }
         if let Some(reason) = failure {
             self.inner.query_failures.get_or_create(&failures(reason)).inc();
+        }
+    }
+
+    /// A source of models was asked; `failure` is a short word.
+    pub fn sourced(&self, server: &str, failure: Option<&'static str>) {
+        for reason in SOURCE_FAILURES {
+            let labels = ServerLabels { server: server.into(), reason };
+            self.inner.source_failures.get_or_create(&labels).inc_by(u64::from(failure == Some(reason)));
         }
     }
 

@@ -8,6 +8,7 @@ mod metric;
 mod parse;
 pub mod preset;
 pub mod promql;
+mod source;
 mod span;
 mod split;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use metric::{
     Counted, DistanceLimits, Drift, DriftSource, ErrorRate, Latency, Limits, Metric, MetricKind, RangeLimits, Ratio, ShareLimits,
     StretchLimits, Threshold, Times,
 };
+pub use source::{Origin, Place, SourcePlan, selector};
 pub use span::read_span;
 pub use split::{Share, Split};
 

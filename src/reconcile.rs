@@ -34,6 +34,7 @@ use crate::recorder::Recorder;
 use crate::seen::Observation;
 use crate::state::brief;
 use crate::state::{CheckpointError, State};
+use crate::supplier::Supplier;
 use crate::tell::{Teller, event::Events, outbox};
 use crate::traces::Traces;
 
@@ -71,6 +72,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Sends traces of what was decided.
     pub traces: Traces,
+    /// Asks the sources of models.
+    pub supplier: Supplier,
     /// Our own metrics.
     pub metrics: Metrics,
     /// Asks for a pass.
@@ -244,6 +247,7 @@ fn look_around(context: &Context, memory: &mut Memory, rollout: &Rollout, state:
         passes,
         refusal: memory.refusal.clone(),
         raise_refused: memory.refused_raise(context.clock.elapsed()),
+        source: context.supplier.known(rollout),
         ready: &mut memory.ready,
         config: &context.config.current().config,
     };

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Reason;
+use crate::api::{Reason, SourceStatus};
 use crate::command::{Command, RefusedCommand};
 use crate::judge::{Evidence, Judgement, StepTerms};
 use crate::plan::{AnalysisPlan, Plan, Share};
@@ -58,6 +58,10 @@ pub struct Observation {
     pub refusal: Option<String>,
     /// What was said when the newest upward patch was refused, until it is time to try again.
     pub raise_refused: Option<String>,
+    /// Where the source of models stands, if the spec has one.
+    pub source: Option<SourceStatus>,
+    /// What a source of models brings to the canary first, in words: until then nothing starts.
+    pub pending: Option<String>,
     /// The route was read from the API server in this pass, not from the cache.
     pub fresh: bool,
 }
@@ -106,6 +110,10 @@ pub struct Deployed {
     pub labels: BTreeMap<String, String>,
     /// pod-template-hash or controller-revision-hash of its pods that are not being deleted.
     pub revisions: BTreeSet<String>,
+    /// What `haldane.dev/model` says on them.
+    pub models: BTreeSet<String>,
+    /// Names of the workloads that own them.
+    pub workloads: BTreeSet<String>,
     /// Its pods that are not being deleted.
     pub arm: Arm,
 }

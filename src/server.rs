@@ -1,4 +1,5 @@
-//! `/healthz`, `/readyz` and `/metrics`. There is no other endpoint at this address: commands come through the Kubernetes API alone.
+//! `/healthz`, `/readyz` and `/metrics`, and the webhooks of sources of models. There is no other endpoint at this address: commands come through
+//! the Kubernetes API alone.
 //!
 //! Health speaks of this process only: a Prometheus or an API server that is away must not get the controller restarted. Readiness speaks
 //! of the caches: whether what this process knows of the cluster is recent.
@@ -77,9 +78,15 @@ impl Health {
     }
 }
 
-/// Serves until `stop` is ready, and a second longer for connections that are open.
-pub async fn serve(listener: TcpListener, metrics: Metrics, health: Health, stop: impl Future<Output = ()> + Send + 'static) {
-    run(listener, router(health, metrics), stop, "the server for probes and metrics").await;
+/// Serves until `stop` is ready, and a second longer for connections that are open. `hooks` are the webhooks that are taken.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Metrics,
+    health: Health,
+    hooks: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    run(listener, router(health, metrics).merge(hooks), stop, "the server for probes and metrics").await;
 }
 
 /// The same for anything.
@@ -142,7 +149,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let task = tokio::spawn(serve(listener, metrics, health, async move {
+        let task = tokio::spawn(serve(listener, metrics, health, Router::new(), async move {
             let _ = stopped.await;
         }));
         (base, stop, task)

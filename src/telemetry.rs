@@ -16,7 +16,7 @@ use crate::{
 const ECS: &str = "8.17";
 
 /// What the code calls a field, and what the schema does. A field of ours has our name before it, so that it collides with nobody's.
-const FIELDS: [(&str, &str); 38] = [
+const FIELDS: [(&str, &str); 40] = [
     ("age_seconds", "haldane.age_seconds"),
     ("alert", "haldane.alert"),
     ("at", "haldane.at"),
@@ -35,6 +35,7 @@ const FIELDS: [(&str, &str); 38] = [
     ("lease", "haldane.lease"),
     ("me", "haldane.replica"),
     ("milliseconds", "haldane.milliseconds"),
+    ("model", "haldane.model"),
     ("namespace", "kubernetes.namespace"),
     ("outcome", "event.action"),
     ("part", "haldane.part"),
@@ -47,6 +48,7 @@ const FIELDS: [(&str, &str); 38] = [
     ("said", "haldane.said"),
     ("samples", "haldane.samples"),
     ("seconds", "haldane.seconds"),
+    ("server", "haldane.server"),
     ("sink", "haldane.sink"),
     ("step", "haldane.step"),
     ("trace", "trace.id"),

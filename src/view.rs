@@ -27,7 +27,7 @@ pub use message::Message;
 pub use progress::{Mark, Rank, StepMark, moving, place_in_fleet, present_and_next, rank, steps, weight};
 pub use record::{called, exposed, shared};
 pub use rows::label;
-pub use standing::tone;
+pub use standing::{source, tone};
 pub use statistics::statistics;
 pub use terminal::{Terminal, age, width, wrapped};
 pub use text::visible;

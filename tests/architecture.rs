@@ -13,7 +13,7 @@ use haldane::api::Reason;
 
 const LONGEST: usize = 500;
 /// Modules that decide: values in, values out.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
     "api",
     "plan",
     "state",
@@ -30,6 +30,7 @@ const PURE: [&str; 20] = [
     "record",
     "route",
     "rehearse",
+    "source",
     "template",
     "view",
     "web",

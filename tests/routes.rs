@@ -133,6 +133,7 @@ impl World {
             passes: 9,
             refusal: None,
             raise_refused: None,
+            source: None,
             ready: &mut ready,
             config: &config,
         };

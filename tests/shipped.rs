@@ -92,6 +92,16 @@ fn the_dashboard_adds_the_right_to_ask_who_somebody_is_and_nothing_else() {
 }
 
 #[test]
+fn sources_of_models_add_the_right_to_patch_deployments_and_list_jobs_and_nothing_else() {
+    let path = "deploy/model-source/rbac.yaml";
+    let role = of_kind(path, "ClusterRole", "haldane-model-source");
+    assert_eq!(rights(&role), allowed(&[("apps/deployments", &["get", "patch"]), ("batch/jobs", &["list"])]));
+    let binding = of_kind(path, "ClusterRoleBinding", "haldane-model-source");
+    assert_eq!((&binding["roleRef"]["name"], &binding["subjects"][0]["name"]), (&"haldane-model-source".into(), &"haldane".into()));
+    assert_eq!(documents(path).len(), 2);
+}
+
+#[test]
 fn no_role_reads_secrets_or_grants_everything_and_people_cannot_write_status() {
     for role in documents("deploy/controller/rbac.yaml").iter().filter(|d| d["kind"].as_str().is_some_and(|k| k.ends_with("Role"))) {
         for (key, verbs) in rights(role) {
@@ -189,12 +199,13 @@ fn the_configuration_that_is_shipped_is_valid_also_with_its_comments_taken_in() 
     let parsed = Config::parse(&commented, Path::new("/etc/haldane")).unwrap();
     assert_eq!(parsed.alerts.len(), 2);
     assert!(parsed.dashboard.is_some());
+    assert!(parsed.mlflow["default"].webhook_secret_file.is_some());
     assert!(parsed.prometheus["default"].access.ca_file.is_some());
 }
 
 #[test]
 fn each_kustomization_names_files_that_are_there_and_forgets_none() {
-    for folder in ["crds", "deploy/crd", "deploy/controller", "deploy/dashboard"] {
+    for folder in ["crds", "deploy/crd", "deploy/controller", "deploy/dashboard", "deploy/model-source"] {
         let kustomization = &documents(&format!("{folder}/kustomization.yaml"))[0];
         let named: BTreeSet<String> = strings(&kustomization["resources"]).into_iter().collect();
         for name in &named {

@@ -19,6 +19,8 @@ mod gitops;
 mod incidents;
 #[path = "sim_controller/kinds.rs"]
 mod kinds;
+#[path = "sim_controller/mlflow.rs"]
+mod mlflow;
 #[path = "sim_controller/outages.rs"]
 mod outages;
 #[path = "sim_controller/outcomes.rs"]
@@ -35,6 +37,8 @@ mod presets;
 mod records;
 #[path = "sim_controller/size.rs"]
 mod size;
+#[path = "sim_controller/sources.rs"]
+mod sources;
 #[path = "sim_controller/stage.rs"]
 mod stage;
 #[path = "sim_controller/strategies.rs"]

@@ -77,7 +77,8 @@ fn the_bill_of_materials_has_what_is_linked_and_nothing_else() {
     let known: BTreeSet<&str> = parts.iter().chain([program]).map(|part| part["bom-ref"].as_str().unwrap()).collect();
     assert_eq!(known.len(), parts.len() + 1, "each has a name of its own");
     let needs = bom["dependencies"].as_array().unwrap();
-    let needed: BTreeSet<&str> = needs.iter().flat_map(|of| of["dependsOn"].as_array().unwrap()).map(|each| each.as_str().unwrap()).collect();
+    let needed: BTreeSet<&str> =
+        needs.iter().flat_map(|of| of["dependsOn"].as_array().unwrap()).map(|each| each.as_str().unwrap()).collect();
     let program = program["bom-ref"].as_str().unwrap();
     assert_eq!(needed, known.iter().copied().filter(|each| *each != program).collect(), "everything is there because something needs it");
 }

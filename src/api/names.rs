@@ -11,6 +11,22 @@ pub const VERSION: &str = "haldane.dev/version";
 /// Finalizer, present only while something of ours is in the VirtualService.
 pub const FINALIZER: &str = "haldane.dev/restore-traffic";
 
+/// Annotation of a pod template: JSON, the model that haldane wrote there.
+pub const MODEL: &str = "haldane.dev/model";
+/// Annotation of a Job: the URI of the model that it made.
+pub const JOB_MODEL_URI: &str = "haldane.dev/model-uri";
+/// Annotation of a Job: the digest of that model.
+pub const JOB_MODEL_DIGEST: &str = "haldane.dev/model-digest";
+/// Tag of a version in MLflow: how its rollout ended.
+pub const OUTCOME_TAG: &str = "haldane.outcome";
+/// Tag of a version in MLflow: why.
+pub const REASON_TAG: &str = "haldane.reason";
+
+/// Reason of the event which says that a model was written to the canary's Deployment.
+pub const MODEL_WRITTEN: &str = "ModelWritten";
+/// Reason of the event which says that a model waits for a person.
+pub const MODEL_WAITING: &str = "ModelWaiting";
+
 /// Reason of the event which says that the course of a rollout is not recorded.
 pub const RECORD_NOT_KEPT: &str = "RecordNotKept";
 

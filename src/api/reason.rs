@@ -54,6 +54,8 @@ reasons! {
     UnexpectedWeights,
     /// Several revisions behind one subset.
     Settling,
+    /// The source of models is asked first, or a model of it is on its way to the canary's pods.
+    ModelPending,
     /// Stable's pods changed while nothing was rolled out: it reached all users at once.
     StableRedeployed,
     /// The revision was rolled back or aborted before.

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{Destination, RouteKind, RouteRef, Strategy};
 
 mod own;
+mod source;
 
 pub use own::{RatioSpec, ThresholdAction, ThresholdSpec};
+pub use source::{EnvTarget, ImageTarget, JobSelector, JobSpec, MlflowSpec, SourceSpec, WriteSpec};
 
 /// CEL: what the metric `m` (or `n`) is called: by its name, else by its kind.
 macro_rules! called {
@@ -88,6 +90,9 @@ pub struct RolloutSpec {
     pub traffic: Traffic,
     /// The version wanted. Changing it, or the pods behind it, starts a rollout.
     pub canary: DestinationSpec,
+    /// Where new models come from: each is written to the canary's Deployment, which starts a rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSpec>,
     /// How to get there: exactly one of `canary`, `shadow`, `abTest`, `blueGreen` and `steps`.
     pub strategy: Strategy,
     /// How the canary is compared with stable. Default: error rate and latency from the Prometheus provider `default`.

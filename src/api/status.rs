@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::AnyReason;
 
 mod evidence;
+mod source;
 
 use super::Version;
 
 pub use evidence::{
     ArmLoad, ArmValue, Distances, Effect, EvidenceReason, Forecast, Load, Measure, MeasureKind, MetricEvidence, Noise, Quantile,
 };
+pub use source::{SourceReason, SourceState, SourceStatus};
 
 /// What the controller says of a Rollout.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +58,9 @@ pub struct RolloutStatus {
     /// The preset of the rollout under way, or of the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<AppliedPreset>,
+    /// Where the source of models stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceStatus>,
     /// What a restart needs; versioned, of no interest to users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "preserved")]

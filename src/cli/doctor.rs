@@ -4,6 +4,7 @@ mod caches;
 mod pods;
 mod providers;
 mod scan;
+mod sources;
 
 pub(super) use {caches::observe, providers::Providers, scan::control};
 
@@ -77,7 +78,10 @@ pub(super) async fn run(args: &DoctorArgs, cluster: &Cluster, clock: Clock, outp
                 let provider = rollout.spec.analysis.as_ref().and_then(|analysis| analysis.prometheus.as_deref());
                 providers.relevant(provider.unwrap_or(crate::config::DEFAULT));
                 found.extend(providers.ask(&clock).await);
-                rollouts.push(examined(&reader, &mut providers, &rollout, &clock).await);
+                let sources = sources::findings(&reader, &control, providers.config(), &rollout).await;
+                let mut examined = examined(&reader, &mut providers, &rollout, &clock).await;
+                examined.findings.extend(sources);
+                rollouts.push(examined);
             }
             (None, true) => {
                 found.extend(providers.ask(&clock).await);

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::{DecisionRecord, Destination, HistoryEntry, MetricEvidence, Rollout, RolloutStatus, Version},
     record::{Record, Run},
-    view::{Fact, Terminal, View, age, markdown_facts, statistics},
+    view::{Fact, Terminal, View, age, markdown_facts, source, statistics},
 };
 
 #[derive(Debug, Args)]
@@ -154,6 +154,8 @@ struct Told<'a> {
     began: Option<Timestamp>,
     versions: Vec<(&'static str, &'a Version)>,
     metrics: Vec<&'a MetricEvidence>,
+    /// What is said of now, not of the past.
+    status: Option<&'a RolloutStatus>,
 }
 
 impl<'a> Told<'a> {
@@ -166,7 +168,14 @@ impl<'a> Told<'a> {
             About::Past(entry) => {
                 let view = View::past(&namespace, &name, entry);
                 let versions = vec![("canary", &entry.canary), ("stable", &entry.stable)];
-                return Ok(Some(Self { view, at: entry.ended.0, began: Some(entry.started.0), versions, metrics: Vec::new() }));
+                return Ok(Some(Self {
+                    view,
+                    at: entry.ended.0,
+                    began: Some(entry.started.0),
+                    versions,
+                    metrics: Vec::new(),
+                    status: None,
+                }));
             }
         };
         // Where the decision did not rest on metrics, the newest look says what they are now.
@@ -188,7 +197,8 @@ impl<'a> Told<'a> {
             // What comes next was so then.
             (view.now, view.next) = (None, Vec::new());
         }
-        Ok(Some(Self { view, at: record.at.0, began, versions, metrics }))
+        let status = began.is_none().then_some(status);
+        Ok(Some(Self { view, at: record.at.0, began, versions, metrics, status }))
     }
 
     /// What happened, beside the first line.
@@ -199,6 +209,7 @@ impl<'a> Told<'a> {
         let version =
             |(arm, version): &(&'static str, &Version)| Fact::new(arm, format!("{}, revision {}", called(version), version.revision));
         facts.extend(self.versions.iter().map(version));
+        facts.extend(self.status.and_then(|status| source(status, now)));
         facts
     }
 

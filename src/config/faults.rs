@@ -94,6 +94,12 @@ impl Config {
         for provider in self.prometheus.values_mut() {
             provider.access.anchor(beside);
         }
+        for server in self.mlflow.values_mut() {
+            server.access.anchor(beside);
+            if let Some(file) = &mut server.webhook_secret_file {
+                *file = beside.join(&*file);
+            }
+        }
         for sink in self.alerts.values_mut() {
             sink.anchor(beside);
         }
@@ -114,9 +120,12 @@ impl Check {
     }
 
     fn file(&mut self, value: &Value) {
-        let Some(file) = self.mapping("(file)", value, &["prometheus", "alerts", "dashboard", "traces"]) else { return };
+        let Some(file) = self.mapping("(file)", value, &["prometheus", "mlflow", "alerts", "dashboard", "traces"]) else { return };
         for (name, provider) in self.named(file, "prometheus") {
             self.provider(&format!("prometheus.{name}"), provider);
+        }
+        for (name, server) in self.named(file, "mlflow") {
+            self.mlflow(&format!("mlflow.{name}"), server);
         }
         for (name, sink) in self.named(file, "alerts") {
             self.sink(&format!("alerts.{name}"), sink);
@@ -193,6 +202,15 @@ impl Check {
             }
             Some(_) => self.fault(&format!("{path}.labels"), "must be a mapping from label names to values"),
         }
+    }
+
+    fn mlflow(&mut self, path: &str, value: &Value) {
+        let known = [&["url", "poll", "webhookSecretFile"], &access::KEYS[..]].concat();
+        let Some(server) = self.mapping(path, value, &known) else { return };
+        let url = self.url(path, server);
+        self.duration(path, server, "poll", false);
+        self.file_name(path, server, "webhookSecretFile");
+        self.access(path, server, url.as_ref(), &[]);
     }
 
     fn sink(&mut self, path: &str, value: &Value) {
@@ -370,6 +388,7 @@ fn instead(key: &str) -> Option<&'static str> {
         "bearerToken" | "token" | "authorization" => "put the token into a file: bearerTokenFile: FILE",
         "password" => "put the password into a file: passwordFile: FILE",
         "insecureSkipVerify" | "tlsConfig" => "certificates are always checked: give the one to trust in caFile",
+        "webhookSecret" => "put the secret into a file: webhookSecretFile: FILE",
         "routingKey" | "integrationKey" => "put the key into a file: routingKeyFile: FILE",
         "tenant" | "tenantID" | "tenantId" => "use headers: {X-Scope-OrgID: TENANT}",
         _ => return None,

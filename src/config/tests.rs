@@ -16,6 +16,9 @@ const GOOD: &str = r#"
 prometheus:
   default: {url: "http://prometheus.monitoring:9090", scrapeInterval: 15s, lag: 20s, labels: {cluster: prod}, bearerTokenFile: token}
   far: {url: "https://thanos.example.com/prefix", caFile: /etc/ca.pem, concurrency: 24}
+mlflow:
+  default: {url: "http://mlflow.mlflow:5000", webhookSecretFile: hook, bearerTokenFile: token}
+  far: {url: "https://mlflow.example.com/base", poll: 5m, basicAuth: {username: u, passwordFile: pw}}
 alerts:
   default: {alertmanager: {url: "http://alertmanager.monitoring:9093"}}
   oncall: {webhook: {url: "https://hooks.example.com/x", format: slack}}
@@ -37,6 +40,11 @@ fn the_documented_file_is_read_and_secrets_lie_beside_it() {
     assert_eq!(far.at_once(), 24);
     assert_eq!(far.access.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     assert_eq!(far.window_lag(), time::Duration::from_secs(20), "scrape interval and five seconds");
+    let mlflow = &config.mlflow["default"];
+    assert_eq!(mlflow.polls_every(), time::Duration::from_secs(60));
+    assert_eq!(mlflow.webhook_secret_file.as_deref(), Some(Path::new("/etc/haldane/hook")));
+    assert_eq!(mlflow.access.bearer_token_file.as_deref(), Some(Path::new("/etc/haldane/token")));
+    assert_eq!(config.mlflow["far"].polls_every(), time::Duration::from_secs(300));
     let Sink::Webhook(audit) = &config.alerts["audit"] else { panic!("{:?}", config.alerts["audit"]) };
     assert_eq!(audit.hmac_key_file.as_deref(), Some(Path::new("/etc/haldane/hmac")));
     let Sink::CloudEvents(bus) = &config.alerts["bus"] else { panic!("{:?}", config.alerts["bus"]) };
@@ -60,6 +68,8 @@ prometheus:
   a: {url: "ftp://x/y", scrapeInterval: 15, extra: 1}
   b: {lag: -1s, concurrency: 0, labels: {__name__: up, ok: 1}}
   c: {url: "http://u:p@h", caFile: ca.pem}
+mlflow:
+  a: {url: "mlflow:5000", poll: 0s, webhookSecret: abc}
 alerts:
   none: {}
   both: {alertmanager: {url: "http://a?x=1"}, webhook: {url: "http://b/#f", format: slack, hmacKeyFile: k}}
@@ -70,7 +80,7 @@ alerts:
 "#,
     );
     let expected = [
-        "promtheus: is not a key here; known are prometheus, alerts",
+        "promtheus: is not a key here; known are prometheus, mlflow, alerts",
         "prometheus.a.extra: is not a key here",
         "prometheus.a.url: must begin with http:// or https://",
         "prometheus.a.scrapeInterval: must be a duration with its unit",
@@ -81,6 +91,9 @@ alerts:
         "prometheus.b.labels.ok: must be a string: put it in quotes",
         "prometheus.c.url: must not carry a user or a password",
         "prometheus.c.caFile: has no effect with an http URL",
+        "mlflow.a.webhookSecret: is not a key here; put the secret into a file: webhookSecretFile: FILE",
+        "mlflow.a.url: must begin with http:// or https://",
+        "mlflow.a.poll: must be above 0s and at most 1h",
         "alerts.none: needs exactly one of alertmanager, webhook, pagerDuty and cloudEvents",
         "alerts.both: needs exactly one of alertmanager, webhook, pagerDuty and cloudEvents",
         "alerts.both.webhook.url: has a fragment",

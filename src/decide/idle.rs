@@ -222,7 +222,10 @@ impl Pass<'_> {
                 let message = format!("{name} has {} pods, none is ready", seen.arm.pods.len());
                 no(self.stance(Phase::Waiting, Reason::NoCanaryEndpoint, message))
             }
-            Some(revision) => Ok(view.version(name, revision)),
+            Some(revision) => match &self.seen.pending {
+                Some(message) => no(self.stance(Phase::Waiting, Reason::ModelPending, message.clone())),
+                None => Ok(view.version(name, revision)),
+            },
             None if seen.revisions.is_empty() => {
                 let message = format!("{name} has no pods: deploy the version, it starts automatically");
                 no(self.stance(Phase::Waiting, Reason::NoCanaryEndpoint, message))

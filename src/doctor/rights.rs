@@ -83,6 +83,12 @@ pub const CONTROLLER: [Right; 31] = [
     right("patch", RECORDS, "", ""),
 ];
 
+/// What it does to the Deployment that a source of models is written to (`deploy/model-source/rbac.yaml`).
+pub const MODEL_SOURCE: [Right; 2] = [right("get", "deployments", "", "apps"), right("patch", "deployments", "", "apps")];
+
+/// What it reads where Jobs are the source.
+pub const JOBS: [Right; 1] = [right("list", "jobs", "", "batch")];
+
 /// What it does in its own namespace.
 pub const LEASES: [Right; 3] = [
     right("create", "leases", "", "coordination.k8s.io"),

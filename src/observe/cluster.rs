@@ -19,7 +19,7 @@ use super::{
     shelf::Shelf,
     workload::{self, ReadyLog},
 };
-use crate::api::{Destination, Reason, Rollout, RolloutSpec, RouteKind, RouteRef, names::FINALIZER};
+use crate::api::{Destination, Reason, Rollout, RolloutSpec, RouteKind, RouteRef, SourceStatus, names::FINALIZER};
 use crate::command;
 use crate::config::Config;
 use crate::istio::name::Host;
@@ -100,6 +100,8 @@ pub struct Known<'a> {
     pub refusal: Option<String>,
     /// What refused the newest upward write, until it is time to try again.
     pub raise_refused: Option<String>,
+    /// Where the source of models stands, if this process knows.
+    pub source: Option<SourceStatus>,
     /// Since when pods are ready.
     pub ready: &'a mut ReadyLog,
     /// The configuration in force.
@@ -166,6 +168,14 @@ impl Caches {
             },
         };
         let holder = Holder::of(&route, &uid, |name, uid| self.alive(&namespace, name, uid));
+        let stored = || rollout.status.as_ref().and_then(|status| status.source.clone());
+        let source = rollout.spec.source.as_ref().and_then(|_| known.source.or_else(stored));
+        let pending = rollout.spec.source.as_ref().and_then(|_| match &source {
+            Some(source) if Some(source.observed_generation) == rollout.metadata.generation => {
+                source.holds().then(|| source.message.clone())
+            }
+            _ => Some("the source of models is asked first".to_owned()),
+        });
         let config_problem = running.or(plan.as_ref().ok()).and_then(|plan| missing(plan, known.config));
         Observation {
             name: rollout.name_any(),
@@ -194,6 +204,8 @@ impl Caches {
             passes: known.passes,
             refusal: known.refusal,
             raise_refused: known.raise_refused,
+            source,
+            pending,
             fresh: known.fresh,
         }
     }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::shelf;
+use crate::api::names::MODEL;
 use crate::istio::name::{Host, meant};
 use crate::istio::rule::About;
 use crate::route::Serving;
@@ -65,6 +66,8 @@ pub struct Pod {
     pub labels: Labels,
     /// Kind and name of the controller that owns it.
     pub owner: Option<(Box<str>, Box<str>)>,
+    /// Its annotation `haldane.dev/model`.
+    pub model: Option<Box<str>>,
 }
 
 /// Labels as one text, a line for each: names and values of labels hold neither `=` nor line ends.
@@ -205,9 +208,10 @@ impl From<RawPod> for Pod {
     fn from(mut raw: RawPod) -> Self {
         let owners = raw.metadata.owner_references.take().unwrap_or_default();
         let owner = owners.into_iter().find(|owner| owner.controller == Some(true)).map(|owner| (owner.kind.into(), owner.name.into()));
+        let model = raw.metadata.annotations.take().and_then(|mut all| all.remove(MODEL)).map(String::into_boxed_str);
         let labels = raw.metadata.labels.take().unwrap_or_default();
         let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Self { metadata: bare(raw.metadata), labels, owner }
+        Self { metadata: bare(raw.metadata), labels, owner, model }
     }
 }
 

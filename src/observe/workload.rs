@@ -72,8 +72,11 @@ pub fn deployed(
         }
         let hash = REVISION_LABELS.iter().find_map(|label| own.get(label));
         found.revisions.insert(hash.unwrap_or(name).to_owned());
+        let owner = workload(&pod, hash).unwrap_or_default();
+        found.models.extend(pod.model.as_deref().map(str::to_owned));
+        found.workloads.insert(owner.clone());
         if arm.workload.is_empty() {
-            arm.workload = workload(&pod, hash).unwrap_or_default();
+            arm.workload = owner;
             arm.version = own.get("version").map(str::to_owned);
         }
         let created = metadata.creation_timestamp.as_ref().map_or(now, |created| created.0);

@@ -30,7 +30,7 @@ impl Plan {
     /// Every fault of the spec, each with the path of its field, in the order of the manifest. The rules are those of the schema and its
     /// CEL, so that an object written before a rule existed, or by somebody who went around the schema, gets the same answer.
     pub fn parse(spec: &RolloutSpec) -> Result<Self, Faults> {
-        let mut parser = Parser { kind: spec.traffic.object().kind(), faults: Vec::new() };
+        let mut parser = Parser::new(spec.traffic.object().kind());
         let plan = parser.plan(spec);
         if parser.faults.is_empty() { Ok(plan) } else { Err(Faults(parser.faults)) }
     }
@@ -39,7 +39,7 @@ impl Plan {
 impl preset::Preset {
     /// What its metrics mean.
     pub fn parsed(&self) -> Vec<Metric> {
-        let mut parser = Parser { kind: RouteKind::VirtualService, faults: Vec::new() };
+        let mut parser = Parser::new(RouteKind::VirtualService);
         self.metrics.iter().filter_map(|spec| Metric::parse(&mut parser, self.name, spec)).collect()
     }
 }
@@ -48,10 +48,14 @@ impl preset::Preset {
 pub(super) struct Parser {
     /// Of the object that holds the route.
     kind: RouteKind,
-    faults: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl Parser {
+    pub(super) fn new(kind: RouteKind) -> Self {
+        Self { kind, faults: Vec::new() }
+    }
+
     pub(super) fn fault(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
         self.faults.push(Fault::new(path, message, fix));
     }
@@ -71,9 +75,12 @@ impl Parser {
             self.route(route, matched(&spec.strategy));
         }
         self.version(spec);
+        if let Some(source) = &spec.source {
+            let _ = self.source(source); // its faults; what it means is the supplier's matter
+        }
         let default = Analysis::default();
         let analysis = spec.analysis.as_ref().unwrap_or(&default);
-        let mut later = Parser { kind: self.kind, faults: Vec::new() };
+        let mut later = Parser::new(self.kind);
         let analysis = later.analysis(analysis);
         let steps = self.strategy(&spec.strategy, &analysis.metrics);
         self.faults.append(&mut later.faults);

@@ -103,6 +103,8 @@ impl Stage {
                 passes: 0,
                 refusal: None,
                 raise_refused: None,
+                source: None,
+                pending: None,
                 fresh: false,
             },
             objects: Objects { route, finalizer: false },

@@ -16,6 +16,8 @@ use super::{
 #[derive(Clone, Debug)]
 struct Workload {
     hash: String,
+    /// The pod template that its pods are made of.
+    template: Value,
     replicas: usize,
     /// Whether its pods may be ready at all.
     healthy: bool,
@@ -28,6 +30,8 @@ pub struct Cluster {
     namespace: String,
     app: String,
     workloads: BTreeMap<String, Workload>,
+    /// Hashes by version and pod template: one that comes back gets its old hash.
+    hashes: BTreeMap<(String, String), String>,
     ready_at: BTreeMap<String, Timestamp>,
     start_up: Duration,
     addresses: u32,
@@ -46,6 +50,7 @@ impl Cluster {
             namespace,
             app,
             workloads: BTreeMap::new(),
+            hashes: BTreeMap::new(),
             ready_at: BTreeMap::new(),
             start_up,
             addresses: 0,
@@ -57,9 +62,10 @@ impl Cluster {
     /// Deploys a version, or a new build of it. Its pods get a new hash, which is returned. `since`: they have been there since then, and
     /// ready.
     pub fn deploy(&mut self, version: &str, replicas: usize, now: Timestamp, since: Option<Timestamp>) -> String {
-        let number = self.objects.store().number();
-        let hash = format!("{}{}", suffix(number), suffix(number ^ 0xABCD)).chars().take(9).collect::<String>();
-        self.workloads.insert(version.to_owned(), Workload { hash: hash.clone(), replicas, healthy: true });
+        let hash = self.new_hash();
+        let template = self.template_of(version).unwrap_or_else(|| self.first_template(version));
+        self.hashes.insert((version.to_owned(), template.to_string()), hash.clone());
+        self.workloads.insert(version.to_owned(), Workload { hash: hash.clone(), template, replicas, healthy: true });
         self.settled = 0;
         self.describe(version);
         if let Some(since) = since {
@@ -121,7 +127,44 @@ impl Cluster {
         self.settled = self.objects.store().read(Tables::revision);
     }
 
+    /// Takes up the pod templates that somebody changed: their pods get another hash, and replace the others.
+    fn take_up(&mut self) {
+        for version in self.workloads.keys().cloned().collect::<Vec<_>>() {
+            let Some(template) = self.template_of(&version) else { continue };
+            if self.workloads.get(&version).is_some_and(|workload| workload.template == template) {
+                continue;
+            }
+            let key = (version.clone(), template.to_string());
+            let hash = self.hashes.get(&key).cloned().unwrap_or_else(|| self.new_hash());
+            self.hashes.insert(key, hash.clone());
+            if let Some(workload) = self.workloads.get_mut(&version) {
+                (workload.hash, workload.template) = (hash, template);
+            }
+            self.describe(&version);
+        }
+    }
+
+    /// The pod template of a version's Deployment, if that is there.
+    fn template_of(&self, version: &str) -> Option<Value> {
+        self.objects.get("deployments.apps", &self.namespace, &format!("{}-{version}", self.app))?.pointer("/spec/template").cloned()
+    }
+
+    fn first_template(&self, version: &str) -> Value {
+        let container = json!({"name": "model", "image": self.image(version)});
+        json!({"metadata": {"labels": {"app": self.app, "version": version}}, "spec": {"containers": [container]}})
+    }
+
+    fn image(&self, version: &str) -> String {
+        format!("registry.example.com/{}:{version}", self.app)
+    }
+
+    fn new_hash(&self) -> String {
+        let number = self.objects.store().number();
+        format!("{}{}", suffix(number), suffix(number ^ 0xABCD)).chars().take(9).collect()
+    }
+
     fn place(&mut self, now: Timestamp) {
+        self.take_up();
         for (version, workload) in self.workloads.clone() {
             let (mine, older): (Vec<_>, Vec<_>) =
                 self.pods(&version).into_iter().partition(|p| text(p, "/metadata/labels/pod-template-hash") == workload.hash);
@@ -156,11 +199,16 @@ impl Cluster {
             "service.istio.io/canonical-revision": version,
         });
         let owner = self.owner("apps/v1", "ReplicaSet", "replicasets.apps", &format!("{}-{version}-{hash}", self.app));
-        let metadata = json!({
+        let mut metadata = json!({
             "name": name, "namespace": self.namespace, "uid": uid(self.objects.store().number()), "labels": labels,
             "creationTimestamp": seconds_text(created), "ownerReferences": [owner],
         });
-        let model = json!({"name": "model", "image": format!("registry.example.com/{}:{version}", self.app)});
+        let template = self.workloads.get(version).map(|workload| &workload.template);
+        if let Some(annotations) = template.and_then(|template| template.pointer("/metadata/annotations")) {
+            metadata["annotations"] = annotations.clone();
+        }
+        let model = template.and_then(|template| template.pointer("/spec/containers/0")).cloned();
+        let model = model.unwrap_or_else(|| json!({"name": "model", "image": self.image(version)}));
         let sidecar = self.sidecars.then(|| json!({"name": "istio-proxy", "image": "docker.io/istio/proxyv2:1.29.2"}));
         let containers: Vec<Value> = [model].into_iter().chain(sidecar).collect();
         let spec = json!({ "containers": containers });
@@ -195,7 +243,7 @@ impl Cluster {
         let labels = json!({"app": self.app, "version": version});
         let status = json!({"replicas": replicas, "readyReplicas": replicas});
         let metadata = json!({"name": name, "namespace": self.namespace, "labels": labels});
-        let spec = json!({"replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}});
+        let spec = json!({"replicas": replicas, "selector": {"matchLabels": labels}, "template": workload.template});
         self.objects.put(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec, "status": status}));
         let owner = self.owner("apps/v1", "Deployment", "deployments.apps", &name);
         let metadata = json!({"name": format!("{name}-{hash}"), "namespace": self.namespace, "labels": labels, "ownerReferences": [owner]});

@@ -56,7 +56,7 @@ const PLAIN: Kind = Kind {
 const ROUTE: Kind = Kind { group: GROUP, categories: &["gateway-api"], status: true, generation: true, custom: true, ..PLAIN };
 
 /// Every kind.
-pub static KINDS: [Kind; 16] = [
+pub static KINDS: [Kind; 17] = [
     Kind { kind: "Namespace", plural: "namespaces", short: &["ns"], namespaced: false, status: true, ..PLAIN },
     Kind { kind: "Pod", plural: "pods", short: &["po"], categories: &["all"], status: true, ..PLAIN },
     Kind { kind: "Service", plural: "services", short: &["svc"], categories: &["all"], status: true, ..PLAIN },
@@ -93,6 +93,7 @@ pub static KINDS: [Kind; 16] = [
         generation: true,
         ..PLAIN
     },
+    Kind { group: "batch", kind: "Job", plural: "jobs", categories: &["all"], status: true, generation: true, ..PLAIN },
     Kind { group: "coordination.k8s.io", kind: "Lease", plural: "leases", create_by_put: true, ..PLAIN },
     Kind { group: "discovery.k8s.io", kind: "EndpointSlice", plural: "endpointslices", generation: true, ..PLAIN },
     Kind { kind: "HTTPRoute", plural: "httproutes", ..ROUTE },

@@ -61,6 +61,7 @@ pub fn project(
     let plan = state.run.as_ref().map(|run| &run.plan).or_else(|| state.ended.as_ref()?.plan.as_ref());
     RolloutStatus {
         preset: plan.and_then(|plan| plan.analysis.preset.clone()),
+        source: seen.source.clone(),
         observed_generation: Some(seen.generation),
         phase: Some(stance.phase),
         verdict,
@@ -214,6 +215,7 @@ fn plain(status: &RolloutStatus) -> serde_json::Value {
         evidence: Vec::new(),
         load: None,
         preset: status.preset.clone(),
+        source: status.source.clone(),
         checkpoint: status.checkpoint.as_ref().map(without_evidence),
         outbox: if running { Vec::new() } else { status.outbox.clone() },
         alerting: status.alerting.clone(),

@@ -21,6 +21,8 @@ use crate::{
 
 /// Events that wait; more are dropped.
 const QUEUE: usize = 512;
+/// Longest action of an event, as the API has it.
+const ACTION_MAX: usize = 128;
 /// Longest write of one event.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -62,6 +64,13 @@ impl Events {
             secondary: None,
         };
         self.say(regarding, event);
+    }
+
+    /// Says something of the object `regarding` that is no decision. What has the same `key` is merged.
+    pub fn noted(&self, regarding: ObjectReference, warns: bool, reason: &str, key: &str, note: &str) {
+        let type_ = if warns { EventType::Warning } else { EventType::Normal };
+        let (action, note) = (cut(key, ACTION_MAX), Some(cut(note, NOTE_MAX)));
+        self.say(regarding, Event { type_, reason: reason.to_owned(), note, action, secondary: None });
     }
 
     /// Warns about something of the object `regarding` that is no decision.

@@ -103,6 +103,7 @@ fn clause(reason: Reason) -> Option<&'static str> {
         R::NotComparable => "until both versions can be compared",
         R::ClockSkew => "because the clocks differ",
         R::ProviderNotFound => "because the metrics provider is not configured",
+        R::ModelPending => "waiting for a new model",
         R::SinkNotFound => "because an alert sink is not configured",
         R::ArmsInseparable => "because no label tells the versions apart",
         R::DuplicateSeries => "because pods are counted twice",

@@ -36,6 +36,7 @@ impl View {
             _ => Self::under_way(rollout, status, ended, now),
         };
         view.facts.extend(conditions(status, &view));
+        view.facts.extend(source(status, now));
         view.facts.extend(notes(rollout, status, now));
         view
     }
@@ -132,6 +133,12 @@ fn load(status: &RolloutStatus) -> Option<Fact> {
     let load = status.load.as_ref()?;
     let unequal = status.conditions.iter().find(|known| Reason::find(&known.reason) == Some(Reason::UnequalLoad));
     Some(Fact::new("load", unequal.map_or_else(|| say::load(load), |unequal| clauses(&unequal.message))))
+}
+
+/// Where the source of models stands, if there is one.
+pub fn source(status: &RolloutStatus, now: Timestamp) -> Option<Fact> {
+    let source = status.source.as_ref()?;
+    Some(Fact::new("source", format!("{}, since {}", source.message, age(source.since.0, now))))
 }
 
 /// Colour of a phase.

@@ -67,6 +67,7 @@ fn filled() -> Metrics {
     metrics.watches(&[Age { key: Key { resource: "pods".into(), namespace: "ml".into() }, age: Duration::ZERO }]);
     metrics.notified("oncall", true);
     metrics.event(true);
+    metrics.sourced("default", Some("Timeout"));
     metrics.queried("default", [Duration::ZERO; 2], Some("Timeout"));
     metrics.reconciled(Duration::ZERO, true);
     metrics

@@ -1,6 +1,6 @@
 //! A world in virtual time with controllers in it, and what the route went through.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use haldane::{
     api::{self, Destination, Phase, Rollout, RolloutStatus},
@@ -28,6 +28,8 @@ pub(crate) struct Stage {
     clock: Clock,
     replicas: Vec<(String, tokio::task::JoinHandle<()>)>,
     begin: u64,
+    /// Where the next controller serves probes and webhooks.
+    pub listen: Option<SocketAddr>,
 }
 
 impl Stage {
@@ -43,7 +45,7 @@ impl Stage {
         let kind = config.route;
         let world = World::start(config).await.unwrap();
         let begin = world.objects().store().read(|t| t.revision());
-        Self { world, kind, clock, replicas: Vec::new(), begin }
+        Self { world, kind, clock, replicas: Vec::new(), begin, listen: None }
     }
 
     /// Starts a controller; with an election if there shall be several.
@@ -88,6 +90,7 @@ impl Stage {
             namespaces: namespaces.iter().map(ToString::to_string).collect(),
             election: election.then(|| ("haldane-system".to_owned(), name.clone())),
             clock: Some(self.clock),
+            listen: self.listen,
             ..Options::default()
         };
         let task = tokio::spawn(async move {

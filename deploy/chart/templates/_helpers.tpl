@@ -38,6 +38,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
+{{- /* What it may do beside that where new models are written to the canary's Deployment. */ -}}
+{{- define "haldane.modelSourceRules" -}}
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list]
+{{- end -}}
+
 {{- define "haldane.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}

@@ -82,6 +82,7 @@ pub(in crate::cli) async fn observe(
         passes: 0,
         refusal: None,
         raise_refused: None,
+        source: None,
         ready: &mut ReadyLog::default(),
         config: config.unwrap_or(&empty),
     };

@@ -112,6 +112,13 @@ pub(super) async fn rights(reader: &Reader, control: &Control, mesh: &Mesh) -> V
     doctor::rights(&answers)
 }
 
+/// Whether the controller's service account has a right, if that can be asked.
+pub(super) async fn controller_may(reader: &Reader, control: &Control, right: Right, namespace: &str) -> Option<bool> {
+    let account = control.deployments.found()?.first().map_or(ACCOUNT, |deployment| deployment.account.as_str());
+    let user = format!("system:serviceaccount:{}:{account}", control.home);
+    ask(reader, Who::Controller, user, right, namespace.to_owned()).await.granted.found().copied()
+}
+
 async fn ask(reader: &Reader, who: Who, user: String, right: Right, namespace: String) -> Answer {
     let name = if right.resource == "leases" && right.verb != "create" { "haldane" } else { "" };
     let attributes = json!({

@@ -27,6 +27,21 @@ fn a_healthy_canary_goes_5_20_50_100_and_is_promoted() {
 }
 
 #[test]
+fn nothing_starts_while_a_model_is_on_its_way_to_the_canary() {
+    let mut world = World::new();
+    world.pending = Some("Deployment fraud-v2 has models:/fraud/7; its pods are not there yet".into());
+    let stance = world.wait(3600).stance;
+    assert_eq!((stance.phase, stance.reason, stance.stalled), (Phase::Waiting, Reason::ModelPending, false));
+    assert_eq!((world.writes, world.state.run.is_none()), (0, true));
+    world.pending = None;
+    world.settle();
+    assert_eq!(world.share("v2"), 5);
+    world.pending = Some("the source of models is asked first".into());
+    world.reach(20);
+    assert_eq!(world.share("v2"), 20, "what is under way goes on");
+}
+
+#[test]
 fn nothing_is_written_at_the_fixpoint() {
     let mut world = World::new();
     world.reach(20);

@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) rivals: Vec<String>,
     /// Other VirtualServices that lead to a subset, with the subset.
     pub(super) elsewhere: Vec<(String, String)>,
+    /// What a source of models brings first.
+    pub(super) pending: Option<String>,
     /// The VirtualService is not there.
     pub(super) gone: bool,
 }
@@ -83,6 +85,7 @@ impl World {
             deleting: false,
             refusal: None,
             raise_refused: None,
+            pending: None,
             verdict: Verdict::Inconclusive,
             hold_limit: false,
             crossing: "drift",
@@ -222,6 +225,8 @@ impl World {
             passes: self.passes,
             refusal: self.refusal.clone(),
             raise_refused: self.raise_refused.clone(),
+            source: None,
+            pending: self.pending.clone(),
             fresh,
         }
     }

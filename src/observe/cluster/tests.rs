@@ -47,8 +47,17 @@ fn rollout(name: &str) -> Rollout {
 /// What one pass sees, and how many objects it was handed for what they are about.
 fn observe(caches: &Caches, name: &str) -> (Observation, usize) {
     let (mut ready, config) = (ReadyLog::default(), Config::default());
-    let known =
-        Known { route: None, fresh: false, look: None, passes: 1, refusal: None, raise_refused: None, ready: &mut ready, config: &config };
+    let known = Known {
+        route: None,
+        fresh: false,
+        look: None,
+        passes: 1,
+        refusal: None,
+        raise_refused: None,
+        source: None,
+        ready: &mut ready,
+        config: &config,
+    };
     let handed = || {
         let routes = caches.routes.get(RouteKind::VirtualService).map_or(0, |routes| routes.shelf.handed());
         routes + caches.destination_rules.handed() + caches.slices.handed() + caches.pods.handed()
