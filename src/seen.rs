@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Reason, SourceStatus};
 use crate::command::{Command, RefusedCommand};
-use crate::judge::{Evidence, Judgement, StepTerms};
+use crate::judge::{Evidence, Judgement, Late, StepTerms};
 use crate::plan::{AnalysisPlan, Plan, Share};
 use crate::route::{RouteFault, View};
 
@@ -231,6 +231,30 @@ pub struct Look {
     pub unanswered: Option<Unanswered>,
     /// What is to be known of the counts although they can be used.
     pub note: Option<String>,
+    /// What it means for the steps to come.
+    pub later: Later,
+}
+
+/// Which of the steps to come the traffic is not enough for. It is worked out once for a look, however many passes go by it, and is no part
+/// of what the look says.
+#[derive(Clone, Debug, Default)]
+pub struct Later(Arc<OnceLock<(Limits, Option<Late>)>>);
+
+/// Hold and deadline of each step to come, in seconds.
+pub type Limits = Vec<(f64, f64)>;
+
+impl Later {
+    /// As it was worked out; where these limits are others, worked out now.
+    pub fn at(&self, limits: Limits, work_out: impl Fn(&Limits) -> Option<Late>) -> Option<Late> {
+        let (known, late) = self.0.get_or_init(|| (limits.clone(), work_out(&limits)));
+        if *known == limits { late.clone() } else { work_out(&limits) }
+    }
+}
+
+impl PartialEq for Later {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Requests that no workload answered and that count against the canary, since its present share was set.

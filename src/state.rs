@@ -345,6 +345,12 @@ impl State {
         Some(value)
     }
 
+    /// The same without the evidence, which is most of it.
+    pub fn outline(&self) -> Option<Value> {
+        let run = self.run.as_ref().map(|run| Run { evidence: None, evidence_until: None, ..run.clone() });
+        Self { run, ..self.clone() }.checkpoint()
+    }
+
     fn is_of_subsets(&self) -> bool {
         let (run, ended) = (self.run.as_ref(), || [&self.ended, &self.promoted].into_iter().flatten());
         let mut plans = run.map(|run| &run.plan).into_iter().chain(ended().filter_map(|ended| ended.plan.as_ref()));

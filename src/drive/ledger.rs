@@ -11,7 +11,7 @@ use super::grid::{after, same_second, signed};
 use crate::counts::{Glance, Window};
 use crate::judge::{Evidence, Past, Seen, StepTerms};
 use crate::say;
-use crate::seen::{Brief, Look};
+use crate::seen::{Brief, Later, Look};
 
 /// Windows that are asked for again after an outage or a restart.
 const MOST_BACKLOG: i64 = 120;
@@ -262,6 +262,7 @@ impl Ledger {
             canary_in_window: None,
             unanswered: None,
             note: None,
+            later: Later::default(),
         }
     }
 }

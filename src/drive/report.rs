@@ -15,7 +15,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// What status says after a turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The status. Its outbox has the alerts to send once it is stored.
+    /// The status. Its outbox has the alerts to send once it is stored. Where it need not be, its checkpoint has no evidence.
     pub status: RolloutStatus,
     /// Whether it is to be stored: it says something new, or the numbers are old.
     pub store: bool,
@@ -40,9 +40,16 @@ pub fn report(
     }
     let mut status = RolloutStatus { alerting, ..project(&decision.state, &decision.stance, seen, waiting, old, now) };
     outbox::settle(&mut status, now);
-    let status = bounded(status);
-    let says_new = old.is_none_or(|old| !same_but_for_time(old, &status));
+    let is_new = |status: &RolloutStatus| old.is_none_or(|old| !same_but_for_time(old, status));
+    let says_new = is_new(&status);
     let due = decision.state.run.is_some() && age.is_none_or(|age| age >= REFRESH);
+    if !says_new && !due {
+        return Report { status, store: false };
+    }
+    // The evidence is by far the largest part: it is written out only where it may be stored.
+    status.checkpoint = decision.state.checkpoint();
+    let status = bounded(status);
+    let says_new = says_new && is_new(&status);
     let refresh = due && old.is_none_or(|old| *old != status);
     // What is on its way out says no more, unless it has to wait.
     Report { store: (says_new || refresh) && (!seen.deleting || decision.stance.stalled), status }

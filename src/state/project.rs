@@ -10,7 +10,7 @@ use crate::api::{OutboxEntry, Phase, Reason, RolloutStatus, StepStatus, Verdict}
 use crate::judge::{Late, Limit, Slowest, StepTerms, equal_pods, forecast_plan, late_rest};
 use crate::plan::Share;
 use crate::say;
-use crate::seen::{Look, Observation};
+use crate::seen::{Limits, Look, Observation};
 
 /// Where a rollout stands: what the phase and the conditions are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,8 @@ pub struct Stance {
     pub traffic: (bool, Reason, String),
 }
 
-/// The status that says all this, not yet [`bounded`](super::bounded). `old` gives the transition times and what only `tell` changes.
+/// The status that says all this, with the checkpoint's [outline](State::outline) and not yet [`bounded`](super::bounded). `old` gives the
+/// transition times and what only `tell` changes.
 pub fn project(
     state: &State,
     stance: &Stance,
@@ -72,7 +73,7 @@ pub fn project(
         decision: state.decision.clone(),
         evidence,
         load,
-        checkpoint: state.checkpoint(),
+        checkpoint: state.outline(),
         refused: state.refused.clone(),
         history: state.history.clone(),
         handled: state.handled.clone(),
@@ -182,18 +183,21 @@ fn late(run: &Run, look: &Look, now: Timestamp) -> Option<Late> {
         slowest.late(run.spent(now) / 60.0, step.hold.as_secs_f64() / 60.0, step.deadline.as_secs_f64() / 60.0)
     };
     let present = look.judgement.slowest.as_ref().and_then(short);
+    if present.as_ref().is_some_and(|present| present.limit == Limit::Deadline) {
+        return present;
+    }
     let (metrics, from) = (&run.plan.analysis.metrics, run.step.map_or(0, |step| step + 1));
-    let later = |(rps, errors): (f64, f64)| {
-        let rest = || run.plan.steps.iter().skip(from);
+    let later = |(rps, errors): (f64, f64), limits: &Limits| {
         let terms: Vec<StepTerms> = terms(&run.plan).into_iter().skip(from).collect();
-        let (holds, deadlines): (Vec<f64>, Vec<f64>) = rest().map(|step| (step.hold.as_secs_f64(), step.deadline.as_secs_f64())).unzip();
+        let (holds, deadlines): (Vec<f64>, Vec<f64>) = limits.iter().copied().unzip();
         let interval = run.plan.analysis.interval.as_secs_f64();
         match run.step {
             None => forecast_plan(metrics, &terms, interval, rps, &holds, &deadlines, errors).late,
             Some(_) => late_rest(metrics, &terms, interval, (rps, errors), &holds, &deadlines),
         }
     };
-    let later = look.evidence.usual(metrics).and_then(later);
+    let limits = run.plan.steps.iter().skip(from).map(|step| (step.hold.as_secs_f64(), step.deadline.as_secs_f64())).collect();
+    let later = look.later.at(limits, |limits| later(look.evidence.usual(metrics)?, limits));
     match (present, later) {
         (Some(present), Some(later)) if present.limit == Limit::Hold && later.limit == Limit::Deadline => Some(later),
         (present, later) => present.or(later),

@@ -202,6 +202,7 @@ impl World {
             canary_in_window: None,
             unanswered: self.unanswered.clone(),
             note: None,
+            later: Default::default(),
         });
         let commands = self.commands.iter().filter(|command| self.state.handled.get(command.verb.name()) != Some(&command.id));
         Observation {
