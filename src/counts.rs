@@ -26,7 +26,7 @@ pub use identity::{Doubled, Mixed};
 pub use labels::{Labels, Words};
 pub use meter::gain;
 use series::host;
-pub use series::{Series, Target, pod_of};
+pub use series::{NAME, Series, Target, pod_of};
 pub use share::{Programmed, ShareFault, Shares};
 pub use snapshot::{Family, Pod, Reading, Scope, Side};
 pub use tracker::{Delta, Deltas, Outcome, Tracker};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::meter::total;
 use super::snapshot::{Group, GroupKey};
-use super::{Family, Labels};
+use super::{Family, Labels, NAME};
 
 /// Labels that distinguish replicas of a collector in the usual installations.
 const REPLICAS: [&str; 7] = ["prometheus_replica", "replica", "__replica__", "receive_replica", "rule_replica", "prometheus", "monitor"];
@@ -77,7 +77,7 @@ pub(super) fn mixed(pod: &str, ours: &[&Labels], theirs: &[&Labels]) -> Mixed {
         let (here, other) = (here.first().filter(|_| here.len() == 1)?, there.first()?);
         (!there.contains(here)).then(|| (name.to_owned(), (*here).to_owned(), (*other).to_owned()))
     };
-    let usable = |name: &&str| !of_istio(name) && !matches!(*name, "pod" | "pod_name" | "kubernetes_pod_name" | "instance" | "node");
+    let usable = |name: &&str| !of_istio(name) && !matches!(*name, NAME | "pod" | "pod_name" | "kubernetes_pod_name" | "instance" | "node");
     let names = || ours.first().into_iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).filter(usable);
     let label = names().filter(|name| name.contains("cluster")).find_map(apart).or_else(|| names().find_map(apart));
     Mixed { pod: pod.to_owned(), label }

@@ -4,10 +4,13 @@ use jiff::Timestamp;
 
 use super::Labels;
 
-/// One series: its labels without the metric's name, and its samples in order of time, all finite.
+/// The label that has the metric's name.
+pub const NAME: &str = "__name__";
+
+/// One series: its labels, and its samples in order of time, all finite.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
-    /// Labels without `__name__`.
+    /// Labels; the metric's [`NAME`] is among them where several metrics were asked for at once.
     pub labels: Labels,
     /// Samples with their true timestamps, in order of time.
     pub samples: Vec<(Timestamp, f64)>,

@@ -1,12 +1,13 @@
 //! One look at the raw counters, sorted by what they count, where, and for whom.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::identity::{self, Doubled, Mixed};
-use super::{Dropped, Labels, Series, Target, host, pod_of};
+use super::{Dropped, Labels, NAME, Series, Target, host, pod_of};
 
 /// Most groups of series that one rollout may hold.
 pub(super) const MOST_GROUPS: usize = 20_000;
@@ -37,9 +38,9 @@ impl Family {
         }
     }
 
-    /// Whether a label does not tell its counters apart: it is the target's, or a bound.
+    /// Whether a label does not tell its counters apart: it is the target's, the metric's, or a bound.
     fn leaves_out(self, label: &str) -> bool {
-        matches!(label, "job" | "instance") || (label == "le" && self.has_bounds())
+        matches!(label, "job" | "instance" | NAME) || (label == "le" && self.has_bounds())
     }
 
     /// Whether it is a histogram by its label `le`.
@@ -162,8 +163,11 @@ pub(super) struct Snapshot {
 /// Label sets that are compared to find what distinguishes foreign pods from ours.
 const SOME: usize = 50;
 
-/// Samples of each bucket, by the bits of its bound; in order of time.
-type Columns = BTreeMap<u64, Vec<(Timestamp, f64)>>;
+/// Samples in order of time.
+type Samples = [(Timestamp, f64)];
+
+/// Samples of each bucket, by the bits of its bound. They are the answer's own, unless two series are one bucket.
+type Columns<'a> = BTreeMap<u64, Cow<'a, Samples>>;
 
 /// A group of series while it is being put together. Hundreds of buckets make one histogram, and what tells it apart is copied once.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -196,7 +200,7 @@ impl Snapshot {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let mut read: BTreeMap<(&str, &str), (Timestamp, Option<&str>)> = BTreeMap::new();
         let mut down = BTreeSet::new();
-        let mut raw: BTreeMap<Name<'_>, (Side, &str, &Labels, Columns)> = BTreeMap::new();
+        let mut raw: BTreeMap<Name<'_>, (Side, &str, &Labels, Columns<'_>)> = BTreeMap::new();
         for (family, all) in &reading.families {
             for series in all {
                 let Some((newest, value)) = series.samples.iter().rev().find(|(time, _)| *time <= at) else { continue };
@@ -241,7 +245,9 @@ impl Snapshot {
                 let pod = pod.unwrap_or_else(|| host(target.1));
                 let entry =
                     raw.entry(Name { family: *family, target, labels }).or_insert_with(|| (side, pod, &series.labels, Columns::new()));
-                add(entry.3.entry(ordered(bound)).or_default(), series.samples.iter().filter(|(time, _)| *time <= at).copied());
+                let samples = series.samples.get(..series.samples.partition_point(|(time, _)| *time <= at)).unwrap_or_default();
+                let column = entry.3.entry(ordered(bound)).or_insert(Cow::Borrowed(&[]));
+                if column.is_empty() { *column = Cow::Borrowed(samples) } else { add(column.to_mut(), samples) }
             }
             if raw.len() > MOST_GROUPS {
                 return Err(Dropped::TooManySeries { most: MOST_GROUPS });
@@ -290,19 +296,16 @@ impl Snapshot {
 }
 
 /// Two series may be one bucket, written in two ways: of the same moment the later one counts.
-fn add(column: &mut Vec<(Timestamp, f64)>, samples: impl Iterator<Item = (Timestamp, f64)>) {
-    let alone = column.is_empty();
-    column.extend(samples);
-    if !alone {
-        column.sort_by_key(|(time, _)| *time);
-        column.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
-            if same {
-                earlier.1 = later.1;
-            }
-            same
-        });
-    }
+fn add(column: &mut Vec<(Timestamp, f64)>, samples: &Samples) {
+    column.extend_from_slice(samples);
+    column.sort_by_key(|(time, _)| *time);
+    column.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            earlier.1 = later.1;
+        }
+        same
+    });
 }
 
 impl Scope {
@@ -348,16 +351,18 @@ fn unordered(bits: u64) -> f64 {
 }
 
 /// Rows in which every bucket is there, made not decreasing as Prometheus does. `None` without +Inf: the total is not known then.
-fn group(side: Side, pod: String, columns: &Columns) -> Option<Group> {
+fn group(side: Side, pod: String, columns: &Columns<'_>) -> Option<Group> {
     let bounds: Vec<f64> = columns.keys().map(|bits| unordered(*bits)).collect();
     if bounds.last().is_none_or(|last| *last != f64::INFINITY) {
         return None;
     }
     let mut rows = Vec::new();
-    for (time, _) in columns.values().next_back()? {
-        let at = |column: &Vec<(Timestamp, f64)>| {
-            let index = column.binary_search_by_key(time, |(time, _)| *time).ok()?;
-            column.get(index).map(|(_, value)| *value)
+    for (place, (time, _)) in columns.values().next_back()?.iter().enumerate() {
+        let at = |column: &Cow<'_, Samples>| {
+            // Buckets of one histogram are scraped together.
+            let same = column.get(place).filter(|(there, _)| there == time);
+            let other = || column.binary_search_by_key(time, |(time, _)| *time).ok().and_then(|index| column.get(index));
+            same.or_else(other).map(|(_, value)| *value)
         };
         if let Some(row) = columns.values().map(at).collect() {
             rows.push((*time, envelope(row)));
@@ -392,8 +397,8 @@ mod tests {
     fn one_bucket_written_in_two_ways_is_one_bucket() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut column = Vec::new();
-        add(&mut column, [(at(1), 1.0), (at(3), 3.0)].into_iter());
-        add(&mut column, [(at(2), 2.0), (at(3), 4.0)].into_iter());
+        add(&mut column, &[(at(1), 1.0), (at(3), 3.0)]);
+        add(&mut column, &[(at(2), 2.0), (at(3), 4.0)]);
         assert_eq!(column, [(at(1), 1.0), (at(2), 2.0), (at(3), 4.0)]);
     }
 

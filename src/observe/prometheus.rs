@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use self::counted::Spent;
 use crate::clock::Clock;
@@ -37,6 +38,8 @@ pub use selector::{BadName, Selector};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A server that is busy is asked so often for the same.
 const TRIES: u32 = 3;
+/// Answers about stable's past are long: so many of them are in memory at once.
+const LONG_ANSWERS: usize = 2;
 /// Pause before the second try, where the server names none.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -72,6 +75,7 @@ struct Server {
     scrape_interval: Duration,
     lag: Duration,
     turns: turns::Turns,
+    places: Semaphore,
     skew: skew::Skew,
     /// How old the newest sample was at the newest look.
     newest: Mutex<Option<Newest>>,
@@ -119,6 +123,7 @@ impl Prometheus {
             scrape_interval,
             lag: provider.window_lag(),
             turns: turns::Turns::new(provider.at_once()),
+            places: Semaphore::new(LONG_ANSWERS),
             skew: skew::Skew::default(),
             newest: Mutex::default(),
             grids: Mutex::default(),
@@ -182,14 +187,12 @@ impl Prometheus {
         self.matrix(&self.own(selector)?.range(seconds), at).await
     }
 
-    /// The same of several metrics in one question, each series with its metric's name.
+    /// The same of several metrics in one question. Each series has the name of its metric as a label.
     ///
     /// # Errors
     /// When there is no answer that can be trusted.
-    pub(super) async fn raw_named(&self, selector: &Selector, seconds: u64, at: Timestamp) -> Result<Vec<(String, Series)>, QueryError> {
-        let series = self.ask(&self.own(selector)?.range(seconds), at, answer::Kind::Named).await?;
-        let named = |mut series: Series| (series.labels.remove("__name__").unwrap_or_default(), series);
-        Ok(series.into_iter().map(named).collect())
+    pub(super) async fn raw_named(&self, selector: &Selector, seconds: u64, at: Timestamp) -> Result<Vec<Series>, QueryError> {
+        self.ask(&self.own(selector)?.range(seconds), at, answer::Kind::Named).await
     }
 
     /// The combinations of these labels that exist at `at` (five minutes back). The provider's labels are added.
@@ -254,13 +257,14 @@ impl Prometheus {
         read: impl FnOnce(&[u8]) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
         let (body, spent) = self.body(purpose, query, Some(self.server.skew.theirs(at))).await;
-        let answer = body.and_then(|body| read(&body).map_err(|error| self.server.line.without_secrets(error)));
+        let answer = body.and_then(|(body, _place)| read(&body).map_err(|error| self.server.line.without_secrets(error)));
         counted::query(self.counted.as_ref(), spent, answer.as_ref().err());
         answer
     }
 
     /// One query at a time of the server's clock, or at its now.
-    async fn body(&self, purpose: Purpose, query: &str, at: Option<Timestamp>) -> (Result<Vec<u8>, QueryError>, Spent) {
+    async fn body(&self, purpose: Purpose, query: &str, at: Option<Timestamp>) -> (Result<line::Body<'_>, QueryError>, Spent) {
+        let places = (purpose == Purpose::Past).then_some(&self.server.places);
         let clock = Clock::system();
         let (mut tries, mut cut_off, mut spent) = (1, false, Spent::default());
         loop {
@@ -276,7 +280,7 @@ impl Prometheus {
             let left = DEADLINE.saturating_sub(spent.took);
             let answer = tokio::time::timeout(left, async {
                 loop {
-                    match self.server.line.ask(query, at).await {
+                    match self.server.line.ask(query, at, places).await {
                         // An answer that breaks off once may be whole on a new connection.
                         Err(QueryError::Unreachable(_)) if !cut_off => cut_off = true,
                         answer => return answer,

@@ -9,12 +9,9 @@ use serde::de::IgnoredAny;
 use super::QueryError;
 use super::native::{self, Grids, Native};
 use super::words::clip;
-use crate::counts::{Labels, Series};
+use crate::counts::{Labels, NAME, Series};
 
 mod usual;
-
-/// The label that has the metric's name.
-const NAME: &str = "__name__";
 
 /// The kind of answer that a query must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::{
 use futures::StreamExt;
 use jiff::Timestamp;
 use reqwest::{Method, Response, StatusCode, Url, header};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{ProviderError, QueryError, answer, words};
 use crate::config::HttpAccess;
@@ -29,6 +30,9 @@ const API: [&str; 3] = ["/api/v1/query_range", "/api/v1/query", "/api/v1"];
 const UNKNOWN: u8 = 0;
 const POST: u8 = 1;
 const GET: u8 = 2;
+
+/// The body of an answer, and its place among those that are long.
+pub(super) type Body<'p> = (Vec<u8>, Option<SemaphorePermit<'p>>);
 
 #[derive(Debug)]
 pub(super) struct Line {
@@ -62,13 +66,14 @@ impl Line {
         error.repeated(|said| words::repeated(said, &secrets))
     }
 
-    /// One query. By POST, since queries are long; by GET where a proxy lets nothing else through, which is remembered.
-    pub(super) async fn ask(&self, query: &str, at: Option<Timestamp>) -> Result<Vec<u8>, QueryError> {
+    /// One query. By POST, since queries are long; by GET where a proxy lets nothing else through, which is remembered. With `places` the body
+    /// is not read before one of them is free.
+    pub(super) async fn ask<'p>(&self, query: &str, at: Option<Timestamp>, places: Option<&'p Semaphore>) -> Result<Body<'p>, QueryError> {
         let known = self.method.load(Ordering::Relaxed);
         if known == GET {
-            return self.send(Method::GET, query, at).await;
+            return self.send(Method::GET, query, at, places).await;
         }
-        let posted = self.send(Method::POST, query, at).await;
+        let posted = self.send(Method::POST, query, at, places).await;
         let refused = match &posted {
             Err(QueryError::Status(status, _) | QueryError::Unauthorized(status, _)) => matches!(status, 403 | 404 | 405 | 501),
             other => {
@@ -81,7 +86,7 @@ impl Line {
         if !refused || known == POST {
             return posted;
         }
-        match self.send(Method::GET, query, at).await {
+        match self.send(Method::GET, query, at, places).await {
             Ok(got) => {
                 self.method.store(GET, Ordering::Relaxed);
                 Ok(got)
@@ -94,7 +99,13 @@ impl Line {
         }
     }
 
-    async fn send(&self, method: Method, query: &str, at: Option<Timestamp>) -> Result<Vec<u8>, QueryError> {
+    async fn send<'p>(
+        &self,
+        method: Method,
+        query: &str,
+        at: Option<Timestamp>,
+        places: Option<&'p Semaphore>,
+    ) -> Result<Body<'p>, QueryError> {
         let time = at.map(|at| format!("{}.{:03}", at.as_millisecond().div_euclid(1000), at.as_millisecond().rem_euclid(1000)));
         let mut form = vec![("query", query), ("timeout", SERVER_TIMEOUT)];
         form.extend(time.as_deref().map(|time| ("time", time)));
@@ -124,6 +135,10 @@ impl Line {
         if response.content_length().is_some_and(|length| length > MOST_BYTES as u64) {
             return Err(QueryError::TooLarge);
         }
+        let place = match places {
+            Some(places) => places.acquire().await.ok(),
+            None => None,
+        };
         let (body, whole) = bytes(response, MOST_BYTES).await?;
         if !whole {
             return Err(QueryError::TooLarge);
@@ -132,7 +147,7 @@ impl Line {
         if kind.is_some_and(|value| value.to_ascii_lowercase().contains("html")) {
             return Err(QueryError::NotJson);
         }
-        Ok(body)
+        Ok((body, place))
     }
 }
 

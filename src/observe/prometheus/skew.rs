@@ -74,7 +74,7 @@ impl Prometheus {
     pub async fn read_clock(&self, clock: &Clock) -> Result<SignedDuration, QueryError> {
         let (body, spent) = self.body(self.by.purpose, QUERY, None).await;
         let (answered, way) = (clock.now(), spent.took / 2);
-        let body = body?;
+        let (body, _) = body?;
         let theirs = answer::read(&body, answer::Kind::Vector, &mut super::native::Grids::default());
         let theirs = theirs.map_err(|error| self.server.line.without_secrets(error))?;
         let said = theirs.first().and_then(|series| series.samples.first()).map(|(at, _)| at.as_millisecond() as f64);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::preflight::Found;
 use super::thresholds;
-use crate::counts::{Family, Pod, Reading, Scope, Series, Side};
+use crate::counts::{Family, NAME, Pod, Reading, Scope, Series, Side};
 use crate::observe::prometheus::{BadName, Prometheus, QueryError, Selector};
 use crate::plan::promql::label_name;
 use crate::plan::{Counted, MetricKind};
@@ -209,17 +209,16 @@ impl Found {
     }
 
     /// The answer to one question about several metrics, by family.
-    pub(super) fn sorted(&self, all: Vec<(String, Series)>, of: Vec<(Family, String)>, brief: &Brief) -> Vec<(Family, Vec<Series>)> {
-        let mut by_name: BTreeMap<String, Vec<Series>> = BTreeMap::new();
-        for (name, series) in all {
-            by_name.entry(name).or_default().push(series);
+    pub(super) fn sorted(&self, all: Vec<Series>, of: Vec<(Family, String)>, brief: &Brief) -> Vec<(Family, Vec<Series>)> {
+        let mut sorted: Vec<(Family, String, Vec<Series>)> = of.into_iter().map(|(family, metric)| (family, metric, Vec::new())).collect();
+        for series in all {
+            let name = series.label(NAME);
+            let of = sorted.iter_mut().find(|(family, metric, _)| metric == name && self.is_wanted(*family, &series, brief));
+            if let Some((.., of)) = of {
+                of.push(series);
+            }
         }
-        let family = |(family, metric): (Family, String)| {
-            let mut series = by_name.remove(&metric).unwrap_or_default();
-            series.retain(|series| self.is_wanted(family, series, brief));
-            (family, series)
-        };
-        of.into_iter().map(family).collect()
+        sorted.into_iter().map(|(family, _, series)| (family, series)).collect()
     }
 
     /// Who is who. Where nothing is judged (`counted` false) nothing must be there either.

@@ -9,8 +9,8 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::{Kind, NAME, tells_of_loss, timestamp};
-use crate::counts::{Series, Words};
+use super::{Kind, tells_of_loss, timestamp};
+use crate::counts::{NAME, Series, Words};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
