@@ -34,10 +34,11 @@ async fn an_update_of_four_steps_with_looks_each_10_s_asks_few_questions() {
     let looks = kinds["looks"];
     assert!(kinds["preflight"] <= 4, "{kinds:?}");
     assert!(kinds["history"] <= 2, "{kinds:?}");
-    assert!(kinds["requests that nobody answered"] <= looks, "{kinds:?}");
+    // Not where the canary answered its share.
+    assert!(3 * kinds["requests that nobody answered"] <= 2 * looks, "{kinds:?}");
     // Two looks of a step show a window, at least; in virtual time none waits for a machine.
     let glances = kinds["glances"];
-    assert!(asked.len() - glances <= 6 + 2 * looks && looks <= 24, "{} questions: {kinds:?}", asked.len());
+    assert!(3 * (asked.len() - glances) <= 18 + 5 * looks && looks <= 24, "{} questions: {kinds:?}", asked.len());
     // Scrapes are a second apart here; at 100 % there is nothing to glance at.
     assert!(glances <= 10 * looks, "{kinds:?}");
 }

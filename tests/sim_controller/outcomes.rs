@@ -28,7 +28,10 @@ async fn a_healthy_version_goes_up_step_by_step_and_is_promoted() {
     // The record's: a read, a create and four patches.
     let record: usize = counts.iter().filter(|((_, resource), _)| resource == "configmaps").map(|(_, count)| count).sum();
     assert!(record <= 6, "{record} requests for the record: {counts:?}");
-    assert!(asked <= 32 + record, "{asked} requests, two of them the user's: {counts:?}");
+    // A step whose evidence needs more windows than its hold has says so, with one write.
+    let log = stage.world.api().faults().log();
+    let longer = log.iter().filter(|record| record.body[1]["value"]["conditions"][0]["reason"] == "NotEnoughData").count();
+    assert!(longer <= 3 && asked <= 32 + record + longer, "{asked} requests, two of them the user's, {longer} longer steps: {counts:?}");
     stage.seconds(600).await;
     assert_eq!(requests(&stage), asked, "nothing is asked at rest");
 }

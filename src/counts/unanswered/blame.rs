@@ -7,6 +7,10 @@ use super::{Background, ByFlags};
 const DECISIVE: f64 = 6.907_755_278_982_137;
 /// A share may be so much more or less than programmed without a meaning: clients outside of the mesh, proxies that lag.
 const TOLERANCE: f64 = 0.1;
+/// A canary with this part of its share, of a share of at most [`SMALL`], has lost none that could be proved; of one up to [`HALF`] all of it.
+const NEARLY: f64 = 0.97;
+const SMALL: f64 = 0.3;
+const HALF: f64 = 0.5;
 /// Of so many requests that the canary should have had none: then two looks say it, whatever the odds.
 const FEW: f64 = 3.0;
 /// Canary requests that must be expected before what it usually gets is taken for its share.
@@ -60,6 +64,18 @@ impl Blame {
     /// What is charged so far; `None`: nothing.
     pub fn charge(&self) -> Option<&Charge> {
         Some(&self.charge).filter(|charge| charge.requests > 0)
+    }
+
+    /// Nothing is charged, and nothing is in doubt.
+    pub fn is_clear(&self) -> bool {
+        self.silent == 0 && self.open == Default::default() && self.charge.requests == 0
+    }
+
+    /// Whether a canary that answered as many can have none of the requests of this window, however many stayed unanswered, that
+    /// [`Blame::take`] would count against it. `part` is what it should have of all.
+    pub fn can_be_none(stable: f64, canary: f64, part: f64) -> bool {
+        let least = if part <= SMALL { NEARLY } else { 1.0 };
+        canary > 0.0 && part > 0.0 && part <= HALF && canary >= least * part * (stable + canary)
     }
 
     /// Takes a window. `part` is what the canary should have of all requests (0 to 1); 0: some users come by a match, how many is not known.

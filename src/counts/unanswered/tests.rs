@@ -166,3 +166,21 @@ fn what_was_sent_to_the_canary_by_name_is_its_own_from_the_first_window_and_thre
     let (more, charge) = take(100, &[]);
     assert_eq!((more, charge.map(|c| (c.newest, c.silent))), (0, Some((0, false))), "it answers again");
 }
+
+proptest::proptest! {
+    #[test]
+    fn of_a_canary_that_answers_its_share_none_is_ever_counted(
+        part in 0.01..0.5_f64, all in 1_u64..1_000_000, more in 0.0..0.5_f64, lost in 0_u64..2_000_000, before in 0_u64..1_000_000,
+    ) {
+        let canary = ((part * all as f64 * (1.0 + more)).ceil() as u64).min(all);
+        let (stable, lost) = (all - canary, flags(&[("UH", lost)]));
+        proptest::prop_assume!(Blame::can_be_none(stable as f64, canary as f64, part));
+        let mut blame = Blame::default();
+        // What it usually gets may have been learned before.
+        let clean = Seen { seconds: 30.0, stable: before, canary: (before as f64 * part / 2.0) as u64, unanswered: &ByFlags::new() };
+        proptest::prop_assert_eq!(blame.take(part, Background::default(), clean), 0);
+        proptest::prop_assert!(blame.is_clear());
+        let seen = Seen { seconds: 30.0, stable, canary, unanswered: &lost };
+        proptest::prop_assert_eq!(blame.take(part, Background::default(), seen), 0);
+    }
+}

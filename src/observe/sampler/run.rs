@@ -264,7 +264,7 @@ impl Run {
         let before = self.tracker.read_pods().map(str::to_owned).collect();
         let who = Who::Both { before, bounds: self.buckets.wanted() };
         let wanted = self.reader.as_ref().and_then(Reader::wanted);
-        let search = self.lost.search(self.ledger.brief(), self.ledger.since());
+        let search = self.lost.search(self.ledger.brief(), self.ledger.since(), self.tracker.start());
         let (end, newest) = match job {
             Job::Preflight(end) | Job::Calibrate(end) | Job::Look(end) | Job::Own(end) => (end, clock.now()),
             Job::Glance => (clock.now(), clock.now()),
@@ -289,8 +289,7 @@ impl Run {
                     let (begun, spans) = (clock.elapsed(), [Duration::from_secs(seconds), interval]);
                     let (end, span) = glance::along(&prometheus, glances, [at, newest], spans);
                     let reading = super::age::look(&prometheus, &found, &brief, &who, [span, interval], [at, end], &clock).await;
-                    let search = search.filter(|_| reading.is_ok());
-                    let sought = unanswered::ask(&prometheus, &found, &brief, search, spans, at).await;
+                    let sought = unanswered::ask(&prometheus, &found, &brief, search.zip(reading.as_ref().ok()), spans, at).await;
                     let took = clock.elapsed().saturating_sub(begun);
                     Answer::Look { at, end, reading, sought, took, waited: prometheus.waited() }
                 }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ask::REQUESTS;
 use super::preflight::Found;
-use crate::counts::{Background, Blame, Deltas, Family, NOT_REACHED, Programmed, Seen, Series, Side};
+use crate::counts::{Background, Blame, Deltas, Family, NOT_REACHED, Programmed, Reading, Seen, Series, Side, gain};
 use crate::counts::{Charge, Delta, Unanswered as Counted};
 use crate::istio::name::Host;
 use crate::judge::Judgement;
@@ -19,6 +19,9 @@ use crate::seen::{Brief, Unanswered};
 /// Errors that went on this long before a raise did not begin with it.
 const BACK: SignedDuration = SignedDuration::from_mins(30);
 
+/// Looks in a row at which they are not asked for.
+const MOST_LEFT: usize = 4;
+
 /// What one look found of them.
 #[derive(Default)]
 pub(super) struct Sought {
@@ -26,13 +29,19 @@ pub(super) struct Sought {
     series: Option<Vec<Series>>,
     /// What there was before the raise, if it was asked for.
     background: Option<Background>,
+    /// The canary answered its share: none can be its own, and nothing was asked.
+    left: bool,
 }
 
 /// What is to be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Search {
     /// When the present share was set, if what was before is not known yet.
     raise: Option<Timestamp>,
+    /// Where a canary that answers its share lost none: begin of the window, and the part of all requests that it should have.
+    unless: Option<(Timestamp, f64)>,
+    /// The first look that was left out since one was asked for.
+    from: Option<Timestamp>,
 }
 
 /// What one sampler knows of them.
@@ -41,6 +50,8 @@ pub(super) struct Lost {
     counted: Counted,
     background: Option<Background>,
     blame: Blame,
+    /// Looks that were left out since one was asked for.
+    left: Vec<Timestamp>,
     /// A query that shows them.
     pub(super) query: Option<String>,
 }
@@ -97,19 +108,36 @@ impl Found {
     }
 }
 
-/// Asks for them at the time of a look. No answer is none.
+/// Whether the canary answered its share of what was counted after `begin`, up to `at`, so that [`Blame`] would find none of them its own.
+fn answered(reading: &Reading, found: &Found, [begin, at]: [Timestamp; 2], part: f64) -> bool {
+    let of = |arm: &str| -> f64 {
+        let series = reading.of(Family::Requests).iter().filter(|series| series.label(found.label) == arm);
+        let within =
+            |series: &Series| gain(series.samples.iter().filter(|(time, _)| *time >= begin && *time <= at).map(|(_, value)| *value));
+        series.map(within).sum()
+    };
+    let (stable, canary) = (of(&found.stable), of(&found.canary));
+    Blame::can_be_none(stable, canary, part)
+}
+
+/// Asks for them at the time of a look, whose counts are in `reading`. No answer is none.
 pub(super) async fn ask(
     prometheus: &Prometheus,
     found: &Found,
     brief: &Brief,
-    search: Option<Search>,
+    search: Option<(Search, &Reading)>,
     [seconds, interval]: [Duration; 2],
     at: Timestamp,
 ) -> Sought {
     let nothing = Sought::default();
-    let Some((search, selector)) = search.zip(found.unanswered(brief).ok().flatten()) else { return nothing };
-    // What there was before the raise comes with the same answer.
-    let back = search.raise.map_or(Duration::ZERO, |raise| Duration::try_from(at.duration_since(raise) + BACK).unwrap_or_default());
+    let Some(((search, reading), selector)) = search.zip(found.unanswered(brief).ok().flatten()) else { return nothing };
+    if search.unless.is_some_and(|(begin, part)| answered(reading, found, [begin, at], part)) {
+        return Sought { left: true, ..nothing };
+    }
+    // Looks that were left out, and what there was before the raise, come with the same answer.
+    let since = |time: Timestamp| Duration::try_from(at.duration_since(time)).unwrap_or_default();
+    let seconds = seconds + search.from.map(since).unwrap_or_default();
+    let back = search.raise.map_or(Duration::ZERO, |raise| since(before(raise)));
     let series = match prometheus.raw(&selector, seconds.max(back).as_secs(), at).await {
         Ok(series) => series,
         Err(error) => {
@@ -117,39 +145,51 @@ pub(super) async fn ask(
             return nothing;
         }
     };
-    let before = |raise: Timestamp| raise.checked_sub(BACK).unwrap_or(Timestamp::MIN);
     let background = search.raise.map(|raise| Background::of(&series, before(raise), raise, interval));
     // A series that ended before this look began is none that begins with it.
     let begin = at.checked_sub(seconds).unwrap_or(Timestamp::MIN);
     let lately = |series: &Series| series.samples.last().is_some_and(|(newest, _)| *newest > begin);
-    Sought { series: Some(series.into_iter().filter(lately).collect()), background }
+    Sought { series: Some(series.into_iter().filter(lately).collect()), background, left: false }
+}
+
+fn before(raise: Timestamp) -> Timestamp {
+    raise.checked_sub(BACK).unwrap_or(Timestamp::MIN)
 }
 
 impl Lost {
     /// The canary has another share: what is lost from now on is another question.
     pub(super) fn restart(&mut self) {
         (self.background, self.blame) = (None, Blame::default());
+        self.left.clear();
     }
 
-    /// What to ask for beside a look; `None`: nothing could be the canary's.
-    pub(super) fn search(&self, brief: &Brief, since: Option<Timestamp>) -> Option<Search> {
+    /// What to ask for beside a look; `None`: nothing could be the canary's. `begin` is where the window of this look begins, if it was counted
+    /// up to there.
+    pub(super) fn search(&self, brief: &Brief, since: Option<Timestamp>, begin: Option<Timestamp>) -> Option<Search> {
         let share = brief.key.share;
+        let known = self.background.is_some() && self.blame.is_clear() && self.left.len() < MOST_LEFT;
+        let unless = begin.filter(|_| known && !share.matched && share.mirror == 0).map(|begin| (begin, Programmed::of(share).part));
+        let from = self.left.first().copied();
         match since {
             Some(raise) if share.reaches_users() => {
                 // What is sent to the canary by name is its own, whatever was before.
                 let wanted = self.background.is_none() && brief.canary_service().is_none();
-                Some(Search { raise: Some(raise).filter(|_| wanted) })
+                Some(Search { raise: Some(raise).filter(|_| wanted), unless, from })
             }
             Some(_) => None,
             // Before the first raise: a series that comes with it is known to be new.
-            None => Some(Search { raise: None }),
+            None => Some(Search { raise: None, unless: None, from }),
         }
     }
 
     /// Takes what was found.
     pub(super) fn take(&mut self, sought: &Sought, at: Timestamp) {
         if let Some(series) = &sought.series {
+            self.left.drain(..).for_each(|earlier| self.counted.look(series, earlier));
             self.counted.look(series, at);
+        }
+        if sought.left {
+            self.left.push(at);
         }
         self.background = self.background.or(sought.background);
     }
