@@ -16,6 +16,8 @@ use super::{Family, Scope, Series, Side, Target, host, is_error, pod_of};
 const SETTLED: SignedDuration = SignedDuration::from_millis(250);
 /// One of so many targets of stable must have been scraped since the canary was.
 const WITNESSES: usize = 4;
+/// From so many canary pods on, whose scrapes lie apart, no moment of an interval is better than another.
+const SPREAD: usize = 3;
 /// A counter that begins may show so many times what its target counts in an interval; more is one that comes back.
 const BORN: u64 = 8;
 
@@ -236,11 +238,15 @@ fn pace(targets: &BTreeMap<Target, Scraped<'_>>) -> Option<SignedDuration> {
     gaps.get(gaps.len() / 2).copied().filter(|pace| pace.is_positive())
 }
 
-/// When the canary's next scrape can be held against stable: one look for each scrape, at the best moment of the interval.
+/// When the canary's next scrape can be held against stable: one look for each scrape, at the best moment of the interval. Where there is
+/// none, a scrape from now, so that a glance at a window's end is followed by one at the end of the next.
 fn next(targets: &BTreeMap<Target, Scraped<'_>>, by_pod: bool, pace: SignedDuration, now: Timestamp) -> Timestamp {
     let newest = |side: Side| targets.values().filter(move |target| target.of.contains_key(&side)).filter_map(Scraped::newest);
     let usual = after(now, pace);
-    let Some(canary) = newest(Side::Canary).max() else { return usual };
+    let Some((first, canary)) = newest(Side::Canary).min().zip(newest(Side::Canary).max()) else { return usual };
+    if by_pod && newest(Side::Canary).count() >= SPREAD && canary.duration_since(first) >= pace / 2 {
+        return usual;
+    }
     let mut moment = after(canary, pace);
     if by_pod {
         // The first scrapes of stable's targets that are not before it.
