@@ -20,6 +20,8 @@ pub(crate) mod said;
 
 /// Words in the name of a header or parameter whose value is a secret.
 const SECRET_NAMES: [&str; 12] = ["auth", "token", "key", "secret", "pass", "pwd", "cookie", "sig", "credential", "session", "jwt", "sas"];
+/// Connections that are kept for the next requests: as many as are in flight at once where nothing is set.
+const KEPT: usize = 8;
 /// A value of a header or parameter that is as long is not shown, whatever its name.
 const LONG: usize = 16;
 
@@ -94,7 +96,7 @@ impl HttpClient {
     /// When the settings cannot be used.
     pub fn new(access: &HttpAccess, connect: Duration) -> Result<Self, AccessError> {
         crate::tls::install();
-        let (pooled, fresh) = (client(access, connect, 1)?, client(access, connect, 0)?);
+        let (pooled, fresh) = (client(access, connect, KEPT)?, client(access, connect, 0)?);
         let sign = match (&access.google, &access.sigv4) {
             (Some(google), _) => Sign::Google(google::Tokens::new(google)),
             (None, Some(sigv4)) => Sign::Amazon(Box::new(amazon::Signatures::new(sigv4, client(&HttpAccess::default(), connect, 0)?))),
@@ -187,7 +189,7 @@ impl HttpClient {
                 if self.access.client_certificate.is_none() && self.access.ca_file.is_none() {
                     return self.fresh.execute(again).await.map_err(SendError::Http);
                 }
-                let Ok(renewed) = client(&self.access, self.connect, 1) else { return Err(SendError::Http(error)) };
+                let Ok(renewed) = client(&self.access, self.connect, KEPT) else { return Err(SendError::Http(error)) };
                 let response = renewed.execute(again).await.map_err(SendError::Http)?;
                 *self.pooled.write().await = renewed;
                 Ok(response)
