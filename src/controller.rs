@@ -92,7 +92,7 @@ pub async fn run(
     connect: impl Into<Connect>,
     config: ConfigHandle,
     options: Options,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ControllerError> {
     let clock = options.clock.unwrap_or_else(Clock::system);
     let link = Link::new(connect.into(), clock, Limits::default())?;

@@ -52,7 +52,10 @@ pub(super) async fn run(args: &ControllerArgs, global: &Global, environment: &En
         config_file: Some(args.config.clone()),
         clock: None,
     };
-    match control(Connect::to(cluster), config, options, signal()).await {
+    // On a worker, where its tasks are: whatever it waits for wakes it without a way from thread to thread.
+    let ended = tokio::spawn(control(Connect::to(cluster), config, options, signal())).await;
+    let ended = ended.map_err(|error| Failure::new(Exit::Error, format!("the controller ended: {error}"), ""))?;
+    match ended {
         Ok(()) => Ok(Exit::Reached),
         Err(error @ ControllerError::Config(_)) => Err(Failure::new(Exit::Usage, error.to_string(), "")),
         Err(error) => Err(Failure::new(Exit::Error, error.to_string(), "")),
