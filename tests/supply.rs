@@ -21,8 +21,8 @@ fn denied(rules: &Path) -> (bool, String) {
     let program = Path::new(&stack).join("bin/cargo-deny");
     assert!(program.exists(), "no {}: tests/stack/build cargo-deny makes it", program.display());
     let mut command = Command::new(program);
-    command.current_dir(root("")).args(["--locked", "--offline", "--color", "never", "check", "--config"]).arg(rules);
-    let output = command.args(["licenses", "bans", "sources"]).output().unwrap();
+    command.current_dir(root("")).args(["--locked", "--offline", "--color", "never", "--config"]).arg(rules);
+    let output = command.args(["check", "licenses", "bans", "sources"]).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
