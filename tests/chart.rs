@@ -238,6 +238,19 @@ fn traces_go_to_a_collector_where_one_is_named() {
 }
 
 #[test]
+fn the_right_to_write_deployments_is_a_role_of_its_own_where_it_is_wanted() {
+    let ours = |rendered: &Rendered| rendered.0.iter().filter(|object| helm::key(object).1.ends_with("-model-source")).count();
+    assert_eq!(ours(&mode("default")), 0);
+    let with = template(None, &["--set", "modelSource.enabled=true"]).unwrap();
+    let kustomized = helm::documents(&fs::read_to_string(root("deploy/model-source/rbac.yaml")).unwrap());
+    assert_eq!(with.named("ClusterRole", "haldane-model-source")["rules"], kustomized[0]["rules"]);
+    assert_eq!(with.named("ClusterRoleBinding", "haldane-model-source")["roleRef"], kustomized[1]["roleRef"]);
+    let some = template(None, &["--set", "modelSource.enabled=true", "--set", "namespaces={ml}"]).unwrap();
+    assert_eq!(some.named("Role", "haldane-model-source")["metadata"]["namespace"], "ml");
+    assert_eq!(ours(&some), 2);
+}
+
+#[test]
 fn the_component_of_the_dashboard_adds_what_the_chart_adds() {
     let home = tempfolder("component");
     let (controller, dashboard) = (root("deploy/controller"), root("deploy/dashboard"));

@@ -301,3 +301,49 @@ async fn a_preset_is_proposed_for_what_the_pods_of_both_versions_export() {
     let (code, _, stderr) = stage.run("presets detect fraud -n ml --prometheus http://127.0.0.1:1").await;
     assert!(code == 1 && stderr.contains("Prometheus was not reached"), "{stderr}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_source_of_models_is_asked_and_a_right_that_is_missing_is_named() {
+    let stage = Stage::set(9).await;
+    let mlflow = wiremock::MockServer::start().await;
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/mlflow/alias-found.http")).unwrap();
+    let answer = wiremock::ResponseTemplate::new(200).set_body_raw(text.split_once("\r\n\r\n").unwrap().1, "application/json");
+    let asked = wiremock::matchers::path("/api/2.0/mlflow/registered-models/alias");
+    wiremock::Mock::given(asked).respond_with(answer).mount(&mlflow).await;
+    let objects = stage.world.objects();
+    let mut settings = Value::clone(&objects.get("configmaps", HOME, "haldane").unwrap());
+    let mut config: Value = serde_json::from_str(settings["data"]["haldane.yaml"].as_str().unwrap()).unwrap();
+    config["mlflow"] = json!({"default": {"url": mlflow.uri()}});
+    settings["data"]["haldane.yaml"] = json!(config.to_string());
+    objects.put(settings).unwrap();
+    let write = json!({"env": {"container": "model", "name": "MODEL_URI"}});
+    let with = |reason: &str| {
+        let mut rollout = rollout();
+        rollout["spec"]["source"] = json!({"mlflow": {"model": "fraud"}, "deployment": "fraud-v2", "write": write});
+        let said = "Deployment fraud-v2 has models:/fraud/2; its pods are not there yet";
+        rollout["status"]["source"] = json!({"state": "Waiting", "reason": reason, "message": said, "observedGeneration": 1,
+            "since": "2026-11-29T00:00:00Z", "uri": "models:/fraud/2", "version": "2"});
+        objects.remove("rollouts.haldane.dev", NAMESPACE, APP);
+        objects.put(rollout).unwrap();
+    };
+    with("NothingYet");
+    let (code, stdout, _) = stage.run("doctor fraud").await;
+    for line in [
+        "ok    source      MLflow default names models:/fraud/2 by fraud@challenger",
+        "ok    source      Deployment fraud-v2 has nothing yet where models are written",
+        "ok    source      the controller may write Deployments in ml",
+    ] {
+        assert!(code == 0 && stdout.contains(line), "{line}\n{stdout}");
+    }
+    with("Starting");
+    stage.world.api().deny("patch", "deployments");
+    let (code, wrong) = stage.wrong("doctor fraud").await;
+    assert_eq!((code, wrong.len()), (0, 2), "{wrong:?}");
+    assert!(wrong[0].starts_with("start: Deployment fraud-v2 has models:/fraud/2"), "{wrong:?}");
+    assert!(
+        wrong[1].starts_with("source: new models are announced and not written") && wrong[1].contains("deploy/model-source"),
+        "{wrong:?}"
+    );
+    let (_, stdout, _) = stage.run("status fraud").await;
+    assert!(stdout.contains("source      Deployment fraud-v2 has models:/fraud/2; its pods are not there yet, for "), "{stdout}");
+}

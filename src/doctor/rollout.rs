@@ -188,7 +188,7 @@ fn start(examined: Examined<'_>, said: &[Finding]) -> Option<Finding> {
         Reason::AsPlanned | Reason::Passed => Some(Finding::ok(CHECK, stance.message)),
         // The versions were told with their pods.
         Reason::SubsetNotFound | Reason::ServiceNotFound | Reason::NoCanaryEndpoint | Reason::Settling if versions => None,
-        Reason::Refused => Some(Finding::told(CHECK, Level::Warn, &stance.message)),
+        Reason::Refused | Reason::ModelPending => Some(Finding::told(CHECK, Level::Warn, &stance.message)),
         _ if stance.stalled => Some(Finding::told(CHECK, Level::Fail, &stance.message)),
         _ if stance.traffic.0 => Some(Finding::ok(CHECK, "nothing stands in the way: a rollout starts with the next pass")),
         _ => Some(Finding::told(CHECK, Level::Fail, &stance.message)),

@@ -23,6 +23,7 @@ use crate::observe::{cluster::Known, mesh, workload::ReadyLog};
 use crate::plan::{Origin, SourcePlan, selector};
 use crate::source::{Given, Model, Offered, Stand, Told, Unread, job, stand, told};
 use crate::state::restore;
+use crate::words::shortened;
 
 /// Longest read, longest write.
 const READ: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const STARTING: Duration = Duration::from_secs(5);
 /// Jobs that are read at once.
 const MOST_JOBS: u32 = 500;
+/// Longest part of a sentence about what was not told.
+const UNTOLD: usize = 300;
 /// What kube-apiserver says of a patch whose `test` failed.
 const FAILED_TEST: &str = "the server rejected our request due to an error in our request";
 
@@ -66,7 +69,7 @@ pub(super) enum Next {
 
 /// Looks once.
 pub(super) async fn look(desk: Arc<Desk>, rollout: Arc<Rollout>, memory: Memory) -> Looked {
-    let mut look = Look { desk: &desk, memory, trouble: None };
+    let mut look = Look { desk: &desk, memory, met: false, untold: None };
     let plan = match SourcePlan::parse(&rollout.spec) {
         Ok(Some(plan)) => plan,
         other => {
@@ -77,29 +80,23 @@ pub(super) async fn look(desk: Arc<Desk>, rollout: Arc<Rollout>, memory: Memory)
     };
     let pace = look.pace(&plan);
     let (offered, stand) = look.turn(&rollout, &plan).await;
-    let next = match (look.trouble, stand.why) {
-        (Some(Trouble::Met), _) => Next::In(AGAIN),
-        (None, Why::Starting | Why::RouteUnknown) => Next::In(STARTING.min(pace)),
-        (Some(Trouble::Failed), _) | (None, Why::NoAnswer | Why::Refused) => Next::Later,
-        (None, _) => Next::In(pace),
+    let next = match stand.why {
+        _ if look.met => Next::In(AGAIN),
+        Why::Starting | Why::RouteUnknown => Next::In(STARTING.min(pace)),
+        Why::NoAnswer | Why::Refused => Next::Later,
+        _ => Next::In(pace),
     };
     look.announce(&rollout, &offered, &stand);
     Looked { status: look.status(&rollout, Some(&offered), &stand), memory: look.memory, next }
 }
 
-/// What hindered a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    /// Another write came between.
-    Met,
-    /// The registry was not told.
-    Failed,
-}
-
 struct Look<'a> {
     desk: &'a Desk,
     memory: Memory,
-    trouble: Option<Trouble>,
+    /// Another write came between: whether ours was made is seen at the next look.
+    met: bool,
+    /// Why the registry does not know how the last rollout ended.
+    untold: Option<String>,
 }
 
 impl Look<'_> {
@@ -128,8 +125,8 @@ impl Look<'_> {
                 self.write(&fresh, plan, &offered, stand).await
             }
             _ => {
-                self.trouble = Some(Trouble::Met);
-                Stand { patch: None, ..Stand::unread("the Rollout was not read again") }
+                self.met = true;
+                Stand::unread("the Rollout was not read again")
             }
         };
         (offered, stand)
@@ -190,7 +187,10 @@ impl Look<'_> {
                     Ok(open) => open.alias(model, alias).await,
                     Err(silence) => Err(silence),
                 };
-                self.desk.metrics.sourced(server, asked.as_ref().err().and_then(Silence::kind));
+                // A name that is not in the configuration is a user's, and no label.
+                if !matches!(asked, Err(Silence::NotFound(_))) {
+                    self.desk.metrics.sourced(server, asked.as_ref().err().and_then(Silence::kind));
+                }
                 match asked {
                     Ok(Some(version)) if version.is_ready() => Offered::Model(Model::in_mlflow(model, &version.number)),
                     Ok(Some(version)) => {
@@ -275,7 +275,7 @@ impl Look<'_> {
 
     /// Whether it was written is seen at the next look, which is soon.
     fn unwritten(&mut self, plan: &SourcePlan, why: &str) -> Stand {
-        self.trouble = Some(Trouble::Met);
+        self.met = true;
         Stand::unread(&format!("Deployment {} was not written: {why}", plan.deployment))
     }
 
@@ -296,8 +296,10 @@ impl Look<'_> {
                 self.memory.told = Some(end);
             }
             Err(silence) => {
-                self.trouble = Some(Trouble::Failed);
-                self.desk.metrics.sourced(server, silence.kind());
+                self.untold = Some(format!("MLflow {server} does not know yet that {} was {}: {silence}", end.version, end.outcome));
+                if !matches!(silence, Silence::NotFound(_)) {
+                    self.desk.metrics.sourced(server, silence.kind());
+                }
                 tracing::warn!(namespace, rollout = name, server, error = %silence, "MLflow was not told how it ended");
             }
         }
@@ -335,7 +337,8 @@ impl Look<'_> {
         let same = known.filter(|known| (known.state, known.reason, &known.uri) == (stand.state, stand.why, &uri));
         let since = same.map_or_else(|| Time(Timestamp::from_second(now.as_second()).unwrap_or(now)), |known| known.since);
         let observed_generation = rollout.metadata.generation.unwrap_or_default();
-        SourceStatus { uri, version, state: stand.state, reason: stand.why, message: stand.short(), observed_generation, since }
+        let message = self.untold.iter().fold(stand.short(), |said, untold| format!("{said}; {}", shortened(untold, UNTOLD)));
+        SourceStatus { uri, version, state: stand.state, reason: stand.why, message, observed_generation, since }
     }
 }
 

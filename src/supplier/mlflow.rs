@@ -137,7 +137,11 @@ impl Server {
     /// # Errors
     /// When that is not certain.
     pub(super) async fn tell(&self, model: &str, promoted: &str, told: &Told) -> Result<(), Silence> {
-        let known = self.get("model-versions/get", &[("name", model), ("version", &told.version)]).await?;
+        let known = match self.get("model-versions/get", &[("name", model), ("version", &told.version)]).await {
+            // Somebody deleted it: there is nobody to tell.
+            Err(Silence::Answer(AnswerFault::Absent(_))) => return Ok(()),
+            known => known?,
+        };
         if known.knows(told) {
             return Ok(());
         }
@@ -224,3 +228,6 @@ fn unsent(error: SendError) -> Silence {
         SendError::Http(error) => Silence::Unreachable(innermost(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use super::record::{shared, without_metrics};
 use super::terminal::age;
 use super::{Fact, Tone, View, clauses};
-use crate::api::{EvidenceReason, MetricEvidence, Phase, Reason, Rollout, RolloutStatus, StepStatus, Verdict, names::condition};
+use crate::api::{
+    EvidenceReason, MetricEvidence, Phase, Reason, Rollout, RolloutStatus, SourceState, StepStatus, Verdict, names::condition,
+};
 use crate::plan::Plan;
 use crate::say;
 use crate::words::{number, span, time};
@@ -138,7 +140,10 @@ fn load(status: &RolloutStatus) -> Option<Fact> {
 /// Where the source of models stands, if there is one.
 pub fn source(status: &RolloutStatus, now: Timestamp) -> Option<Fact> {
     let source = status.source.as_ref()?;
-    Some(Fact::new("source", format!("{}, since {}", source.message, age(source.since.0, now))))
+    let (words, age) = (&source.message, age(source.since.0, now));
+    // A command is copied to the end of its line.
+    let text = if source.state == SourceState::Announced { format!("for {age}: {words}") } else { format!("{words}, for {age}") };
+    Some(Fact::new("source", text))
 }
 
 /// Colour of a phase.
