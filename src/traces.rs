@@ -20,5 +20,6 @@ pub use without::Traces;
 /// How long the traces may take that are not sent yet when the controller stops.
 pub const CLOSING: std::time::Duration = std::time::Duration::from_secs(1);
 
-#[cfg(all(test, feature = "otlp"))]
+#[cfg(test)]
+#[cfg(feature = "otlp")]
 mod tests;

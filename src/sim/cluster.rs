@@ -204,8 +204,9 @@ impl Cluster {
             "creationTimestamp": seconds_text(created), "ownerReferences": [owner],
         });
         let template = self.workloads.get(version).map(|workload| &workload.template);
-        if let Some(annotations) = template.and_then(|template| template.pointer("/metadata/annotations")) {
-            metadata["annotations"] = annotations.clone();
+        let annotations = template.and_then(|template| template.pointer("/metadata/annotations"));
+        if let (Some(annotations), Some(all)) = (annotations, metadata.as_object_mut()) {
+            all.insert("annotations".to_owned(), annotations.clone());
         }
         let model = template.and_then(|template| template.pointer("/spec/containers/0")).cloned();
         let model = model.unwrap_or_else(|| json!({"name": "model", "image": self.image(version)}));

@@ -1,7 +1,7 @@
 //! The place in a Deployment: what stands there, and the patch that writes it.
 
 use json_patch::{AddOperation, Patch, PatchOperation, TestOperation, jsonptr::PointerBuf};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Model;
 use crate::api::names::MODEL;
@@ -117,19 +117,20 @@ pub fn patch(deployment: &Value, place: &Place, model: &Model) -> Result<Patch, 
 /// The line that writes the same, for whoever may.
 pub fn command(namespace: &str, deployment: &str, place: &Place, model: &Model) -> String {
     let value = model.at(place).unwrap_or_else(|| model.uri.clone());
-    let mut annotations = json!({ MODEL: model.text() });
+    let mut annotations = Map::from_iter([(MODEL.to_owned(), json!(model.text()))]);
     let mut containers = None;
     match place {
-        Place::Annotation(name) => annotations[name.as_str()] = json!(value),
+        Place::Annotation(name) => drop(annotations.insert(name.clone(), json!(value))),
         Place::Image { container } => containers = Some(json!([{ "name": container, "image": value }])),
         Place::Env { container, name } => {
             containers = Some(json!([{ "name": container, "env": [{ "name": name, "value": value }] }]));
         }
     }
-    let mut template = json!({ "metadata": { "annotations": annotations } });
-    if let Some(containers) = containers {
-        template["spec"] = json!({ "containers": containers });
-    }
+    let metadata = json!({ "annotations": annotations });
+    let template = match containers {
+        None => json!({ "metadata": metadata }),
+        Some(containers) => json!({ "metadata": metadata, "spec": { "containers": containers } }),
+    };
     let patch = json!({ "spec": { "template": template } }).to_string().replace('\'', "'\\''");
     format!("kubectl -n {namespace} patch deployment {deployment} -p '{patch}'")
 }
@@ -171,15 +172,15 @@ fn variable<'a>(container: &'a Value, name: &str) -> Option<(usize, &'a Value)> 
 }
 
 /// Annotations of the pod template, and what they need to stand in.
-fn annotate<'a>(deployment: &Value, said: Vec<(&'a str, Value)>) -> Vec<PatchOperation> {
+fn annotate(deployment: &Value, said: Vec<(&str, Value)>) -> Vec<PatchOperation> {
     const METADATA: [&str; 3] = ["spec", "template", "metadata"];
     let there = |pointer: &str| deployment.pointer(pointer).is_some_and(Value::is_object);
     if !there("/spec/template/metadata") {
-        let all: serde_json::Map<String, Value> = said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let all: Map<String, Value> = said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         return vec![put(&METADATA, json!({ "annotations": all }))];
     }
     if !there("/spec/template/metadata/annotations") {
-        let all: serde_json::Map<String, Value> = said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let all: Map<String, Value> = said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         return vec![put(&[&METADATA[..], &["annotations"]].concat(), json!(all))];
     }
     said.into_iter().map(|(name, value)| put(&[&METADATA[..], &["annotations", name]].concat(), value)).collect()
