@@ -206,6 +206,7 @@ fn metrics() -> String {
     metrics.event(true);
     metrics.spans("sent", 1);
     metrics.queried("default", [Duration::ZERO; 2], Some("Timeout"));
+    metrics.sourced("default", Some("Timeout"));
     metrics.reconciled(Duration::ZERO, true);
     let text = metrics.encode();
     let told = |kind: &str| -> Vec<(String, String)> {
