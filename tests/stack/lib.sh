@@ -7,7 +7,9 @@ BIN=$STACK_DIR/bin
 SHARE=$STACK_DIR/share
 RUN=${HALDANE_STACK_RUN:-$STACK_DIR/run}
 # Python packages of these pins, for this interpreter: another pin or another Python is another directory.
-PYTHON_LIB=$STACK_DIR/python-$( (cat "$HERE/pins/requirements.txt"; python3 --version) | sha256sum | cut -c1-12)
+python_lib() { echo "$STACK_DIR/$1-$( (cat "$HERE/pins/$2"; python3 --version) | sha256sum | cut -c1-12)"; }
+PYTHON_LIB=$(python_lib python requirements.txt)
+MLFLOW_LIB=$(python_lib mlflow mlflow.txt)
 PODS=10.240.0.0/16          # pod addresses: local to the network namespace, so that any process may listen on them
 API=https://127.0.0.1:6443
 export HALDANE_STACK_DIR=$STACK_DIR HALDANE_STACK_RUN=$RUN STACK_SHARE=$SHARE MODELS=$HERE/models
