@@ -19,6 +19,7 @@ mod real {
     mod webhook;
     mod world;
 
+    mod alike;
     mod backtest;
     mod beside;
     mod commands;
