@@ -29,6 +29,7 @@ mod real {
     mod doctor;
     mod hands;
     mod manifest;
+    mod mlflow;
     mod outage;
     mod promote;
     mod replicas;
@@ -40,4 +41,5 @@ mod real {
     mod strategies;
     mod tables;
     mod unreached;
+    mod walk;
 }

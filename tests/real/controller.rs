@@ -17,7 +17,7 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    /// Starts a replica that looks at one namespace. `kubeconfig` holds the ServiceAccount's token.
+    /// Starts a replica that looks at one namespace, or at all where none is named. `kubeconfig` holds the ServiceAccount's token.
     pub(super) fn start(directory: &Path, kubeconfig: &Path, namespace: &str, number: usize) -> Self {
         let config = directory.join("haldane.yaml");
         if !config.exists() {
@@ -26,7 +26,8 @@ impl Controller {
         let file = File::create(directory.join(format!("controller-{number}.log"))).unwrap();
         let address = format!("127.0.0.1:{}", 18_080 + number);
         let child = Command::new(env!("CARGO_BIN_EXE_haldane"))
-            .args(["controller", "--namespace", namespace, "--listen", &address])
+            .args(["controller", "--listen", &address])
+            .args([["--namespace", namespace]].iter().filter(|_| !namespace.is_empty()).flatten())
             .arg("--config")
             .arg(&config)
             .arg("--kubeconfig")

@@ -28,7 +28,7 @@ use super::{
 const NO_STACK: &str = "no running stack: tests/stack/build && tests/stack/up, then \
     tests/stack/enter cargo test --offline --test real -- --test-threads=1 (tests/run does all of it)";
 /// Components are killed and ports are fixed, so one story at a time, however many threads the test runner has.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub(super) static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// No story lasts longer.
 const LONGEST: Duration = Duration::from_secs(720);
 /// How long to wait for what takes a few seconds on an idle machine.
@@ -395,7 +395,12 @@ fn install(directory: &Path) {
     kubectl(&["wait", "--for=condition=Established", "crd/rollouts.haldane.dev", "--timeout=30s"]);
     let account = objects.iter().find(|d| d["kind"] == "ServiceAccount").expect("deploy/controller has a ServiceAccount");
     let (name, namespace) = (account["metadata"]["name"].as_str().unwrap(), account["metadata"]["namespace"].as_str().unwrap());
-    let token = kubectl(&["create", "token", name, "--namespace", namespace, "--duration=2h"]);
+    std::fs::write(directory.join("kubeconfig"), kubeconfig(name, namespace)).unwrap();
+}
+
+/// A kubeconfig with a token of a ServiceAccount.
+pub(super) fn kubeconfig(account: &str, namespace: &str) -> String {
+    let token = kubectl(&["create", "token", account, "--namespace", namespace, "--duration=2h"]);
     let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -406,7 +411,7 @@ fn install(directory: &Path) {
         "contexts": [{ "name": "stack", "context": { "cluster": "stack", "user": "haldane", "namespace": namespace } }],
         "current-context": "stack",
     });
-    std::fs::write(directory.join("kubeconfig"), kubeconfig.to_string()).unwrap();
+    kubeconfig.to_string()
 }
 
 /// A number that no other call gives.

@@ -12,7 +12,7 @@ PYTHON_LIB=$(python_lib python requirements.txt)
 MLFLOW_LIB=$(python_lib mlflow mlflow.txt)
 PODS=10.240.0.0/16          # pod addresses: local to the network namespace, so that any process may listen on them
 API=https://127.0.0.1:6443
-export HALDANE_STACK_DIR=$STACK_DIR HALDANE_STACK_RUN=$RUN STACK_SHARE=$SHARE MODELS=$HERE/models
+export HALDANE_STACK_DIR=$STACK_DIR HALDANE_STACK_RUN=$RUN STACK_SHARE=$SHARE MODELS=$HERE/models MLFLOW_LIB
 export KUBECONFIG=$RUN/kubeconfig PATH=$BIN:$PATH PYTHONPATH=$PYTHON_LIB
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1   # a model answers one request at a time
 

@@ -10,7 +10,8 @@ says the version in the initial metadata.
 
 What can be wrong with a version, each from the environment or by /faults: ERRORS, the share of answers that are 500; SLOW_MS,
 added to each answer; SHIFT, added to the first feature, as a change of preprocessing does: every answer is 200, just as fast,
-and wrong. Also from the environment: POD_IP, PORT (8080), VERSION, MODEL (file).
+and wrong. Also from the environment: POD_IP, PORT (8080), VERSION, MODEL (a file, or models:/NAME/VERSION of the MLflow at
+MLFLOW_TRACKING_URI).
 """
 import asyncio
 import json
@@ -19,6 +20,7 @@ import pickle
 import random
 import signal
 import sys
+import urllib.request
 
 import numpy
 import prometheus_client
@@ -33,8 +35,24 @@ FAULTS = {"errors": float(os.environ.get("ERRORS", "0")), "slow_ms": float(os.en
 ANSWERS = Answers(classes=["legit", "fraud"])
 # A row is six numbers, which `predict` reads as such: checks of scikit-learn for each request would cost more than the model itself.
 sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
-with open(os.environ.get("MODEL") or os.path.join(os.environ["STACK_SHARE"], "model.pickle"), "rb") as file:
-    MODEL = pickle.load(file)
+
+
+def fetch(uri):
+    """The bytes of a model: a file, or models:/NAME/VERSION."""
+    if not uri.startswith("models:/"):
+        with open(uri, "rb") as file:
+            return file.read()
+    server, (name, version) = os.environ["MLFLOW_TRACKING_URI"], uri.removeprefix("models:/").split("/")
+
+    def get(path):
+        with urllib.request.urlopen(f"{server}/api/2.0/{path}", timeout=20) as answer:
+            return answer.read()
+
+    source = json.loads(get(f"mlflow/model-versions/get-download-uri?name={name}&version={version}"))["artifact_uri"]
+    return get(f"mlflow-artifacts/artifacts/{source.removeprefix('mlflow-artifacts:/')}/model.pickle")
+
+
+MODEL = pickle.loads(fetch(os.environ.get("MODEL") or os.path.join(os.environ["STACK_SHARE"], "model.pickle")))
 
 
 def predict(body):
