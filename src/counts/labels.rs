@@ -26,13 +26,6 @@ impl Labels {
         Self(self.0.iter().filter(|(name, _)| !meant(name)).cloned().collect())
     }
 
-    /// Takes a label out, and gives its value.
-    pub fn remove(&mut self, name: &str) -> Option<String> {
-        let value = self.get(name)?.to_owned();
-        *self = self.without(|known| known == name);
-        Some(value)
-    }
-
     /// Adds a label, or changes its value.
     pub fn insert(&mut self, name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) {
         *self = self.0.iter().cloned().chain([(name.into(), value.into())]).collect();
@@ -109,7 +102,6 @@ mod tests {
         labels.insert("le", "3");
         labels.insert("code", "200");
         assert_eq!(labels.without(|name| name == "job").iter().collect::<Vec<_>>(), [("code", "200"), ("le", "3"), ("pod", "a")]);
-        assert_eq!((labels.remove("pod").as_deref(), labels.remove("pod"), labels.iter().count()), (Some("a"), None, 3));
     }
 
     #[test]
