@@ -1,6 +1,8 @@
 //! Like with like: a healthy version is promoted and one that is slower by 30 % is rolled back, with as many pods on both sides and with few of
 //! the canary.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -69,6 +71,13 @@ async fn rolled_out(world: &World, pods: [u32; 2], faults: &[(&str, &str)], end:
     let unequal = |r: &Value| condition(r, "Feasible").is_some_and(|c| c["reason"] == "UnequalLoad");
     let begun = world.until("what each pod gets", LATER, unequal).await;
     says_what_each_pod_gets(&begun, pods);
+    if end == "Promoted" && pods[1] < pods[0] {
+        // A third of the pods does not get everybody: the weight waits, and says which line ends that.
+        let asked =
+            |r: &Value| r["status"]["step"]["weight"] == 50 && r["status"].to_string().contains("scale deployment fraud-v2 --replicas=2");
+        world.until("the pods that everybody needs", Duration::from_secs(300), asked).await;
+        world.kubectl(&["scale", "deployment/fraud-v2", "--replicas=3"]);
+    }
     let rollout = until_ended(world, end).await;
     let answers = load.stop().await;
     assert!(failed(&answers).is_empty(), "{} of {}: {:?}", failed(&answers).len(), answers.len(), failed(&answers).first());
