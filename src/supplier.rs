@@ -40,7 +40,7 @@ const BACKOFF: Duration = Duration::from_secs(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(600);
 /// Between two looks that webhooks ask for.
 const SOONEST: Duration = Duration::from_secs(1);
-/// A task that has nothing to wait for waits so long.
+/// How long a task waits that has nothing to wait for.
 const IDLE: Duration = Duration::from_secs(3600);
 
 type Board = Arc<Mutex<HashMap<ObjectRef<Rollout>, SourceStatus>>>;
@@ -134,7 +134,7 @@ struct Seat {
     memory: Memory,
 }
 
-/// Looks at all sources for ever, while this replica leads.
+/// Looks at all sources, while this replica leads.
 pub async fn run(desk: Desk, mut inbox: Inbox) {
     let (mut leads, mut settings) = (desk.leader.changes(), desk.config.changes());
     let mut task = Task { desk: Arc::new(desk), seats: HashMap::new(), looks: JoinSet::new(), spreads: 0 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Told, told::PROMOTED};
+use super::{Ending, ending::PROMOTED};
 use crate::api::names::{OUTCOME_TAG, REASON_TAG};
 
 /// A version of a model, as MLflow has it.
@@ -118,20 +118,20 @@ impl Version {
         self.status == READY
     }
 
-    /// Whether it was told so already.
-    pub fn knows(&self, told: &Told) -> bool {
+    /// Whether it has this already.
+    pub fn knows(&self, ending: &Ending) -> bool {
         let tag = |name: &str| self.tags.get(name).map(String::as_str);
-        tag(OUTCOME_TAG) == Some(told.outcome) && tag(REASON_TAG) == Some(&told.reason)
+        tag(OUTCOME_TAG) == Some(ending.outcome) && tag(REASON_TAG) == Some(&ending.reason)
     }
 
-    /// Whether it was told that this version was promoted: its alias was set then, and whoever moved it since wins.
+    /// Whether it knows that this version was promoted: its alias was set then, and whoever moved it since wins.
     pub fn was_promoted(&self) -> bool {
         self.tags.get(OUTCOME_TAG).is_some_and(|outcome| outcome == PROMOTED)
     }
 }
 
 /// Whether the alias of what was promoted is to be set, `there` being what it names now. Somebody who has moved it to a newer version wins.
-pub fn is_due(there: Option<&Version>, told: &Told) -> bool {
+pub fn is_due(there: Option<&Version>, ending: &Ending) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
-    told.is_promoted() && there.is_none_or(|there| number(&there.number) < number(&told.version))
+    ending.is_promoted() && there.is_none_or(|there| number(&there.number) < number(&ending.version))
 }

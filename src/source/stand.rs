@@ -162,7 +162,7 @@ pub fn stand(given: &Given<'_>) -> Stand {
     }
     if given.written == Some(model.text().as_str()) {
         let words = format!(
-            "{} was written to Deployment {name} and taken out again: let whoever applies it leave that field alone (docs/model-sources.md)",
+            "{} was written to Deployment {name} and removed again: let whoever applies it leave that field alone (docs/model-sources.md)",
             model.words()
         );
         return Stand::waits(Why::Reverted, words);

@@ -52,14 +52,14 @@ fn what_is_no_answer_of_mlflow_is_no_version() {
 #[test]
 fn an_alias_that_a_person_moved_to_a_newer_version_stays() {
     let there = |number: &str| Version { number: number.into(), status: "READY".into(), tags: BTreeMap::new() };
-    let told = |outcome| Told { version: "7".into(), outcome, reason: "it passed".into() };
-    let due = |there: Option<Version>| is_due(there.as_ref(), &told("promoted"));
+    let ending = |outcome| Ending { version: "7".into(), outcome, reason: "it passed".into() };
+    let due = |there: Option<Version>| is_due(there.as_ref(), &ending("promoted"));
     assert_eq!([due(None), due(Some(there("6"))), due(Some(there("7"))), due(Some(there("12")))], [true, true, false, false]);
-    assert!(!is_due(None, &told("rolled-back")));
+    assert!(!is_due(None, &ending("rolled-back")));
     let mut known = there("7");
-    assert!(!known.knows(&told("promoted")));
+    assert!(!known.knows(&ending("promoted")));
     known.tags = [("haldane.outcome".to_owned(), "promoted".to_owned()), ("haldane.reason".to_owned(), "it passed".to_owned())].into();
-    assert!(known.knows(&told("promoted")) && !known.knows(&told("rolled-back")));
+    assert!(known.knows(&ending("promoted")) && !known.knows(&ending("rolled-back")));
 }
 
 /// A real delivery: its headers and body.

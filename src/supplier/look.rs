@@ -1,4 +1,4 @@
-//! One look at a source: ask it, read the Deployment, tell what has ended, write what is new.
+//! One look at a source: ask it, read the Deployment, report what has ended, write what is new.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::api::names::{MANAGER, MODEL_WAITING, MODEL_WRITTEN};
 use crate::api::{Rollout, SourceReason as Why, SourceState, SourceStatus};
 use crate::observe::{cluster::Known, mesh, workload::ReadyLog};
 use crate::plan::{Origin, SourcePlan, selector};
-use crate::source::{Given, Model, Offered, Stand, Told, Unread, job, stand, told};
+use crate::source::{Ending, Given, Model, Offered, Stand, Unread, ending, job, stand};
 use crate::state::restore;
 use crate::words::shortened;
 
@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const STARTING: Duration = Duration::from_secs(5);
 /// Jobs that are read at once.
 const MOST_JOBS: u32 = 500;
-/// Longest part of a sentence about what was not told.
+/// Longest part of a sentence about what was not reported.
 const UNTOLD: usize = 300;
 /// What kube-apiserver says of a patch whose `test` failed.
 const FAILED_TEST: &str = "the server rejected our request due to an error in our request";
@@ -47,7 +47,7 @@ pub(super) struct Memory {
     /// Generation of the spec, and the model that was written last.
     written: Option<(i64, String)>,
     /// What the registry knows.
-    told: Option<Told>,
+    ending: Option<Ending>,
     /// What an event said last.
     said: Option<String>,
 }
@@ -56,7 +56,7 @@ pub(super) struct Memory {
 pub(super) struct Looked {
     pub(super) status: SourceStatus,
     pub(super) memory: Memory,
-    /// When to come back: in so long, or later and later.
+    /// When to come back: after this time, or later each time.
     pub(super) next: Next,
 }
 
@@ -132,14 +132,14 @@ impl Look<'_> {
         (offered, stand)
     }
 
-    /// What is to be done, and what the registry is to be told.
+    /// What is to be done, and what is to be reported to the registry.
     async fn decide(
         &mut self,
         rollout: &Rollout,
         plan: &SourcePlan,
         offered: &Offered,
         deployment: &Result<Value, Unread>,
-        tells: bool,
+        reports: bool,
     ) -> Stand {
         let state = match restore(rollout.status.as_ref()) {
             Ok(state) => state,
@@ -172,8 +172,8 @@ impl Look<'_> {
             written: written.as_deref(),
             now,
         };
-        if let (true, Some(end)) = (tells, told(&given)) {
-            self.tell(rollout, plan, end).await;
+        if let (true, Some(end)) = (reports, ending(&given)) {
+            self.report(rollout, plan, end).await;
         }
         stand(&given)
     }
@@ -280,27 +280,27 @@ impl Look<'_> {
     }
 
     /// Lets the registry know how a rollout ended.
-    async fn tell(&mut self, rollout: &Rollout, plan: &SourcePlan, end: Told) {
+    async fn report(&mut self, rollout: &Rollout, plan: &SourcePlan, end: Ending) {
         let Origin::Mlflow { server, model, promoted, .. } = &plan.origin else { return };
-        if self.memory.told.as_ref() == Some(&end) || !self.desk.leader.is_leader() {
+        if self.memory.ending.as_ref() == Some(&end) || !self.desk.leader.is_leader() {
             return;
         }
         let (namespace, name) = (rollout.namespace(), rollout.name_any());
         let sent = match self.desk.servers.get(&self.desk.config.current(), server) {
-            Ok(open) => open.tell(model, promoted, &end).await,
+            Ok(open) => open.report(model, promoted, &end).await,
             Err(silence) => Err(silence),
         };
         match sent {
             Ok(()) => {
                 tracing::info!(namespace, rollout = name, server, model, outcome = end.outcome, "MLflow knows how it ended");
-                self.memory.told = Some(end);
+                self.memory.ending = Some(end);
             }
             Err(silence) => {
                 self.untold = Some(format!("MLflow {server} does not know yet that {} was {}: {silence}", end.version, end.outcome));
                 if !matches!(silence, Silence::NotFound(_)) {
                     self.desk.metrics.sourced(server, silence.kind());
                 }
-                tracing::warn!(namespace, rollout = name, server, error = %silence, "MLflow was not told how it ended");
+                tracing::warn!(namespace, rollout = name, server, error = %silence, "MLflow does not know yet how it ended");
             }
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::api::names::{OUTCOME_TAG, REASON_TAG};
 use crate::config::{MlflowServer, Snapshot};
 use crate::http_access::{HttpClient, SendError, Signed, base, innermost, said};
-use crate::source::Told;
+use crate::source::Ending;
 use crate::source::mlflow::{AnswerFault, Version, fault, is_due, version};
 
 /// Longest question, its answer included.
@@ -132,24 +132,24 @@ impl Server {
         }
     }
 
-    /// Lets MLflow know how a version's rollout ended, unless it does. Tags come last: they say that everything is told.
+    /// Lets MLflow know how a version's rollout ended, unless it does. Tags come last: they say that everything is written.
     ///
     /// # Errors
     /// When that is not certain.
-    pub(super) async fn tell(&self, model: &str, promoted: &str, told: &Told) -> Result<(), Silence> {
-        let known = match self.get("model-versions/get", &[("name", model), ("version", &told.version)]).await {
-            // Somebody deleted it: there is nobody to tell.
+    pub(super) async fn report(&self, model: &str, promoted: &str, ending: &Ending) -> Result<(), Silence> {
+        let known = match self.get("model-versions/get", &[("name", model), ("version", &ending.version)]).await {
+            // Somebody deleted it: there is nothing to report.
             Err(Silence::Answer(AnswerFault::Absent(_))) => return Ok(()),
             known => known?,
         };
-        if known.knows(told) {
+        if known.knows(ending) {
             return Ok(());
         }
-        if !known.was_promoted() && is_due(self.alias(model, promoted).await?.as_ref(), told) {
-            self.post("registered-models/alias", json!({ "name": model, "alias": promoted, "version": told.version })).await?;
+        if !known.was_promoted() && is_due(self.alias(model, promoted).await?.as_ref(), ending) {
+            self.post("registered-models/alias", json!({ "name": model, "alias": promoted, "version": ending.version })).await?;
         }
-        for (key, value) in [(REASON_TAG, told.reason.as_str()), (OUTCOME_TAG, told.outcome)] {
-            let tag = json!({ "name": model, "version": told.version, "key": key, "value": value });
+        for (key, value) in [(REASON_TAG, ending.reason.as_str()), (OUTCOME_TAG, ending.outcome)] {
+            let tag = json!({ "name": model, "version": ending.version, "key": key, "value": value });
             self.post("model-versions/set-tag", tag).await?;
         }
         Ok(())

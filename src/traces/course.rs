@@ -262,7 +262,7 @@ mod tests {
     fn what_follows_nothing_has_nothing() {
         let mut course = Course::default();
         course.open("act");
-        course.note(|_| panic!("nothing is to be told"));
+        course.note(|_| panic!("nothing is to be reported"));
         course.close();
         assert!(!course.follows() && !course.is_open("act") && course.mark() == 0 && course.trace_id().is_none());
         assert_eq!(course.end(), None);

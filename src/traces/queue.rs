@@ -24,7 +24,7 @@ use crate::{
 const WAITING: usize = 256;
 /// So many go with one request at most.
 const TOGETHER: usize = 64;
-/// So long a trace waits for others.
+/// How long a trace waits for others.
 const GATHER: Duration = Duration::from_secs(1);
 /// Longest request, from the connection to the end of the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ impl Traces {
         }
     }
 
-    /// Sends what waits, for at most so long.
+    /// Sends what waits, for at most this time.
     pub async fn close(&self, most: Duration) {
         let (done, sent) = oneshot::channel();
         let _ = time::timeout(most, async {

@@ -59,7 +59,7 @@ impl Registry {
     async fn until_told(&self, version: &str, outcome: &str) -> String {
         let begin = Instant::now();
         while self.tag(version, "haldane.outcome").await.as_deref() != Some(outcome) {
-            assert!(begin.elapsed() < SOON, "version {version} was not told {outcome}");
+            assert!(begin.elapsed() < SOON, "version {version} has no outcome {outcome}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         self.tag(version, "haldane.reason").await.expect("with a reason")

@@ -355,7 +355,7 @@ async fn what_an_applier_takes_out_again_is_not_fought() {
     let params = kube::api::PatchParams::default();
     api.patch("fraud-v2", &params, &kube::api::Patch::Json::<()>(back)).await.unwrap();
     let source = until(&stage, "reverted", |source| source.reason == SourceReason::Reverted).await;
-    assert!(source.message.contains("taken out again"), "{source:?}");
+    assert!(source.message.contains("removed again"), "{source:?}");
     stage.seconds(600).await;
     let ours = written(&stage).len() - 1;
     assert_eq!((ours, held(&stage, "v2").0), (1, Value::Null));

@@ -12,7 +12,7 @@ use crate::{
     supplier::mlflow::{Server, Silence},
 };
 
-/// What is to be said of it; nothing of a Rollout without a source, or with faults in it, which its manifest's own line tells.
+/// What is to be said of it; nothing of a Rollout without a source, or with faults in it, which the line of its manifest has.
 pub(super) async fn findings(reader: &Reader, control: &Control, config: Option<&Config>, rollout: &Rollout) -> Vec<Finding> {
     let Ok(Some(plan)) = SourcePlan::parse(&rollout.spec) else { return Vec::new() };
     let namespace = rollout.namespace().unwrap_or_default();

@@ -111,7 +111,7 @@ fn ended(rollout: &Rollout, status: &RolloutStatus, phase: Phase) -> Option<(Exi
         Phase::RolledBack => (Exit::RolledBack, "rolled back by analysis".into()),
         Phase::Failed => (Exit::RolledBack, "failed".into()),
         Phase::Aborted => (Exit::Aborted, "aborted by a person".into()),
-        Phase::Invalid => (Exit::Usage, "the manifest is invalid; `haldane lint` tells all its faults".into()),
+        Phase::Invalid => (Exit::Usage, "the manifest is invalid; `haldane lint` lists all its faults".into()),
         _ => return None,
     };
     Some(ended)

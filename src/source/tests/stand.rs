@@ -1,4 +1,4 @@
-//! When a model is written, and what the registry is told.
+//! When a model is written, and what is reported to the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -290,7 +290,7 @@ fn how_a_rollout_ended_is_told_of_the_model_that_its_pods_have() {
         ground.ended(outcome, 5);
         ground
     };
-    let of = |ground: &Ground| told(&ground.given()).map(|told| (told.version, told.outcome, told.reason));
+    let of = |ground: &Ground| ending(&ground.given()).map(|ending| (ending.version, ending.outcome, ending.reason));
     let said = |outcome| Some(("7".to_owned(), outcome, "drift: 29 % against 3 %".to_owned()));
     assert_eq!(of(&tried(Outcome::Promoted)), said("promoted"));
     assert_eq!(of(&tried(Outcome::RolledBack)), said("rolled-back"));
@@ -311,5 +311,5 @@ fn how_a_rollout_ended_is_told_of_the_model_that_its_pods_have() {
     assert_eq!(of(&not_stable), None, "it was promoted and taken back");
     let mut job = tried(Outcome::RolledBack);
     job.plan.origin = Origin::Job(BTreeMap::new());
-    assert!(of(&job).is_some(), "whom to tell is the supplier's matter");
+    assert!(of(&job).is_some(), "whom it is reported to is the supplier's matter");
 }

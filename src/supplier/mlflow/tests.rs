@@ -20,8 +20,8 @@ fn open(server: &MockServer) -> Server {
     Server::new(&MlflowServer { url: format!("{}/base/", server.uri()), ..MlflowServer::default() }).unwrap()
 }
 
-fn told(outcome: &'static str) -> Told {
-    Told { version: "2".into(), outcome, reason: "drift: 29 % against 3 %".into() }
+fn ending(outcome: &'static str) -> Ending {
+    Ending { version: "2".into(), outcome, reason: "drift: 29 % against 3 %".into() }
 }
 
 const ALIAS: &str = "/base/api/2.0/mlflow/registered-models/alias";
@@ -65,7 +65,7 @@ async fn a_promoted_version_gets_the_alias_first_and_its_tags_last() {
     let done = || ResponseTemplate::new(200).set_body_json(json!({}));
     Mock::given(method("POST")).and(path(ALIAS)).and(body_json(moved)).respond_with(done()).expect(1).mount(&server).await;
     Mock::given(method("POST")).and(path(TAG)).respond_with(done()).expect(2).mount(&server).await;
-    open(&server).tell("fraud", "champion", &told("promoted")).await.unwrap();
+    open(&server).report("fraud", "champion", &ending("promoted")).await.unwrap();
     let posts = server.received_requests().await.unwrap().into_iter().filter(|request| request.method.as_str() == "POST");
     let posts: Vec<Value> = posts.map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
     assert_eq!([&posts[0]["alias"], &posts[1]["key"], &posts[2]["key"]], ["champion", "haldane.reason", "haldane.outcome"]);
@@ -83,8 +83,8 @@ async fn what_mlflow_knows_or_has_deleted_is_not_told_again() {
         .await;
     Mock::given(path(VERSION)).and(query_param("version", "3")).respond_with(answer("unknown-model")).mount(&server).await;
     let open = open(&server);
-    open.tell("fraud", "champion", &told("rolled-back")).await.unwrap();
-    open.tell("fraud", "champion", &Told { version: "3".into(), ..told("promoted") }).await.unwrap();
+    open.report("fraud", "champion", &ending("rolled-back")).await.unwrap();
+    open.report("fraud", "champion", &Ending { version: "3".into(), ..ending("promoted") }).await.unwrap();
     assert_eq!(server.received_requests().await.unwrap().len(), 2, "nothing was posted");
 }
 

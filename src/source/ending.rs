@@ -1,4 +1,4 @@
-//! What the registry is to be told of a model whose rollout has ended.
+//! What the registry should know of a model whose rollout has ended.
 
 use super::stand::{Given, on_pods, written};
 use crate::api::{HistoryEntry, Outcome};
@@ -6,12 +6,12 @@ use crate::words::shortened;
 
 /// How a version ended that serves everybody.
 pub(super) const PROMOTED: &str = "promoted";
-/// Longest reason that is told.
+/// Longest reason.
 const REASON: usize = 250;
 
 /// The end of a model's rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Ending {
     /// The version in the registry.
     pub version: String,
     /// How it ended: `promoted`, `rolled-back`, `aborted`, `passed`, `failed`.
@@ -20,16 +20,16 @@ pub struct Told {
     pub reason: String,
 }
 
-impl Told {
+impl Ending {
     /// Whether it serves everybody now.
     pub fn is_promoted(&self) -> bool {
         self.outcome == PROMOTED
     }
 }
 
-/// What is to be told: how the newest rollout of the pods ended that have the model of the Deployment. Nothing while one is under way, or where
+/// What to report: how the newest rollout ended of the pods that have the model of the Deployment. Nothing while one is under way, or where
 /// the pods' model is not what the Deployment has.
-pub fn told(given: &Given<'_>) -> Option<Told> {
+pub fn ending(given: &Given<'_>) -> Option<Ending> {
     let (seen, state) = (given.seen, given.state);
     if state.run.is_some() {
         return None;
@@ -50,5 +50,5 @@ pub fn told(given: &Given<'_>) -> Option<Told> {
         Outcome::Passed => "passed",
         _ => return None,
     };
-    Some(Told { version: model.version?, outcome, reason: shortened(&entry.message, REASON) })
+    Some(Ending { version: model.version?, outcome, reason: shortened(&entry.message, REASON) })
 }
