@@ -86,7 +86,7 @@ async fn until_written(world: &World, version: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_the_alias_names_is_rolled_out_and_the_registry_is_told_how_it_ended() {
+async fn what_the_alias_names_is_rolled_out_and_the_registry_learns_how_it_ended() {
     story("mlflow", async |world| {
         let registry = Registry::start();
         let own = format!("mlflow:\n  default: {{url: \"{MLFLOW}\", poll: 2s}}\n");
