@@ -227,7 +227,10 @@ async fn pass(cached: &Arc<Rollout>, context: &Context, memory: &mut Memory) -> 
         Task::Read | Task::Again => true,
     };
     if !changed {
-        trail::idle(memory, mark);
+        // A write that was refused stays in the trace.
+        if !matches!(turn.task(), Task::Route(_)) {
+            trail::idle(memory, mark);
+        }
         follow(context, memory, &rollout, &turn.decision.state, &seen);
     }
     Ok((changed, turn.decision.wake))

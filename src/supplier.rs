@@ -9,10 +9,12 @@ pub mod mlflow;
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures::FutureExt;
 use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::{
     sync::mpsc,
@@ -144,7 +146,8 @@ pub async fn run(desk: Desk, mut inbox: Inbox) {
         tokio::select! {
             Some(news) = inbox.0.recv() => task.take(news),
             Some(done) = task.looks.join_next(), if !task.looks.is_empty() => {
-                if let Ok((key, looked)) = done { task.looked(&key, looked) } else { task.lost() }
+                // What was cut off because another replica leads has no answer.
+                if let Ok((key, looked)) = done { task.looked(&key, looked) }
             }
             Ok(()) = leads.changed() => { leads.borrow_and_update(); task.begin() }
             Ok(()) = settings.changed() => { settings.borrow_and_update(); task.all() }
@@ -185,8 +188,9 @@ impl Task {
             (seat.busy, seat.again, seat.last, seat.print) = (true, false, Some(now), print(&rollout));
             let (desk, key, memory) = (self.desk.clone(), key.clone(), std::mem::take(&mut seat.memory));
             self.looks.spawn(async move {
-                let looked = look(desk, rollout, memory).await;
-                (key, looked)
+                // A fault in one look must not end those of others.
+                let looked = AssertUnwindSafe(look(desk.clone(), rollout.clone(), memory)).catch_unwind().await;
+                (key, looked.unwrap_or_else(|_| Looked::fault(&desk, &rollout)))
             });
         }
         for key in gone {
@@ -200,8 +204,12 @@ impl Task {
         let now = Instant::now();
         match news {
             News::Changed(key) => {
-                let rollout = self.desk.caches.rollouts.get(&key);
-                let is = rollout.as_ref().map(|rollout| print(rollout)).unwrap_or_default();
+                let Some(rollout) = self.desk.caches.rollouts.get(&key) else {
+                    self.seats.remove(&key);
+                    self.desk.supplier.board().remove(&key);
+                    return;
+                };
+                let is = print(&rollout);
                 let seat = self.seats.entry(key).or_insert_with(|| Seat::new(now));
                 if seat.print != is {
                     (seat.due, seat.again) = (now, seat.busy);
@@ -243,15 +251,6 @@ impl Task {
         let stored = || self.desk.caches.rollouts.get(key).and_then(|rollout| rollout.status.as_ref()?.source.clone());
         if before.or_else(stored).as_ref() != Some(&looked.status) {
             let _ = self.desk.wake.send(key.clone());
-        }
-    }
-
-    /// A look ended without an answer: which, is not known.
-    fn lost(&mut self) {
-        let now = Instant::now();
-        self.looks.abort_all();
-        for seat in self.seats.values_mut().filter(|seat| seat.busy) {
-            (seat.busy, seat.due) = (false, now + BACKOFF);
         }
     }
 

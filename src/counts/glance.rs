@@ -16,7 +16,7 @@ use super::{Family, Scope, Series, Side, Target, host, is_error, pod_of};
 const SETTLED: SignedDuration = SignedDuration::from_millis(250);
 /// One of so many targets of stable must have been scraped since the canary was.
 const WITNESSES: usize = 4;
-/// From so many canary pods on, whose scrapes lie apart, no moment of an interval is better than another.
+/// From so many pods of each version on, whose scrapes lie apart, no moment of an interval is better than another.
 const SPREAD: usize = 3;
 /// A counter that begins may show so many times what its target counts in an interval; more is one that comes back.
 const BORN: u64 = 8;
@@ -243,8 +243,12 @@ fn pace(targets: &BTreeMap<Target, Scraped<'_>>) -> Option<SignedDuration> {
 fn next(targets: &BTreeMap<Target, Scraped<'_>>, by_pod: bool, pace: SignedDuration, now: Timestamp) -> Timestamp {
     let newest = |side: Side| targets.values().filter(move |target| target.of.contains_key(&side)).filter_map(Scraped::newest);
     let usual = after(now, pace);
-    let Some((first, canary)) = newest(Side::Canary).min().zip(newest(Side::Canary).max()) else { return usual };
-    if by_pod && newest(Side::Canary).count() >= SPREAD && canary.duration_since(first) >= pace / 2 {
+    let Some(canary) = newest(Side::Canary).max() else { return usual };
+    let spread = |side: Side| {
+        let ends = newest(side).min().zip(newest(side).max());
+        newest(side).count() >= SPREAD && ends.is_some_and(|(first, last)| last.duration_since(first) >= pace / 2)
+    };
+    if by_pod && spread(Side::Canary) && spread(Side::Stable) {
         return usual;
     }
     let mut moment = after(canary, pace);

@@ -76,7 +76,8 @@ pub fn version(status: u16, body: &[u8], said: Option<&str>) -> Result<Version, 
     if !(200..300).contains(&status) {
         return Err(fault(status, body, said));
     }
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| AnswerFault::Malformed(error.to_string()))?;
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|error| AnswerFault::Malformed(format!("line {} column {}", error.line(), error.column())))?;
     let RawVersion { version, status, tags } = answer.model_version;
     let number = match version {
         RawNumber::Text(text) => text,

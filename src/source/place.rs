@@ -114,22 +114,23 @@ pub fn patch(deployment: &Value, place: &Place, model: &Model) -> Result<Patch, 
     Ok(Patch(operations))
 }
 
-/// The line that writes the same, for whoever may.
-pub fn command(namespace: &str, deployment: &str, place: &Place, model: &Model) -> String {
+/// The line that writes the same, for whoever may. `read`: the Deployment, which says whether it is an init container.
+pub fn command(namespace: &str, deployment: &str, place: &Place, model: &Model, read: Option<&Value>) -> String {
     let value = model.at(place).unwrap_or_else(|| model.uri.clone());
     let mut annotations = Map::from_iter([(MODEL.to_owned(), json!(model.text()))]);
+    let list = |container: &str| read.and_then(|read| found(read, container).ok()).map_or("containers", |found| found.list);
     let mut containers = None;
     match place {
         Place::Annotation(name) => drop(annotations.insert(name.clone(), json!(value))),
-        Place::Image { container } => containers = Some(json!([{ "name": container, "image": value }])),
+        Place::Image { container } => containers = Some(json!({ list(container): [{ "name": container, "image": value }] })),
         Place::Env { container, name } => {
-            containers = Some(json!([{ "name": container, "env": [{ "name": name, "value": value }] }]));
+            containers = Some(json!({ list(container): [{ "name": container, "env": [{ "name": name, "value": value }] }] }));
         }
     }
     let metadata = json!({ "annotations": annotations });
     let template = match containers {
         None => json!({ "metadata": metadata }),
-        Some(containers) => json!({ "metadata": metadata, "spec": { "containers": containers } }),
+        Some(containers) => json!({ "metadata": metadata, "spec": containers }),
     };
     let patch = json!({ "spec": { "template": template } }).to_string().replace('\'', "'\\''");
     format!("kubectl -n {namespace} patch deployment {deployment} -p '{patch}'")

@@ -95,6 +95,11 @@ impl Stand {
         Self::waits(Why::Refused, format!("the write to Deployment {} is refused: {words}", plan.deployment))
     }
 
+    /// Another Rollout brings its models to the same Deployment.
+    pub fn shared(plan: &SourcePlan, other: &str) -> Self {
+        Self::waits(Why::OtherPods, format!("Rollout {other} names Deployment {} too: give each a Deployment of its own", plan.deployment))
+    }
+
     /// What stands in status: not as long as an event may be.
     pub fn short(&self) -> String {
         shortened(&self.words, WORDS)
@@ -110,8 +115,8 @@ impl Stand {
     }
 
     /// A person has to write it.
-    pub fn may_not(namespace: &str, plan: &SourcePlan, model: &Model) -> Self {
-        let line = command(namespace, &plan.deployment, &plan.place, model);
+    pub fn may_not(namespace: &str, plan: &SourcePlan, model: &Model, deployment: Option<&Value>) -> Self {
+        let line = command(namespace, &plan.deployment, &plan.place, model, deployment);
         let words = format!("the controller may not patch Deployments here: {line}");
         Self { state: SourceState::Announced, why: Why::NoRight, words, patch: None }
     }
@@ -145,19 +150,27 @@ pub fn stand(given: &Given<'_>) -> Stand {
         Err(Unread::NotFound) => return Stand::waits(Why::DeploymentNotFound, format!("there is no Deployment {name} in this namespace")),
         // The pods say what their template had.
         Err(Unread::Forbidden) if canary.and_then(on_pods).is_some_and(|on| on == *model) => return Stand::in_place(given, model),
-        Err(Unread::Forbidden) => return Stand::may_not(&given.seen.namespace, given.plan, model),
+        Err(Unread::Forbidden) => {
+            let may_not = || Stand::may_not(&given.seen.namespace, given.plan, model, None);
+            return hindered(given, model, None, canary).unwrap_or_else(may_not);
+        }
         Err(Unread::Trouble(words)) => return Stand::unread(&format!("Deployment {name} was not read: {words}")),
     };
     match held(deployment, &given.plan.place) {
         Ok(held) if held.is(model, &given.plan.place) => {
             let on_pods = || canary.is_some_and(|pods| pods.models.iter().any(|text| Model::read(text).as_ref() == Some(model)));
             let starting = held.model.as_ref() == Some(model) && !on_pods();
+            if starting && canary.is_some_and(|pods| pods.workloads.iter().any(|workload| workload != name)) {
+                let words =
+                    format!("Deployment {name} has {}, and its pods are not the canary's: set spec.source.deployment", model.words());
+                return Stand::waits(Why::OtherPods, words);
+            }
             return if starting { Stand::starting(given, model) } else { Stand::in_place(given, model) };
         }
         Ok(_) => {}
         Err(fault) => return Stand::waits(Why::PlaceNotFound, format!("Deployment {name} {fault}")),
     }
-    if let Some(stand) = hindered(given, model, deployment, canary) {
+    if let Some(stand) = hindered(given, model, Some(deployment), canary) {
         return stand;
     }
     if given.written == Some(model.text().as_str()) {
@@ -173,8 +186,8 @@ pub fn stand(given: &Given<'_>) -> Stand {
     }
 }
 
-/// Why nothing is written now, although the model is another than the Deployment's.
-fn hindered(given: &Given<'_>, model: &Model, deployment: &Value, pods: Option<&Deployed>) -> Option<Stand> {
+/// Why nothing is written now, although the model is another than the Deployment's. A Deployment that may not be read is known by its pods.
+fn hindered(given: &Given<'_>, model: &Model, deployment: Option<&Value>, pods: Option<&Deployed>) -> Option<Stand> {
     let Given { plan, seen, state, .. } = given;
     let (name, canary, model) = (&plan.deployment, canary(given), model.words());
     if state.run.is_some() {
@@ -191,7 +204,7 @@ fn hindered(given: &Given<'_>, model: &Model, deployment: &Value, pods: Option<&
         return Some(Stand::waits(Why::StableNow, format!("{model} waits: {canary} is stable now; {other}")));
     }
     let of_stable = seen.versions.get(&stable.name);
-    if of_stable.is_some_and(|stable| stable.workloads.contains(name) || is_selected(deployment, stable)) {
+    if of_stable.is_some_and(|stable| stable.workloads.contains(name) || deployment.is_some_and(|read| is_selected(read, stable))) {
         let words =
             format!("{model} waits: the pods of stable, {}, are those of Deployment {name}; name the Deployment of {canary}", stable.name);
         return Some(Stand::waits(Why::StableNow, words));
@@ -213,10 +226,15 @@ fn hindered(given: &Given<'_>, model: &Model, deployment: &Value, pods: Option<&
     let Some(pods) = pods.filter(|pods| pods.declared) else {
         return Some(Stand::waits(Why::RouteUnknown, format!("{model} waits: {canary} is not declared")));
     };
-    let own = pods.labels.is_empty() || is_selected(deployment, pods);
+    let own = pods.labels.is_empty() || deployment.is_none_or(|read| is_selected(read, pods));
+    let replicas = deployment.and_then(|read| read.pointer("/status/replicas")).and_then(Value::as_u64).unwrap_or_default();
     match pods.workloads.iter().find(|workload| *workload != name) {
         Some(workload) if !workload.is_empty() => {
             let words = format!("{model} waits: the pods of {canary} are those of {workload}, not of Deployment {name}");
+            return Some(Stand::waits(Why::OtherPods, words));
+        }
+        None if pods.workloads.is_empty() && replicas > 0 => {
+            let words = format!("{model} waits: Deployment {name} has pods, and none of them is known as one of {canary}");
             return Some(Stand::waits(Why::OtherPods, words));
         }
         None if own && !(pods.workloads.is_empty() && pods.labels.is_empty()) => {}
@@ -229,16 +247,19 @@ fn hindered(given: &Given<'_>, model: &Model, deployment: &Value, pods: Option<&
         }
         _ => return Some(Stand::waits(Why::OtherPods, format!("{model} waits: the pods of Deployment {name} are not those of {canary}"))),
     }
-    way_back(state, canary, given.now)
+    way_back(given, canary)
         .map(|until| Stand::waits(Why::RollbackWindow, format!("{model} waits: until {until} `haldane rollback` needs {canary} as it is")))
 }
 
 /// Until when a version must stay as it is, because `rollback` goes back to it.
-fn way_back(state: &State, canary: &str, now: Timestamp) -> Option<Timestamp> {
+fn way_back(given: &Given<'_>, canary: &str) -> Option<Timestamp> {
+    let Given { state, seen, now, .. } = given;
     let promoted = state.promoted.as_ref().or(state.ended.as_ref()).filter(|ended| ended.outcome == Outcome::Promoted)?;
-    let window = SignedDuration::try_from(promoted.plan.as_ref()?.rollback_window).ok()?;
+    // The window of the spec counts, as for `rollback` itself.
+    let plan = seen.plan.as_ref().ok().or(promoted.plan.as_ref())?;
+    let window = SignedDuration::try_from(plan.rollback_window).ok()?;
     let until = promoted.at.checked_add(window).ok()?;
-    (promoted.stable.name == canary && now < until).then_some(until)
+    (promoted.stable.name == canary && *now < until).then_some(until)
 }
 
 /// Whether the labels of a version select the pods of a Deployment.

@@ -192,7 +192,7 @@ fn a_place_that_is_not_there_is_named_with_the_fix() {
 
 #[test]
 fn the_line_for_a_person_writes_what_the_patch_writes() {
-    let line = command("ml", "fraud-v2", &env(), &Model::in_mlflow("o'neil", "7"));
+    let line = command("ml", "fraud-v2", &env(), &Model::in_mlflow("o'neil", "7"), None);
     let (before, patch) = line.split_once(" -p '").unwrap();
     assert_eq!(before, "kubectl -n ml patch deployment fraud-v2");
     let patch: Value = serde_json::from_str(&patch.strip_suffix('\'').unwrap().replace("'\\''", "'")).unwrap();

@@ -1,5 +1,7 @@
 //! `POST /hooks/mlflow/NAME`: MLflow says that something changed. A delivery that is signed and recent hastens the next look, and nothing more.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     body::{Bytes, to_bytes},
@@ -7,6 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::post,
 };
+use tokio::time::timeout;
 
 use super::Supplier;
 use crate::clock::Clock;
@@ -16,6 +19,8 @@ use crate::source::hook::{self, Delivery};
 
 /// Largest delivery: MLflow's have a few hundred bytes.
 const LARGEST: usize = 64 << 10;
+/// Longest time that a delivery may take.
+const LONGEST: Duration = Duration::from_secs(5);
 /// Longest secret.
 const SECRET: u64 = 4096;
 
@@ -35,8 +40,10 @@ pub fn router(supplier: Supplier, config: ConfigHandle, leader: LeaderHandle, cl
 
 async fn take(State(hooks): State<Hooks>, Path(name): Path<String>, request: Request) -> (StatusCode, String) {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LARGEST).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, format!("a delivery has at most {LARGEST} bytes\n"));
+    let body = match timeout(LONGEST, to_bytes(body, LARGEST)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, format!("a delivery has at most {LARGEST} bytes\n")),
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, format!("a delivery takes at most {} s\n", LONGEST.as_secs())),
     };
     match taken(&hooks, &name, &parts.headers, &body).await {
         Ok(()) => (StatusCode::NO_CONTENT, String::new()),

@@ -17,10 +17,12 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{Desk, mlflow::Silence};
+use crate::act;
 use crate::api::names::{MANAGER, MODEL_WAITING, MODEL_WRITTEN};
 use crate::api::{Rollout, SourceReason as Why, SourceState, SourceStatus};
 use crate::observe::{cluster::Known, mesh, workload::ReadyLog};
 use crate::plan::{Origin, SourcePlan, selector};
+use crate::source::mlflow::AnswerFault;
 use crate::source::{Ending, Given, Model, Offered, Stand, Unread, ending, job, stand};
 use crate::state::restore;
 use crate::words::shortened;
@@ -60,6 +62,15 @@ pub(super) struct Looked {
     pub(super) next: Next,
 }
 
+impl Looked {
+    /// The look itself failed.
+    pub(super) fn fault(desk: &Desk, rollout: &Rollout) -> Self {
+        let look = Look { desk, memory: Memory::default(), met: false, untold: None, owes: false };
+        let stand = Stand::unread("a fault in haldane itself, please report it");
+        Self { status: look.status(rollout, None, &stand), memory: look.memory, next: Next::Later }
+    }
+}
+
 /// When to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -69,7 +80,7 @@ pub(super) enum Next {
 
 /// Looks once.
 pub(super) async fn look(desk: Arc<Desk>, rollout: Arc<Rollout>, memory: Memory) -> Looked {
-    let mut look = Look { desk: &desk, memory, met: false, untold: None };
+    let mut look = Look { desk: &desk, memory, met: false, untold: None, owes: false };
     let plan = match SourcePlan::parse(&rollout.spec) {
         Ok(Some(plan)) => plan,
         other => {
@@ -97,6 +108,8 @@ struct Look<'a> {
     met: bool,
     /// Why the registry does not know how the last rollout ended.
     untold: Option<String>,
+    /// It may still be reported: a registry that refuses the right to write keeps no model from being rolled out.
+    owes: bool,
 }
 
 impl Look<'_> {
@@ -113,16 +126,33 @@ impl Look<'_> {
     async fn turn(&mut self, rollout: &Rollout, plan: &SourcePlan) -> (Offered, Stand) {
         let offered = self.ask(rollout, plan).await;
         let deployment = self.deployment(rollout, &plan.deployment).await;
-        let stand = self.decide(rollout, plan, &offered, &deployment, true).await;
+        let stand = self.decide(rollout, plan, &offered, &deployment, None).await;
         if stand.patch.is_none() {
             return (offered, stand);
         }
-        // What is written to must not serve: the Rollout is read again before.
-        let api: Api<Rollout> = Api::namespaced(self.desk.client.clone(), &rollout.namespace().unwrap_or_default());
+        if let Some(other) = self.shares(rollout, plan) {
+            return (offered, Stand::shared(plan, &other));
+        }
+        if self.owes {
+            return (offered, Stand::unread("the registry has to know first how the version before ended"));
+        }
+        // What is written to must not serve: the route and the Rollout are read again before.
+        let namespace = rollout.namespace().unwrap_or_default();
+        let object = rollout.spec.traffic.object();
+        let routes = self.desk.caches.routes.get(object.kind()).map(|routes| routes.resource);
+        let desk = act::Desk::new(self.desk.client.clone(), &namespace, routes.as_ref());
+        let route = match act::read(&desk, &object).await {
+            Ok(route) => route,
+            Err(error) => {
+                self.met = true;
+                return (offered, Stand::unread(&format!("the route was not read again: {error}")));
+            }
+        };
+        let api: Api<Rollout> = Api::namespaced(self.desk.client.clone(), &namespace);
         let stand = match timeout(READ, api.get(&rollout.name_any())).await {
             Ok(Ok(fresh)) if fresh.uid() == rollout.uid() && fresh.metadata.generation == rollout.metadata.generation => {
-                let stand = self.decide(&fresh, plan, &offered, &deployment, false).await;
-                self.write(&fresh, plan, &offered, stand).await
+                let stand = self.decide(&fresh, plan, &offered, &deployment, Some(&route)).await;
+                self.write(&fresh, plan, &offered, stand, deployment.as_ref().ok()).await
             }
             _ => {
                 self.met = true;
@@ -132,14 +162,14 @@ impl Look<'_> {
         (offered, stand)
     }
 
-    /// What is to be done, and what is to be reported to the registry.
+    /// What is to be done, by what was read of the route just now where that is given. Before that, reports to the registry.
     async fn decide(
         &mut self,
         rollout: &Rollout,
         plan: &SourcePlan,
         offered: &Offered,
         deployment: &Result<Value, Unread>,
-        reports: bool,
+        route: Option<&Value>,
     ) -> Stand {
         let state = match restore(rollout.status.as_ref()) {
             Ok(state) => state,
@@ -149,8 +179,8 @@ impl Look<'_> {
         let config = desk.config.current();
         let mut ready = ReadyLog::default();
         let known = Known {
-            route: None,
-            fresh: false,
+            route,
+            fresh: route.is_some(),
             look: None,
             passes: 0,
             refusal: None,
@@ -172,10 +202,18 @@ impl Look<'_> {
             written: written.as_deref(),
             now,
         };
-        if let (true, Some(end)) = (reports, ending(&given)) {
+        if let (None, Some(end)) = (route, ending(&given)) {
             self.report(rollout, plan, end).await;
         }
         stand(&given)
+    }
+
+    /// Another Rollout whose models go to the same Deployment.
+    fn shares(&self, rollout: &Rollout, plan: &SourcePlan) -> Option<String> {
+        let all = self.desk.caches.rollouts.state();
+        let mut others = all.iter().filter(|other| other.uid() != rollout.uid() && other.namespace() == rollout.namespace());
+        let named = |other: &&Arc<Rollout>| other.spec.source.as_ref().is_some_and(|source| source.deployment == plan.deployment);
+        others.find(named).map(|other| other.name_any())
     }
 
     /// What the source names.
@@ -237,7 +275,7 @@ impl Look<'_> {
     }
 
     /// Writes to the Deployment what is due.
-    async fn write(&mut self, rollout: &Rollout, plan: &SourcePlan, offered: &Offered, mut stand: Stand) -> Stand {
+    async fn write(&mut self, rollout: &Rollout, plan: &SourcePlan, offered: &Offered, mut stand: Stand, read: Option<&Value>) -> Stand {
         let (Some(patch), Offered::Model(model)) = (stand.patch.take(), offered) else { return stand };
         let (namespace, name) = (rollout.namespace().unwrap_or_default(), rollout.name_any());
         if !self.desk.leader.is_leader() {
@@ -267,7 +305,7 @@ impl Look<'_> {
         match refused.code {
             409 | 404 => self.unwritten(plan, "it changed meanwhile"),
             422 if words == FAILED_TEST => self.unwritten(plan, "it changed meanwhile"),
-            403 if !admission => Stand::may_not(&namespace, plan, model),
+            403 if !admission => Stand::may_not(&namespace, plan, model, read),
             400..500 => Stand::refused(plan, &words),
             _ => self.unwritten(plan, &words),
         }
@@ -296,6 +334,7 @@ impl Look<'_> {
                 self.memory.ending = Some(end);
             }
             Err(silence) => {
+                self.owes = !matches!(silence, Silence::NotFound(_) | Silence::Answer(AnswerFault::Status(401 | 403, _)));
                 self.untold = Some(format!("MLflow {server} does not know yet that {} was {}: {silence}", end.version, end.outcome));
                 if !matches!(silence, Silence::NotFound(_)) {
                     self.desk.metrics.sourced(server, silence.kind());

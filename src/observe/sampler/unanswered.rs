@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ask::REQUESTS;
 use super::preflight::Found;
-use crate::counts::{Background, Blame, Deltas, Family, NOT_REACHED, Programmed, Reading, Seen, Series, Side, gain};
+use crate::counts::{Background, Blame, Deltas, Family, NOT_REACHED, Programmed, Reading, Seen, Series, Side, gain, pod_of};
 use crate::counts::{Charge, Delta, Unanswered as Counted};
 use crate::istio::name::Host;
 use crate::judge::Judgement;
@@ -109,15 +109,25 @@ impl Found {
 }
 
 /// Whether the canary answered its share of what was counted after `begin`, up to `at`, so that [`Blame`] would find none of them its own.
-fn answered(reading: &Reading, found: &Found, [begin, at]: [Timestamp; 2], part: f64) -> bool {
-    let of = |arm: &str| -> f64 {
-        let series = reading.of(Family::Requests).iter().filter(|series| series.label(found.label) == arm);
-        let within =
-            |series: &Series| gain(series.samples.iter().filter(|(time, _)| *time >= begin && *time <= at).map(|(_, value)| *value));
-        series.map(within).sum()
+/// As windows do, it counts from the sample before `begin`, and our own pods alone. A series that began since then counts in full for stable and
+/// from its first sample for the canary: the share looks rather too small.
+fn answered(reading: &Reading, found: &Found, brief: &Brief, [begin, at]: [Timestamp; 2], part: f64) -> bool {
+    let foreign = |series: &Series| {
+        let ours = |name: &str| brief.stable.pods.iter().chain(&brief.canary.pods).any(|pod| pod.name == name);
+        found.by_pod && found.named && !pod_of(&series.labels).is_some_and(ours)
     };
-    let (stable, canary) = (of(&found.stable), of(&found.canary));
+    let of = |arm: &str, born: Option<f64>| -> f64 {
+        let series = reading.of(Family::Requests).iter().filter(|series| series.label(found.label) == arm && !foreign(series));
+        series.map(|series| gained(&series.samples, [begin, at], born)).sum()
+    };
+    let (stable, canary) = (of(&found.stable, Some(0.0)), of(&found.canary, None));
     Blame::can_be_none(stable, canary, part)
+}
+
+/// What a counter gained from its last sample up to `begin`, or from `born` if it began later, to its last one up to `at`.
+fn gained(samples: &[(Timestamp, f64)], [begin, at]: [Timestamp; 2], born: Option<f64>) -> f64 {
+    let before = samples.iter().rev().find(|(time, _)| *time <= begin).map(|(_, value)| *value).or(born);
+    gain(before.into_iter().chain(samples.iter().filter(|(time, _)| *time > begin && *time <= at).map(|(_, value)| *value)))
 }
 
 /// Asks for them at the time of a look, whose counts are in `reading`. No answer is none.
@@ -131,7 +141,7 @@ pub(super) async fn ask(
 ) -> Sought {
     let nothing = Sought::default();
     let Some(((search, reading), selector)) = search.zip(found.unanswered(brief).ok().flatten()) else { return nothing };
-    if search.unless.is_some_and(|(begin, part)| answered(reading, found, [begin, at], part)) {
+    if search.unless.is_some_and(|(begin, part)| answered(reading, found, brief, [begin, at], part)) {
         return Sought { left: true, ..nothing };
     }
     // Looks that were left out, and what there was before the raise, come with the same answer.
@@ -159,8 +169,8 @@ fn before(raise: Timestamp) -> Timestamp {
 impl Lost {
     /// The canary has another share: what is lost from now on is another question.
     pub(super) fn restart(&mut self) {
+        // Looks that were left out stay: what was lost before this share is read at their times, not at the next one's.
         (self.background, self.blame) = (None, Blame::default());
-        self.left.clear();
     }
 
     /// What to ask for beside a look; `None`: nothing could be the canary's. `begin` is where the window of this look begins, if it was counted
@@ -235,5 +245,24 @@ impl Lost {
         let own = brief.canary_service().map(|service| format!("{service}.{}", brief.namespace));
         let service = own.or_else(|| found?.hosts.first().cloned()).unwrap_or_default();
         Some(Unanswered { requests, stable, flags: flags.join(", "), service, dead: silent && newest > 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_version_answered_is_counted_over_the_whole_window_whenever_it_is_scraped() {
+        let time = |second: i64| Timestamp::from_second(second).unwrap();
+        let samples =
+            |seconds: &[i64]| -> Vec<(Timestamp, f64)> { seconds.iter().map(|second| (time(*second), 100.0 + *second as f64)).collect() };
+        let window = [time(0), time(40)];
+        // Scraped each 15 s: 30 s lie between the samples of the one within the window, and 15 s between those of the other.
+        assert_eq!(gained(&samples(&[-13, 2, 17, 32, 47]), window, None), 45.0);
+        assert_eq!(gained(&samples(&[-3, 12, 27, 42]), window, None), 30.0);
+        assert_eq!(gained(&samples(&[12, 27]), window, None), 15.0, "what it had at its first sample is not known to be of this window");
+        assert_eq!(gained(&samples(&[12, 27]), window, Some(0.0)), 127.0);
+        assert_eq!(gained(&samples(&[]), window, Some(0.0)), 0.0);
     }
 }

@@ -236,6 +236,20 @@ fn a_canary_without_pods_is_written_to_where_its_labels_say_whose_it_is() {
     let mut ground = Ground::new();
     ground.seen.versions.get_mut("v2").unwrap().workloads.clear();
     assert!(ground.stand().3, "{:?}", ground.stand());
+    // Another Deployment with the same label, whose pods serve somebody else.
+    ground.deployment.as_mut().unwrap()["status"] = json!({"replicas": 2});
+    assert_eq!((ground.stand().1, ground.stand().3), (Why::OtherPods, false), "{:?}", ground.stand());
+}
+
+#[test]
+fn a_deployment_that_has_the_model_and_is_not_the_canarys_is_named_as_that() {
+    let mut ground = Ground::new();
+    ground.deployment = Ok(applied(&deployment(), &env(), &Model::in_mlflow("fraud", "7")));
+    assert_eq!(ground.stand().1, Why::Starting, "{:?}", ground.stand());
+    ground.seen.versions.get_mut("v2").unwrap().workloads = BTreeSet::from(["fraud-v1".to_owned()]);
+    let (_, why, words, _) = ground.stand();
+    assert_eq!(why, Why::OtherPods);
+    assert!(words.contains("set spec.source.deployment"), "{words}");
 }
 
 #[test]
@@ -251,6 +265,20 @@ fn the_way_back_of_a_promotion_stays_as_it_is_until_its_time_is_over() {
     assert_eq!(words, "models:/fraud/7 waits: until 2026-11-29T12:40:00Z `haldane rollback` needs v2 as it is");
     ground.state.promoted.as_mut().unwrap().at = "2026-11-29T10:59:00Z".parse().unwrap();
     assert!(ground.stand().3);
+    // The window of the spec counts, as it does for the command.
+    ground.seen.plan.as_mut().unwrap().rollback_window = std::time::Duration::from_secs(24 * 3600).try_into().unwrap();
+    assert_eq!((ground.stand().1, ground.stand().3), (Why::RollbackWindow, false));
+}
+
+#[test]
+fn without_the_right_no_line_is_given_for_a_deployment_that_serves() {
+    let mut ground = Ground::new();
+    ground.deployment = Err(Unread::Forbidden);
+    assert_eq!(ground.stand().1, Why::NoRight);
+    ground.state.stable = Some(of_rollout("v2"));
+    let (state, why, words, _) = ground.stand();
+    assert_eq!((state, why), (SourceState::Waiting, Why::StableNow), "{words}");
+    assert!(!words.contains("patch deployment"), "{words}");
 }
 
 #[test]
