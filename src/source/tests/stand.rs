@@ -266,7 +266,7 @@ fn the_way_back_of_a_promotion_stays_as_it_is_until_its_time_is_over() {
     ground.state.promoted.as_mut().unwrap().at = "2026-11-29T10:59:00Z".parse().unwrap();
     assert!(ground.stand().3);
     // The window of the spec counts, as it does for the command.
-    ground.seen.plan.as_mut().unwrap().rollback_window = std::time::Duration::from_secs(24 * 3600).try_into().unwrap();
+    ground.seen.plan.as_mut().unwrap().rollback_window = std::time::Duration::from_secs(24 * 3600);
     assert_eq!((ground.stand().1, ground.stand().3), (Why::RollbackWindow, false));
 }
 
