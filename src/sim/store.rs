@@ -115,9 +115,10 @@ impl Tables {
     }
 
     /// Objects of a table, in a namespace or in all, by namespace and name.
-    pub fn list(&self, table: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+    pub fn list(&self, table: &'static str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let first = Key { table, namespace: namespace.unwrap_or_default().to_owned(), name: String::new() };
         let wanted = |key: &Key| key.table == table && namespace.is_none_or(|n| n == key.namespace);
-        self.objects.iter().filter(|(key, _)| wanted(key)).map(|(_, object)| Arc::clone(object)).collect()
+        self.objects.range(first..).take_while(|(key, _)| wanted(key)).map(|(_, object)| Arc::clone(object)).collect()
     }
 
     /// Objects of a table as they were at an old revision (for stale reads).
