@@ -6,10 +6,6 @@ use clap::{CommandFactory, FromArgMatches};
 use clap_complete::CompleteEnv;
 use haldane::cli::{self, Cli, Environment, Exit};
 
-/// Samples come and go by the thousand: this takes less time for it than the system's, and gives the room back.
-#[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     haldane::tls::install();
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
