@@ -60,7 +60,7 @@ impl Finding {
     }
 
     /// A message of the controller: as much of it as fits is the fact, and the rest says how to fix it.
-    pub fn told(check: &'static str, level: Level, message: &str) -> Self {
+    pub fn saying(check: &'static str, level: Level, message: &str) -> Self {
         let (fact, fix) = parted(message);
         Self { check, level, fact, fix }
     }
@@ -139,7 +139,7 @@ impl<T> Read<T> {
                 format!("not checked: you may not read {what}"),
                 format!("`{ask}` tells; ask for a Role with get and list"),
             )),
-            Self::Failed(why) => Some(Finding::told(check, Level::Fail, &format!("{what} could not be read: {why}"))),
+            Self::Failed(why) => Some(Finding::saying(check, Level::Fail, &format!("{what} could not be read: {why}"))),
         }
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_message_becomes_a_fact_of_at_most_25_words_and_its_fix() {
         let told = |message: &str| {
-            let found = Finding::told("route", Level::Fail, message);
+            let found = Finding::saying("route", Level::Fail, message);
             assert!(words(&found.fact) <= WORDS, "{}", found.fact);
             (found.fact, found.fix)
         };

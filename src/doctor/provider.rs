@@ -51,7 +51,7 @@ pub fn provider(asked: &Asked) -> Finding {
     let Asked { name, url, .. } = asked;
     match &asked.ahead {
         Err(Silence::Unreachable(why)) => unreachable(asked, why),
-        Err(Silence::Refused(why)) => Finding::told(CHECK, Level::Fail, &format!("provider {name} at {url}: {why}")),
+        Err(Silence::Refused(why)) => Finding::saying(CHECK, Level::Fail, &format!("provider {name} at {url}: {why}")),
         Ok(ahead) => {
             let apart = ahead.unsigned_abs();
             let way = if ahead.is_negative() { "behind" } else { "ahead of" };

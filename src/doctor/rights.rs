@@ -145,7 +145,7 @@ fn one(who: Who, answers: &[&Answer]) -> Finding {
             Who::Viewer => "your own rights",
         };
         return match &answer.granted {
-            Read::Failed(why) => Finding::told(CHECK, super::Level::Warn, &format!("{what} were not checked: {why}")),
+            Read::Failed(why) => Finding::saying(CHECK, super::Level::Warn, &format!("{what} were not checked: {why}")),
             _ => Finding::warn(CHECK, format!("not checked: you may not ask about {what}"), format!("somebody who may impersonate: {all}")),
         };
     }

@@ -57,7 +57,7 @@ pub fn rollout(examined: Examined<'_>) -> Vec<Finding> {
     let seen = examined.seen;
     let mut found = vec![plan(seen)];
     if let Some(problem) = &seen.config_problem {
-        found.push(Finding::told("config", Level::Fail, &problem.message));
+        found.push(Finding::saying("config", Level::Fail, &problem.message));
     }
     found.push(route(seen));
     found.extend(versions(examined));
@@ -79,7 +79,7 @@ fn plan(seen: &Observation) -> Finding {
         }
         Err(faults) => {
             let first = faults.split("; ").next().unwrap_or_default();
-            Finding { fix: faults.clone(), ..Finding::told("plan", Level::Fail, first) }
+            Finding { fix: faults.clone(), ..Finding::saying("plan", Level::Fail, first) }
         }
     }
 }
@@ -87,7 +87,7 @@ fn plan(seen: &Observation) -> Finding {
 fn route(seen: &Observation) -> Finding {
     match &seen.route {
         Ok(view) => Finding::ok("route", format!("{} of {} fits: {}", view.called(), view.object, view.words())),
-        Err(fault) => Finding::told("route", Level::Fail, &fault.to_string()),
+        Err(fault) => Finding::saying("route", Level::Fail, &fault.to_string()),
     }
 }
 
@@ -188,10 +188,10 @@ fn start(examined: Examined<'_>, said: &[Finding]) -> Option<Finding> {
         Reason::AsPlanned | Reason::Passed => Some(Finding::ok(CHECK, stance.message)),
         // The versions were told with their pods.
         Reason::SubsetNotFound | Reason::ServiceNotFound | Reason::NoCanaryEndpoint | Reason::Settling if versions => None,
-        Reason::Refused | Reason::ModelPending => Some(Finding::told(CHECK, Level::Warn, &stance.message)),
-        _ if stance.stalled => Some(Finding::told(CHECK, Level::Fail, &stance.message)),
+        Reason::Refused | Reason::ModelPending => Some(Finding::saying(CHECK, Level::Warn, &stance.message)),
+        _ if stance.stalled => Some(Finding::saying(CHECK, Level::Fail, &stance.message)),
         _ if stance.traffic.0 => Some(Finding::ok(CHECK, "nothing stands in the way: a rollout starts with the next pass")),
-        _ => Some(Finding::told(CHECK, Level::Fail, &stance.message)),
+        _ => Some(Finding::saying(CHECK, Level::Fail, &stance.message)),
     }
 }
 

@@ -48,7 +48,7 @@ impl Measured {
 
 /// What preflight says when it does not end.
 pub fn unmeasured(problem: &Problem) -> Finding {
-    Finding::told("series", Level::Fail, &problem.message)
+    Finding::saying("series", Level::Fail, &problem.message)
 }
 
 /// What is to be said of the series of a Rollout. `share`: the canary has traffic as its route says. `deployed`: it has pods.

@@ -61,7 +61,7 @@ fn registry(sourced: &Sourced<'_>) -> Option<Finding> {
         Registry::Unreachable(why) => {
             Finding::warn(CHECK, format!("not checked: MLflow {server} is not reached from here, perhaps by the controller"), why.clone())
         }
-        Registry::Failed(why) => Finding::told(CHECK, Level::Fail, &format!("MLflow {server}: {why}")),
+        Registry::Failed(why) => Finding::saying(CHECK, Level::Fail, &format!("MLflow {server}: {why}")),
         Registry::Answered(None) => {
             let fix = format!("client.set_registered_model_alias(\"{model}\", \"{alias}\", VERSION)");
             Finding::warn(CHECK, format!("MLflow {server} has no model {model} with the alias {alias}"), fix)
@@ -80,7 +80,7 @@ fn deployment(sourced: &Sourced<'_>) -> Finding {
                 let has = held.value.map_or_else(|| "nothing yet".to_owned(), |value| format!("\"{value}\""));
                 Finding::ok(CHECK, format!("Deployment {name} has {has} where models are written"))
             }
-            Err(fault) => Finding::told(CHECK, Level::Fail, &format!("Deployment {name} {fault}")),
+            Err(fault) => Finding::saying(CHECK, Level::Fail, &format!("Deployment {name} {fault}")),
         },
         Read::Absent => {
             let fix = format!("kubectl -n {namespace} get deployments; then set spec.source.deployment");
@@ -90,7 +90,7 @@ fn deployment(sourced: &Sourced<'_>) -> Finding {
             let fix = format!("kubectl -n {namespace} get deployment {name}");
             Finding::warn(CHECK, format!("not checked: you may not read Deployment {name}"), fix)
         }
-        Read::Failed(why) => Finding::told(CHECK, Level::Warn, &format!("Deployment {name} was not read: {why}")),
+        Read::Failed(why) => Finding::saying(CHECK, Level::Warn, &format!("Deployment {name} was not read: {why}")),
     }
 }
 

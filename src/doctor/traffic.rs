@@ -24,7 +24,7 @@ pub fn traffic(measured: &Measured, plan: &Plan) -> Option<Finding> {
     let interval = plan.analysis.interval.as_secs_f64();
     let found = forecast_plan(metrics, &terms(plan), interval, rps, &holds, &deadlines, measured.errors.clamp(1e-6, 0.5));
     if let Some(late) = &found.late {
-        return Some(Finding::told(CHECK, Level::Warn, &say::late(late)));
+        return Some(Finding::saying(CHECK, Level::Warn, &say::late(late)));
     }
     let minutes: f64 = found.steps.iter().zip(&holds).map(|(step, hold)| step.minutes_to_pass.unwrap_or_default().max(hold / 60.0)).sum();
     let time = span(Duration::from_secs_f64((minutes.clamp(0.0, 1e6)).ceil() * 60.0));

@@ -39,7 +39,7 @@ const STARTING: Duration = Duration::from_secs(5);
 /// Jobs that are read at once.
 const MOST_JOBS: u32 = 500;
 /// Longest part of a sentence about what was not reported.
-const UNTOLD: usize = 300;
+const UNREPORTED: usize = 300;
 /// What kube-apiserver says of a patch whose `test` failed.
 const FAILED_TEST: &str = "the server rejected our request due to an error in our request";
 
@@ -65,7 +65,7 @@ pub(super) struct Looked {
 impl Looked {
     /// The look itself failed.
     pub(super) fn fault(desk: &Desk, rollout: &Rollout) -> Self {
-        let look = Look { desk, memory: Memory::default(), met: false, untold: None, owes: false };
+        let look = Look { desk, memory: Memory::default(), met: false, unreported: None, owes: false };
         let stand = Stand::unread("a fault in haldane itself, please report it");
         Self { status: look.status(rollout, None, &stand), memory: look.memory, next: Next::Later }
     }
@@ -80,7 +80,7 @@ pub(super) enum Next {
 
 /// Looks once.
 pub(super) async fn look(desk: Arc<Desk>, rollout: Arc<Rollout>, memory: Memory) -> Looked {
-    let mut look = Look { desk: &desk, memory, met: false, untold: None, owes: false };
+    let mut look = Look { desk: &desk, memory, met: false, unreported: None, owes: false };
     let plan = match SourcePlan::parse(&rollout.spec) {
         Ok(Some(plan)) => plan,
         other => {
@@ -107,7 +107,7 @@ struct Look<'a> {
     /// Another write came between: whether ours was made is seen at the next look.
     met: bool,
     /// Why the registry does not know how the last rollout ended.
-    untold: Option<String>,
+    unreported: Option<String>,
     /// It may still be reported: a registry that refuses the right to write keeps no model from being rolled out.
     owes: bool,
 }
@@ -303,8 +303,8 @@ impl Look<'_> {
         let words = refused.message.clone();
         let admission = words.starts_with("admission webhook") || words.contains("exceeded quota");
         match refused.code {
-            409 | 404 => self.unwritten(plan, "it changed meanwhile"),
-            422 if words == FAILED_TEST => self.unwritten(plan, "it changed meanwhile"),
+            409 | 404 => self.unwritten(plan, "it changed in between"),
+            422 if words == FAILED_TEST => self.unwritten(plan, "it changed in between"),
             403 if !admission => Stand::may_not(&namespace, plan, model, read),
             400..500 => Stand::refused(plan, &words),
             _ => self.unwritten(plan, &words),
@@ -335,7 +335,7 @@ impl Look<'_> {
             }
             Err(silence) => {
                 self.owes = !matches!(silence, Silence::NotFound(_) | Silence::Answer(AnswerFault::Status(401 | 403, _)));
-                self.untold = Some(format!("MLflow {server} does not know yet that {} was {}: {silence}", end.version, end.outcome));
+                self.unreported = Some(format!("MLflow {server} does not know yet that {} was {}: {silence}", end.version, end.outcome));
                 if !matches!(silence, Silence::NotFound(_)) {
                     self.desk.metrics.sourced(server, silence.kind());
                 }
@@ -376,7 +376,8 @@ impl Look<'_> {
         let same = known.filter(|known| (known.state, known.reason, &known.uri) == (stand.state, stand.why, &uri));
         let since = same.map_or_else(|| Time(Timestamp::from_second(now.as_second()).unwrap_or(now)), |known| known.since);
         let observed_generation = rollout.metadata.generation.unwrap_or_default();
-        let message = self.untold.iter().fold(stand.short(), |said, untold| format!("{said}; {}", shortened(untold, UNTOLD)));
+        let message =
+            self.unreported.iter().fold(stand.short(), |said, unreported| format!("{said}; {}", shortened(unreported, UNREPORTED)));
         SourceStatus { uri, version, state: stand.state, reason: stand.why, message, observed_generation, since }
     }
 }

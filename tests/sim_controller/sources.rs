@@ -12,6 +12,10 @@ use haldane::{
         faults::{Fault, Rule},
     },
 };
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -196,7 +200,7 @@ async fn a_controller_killed_between_the_write_and_the_rollout_writes_nothing_tw
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_mlflow_was_not_there_to_hear_is_told_by_the_next_controller() {
+async fn an_end_that_mlflow_was_not_there_to_hear_is_reported_by_the_next_controller() {
     let (mut stage, mlflow) = begin(505).await;
     stage.world.apply(&with_source(json!({}))).await.unwrap();
     idle(&stage).await;
@@ -342,7 +346,7 @@ async fn a_signed_webhook_hastens_the_poll_and_a_forged_one_does_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_applier_takes_out_again_is_not_fought() {
+async fn what_an_applier_removes_is_not_fought() {
     let (stage, mlflow) = begin(513).await;
     stage.world.apply(&with_source(json!({}))).await.unwrap();
     idle(&stage).await;
@@ -359,4 +363,41 @@ async fn what_an_applier_takes_out_again_is_not_fought() {
     stage.seconds(600).await;
     let ours = written(&stage).len() - 1;
     assert_eq!((ours, held(&stage, "v2").0), (1, Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_a_version_ended_is_reported_before_the_next_one_is_written() {
+    let (stage, mlflow) = begin(521).await;
+    stage.world.apply(&with_source(json!({}))).await.unwrap();
+    idle(&stage).await;
+    stage.world.behave("v2", better().with_errors(0.3));
+    mlflow.trouble(Trouble::Writes);
+    mlflow.move_alias("challenger", "7");
+    until(&stage, "in place", |source| source.uri.as_deref() == Some("models:/fraud/7") && source.state == SourceState::InPlace).await;
+    stage.until_phase("v2", Phase::RolledBack).await;
+    mlflow.move_alias("challenger", "8");
+    stage.seconds(600).await;
+    assert_eq!(written(&stage).len(), 1, "{:?}", written(&stage));
+    assert_eq!(mlflow.tag("7", "haldane.outcome"), None);
+    mlflow.trouble(Trouble::None);
+    until(&stage, "the next one", |source| source.uri.as_deref() == Some("models:/fraud/8") && source.state == SourceState::InPlace).await;
+    assert_eq!(mlflow.tag("7", "haldane.outcome").as_deref(), Some("rolled-back"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_rollouts_that_name_one_deployment_do_not_write_over_each_other() {
+    let (stage, mlflow) = begin(522).await;
+    stage.world.apply(&with_source(json!({}))).await.unwrap();
+    idle(&stage).await;
+    let mut other = with_source(json!({}));
+    other.metadata.name = Some("other".into());
+    let api: Api<Rollout> = Api::default_namespaced(stage.world.client());
+    api.create(&PostParams::default(), &other).await.unwrap();
+    mlflow.move_alias("challenger", "7");
+    let source = until(&stage, "waiting for the other", |source| source.reason == SourceReason::OtherPods).await;
+    assert_eq!(source.message, "Rollout other names Deployment fraud-v2 too: give each a Deployment of its own");
+    stage.seconds(300).await;
+    assert_eq!(written(&stage), []);
+    api.delete("other", &DeleteParams::default()).await.unwrap();
+    until(&stage, "in place", |source| source.state == SourceState::InPlace).await;
 }

@@ -88,7 +88,7 @@ pub enum SourceReason {
     RollbackWindow,
     /// The route or its versions are not known.
     RouteUnknown,
-    /// Somebody took out what was written.
+    /// Somebody removed what was written.
     Reverted,
     /// The API server, or a webhook, refuses the write.
     Refused,

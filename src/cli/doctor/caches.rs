@@ -47,7 +47,7 @@ pub(in crate::cli) async fn observe(
                 routes.refuse(kind);
             }
             Read::Forbidden => {}
-            Read::Failed(why) => faults.push(Finding::told("route", Level::Fail, &format!("{}s could not be read: {why}", kind.kind()))),
+            Read::Failed(why) => faults.push(Finding::saying("route", Level::Fail, &format!("{}s could not be read: {why}", kind.kind()))),
         }
     }
     let (_, rules) = objects(reader, RouteKind::VirtualService.group(), "DestinationRule", "destinationrules", &namespace).await;

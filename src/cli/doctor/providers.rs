@@ -153,7 +153,7 @@ impl Providers {
             Ok(Ok(measured)) => measured,
             Ok(Err(problem)) => return vec![unmeasured(&problem)],
             Err(Silence::Unreachable(why) | Silence::Refused(why)) => {
-                return vec![Finding::told("series", Level::Fail, &format!("Prometheus did not answer: {why}"))];
+                return vec![Finding::saying("series", Level::Fail, &format!("Prometheus did not answer: {why}"))];
             }
         };
         let share = !brief.key.share.is_none();

@@ -293,7 +293,7 @@ fn without_the_right_a_person_gets_the_line_until_the_pods_have_the_model() {
 }
 
 #[test]
-fn what_somebody_took_out_again_is_not_written_twice() {
+fn what_somebody_removed_is_not_written_twice() {
     let mut ground = Ground::new();
     ground.written = Some(Model::in_mlflow("fraud", "7").text());
     assert_eq!((ground.stand().1, ground.stand().3), (Why::Reverted, false));
@@ -309,7 +309,7 @@ fn a_source_without_an_answer_is_shown_as_that() {
 }
 
 #[test]
-fn how_a_rollout_ended_is_told_of_the_model_that_its_pods_have() {
+fn how_a_rollout_ended_is_reported_of_the_model_that_its_pods_have() {
     let model = Model::in_mlflow("fraud", "7");
     let tried = |outcome| {
         let mut ground = Ground::new();
@@ -336,7 +336,7 @@ fn how_a_rollout_ended_is_told_of_the_model_that_its_pods_have() {
     assert_eq!(of(&settling), None);
     let mut not_stable = tried(Outcome::Promoted);
     not_stable.state.stable = Some(of_rollout("v1"));
-    assert_eq!(of(&not_stable), None, "it was promoted and taken back");
+    assert_eq!(of(&not_stable), None, "it was promoted and rolled back");
     let mut job = tried(Outcome::RolledBack);
     job.plan.origin = Origin::Job(BTreeMap::new());
     assert!(of(&job).is_some(), "whom it is reported to is the supplier's matter");

@@ -72,7 +72,7 @@ async fn a_promoted_version_gets_the_alias_first_and_its_tags_last() {
 }
 
 #[tokio::test]
-async fn what_mlflow_knows_or_has_deleted_is_not_told_again() {
+async fn what_mlflow_knows_or_has_deleted_is_not_reported_again() {
     let server = MockServer::start().await;
     let tags = json!([{"key": "haldane.outcome", "value": "rolled-back"}, {"key": "haldane.reason", "value": "drift: 29 % against 3 %"}]);
     let known = json!({"model_version": {"name": "fraud", "version": "2", "status": "READY", "tags": tags}});
