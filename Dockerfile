@@ -2,7 +2,7 @@
 # Alpine's toolchain links statically, so that the image holds the program, certificates and the list of what it is made of, and nothing
 # else: no shell, no package.
 FROM rust:1.95.0-alpine AS build
-RUN apk add --no-cache python3
+RUN apk add --no-cache make python3
 WORKDIR /src
 COPY . .
 RUN cargo build --profile dist --locked

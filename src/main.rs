@@ -6,6 +6,10 @@ use clap::{CommandFactory, FromArgMatches};
 use clap_complete::CompleteEnv;
 use haldane::cli::{self, Cli, Environment, Exit};
 
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     haldane::tls::install();
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
