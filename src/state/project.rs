@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde_json::{Map, Value};
 
 use super::brief::terms;
 use super::{Run, State, is_running};
@@ -207,11 +208,110 @@ fn late(run: &Run, look: &Look, now: Timestamp) -> Option<Late> {
 /// Whether two statuses say the same. Left out is what rides on the next write: numbers and verdict, which change at every look, and,
 /// while a rollout is under way, which alerts were delivered.
 pub fn same_but_for_time(one: &RolloutStatus, other: &RolloutStatus) -> bool {
-    plain(one) == plain(other)
+    unchanged(one, other) || plain(one) == plain(other)
+}
+
+/// Whether they say the same in the same words, as they nearly always do between two writes. It is seen without writing either of them out.
+fn unchanged(one: &RolloutStatus, other: &RolloutStatus) -> bool {
+    let running = is_running(one);
+    let RolloutStatus {
+        verdict: _,
+        evidence: _,
+        load: _,
+        preset,
+        source,
+        checkpoint,
+        outbox,
+        alerting,
+        observed_generation,
+        phase,
+        epoch,
+        stable,
+        canary,
+        step,
+        decision,
+        refused,
+        history,
+        handled,
+        rejected,
+        conditions,
+    } = one;
+    let same_condition = |(one, other): (&Condition, &Condition)| {
+        let counts_on = running && one.type_ != condition::TRAFFIC_PROGRAMMED;
+        one.type_ == other.type_
+            && one.status == other.status
+            && one.reason == other.reason
+            && one.last_transition_time == other.last_transition_time
+            && one.observed_generation == other.observed_generation
+            && (counts_on || one.message == other.message)
+    };
+    running == is_running(other)
+        && *phase == other.phase
+        && *epoch == other.epoch
+        && *observed_generation == other.observed_generation
+        && same_place(step.as_ref(), other.step.as_ref())
+        && conditions.len() == other.conditions.len()
+        && conditions.iter().zip(&other.conditions).all(same_condition)
+        && *decision == other.decision
+        && (*stable == other.stable && *canary == other.canary)
+        && (*preset == other.preset && *source == other.source)
+        && (running || *outbox == other.outbox)
+        && (*alerting == other.alerting && *history == other.history && *refused == other.refused)
+        && (*handled == other.handled && *rejected == other.rejected)
+        && match (checkpoint, &other.checkpoint) {
+            (Some(one), Some(other)) => same_fields(one, other, |name, one, other| match name {
+                "run" => same_fields(one, other, |name, one, other| OF_A_LOOK.contains(&name) || same_value(one, other)),
+                _ => same_value(one, other),
+            }),
+            (one, other) => one == other,
+        }
+}
+
+/// But for what counts on.
+fn same_place(one: Option<&StepStatus>, other: Option<&StepStatus>) -> bool {
+    let Some((one, other)) = one.zip(other) else { return one == other };
+    let StepStatus { index, name, weight, traffic, since, held_seconds: _, hold_seconds, windows: _ } = one;
+    (*index, *weight, *hold_seconds) == (other.index, other.weight, other.hold_seconds)
+        && *name == other.name
+        && *traffic == other.traffic
+        && same_second(since.as_ref(), other.since.as_ref())
+}
+
+/// The API server keeps whole seconds.
+fn same_second(one: Option<&Time>, other: Option<&Time>) -> bool {
+    one.map(|time| time.0.as_second()) == other.map(|time| time.0.as_second())
+}
+
+/// Fields of a run in the checkpoint that are numbers of the newest look.
+const OF_A_LOOK: [&str; 2] = ["evidence", "evidenceUntil"];
+
+/// Two values with the same fields, each of which is the same as `same` says. Numbers of a look may be there on one side alone.
+fn same_fields(one: &Value, other: &Value, same: impl Fn(&str, &Value, &Value) -> bool) -> bool {
+    let (Some(one_fields), Some(other_fields)) = (one.as_object(), other.as_object()) else { return same_value(one, other) };
+    let counts = |fields: &Map<String, Value>| fields.keys().filter(|name| !OF_A_LOOK.contains(&name.as_str())).count();
+    counts(one_fields) == counts(other_fields)
+        && one_fields
+            .iter()
+            .filter(|(name, _)| !OF_A_LOOK.contains(&name.as_str()))
+            .all(|(name, one)| other_fields.get(name).is_some_and(|other| same(name, one, other)))
+}
+
+/// The API server gives 1 back for what was stored as 1.0.
+fn same_value(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same_value(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|((a, one), (b, other))| a == b && same_value(one, other))
+        }
+        (one, other) => one == other,
+    }
 }
 
 /// As the API server keeps it: times in whole seconds, numbers without their point.
-fn plain(status: &RolloutStatus) -> serde_json::Value {
+fn plain(status: &RolloutStatus) -> Value {
     let running = is_running(status);
     // What is left out is not copied: it is the larger part.
     let mut status = RolloutStatus {
@@ -249,10 +349,10 @@ fn plain(status: &RolloutStatus) -> serde_json::Value {
 }
 
 /// A checkpoint without the numbers of the newest look.
-fn without_evidence(checkpoint: &serde_json::Value) -> serde_json::Value {
+fn without_evidence(checkpoint: &Value) -> Value {
     let Some(fields) = checkpoint.as_object() else { return checkpoint.clone() };
-    let told = |name: &str| !matches!(name, "evidence" | "evidenceUntil");
-    let run = |run: &serde_json::Value| match run.as_object() {
+    let told = |name: &str| !OF_A_LOOK.contains(&name);
+    let run = |run: &Value| match run.as_object() {
         Some(run) => run.iter().filter(|(name, _)| told(name)).map(|(name, value)| (name.clone(), value.clone())).collect(),
         None => run.clone(),
     };
@@ -260,22 +360,22 @@ fn without_evidence(checkpoint: &serde_json::Value) -> serde_json::Value {
 }
 
 /// The API server gives 1 back for what was stored as 1.0, and JSON values tell the two apart.
-fn as_floats(value: &mut serde_json::Value) {
+fn as_floats(value: &mut Value) {
     match value {
-        serde_json::Value::Number(number) => {
+        Value::Number(number) => {
             if let Some(float) = number.as_f64().and_then(serde_json::Number::from_f64) {
                 *number = float;
             }
         }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(as_floats),
-        serde_json::Value::Object(fields) => fields.values_mut().for_each(as_floats),
+        Value::Array(items) => items.iter_mut().for_each(as_floats),
+        Value::Object(fields) => fields.values_mut().for_each(as_floats),
         _ => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{RolloutStatus, same_but_for_time};
+    use super::{RolloutStatus, same_but_for_time, unchanged};
     use crate::api::{OutboxEntry, StepStatus, Verdict};
     use crate::tell::text::tests::promoted;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -288,6 +388,25 @@ mod tests {
         assert!(same_but_for_time(&ours, &stored));
         let later = RolloutStatus { step: Some(step("2026-01-02T03:04:06Z")), ..RolloutStatus::default() };
         assert!(!same_but_for_time(&ours, &later));
+    }
+
+    #[test]
+    fn what_the_api_server_gives_back_is_seen_to_be_the_same_without_writing_it_out() {
+        let ours = RolloutStatus {
+            step: Some(step("2026-01-02T03:04:05.678901234Z")),
+            decision: Some(promoted()),
+            checkpoint: Some(json!({"run": {"evidence": [1, 2], "plan": {"margins": [1.0, 0.5]}, "frozen": 0.0}, "epoch": 3})),
+            ..RolloutStatus::default()
+        };
+        let mut stored = serde_json::from_value::<RolloutStatus>(serde_json::to_value(&ours).unwrap()).unwrap();
+        stored.checkpoint = Some(json!({"run": {"plan": {"margins": [1, 0.5]}, "frozen": 0}, "epoch": 3}));
+        assert!(unchanged(&ours, &stored));
+        for news in
+            [json!({"run": {"plan": {"margins": [1]}, "frozen": 0}, "epoch": 3}), json!({"run": null, "epoch": 3}), json!({"epoch": 3})]
+        {
+            let other = RolloutStatus { checkpoint: Some(news), ..stored.clone() };
+            assert!(!unchanged(&ours, &other) && !same_but_for_time(&ours, &other));
+        }
     }
 
     #[test]
