@@ -2,17 +2,29 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-type Pair = (Arc<str>, Arc<str>);
+/// Name and value of one label.
+pub type Label = (Arc<str>, Arc<str>);
 
 /// Names and values, in order of the names; cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Labels(Arc<[Pair]>);
+pub struct Labels(Arc<[Label]>);
 
 impl Labels {
+    /// Those in `labels`, which is empty afterwards.
+    pub fn take(labels: &mut Vec<Label>) -> Self {
+        let ordered = labels.windows(2).all(|pair| matches!(pair, [(one, _), (other, _)] if one < other));
+        if ordered { Self(labels.drain(..).collect()) } else { labels.drain(..).collect() }
+    }
+
     /// Value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
+        self.word(name).map(|value| &**value)
+    }
+
+    /// The same, to be kept.
+    pub fn word(&self, name: &str) -> Option<&Arc<str>> {
         let at = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
-        self.0.get(at).map(|(_, value)| &**value)
+        self.0.get(at).map(|(_, value)| value)
     }
 
     /// Name and value of each.
@@ -35,7 +47,7 @@ impl Labels {
 /// Of a label that comes more than once the last value counts.
 impl<N: Into<Arc<str>>, V: Into<Arc<str>>> FromIterator<(N, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(labels: I) -> Self {
-        let mut pairs: Vec<Pair> = labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut pairs: Vec<Label> = labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
         pairs.dedup_by(|later, earlier| {
             let same = later.0 == earlier.0;

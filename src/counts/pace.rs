@@ -60,7 +60,7 @@ impl Paces {
         }
         let apart = sums.iter().filter_map(|(who, (sum, pod))| {
             let (other, _) = twin(who, &sums)?;
-            let (pod, job) = ((*pod).to_owned(), who.0.job.clone());
+            let (pod, job) = ((*pod).to_owned(), who.0.job.to_string());
             let (requests, durations) = if who.1 == Family::Requests { (*sum, *other) } else { (*other, *sum) };
             let wrong = sum - other > ALWAYS && *sum > APART * other;
             let dropped = Dropped::Apart { pod, job, requests: requests.round() as u64, durations: durations.round() as u64 };
@@ -80,7 +80,7 @@ impl Paces {
         if let Some((who, (sum, pod))) = jump {
             let (who, pod, sum) = (who.clone(), (*pod).to_owned(), *sum);
             let usual = self.of(&who.0, who.1, who.2).unwrap_or_default() * seconds;
-            let dropped = Dropped::Jump { pod, job: who.0.job.clone(), gained: sum.round() as u64, usual: usual.round() as u64 };
+            let dropped = Dropped::Jump { pod, job: who.0.job.to_string(), gained: sum.round() as u64, usual: usual.round() as u64 };
             self.jumped = BTreeSet::from([who.0.clone()]);
             // The next one as large is believed: a target that comes in bursts is not left out for ever.
             self.of.entry(who).or_default().most = sum / seconds;

@@ -1,5 +1,7 @@
 //! Series as they come from Prometheus.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::Labels;
@@ -23,19 +25,19 @@ impl Series {
     }
 }
 
-/// What was scraped: a counter lives and dies with it.
+/// What was scraped: a counter lives and dies with it. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
     /// Scrape job.
-    pub job: String,
+    pub job: Arc<str>,
     /// Address.
-    pub instance: String,
+    pub instance: Arc<str>,
 }
 
 impl Target {
     /// The target that a series was scraped from.
     pub fn of(labels: &Labels) -> Self {
-        let label = |name: &str| labels.get(name).unwrap_or_default().to_owned();
+        let label = |name: &str| labels.word(name).cloned().unwrap_or_default();
         Self { job: label("job"), instance: label("instance") }
     }
 

@@ -1,8 +1,8 @@
 //! One look at the raw counters, sorted by what they count, where, and for whom.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 
@@ -124,6 +124,8 @@ impl Reading {
 pub(super) struct GroupKey {
     pub(super) family: Family,
     pub(super) target: Target,
+    /// Of the labels: those of one target begin alike, and are told apart by this.
+    mark: u64,
     /// Labels but job, instance and le.
     pub(super) labels: Labels,
 }
@@ -167,29 +169,61 @@ const SOME: usize = 50;
 type Samples = [(Timestamp, f64)];
 
 /// Samples of each bucket, by the bits of its bound. They are the answer's own, unless two series are one bucket.
-type Columns<'a> = BTreeMap<u64, Cow<'a, Samples>>;
+type Columns<'a> = Vec<(u64, Cow<'a, Samples>)>;
 
-/// A group of series while it is being put together. Hundreds of buckets make one histogram, and what tells it apart is copied once.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+/// What tells a counter or a histogram from all others in one look. Hundreds of buckets make one histogram, and nothing of them is copied.
 struct Name<'a> {
     family: Family,
     target: (&'a str, &'a str),
-    labels: Vec<(Word<'a>, Word<'a>)>,
+    labels: &'a Labels,
 }
 
-/// A text that is often the same one as another, and then need not be read to be compared.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Word<'a>(&'a str);
+impl<'a> Name<'a> {
+    fn words(&self) -> impl Iterator<Item = (Word<'a>, Word<'a>)> + use<'a> {
+        let family = self.family;
+        let labels = self.labels.iter().filter(move |(name, _)| !family.leaves_out(name));
+        labels.map(|(name, value)| (Word(name), Word(value)))
+    }
 
-impl PartialOrd for Word<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    /// The same for the same labels, in every look.
+    fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.words().for_each(|(_, value)| hasher.write_u64(end(value.0)));
+        hasher.finish()
     }
 }
 
-impl Ord for Word<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        if std::ptr::eq(self.0, other.0) { Ordering::Equal } else { self.0.cmp(other.0) }
+/// Length and last bytes of a value: there most differ that do, and whatever has the same is compared as a whole.
+fn end(value: &str) -> u64 {
+    let bytes = value.as_bytes();
+    let last =
+        bytes.last_chunk().map_or_else(|| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)), |last| u64::from_le_bytes(*last));
+    last ^ (bytes.len() as u64).rotate_right(8)
+}
+
+/// A text that is often the very same one as another, and then need not be read to be compared.
+struct Word<'a>(&'a str);
+
+impl PartialEq for Word<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0) || self.0 == other.0
+    }
+}
+
+impl PartialEq for Name<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.family == other.family && self.target == other.target && self.words().eq(other.words())
+    }
+}
+
+impl Eq for Name<'_> {}
+
+impl Hash for Name<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.family.hash(hasher);
+        hasher.write_u64(end(self.target.0));
+        hasher.write_u64(end(self.target.1));
+        self.words().for_each(|(_, value)| hasher.write_u64(end(value.0)));
     }
 }
 
@@ -200,7 +234,7 @@ impl Snapshot {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let mut read: BTreeMap<(&str, &str), (Timestamp, Option<&str>)> = BTreeMap::new();
         let mut down = BTreeSet::new();
-        let mut raw: BTreeMap<Name<'_>, (Side, &str, &Labels, Columns<'_>)> = BTreeMap::new();
+        let mut raw: HashMap<Name<'_>, (Side, &str, Columns<'_>)> = HashMap::new();
         for (family, all) in &reading.families {
             for series in all {
                 let Some((newest, value)) = series.samples.iter().rev().find(|(time, _)| *time <= at) else { continue };
@@ -240,25 +274,23 @@ impl Snapshot {
                     Bound::At(bound) => bound,
                     Bound::Unreadable => continue,
                 };
-                let labels = series.labels.iter().filter(|(name, _)| !family.leaves_out(name));
-                let labels = labels.map(|(name, value)| (Word(name), Word(value))).collect();
                 let pod = pod.unwrap_or_else(|| host(target.1));
-                let entry =
-                    raw.entry(Name { family: *family, target, labels }).or_insert_with(|| (side, pod, &series.labels, Columns::new()));
+                let name = Name { family: *family, target, labels: &series.labels };
+                let (.., columns) = raw.entry(name).or_insert_with(|| (side, pod, Columns::new()));
                 let samples = series.samples.get(..series.samples.partition_point(|(time, _)| *time <= at)).unwrap_or_default();
-                let column = entry.3.entry(ordered(bound)).or_insert(Cow::Borrowed(&[]));
-                if column.is_empty() { *column = Cow::Borrowed(samples) } else { add(column.to_mut(), samples) }
+                columns.push((ordered(bound), Cow::Borrowed(samples)));
             }
             if raw.len() > MOST_GROUPS {
                 return Err(Dropped::TooManySeries { most: MOST_GROUPS });
             }
         }
         read.retain(|target, _| !down.contains(target));
-        let owned = |(job, instance): (&str, &str)| Target { job: job.to_owned(), instance: instance.to_owned() };
+        let owned = |(job, instance): (&str, &str)| Target { job: job.into(), instance: instance.into() };
         let read = read.into_iter().map(|(target, (newest, pod))| (owned(target), Read { newest, pod: pod.map(str::to_owned) })).collect();
-        let groups = raw.into_iter().filter_map(|(name, (side, pod, labels, columns))| {
-            let labels = labels.without(|label| name.family.leaves_out(label));
-            Some((GroupKey { family: name.family, target: owned(name.target), labels }, group(side, pod.to_owned(), &columns)?))
+        let groups = raw.into_iter().filter_map(|(name, (side, pod, columns))| {
+            let (family, target, mark) = (name.family, Target::of(name.labels), name.mark());
+            let labels = name.labels.without(|label| family.leaves_out(label));
+            Some((GroupKey { family, target, mark, labels }, group(side, pod.to_owned(), merged(columns))?))
         });
         let groups = groups.collect();
         let doubled = identity::doubled(&groups);
@@ -293,6 +325,19 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// The buckets in order of their bounds, each once.
+fn merged(mut columns: Columns<'_>) -> Columns<'_> {
+    columns.sort_by_key(|(bound, _)| *bound);
+    columns.dedup_by(|(later, samples), (earlier, column)| {
+        let same = later == earlier;
+        if same {
+            if column.is_empty() { *column = std::mem::take(samples) } else { add(column.to_mut(), samples) }
+        }
+        same
+    });
+    columns
 }
 
 /// Two series may be one bucket, written in two ways: of the same moment the later one counts.
@@ -351,20 +396,20 @@ fn unordered(bits: u64) -> f64 {
 }
 
 /// Rows in which every bucket is there, made not decreasing as Prometheus does. `None` without +Inf: the total is not known then.
-fn group(side: Side, pod: String, columns: &Columns<'_>) -> Option<Group> {
-    let bounds: Vec<f64> = columns.keys().map(|bits| unordered(*bits)).collect();
+fn group(side: Side, pod: String, columns: Columns<'_>) -> Option<Group> {
+    let bounds: Vec<f64> = columns.iter().map(|(bits, _)| unordered(*bits)).collect();
     if bounds.last().is_none_or(|last| *last != f64::INFINITY) {
         return None;
     }
     let mut rows = Vec::new();
-    for (place, (time, _)) in columns.values().next_back()?.iter().enumerate() {
+    for (place, (time, _)) in columns.last()?.1.iter().enumerate() {
         let at = |column: &Cow<'_, Samples>| {
             // Buckets of one histogram are scraped together.
             let same = column.get(place).filter(|(there, _)| there == time);
             let other = || column.binary_search_by_key(time, |(time, _)| *time).ok().and_then(|index| column.get(index));
             same.or_else(other).map(|(_, value)| *value)
         };
-        if let Some(row) = columns.values().map(at).collect() {
+        if let Some(row) = columns.iter().map(|(_, column)| at(column)).collect() {
             rows.push((*time, envelope(row)));
         }
     }

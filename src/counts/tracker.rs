@@ -226,13 +226,13 @@ impl<'s> Counting<'_, 's> {
         for (time, row) in group.rows.iter().filter(|(time, _)| *time > since) {
             meter.take(*time, row, &process).map_err(|Impossible { before, after }| Dropped::Unbelievable {
                 pod: group.pod.clone(),
-                job: key.target.job.clone(),
+                job: key.target.job.to_string(),
                 before: before.round() as u64,
                 after: after.round() as u64,
             })?;
         }
         if meter.stays_low() && meter.at() > since {
-            return Err(Dropped::Fell { pod: group.pod.clone(), job: key.target.job.clone() });
+            return Err(Dropped::Fell { pod: group.pod.clone(), job: key.target.job.to_string() });
         }
         self.dips += meter.dips;
         self.kept.insert(key.clone(), meter.kept(group.bounds.clone()));
@@ -248,7 +248,7 @@ impl<'s> Counting<'_, 's> {
 
     /// Where a series begins that was not there at the look before.
     fn begins(&self, key: &GroupKey, group: &Group, renamed: bool) -> Result<Meter, Dropped> {
-        let nothing = || Dropped::NoBaseline { pod: group.pod.clone(), job: key.target.job.clone() };
+        let nothing = || Dropped::NoBaseline { pod: group.pod.clone(), job: key.target.job.to_string() };
         let zero = || Meter::at_zero(self.anchor.at, group.bounds.len());
         let read = self.anchor.read.contains_key(&key.target);
         let gone = self.gone.get(key).and_then(|kept| kept.on(&group.bounds));
@@ -271,7 +271,7 @@ impl<'s> Counting<'_, 's> {
         let believed = meter::believable(now, self.paces.of(&key.target, key.family, group.side), self.anchor.at, *at);
         match gone {
             Some(kept) if meter::resumes(meter::total(&kept.high), now) == Start::Last => Ok(Meter::from(&kept)),
-            None if renamed => Err(Dropped::Renamed { pod: group.pod.clone(), job: key.target.job.clone() }),
+            None if renamed => Err(Dropped::Renamed { pod: group.pod.clone(), job: key.target.job.to_string() }),
             _ if believed => Ok(zero()),
             _ => Err(nothing()),
         }

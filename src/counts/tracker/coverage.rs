@@ -47,7 +47,7 @@ impl Tracker {
         for (name, pod) in scope.pods.iter().filter(|(_, pod)| required(scope, pod, at)) {
             for job in &scope.pod_jobs {
                 let mut newest = None;
-                let mut of = snapshot.read.iter().filter(|(target, read)| target.job == *job && read.pod.as_ref() == Some(name));
+                let mut of = snapshot.read.iter().filter(|(target, read)| *target.job == **job && read.pod.as_ref() == Some(name));
                 if of.any(|(target, read)| {
                     newest = newest.max(Some(read.newest));
                     self.advanced(target, read)
@@ -77,7 +77,7 @@ impl Tracker {
             let other = counted.insert((&group.pod, key.family), &key.target).filter(|other| **other != key.target);
             // Without a pod's name only the host is known, and several targets of one job may share it.
             if let Some(other) = other.filter(|other| read.pod.is_some() || other.job != key.target.job) {
-                return Err(Dropped::Duplicate { pod: group.pod.clone(), jobs: [other.job.clone(), key.target.job.clone()] });
+                return Err(Dropped::Duplicate { pod: group.pod.clone(), jobs: [other.job.to_string(), key.target.job.to_string()] });
             }
         }
         Ok(())
@@ -103,7 +103,7 @@ impl Tracker {
         let mut missed = BTreeSet::new();
         for (target, side) in counted {
             let Some(before) = anchor.read.get(target) else { continue };
-            if scope.pod_jobs.contains(&target.job) && before.pod.as_ref().is_some_and(|pod| scope.pods.contains_key(pod)) {
+            if scope.pod_jobs.contains(&*target.job) && before.pod.as_ref().is_some_and(|pod| scope.pods.contains_key(pod)) {
                 continue;
             }
             if snapshot.read.get(target).is_none_or(|now| now.newest <= before.newest) {
@@ -153,7 +153,7 @@ impl Tracker {
             let looks = self.missing.families.get(&(pod.to_owned(), family)).copied().unwrap_or(0) + 1;
             missing.insert((pod.to_owned(), family), looks);
             if looks <= MOST_MISSING {
-                lost = Some(Dropped::Missing { pod: pod.to_owned(), job: target.job.clone() });
+                lost = Some(Dropped::Missing { pod: pod.to_owned(), job: target.job.to_string() });
             }
         }
         self.missing.families = missing;

@@ -391,11 +391,11 @@ fn once_each<'a>(metric: &str, rows: impl Iterator<Item = &'a Series>) -> Result
         let target = Target::of(&row.labels);
         // Without a pod's name only the host is known, and several targets of one job may share it.
         let key = pod_of(&row.labels).unwrap_or_else(|| target.host()).to_owned();
-        let target = if pod_of(&row.labels).is_some() { target } else { Target { job: target.job, instance: String::new() } };
+        let target = if pod_of(&row.labels).is_some() { target } else { Target { job: target.job, instance: "".into() } };
         targets.entry(key).or_default().insert(target);
     }
     let Some((pod, of)) = targets.iter().find(|(_, of)| of.len() > 1) else { return Ok(()) };
-    let jobs: BTreeSet<&str> = of.iter().map(|target| target.job.as_str()).collect();
+    let jobs: BTreeSet<&str> = of.iter().map(|target| &*target.job).collect();
     let message = format!(
         "{metric} of {pod} comes from {} scrape targets (jobs {}), so every count is a multiple: let one job scrape it",
         of.len(),
