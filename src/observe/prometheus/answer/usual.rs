@@ -6,15 +6,15 @@ use std::{borrow::Cow, fmt};
 use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use super::{Kind, tells_of_loss, timestamp};
-use crate::counts::{NAME, Series, Words};
+use crate::counts::{Label, Labels, NAME, Series, Words};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct Body<'a, R> {
     #[serde(borrow)]
     status: Text<'a>,
     error_type: Option<IgnoredAny>,
@@ -22,87 +22,206 @@ struct Body<'a> {
     infos: Option<Vec<String>>,
     is_partial: Option<bool>,
     #[serde(borrow)]
-    data: Data<'a>,
+    data: Data<'a, R>,
 }
 
 #[derive(Deserialize)]
-struct Data<'a> {
+struct Data<'a, R> {
     #[serde(rename = "resultType", borrow)]
     result_type: Text<'a>,
-    #[serde(borrow)]
-    result: Vec<Row<'a>>,
+    result: R,
+}
+
+/// The series of a matrix (`RANGE`) or of a vector. Those of several metrics keep their names as labels (`NAMED`).
+struct Rows<const RANGE: bool, const NAMED: bool>(Vec<Series>);
+
+/// What the rows of one answer share while they are read.
+#[derive(Default)]
+struct Desk<'a> {
+    words: Words<'a>,
+    labels: Vec<Label>,
+    samples: Vec<(Timestamp, f64)>,
 }
 
 #[derive(Deserialize)]
-struct Row<'a> {
-    #[serde(borrow)]
-    metric: Pairs<'a>,
-    values: Option<Samples>,
-    value: Option<Sample>,
-    histograms: Option<IgnoredAny>,
-    histogram: Option<IgnoredAny>,
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Metric,
+    Values,
+    Value,
+    Histograms,
+    Histogram,
+    #[serde(other)]
+    Other,
 }
-
-/// So many samples of a series are worth giving back the room that was not needed.
-const MANY: usize = 64;
 
 /// A text that is borrowed where nothing in it is escaped.
 struct Text<'a>(Cow<'a, str>);
 
-/// Names and values, in the order in which they come.
-struct Pairs<'a>(Vec<(Text<'a>, Text<'a>)>);
-
 /// A time in seconds, and a number that is written as a text.
 struct Sample(f64, f64);
 
-/// Samples of one series in order of time, as they are kept: there may be very many, and they are held once.
-struct Samples(Vec<(Timestamp, f64)>);
-
-impl Samples {
-    /// Adds one; those that are absent are left out. False where there is something wrong with it: whoever reads thoroughly says what.
-    fn take(&mut self, Sample(at, value): Sample) -> bool {
-        if value.is_nan() {
-            return timestamp(at).is_some();
-        }
-        let Some(at) = timestamp(at).filter(|_| value.is_finite()) else { return false };
-        let ordered = self.0.last().is_none_or(|(before, _)| *before <= at);
-        self.0.push((at, value));
-        ordered
+/// Adds a sample to those of its series, in order of time; one that is absent is left out. False where there is something wrong with it:
+/// whoever reads thoroughly says what.
+fn take(samples: &mut Vec<(Timestamp, f64)>, Sample(at, value): Sample) -> bool {
+    if value.is_nan() {
+        return timestamp(at).is_some();
     }
+    let Some(at) = timestamp(at).filter(|_| value.is_finite()) else { return false };
+    let ordered = samples.last().is_none_or(|(before, _)| *before <= at);
+    samples.push((at, value));
+    ordered
 }
 
 /// The series of an answer that has nothing else in it.
 pub(super) fn read(body: &[u8], kind: Kind) -> Option<Vec<Series>> {
-    let body: Body<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    let text = std::str::from_utf8(body).ok()?;
+    match kind {
+        Kind::Matrix => rows::<true, false>(text, kind),
+        Kind::Named => rows::<true, true>(text, kind),
+        Kind::Vector => rows::<false, false>(text, kind),
+    }
+}
+
+fn rows<const RANGE: bool, const NAMED: bool>(text: &str, kind: Kind) -> Option<Vec<Series>> {
+    let body: Body<'_, Rows<RANGE, NAMED>> = serde_json::from_str(text).ok()?;
     let whole = body.error_type.is_none()
         && body.warnings.is_none_or(|warnings| warnings.is_empty())
         && body.infos.is_none_or(|infos| !infos.iter().any(|info| tells_of_loss(info)))
         && body.is_partial != Some(true);
-    if !whole || body.status.0 != "success" || body.data.result_type.0 != kind.name() {
-        return None;
-    }
-    let mut words = Words::default();
-    let mut all = Vec::with_capacity(body.data.result.len());
-    for row in body.data.result {
-        if row.histogram.is_some() || row.histograms.is_some() {
-            return None;
-        }
-        let Samples(samples) = match kind {
-            Kind::Matrix | Kind::Named => row.values?,
-            Kind::Vector => {
-                let mut one = Samples(Vec::new());
-                one.take(row.value?).then_some(one)?
+    let Rows(series) = body.data.result;
+    (whole && body.status.0 == "success" && body.data.result_type.0 == kind.name()).then_some(series)
+}
+
+impl<'de, const RANGE: bool, const NAMED: bool> Deserialize<'de> for Rows<RANGE, NAMED> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reads<const RANGE: bool, const NAMED: bool>;
+        impl<'de, const RANGE: bool, const NAMED: bool> Visitor<'de> for Reads<RANGE, NAMED> {
+            type Value = Vec<Series>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("series")
             }
-        };
-        if samples.is_empty() {
-            continue;
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Vec<Series>, A::Error> {
+                let (mut desk, mut all) = (Desk::default(), Vec::new());
+                while let Some(series) = rows.next_element_seed(Row::<RANGE, NAMED>(&mut desk))? {
+                    if !series.samples.is_empty() {
+                        all.push(series);
+                    }
+                }
+                Ok(all)
+            }
         }
-        words.restart();
-        let named = row.metric.0.into_iter().filter(|(name, _)| kind == Kind::Named || name.0 != NAME);
-        let labels = named.map(|(name, value)| (words.keep(name.0), words.keep(value.0))).collect();
-        all.push(Series { labels, samples });
+        from.deserialize_seq(Reads::<RANGE, NAMED>).map(Self)
     }
-    Some(all)
+}
+
+/// One series.
+struct Row<'d, 'a, const RANGE: bool, const NAMED: bool>(&'d mut Desk<'a>);
+
+impl<'de: 'a, 'a, const RANGE: bool, const NAMED: bool> DeserializeSeed<'de> for Row<'_, 'a, RANGE, NAMED> {
+    type Value = Series;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Series, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de: 'a, 'a, const RANGE: bool, const NAMED: bool> Visitor<'de> for Row<'_, 'a, RANGE, NAMED> {
+    type Value = Series;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a series")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Series, A::Error> {
+        let Desk { words, labels, samples } = self.0;
+        (labels.clear(), samples.clear());
+        let (mut named, mut sampled) = (false, false);
+        while let Some(field) = fields.next_key()? {
+            match field {
+                Field::Metric if !named => {
+                    words.restart();
+                    fields.next_value_seed(Metric::<NAMED>(words, labels))?;
+                    named = true;
+                }
+                Field::Values if RANGE && !sampled => {
+                    fields.next_value_seed(Samples(samples))?;
+                    sampled = true;
+                }
+                Field::Value if !RANGE && !sampled => {
+                    if !take(samples, fields.next_value()?) {
+                        return Err(A::Error::custom("a sample that cannot be used"));
+                    }
+                    sampled = true;
+                }
+                Field::Other => drop(fields.next_value::<IgnoredAny>()?),
+                _ => return Err(A::Error::custom("a row of another kind, or a field that is there twice")),
+            }
+        }
+        if !named || !sampled {
+            return Err(A::Error::custom("a series is a metric and its samples"));
+        }
+        Ok(Series { labels: Labels::take(labels), samples: samples.as_slice().into() })
+    }
+}
+
+/// Names and values of labels.
+struct Metric<'d, 'a, const NAMED: bool>(&'d mut Words<'a>, &'d mut Vec<Label>);
+
+impl<'de: 'a, 'a, const NAMED: bool> DeserializeSeed<'de> for Metric<'_, 'a, NAMED> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de: 'a, 'a, const NAMED: bool> Visitor<'de> for Metric<'_, 'a, NAMED> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("labels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<(), A::Error> {
+        let Self(words, labels) = self;
+        while let Some((Text(name), Text(value))) = pairs.next_entry::<Text<'de>, Text<'de>>()? {
+            if NAMED || name != NAME {
+                labels.push((words.keep(name), words.keep(value)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Samples of one series.
+struct Samples<'d>(&'d mut Vec<(Timestamp, f64)>);
+
+impl<'de> DeserializeSeed<'de> for Samples<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Samples<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("samples")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<(), A::Error> {
+        while let Some(sample) = all.next_element()? {
+            if !take(self.0, sample) {
+                return Err(A::Error::custom("a sample that cannot be used"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -127,28 +246,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = Pairs<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("labels")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut labels: A) -> Result<Pairs<'de>, A::Error> {
-                let mut pairs = Vec::with_capacity(24);
-                while let Some(pair) = labels.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        from.deserialize_map(Reads)
-    }
-}
-
 impl<'de> Deserialize<'de> for Sample {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Reads;
@@ -160,7 +257,6 @@ impl<'de> Deserialize<'de> for Sample {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Sample, A::Error> {
-                use serde::de::Error;
                 let missing = || A::Error::custom("a sample is a time and a value");
                 let at: f64 = pair.next_element()?.ok_or_else(missing)?;
                 let value: Text<'de> = pair.next_element()?.ok_or_else(missing)?;
@@ -169,34 +265,6 @@ impl<'de> Deserialize<'de> for Sample {
                     None => Ok(Sample(at, value)),
                     Some(_) => Err(missing()),
                 }
-            }
-        }
-        from.deserialize_seq(Reads)
-    }
-}
-
-impl<'de> Deserialize<'de> for Samples {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = Samples;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("samples")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Samples, A::Error> {
-                use serde::de::Error;
-                let mut samples = Samples(Vec::new());
-                while let Some(sample) = all.next_element()? {
-                    if !samples.take(sample) {
-                        return Err(A::Error::custom("a sample that cannot be used"));
-                    }
-                }
-                if samples.0.len() > MANY {
-                    samples.0.shrink_to_fit();
-                }
-                Ok(samples)
             }
         }
         from.deserialize_seq(Reads)
