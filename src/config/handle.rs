@@ -1,13 +1,15 @@
 //! The configuration in force, and the watch over its file.
 
 use std::{
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use ring::digest;
-use tokio::{io::AsyncReadExt, sync::watch};
+use tokio::sync::watch;
 
 use super::{Config, ConfigError};
 
@@ -127,9 +129,12 @@ fn hash(text: &str) -> String {
 
 async fn read(file: &Path) -> Result<String, ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: file.to_owned(), reason };
-    let opened = tokio::fs::File::open(file).await.map_err(|e| unreadable(e.to_string()))?;
-    let mut text = String::new();
-    opened.take(FILE_MAX + 1).read_to_string(&mut text).await.map_err(|e| unreadable(e.to_string()))?;
+    let path = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text).map(|_| text)
+    });
+    let text = read.await.map_err(io::Error::from).flatten().map_err(|error| unreadable(error.to_string()))?;
     if text.len() as u64 > FILE_MAX {
         return Err(unreadable(format!("it is larger than {FILE_MAX} bytes")));
     }
