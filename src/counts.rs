@@ -23,7 +23,7 @@ pub use dropped::Dropped;
 pub use glance::{Begin, Gained, Glance, Glances};
 pub use history::{chosen, identity, past};
 pub use identity::{Doubled, Mixed};
-pub use labels::{Labels, Words};
+pub use labels::{Label, Labels, Words};
 pub use meter::gain;
 use series::host;
 pub use series::{NAME, Series, Target, pod_of};

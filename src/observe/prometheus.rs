@@ -264,7 +264,7 @@ impl Prometheus {
 
     /// One query at a time of the server's clock, or at its now.
     async fn body(&self, purpose: Purpose, query: &str, at: Option<Timestamp>) -> (Result<line::Body<'_>, QueryError>, Spent) {
-        let places = (purpose == Purpose::Past).then_some(&self.server.places);
+        let places = matches!(purpose, Purpose::Hour | Purpose::Past).then_some(&self.server.places);
         let clock = Clock::system();
         let (mut tries, mut cut_off, mut spent) = (1, false, Spent::default());
         loop {

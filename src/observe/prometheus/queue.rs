@@ -21,12 +21,14 @@ pub enum Purpose {
     User,
     /// What a rollout must know before its first look.
     Start,
+    /// More of a history of which some is in memory, until its newest hour is whole.
+    Hour,
     /// Stable's history.
     Past,
 }
 
 impl Purpose {
-    const ALL: [Self; 5] = [Self::Look, Self::Glance, Self::User, Self::Start, Self::Past];
+    const ALL: [Self; 6] = [Self::Look, Self::Glance, Self::User, Self::Start, Self::Hour, Self::Past];
 }
 
 /// Who asks, and for what.
@@ -149,12 +151,13 @@ impl Queue {
     }
 
     fn lane(&mut self, purpose: Purpose) -> &mut Lane {
-        let [look, glance, user, start, past] = &mut self.lanes;
+        let [look, glance, user, start, hour, past] = &mut self.lanes;
         match purpose {
             Purpose::Look => look,
             Purpose::Glance => glance,
             Purpose::User => user,
             Purpose::Start => start,
+            Purpose::Hour => hour,
             Purpose::Past => past,
         }
     }

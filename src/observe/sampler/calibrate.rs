@@ -141,6 +141,11 @@ impl Reader {
         if (self.asked > 0 || begun) && (error.would_come_again() || self.failures >= MOST_FAILURES) { Failed::Ends } else { Failed::Later }
     }
 
+    /// Whether windows of the last hour are in memory, one by one, until they are all there: some megabytes of a version with many pods.
+    pub(super) fn holds(&self) -> bool {
+        !self.recent.is_empty()
+    }
+
     /// How the buckets of request durations are written.
     pub(super) fn bounds(&self) -> &BTreeSet<String> {
         &self.bounds

@@ -276,6 +276,7 @@ impl Run {
             Job::Look(_) | Job::Own(_) => Purpose::Look,
             Job::Glance => Purpose::Glance,
             Job::Preflight(_) => Purpose::Start,
+            Job::Calibrate(_) if self.reader.as_ref().is_some_and(Reader::holds) => Purpose::Hour,
             Job::Calibrate(_) => Purpose::Past,
         };
         let prometheus = prometheus.asked_by(&brief.namespace, &brief.name, purpose);

@@ -57,6 +57,14 @@ fn looks_go_before_users_queries_and_history_goes_last() {
 }
 
 #[test]
+fn a_history_of_which_some_is_in_memory_is_read_on_before_others_begin() {
+    let mut waiting = Waiting::new(8);
+    (0..4).for_each(|index| waiting.ask("a", &format!("waits-{index}"), Purpose::Past, 1));
+    waiting.ask("b", "began", Purpose::Hour, 1);
+    assert_eq!(waiting.order().first(), Some(&"b/began Hour"));
+}
+
+#[test]
 fn namespaces_take_turns_and_in_each_of_them_the_rollouts() {
     let mut waiting = Waiting::new(8);
     waiting.ask("a", "one", Purpose::Look, 3);

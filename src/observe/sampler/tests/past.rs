@@ -151,6 +151,28 @@ async fn at_most_twenty_pods_are_asked_about() {
 }
 
 #[tokio::test]
+async fn windows_are_in_memory_one_by_one_only_until_the_newest_hour_is_whole() {
+    let clock = Clock::system();
+    let names: Vec<String> = (0..20).map(|pod| format!("v1-{pod}")).collect();
+    let pods: Vec<&str> = names.iter().map(String::as_str).collect();
+    let interval = Duration::from_secs(30);
+    let (_world, prometheus) = world(&clock, 3 * 3600, &pods).serve().await;
+    let mut brief = brief(&clock, vec![errors(), latency()]);
+    (brief.analysis.interval, brief.stable) = (interval, arm("v1", &pods, clock.now() - SignedDuration::from_hours(20)));
+    let at = clock.now() - SignedDuration::from_secs(20);
+    let found = preflight(&prometheus, &brief, 60, at).await.unwrap();
+    let mut reader = Reader::new(&prometheus, &found, &brief, interval, at);
+    let mut held = vec![reader.holds()];
+    while let Some(wanted) = reader.wanted() {
+        let piece = calibrate::read(&prometheus, &found, &brief, &wanted).await.unwrap();
+        reader.take(&wanted, piece, &brief.analysis.metrics);
+        held.push(reader.holds());
+    }
+    held.dedup();
+    assert_eq!(held, [false, true, false], "and of two more hours there is no window by itself");
+}
+
+#[tokio::test]
 async fn at_a_gateway_noise_comes_from_one_block_of_time_against_the_next() {
     let clock = Clock::system();
     let mut world = World { scrape: 15_000, ..World::new(&clock, 4 * 3600) };
