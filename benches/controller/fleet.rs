@@ -28,6 +28,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Namespace of all models.
@@ -78,7 +79,8 @@ pub(crate) struct Fleet {
 
 struct Model {
     cluster: Cluster,
-    traffic: Traffic,
+    /// None where nobody sends requests.
+    traffic: Option<Traffic>,
 }
 
 impl Drop for Fleet {
@@ -127,15 +129,16 @@ impl Fleet {
                 sidecars: true,
                 watched,
             };
-            let mut traffic = Traffic::new(config, objects.store(), begin);
-            traffic.set_behaviour("v2", better());
-            if size.rps > 0.0 {
+            let traffic = (size.rps > 0.0).then(|| {
+                let mut traffic = Traffic::new(config, objects.store(), begin);
+                traffic.set_behaviour("v2", better());
                 let mut at = begin;
                 while at < now {
                     at = (at + scrape / 2).min(now);
                     traffic.advance(objects.store(), &mut database, at);
                 }
-            }
+                traffic
+            });
             models.push(Mutex::new(Model { cluster, traffic }));
         }
         let database = Arc::new(Mutex::new(database));
@@ -151,7 +154,7 @@ impl Fleet {
 
     /// How v2 of a model behaves from now on.
     pub(crate) fn behave(&self, index: usize, behaviour: Behaviour) {
-        self.models[index].lock().unwrap().traffic.set_behaviour("v2", behaviour);
+        self.models[index].lock().unwrap().traffic.as_mut().unwrap().set_behaviour("v2", behaviour);
     }
 
     /// The configuration file of a controller that asks this Prometheus.
@@ -190,7 +193,7 @@ impl Fleet {
     /// The Rollout of a model.
     pub(crate) fn rollout(&self, index: usize) -> Rollout {
         let found = self.objects.get("rollouts.haldane.dev", NAMESPACE, &name(index)).unwrap();
-        serde_json::from_value(Value::clone(&found)).unwrap()
+        Rollout::deserialize(found.as_ref()).unwrap()
     }
 
     /// Waits until the status of a model is as wanted.
@@ -206,11 +209,20 @@ impl Fleet {
 
     /// What the controller asked: lease, lists, watches and discovery left out.
     pub(crate) fn requests(&self) -> Vec<Record> {
-        let mut log = self.api.faults().log();
+        let mut requests = Vec::new();
+        self.each_request(0, |record| requests.push(record.clone()));
+        requests
+    }
+
+    /// Shows each of them from a number on; the number to go on from is returned.
+    pub(crate) fn each_request(&self, number: u64, mut see: impl FnMut(&Record)) -> u64 {
         let left_out =
             |record: &Record| matches!(record.verb, Verb::List | Verb::Watch | Verb::Other) || record.resource.starts_with("leases");
-        log.retain(|record| record.user_agent.starts_with("haldane/") && !left_out(record));
-        log
+        self.api.faults().each_from(number, |record| {
+            if record.user_agent.starts_with("haldane/") && !left_out(record) {
+                see(record);
+            }
+        })
     }
 
     /// When the newest command for a model came in, and when the first write to its route after that.
@@ -240,7 +252,9 @@ fn play(models: &[Mutex<Model>], ending: &AtomicBool, objects: &Objects, databas
             let model = &mut *model.lock().unwrap();
             let now = clock.now();
             model.cluster.sync(now);
-            model.traffic.advance(objects.store(), &mut database.lock().unwrap(), now);
+            if let Some(traffic) = &mut model.traffic {
+                traffic.advance(objects.store(), &mut database.lock().unwrap(), now);
+            }
         }
         std::thread::sleep(TICK);
     }

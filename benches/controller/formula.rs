@@ -125,9 +125,14 @@ impl Formula {
         format!("http://{}", self.address)
     }
 
-    /// Every query that named a model, in the order of the answers.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.shared.log.lock().unwrap().clone()
+    /// How many queries have named a model so far.
+    pub(crate) fn answered(&self) -> usize {
+        self.shared.log.lock().unwrap().len()
+    }
+
+    /// Those after the first so many, in the order of the answers.
+    pub(crate) fn asked(&self, after: usize) -> Vec<Asked> {
+        self.shared.log.lock().unwrap().split_at(after).1.to_vec()
     }
 }
 

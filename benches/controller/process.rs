@@ -9,6 +9,18 @@ use std::{
 
 use super::fleet::{Fleet, NAMESPACE};
 
+/// Processor time of the bench itself so far, in seconds.
+pub(crate) fn own_seconds() -> f64 {
+    ticks(&fs::read_to_string("/proc/self/stat").unwrap()) / 1000.0
+}
+
+/// utime and stime of a line of /proc/PID/stat, in milliseconds.
+fn ticks(stat: &str) -> f64 {
+    let after = stat.rsplit_once(')').unwrap().1;
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
+}
+
 /// `haldane controller`, which is asked to end when this is dropped.
 pub(crate) struct Controller {
     child: Child,
@@ -95,9 +107,6 @@ impl Controller {
 
     /// The same by utime and stime of /proc/PID/stat, in ticks of 10 ms; threads that ended are in it.
     pub(crate) fn ticks(&self) -> f64 {
-        let text = fs::read_to_string(self.proc("stat")).unwrap();
-        let after = text.rsplit_once(')').unwrap().1;
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
+        ticks(&fs::read_to_string(self.proc("stat")).unwrap())
     }
 }

@@ -318,7 +318,12 @@ fn answer(shared: &Shared, target: &Target, options: &Options, body: &Bytes, beh
     }
     let (objects, revision) = shared.store.read(|t| {
         let revision = t.revision().saturating_sub(behind);
-        (if behind == 0 { t.list(kind.table(), space) } else { t.list_at(kind.table(), space, revision) }, revision)
+        let objects = match (target.verb, behind) {
+            (Verb::Get, 0) => t.get(&target.key()).into_iter().collect(),
+            (_, 0) => t.list(kind.table(), space),
+            _ => t.list_at(kind.table(), space, revision),
+        };
+        (objects, revision)
     });
     let found: Vec<&Value> = objects.iter().map(|o| &**o).filter(|o| selector.matches(o)).collect();
     if target.verb == Verb::List {

@@ -109,9 +109,8 @@ impl Cluster {
 
     /// Pods of a version that are not being deleted.
     pub fn pods(&self, version: &str) -> Vec<Arc<Value>> {
-        let mut pods = self.objects.list("pods", &self.namespace);
-        let is = |pod: &Value, label: &str, value: &str| pod.pointer(label).and_then(Value::as_str) == Some(value);
-        pods.retain(|p| is(p, "/metadata/labels/app", &self.app) && is(p, "/metadata/labels/version", version));
+        let mut pods = self.objects.list_of_app("pods", &self.namespace, &self.app);
+        pods.retain(|p| p.pointer("/metadata/labels/version").and_then(Value::as_str) == Some(version));
         pods.retain(|p| p.pointer("/metadata/deletionTimestamp").is_none());
         pods
     }
@@ -258,15 +257,13 @@ impl Cluster {
 
     /// The EndpointSlices of the app's Services.
     fn endpoints(&self) {
-        for service in self.objects.list("services", &self.namespace) {
-            if text(&service, "/spec/selector/app") == self.app {
-                self.slice(&service);
-            }
+        for service in self.objects.list_of_app("services", &self.namespace, &self.app) {
+            self.slice(&service);
         }
     }
 
     fn slice(&self, service: &Value) {
-        let pods = self.objects.list("pods", &self.namespace);
+        let pods = self.objects.list_of_app("pods", &self.namespace, &self.app);
         let selector = service.pointer("/spec/selector").and_then(Value::as_object);
         let selects = |pod: &Value| {
             let labels = pod.pointer("/metadata/labels");

@@ -274,6 +274,14 @@ impl Faults {
         self.lock().log.iter().cloned().collect()
     }
 
+    /// Shows each request of the log that has this number or a later one, oldest first. The number of the next request is returned.
+    pub fn each_from(&self, number: u64, see: impl FnMut(&Record)) -> u64 {
+        let inner = self.lock();
+        let start = inner.log.partition_point(|record| record.number < number);
+        inner.log.range(start..).for_each(see);
+        inner.next_number
+    }
+
     /// Requests by verb and resource.
     pub fn counts(&self) -> BTreeMap<(&'static str, String), usize> {
         let mut counts = BTreeMap::new();

@@ -5,7 +5,7 @@ pub mod conditions;
 pub mod routes;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -66,13 +66,14 @@ impl ControlPlane {
     pub fn refresh(&mut self, store: &Store, watched: &Watched) {
         let key = |table, name: &str| Key { table, namespace: watched.namespace.clone(), name: name.to_owned() };
         let found = store.read(|t| {
-            (t.revision() != self.seen).then(|| {
+            let newest = t.newest(&[watched.kind.plural(), "destinationrules", "services", "endpointslices", "pods"]);
+            (newest != self.seen).then(|| {
                 let route = t.get(&key(watched.kind.plural(), &watched.route));
                 let rules = t.list("destinationrules", Some(&watched.namespace));
                 let services = t.list("services", Some(&watched.namespace));
                 let slices = t.list("endpointslices", Some(&watched.namespace));
                 let pods = t.list("pods", Some(&watched.namespace));
-                (t.revision(), route, rules, services, slices, pods)
+                (newest, route, rules, services, slices, pods)
             })
         });
         let Some((revision, route, rules, services, slices, pods)) = found else { return };
@@ -84,12 +85,14 @@ impl ControlPlane {
             self.rules = rules.into_iter().filter_map(read).map(|(read, rule)| (rule, read)).collect();
         }
         self.services = services.iter().filter_map(|service| text(service, "/metadata/name")).collect();
-        let ready: Vec<(String, String)> =
-            slices.iter().flat_map(|slice| ready_pods(slice).into_iter().map(|pod| (owner(slice), pod))).collect();
+        let mut ready: HashMap<String, Vec<String>> = HashMap::new();
+        for (slice, pod) in slices.iter().flat_map(|slice| ready_pods(slice).into_iter().map(move |pod| (slice, pod))) {
+            ready.entry(pod).or_default().push(owner(slice));
+        }
         self.ready = Vec::new();
         for object in &pods {
             let Some(pod) = text(object, "/metadata/name") else { continue };
-            for (service, _) in ready.iter().filter(|(_, ready)| *ready == pod) {
+            for service in ready.get(&pod).into_iter().flatten() {
                 let backend = Backend { pod: pod.clone(), labels: labels(object.pointer("/metadata/labels")) };
                 self.ready.push((service.clone(), backend));
             }

@@ -41,6 +41,11 @@ impl Objects {
         Kind::named(resource).map(|kind| self.store.read(|t| t.list(kind.table(), Some(namespace)))).unwrap_or_default()
     }
 
+    /// Pods or Services of a namespace that belong to an app, however many others there are.
+    pub fn list_of_app(&self, resource: &str, namespace: &str, app: &str) -> Vec<Arc<Value>> {
+        Kind::named(resource).map(|kind| self.store.read(|t| t.list_of_app(kind.table(), namespace, app))).unwrap_or_default()
+    }
+
     /// Stores an object, status included, with the identity and the times that it lacks. Nothing is written if nothing but
     /// `resourceVersion` would change. `None` when the kind is not known or there is no metadata.
     pub fn put(&self, mut object: Value) -> Option<Arc<Value>> {

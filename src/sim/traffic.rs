@@ -26,7 +26,7 @@ use super::{
         routes::{Cohort, HttpRoute, Request},
     },
     prometheus::series::Database,
-    store::{Store, Tables},
+    store::Store,
 };
 
 /// Index of the gateway among the proxies.
@@ -358,15 +358,14 @@ impl Traffic {
 
     /// Follows the pods in the store: new ones get targets, gone ones go stale.
     fn discover(&mut self, store: &Store, database: &mut Database, now: Timestamp) {
-        let revision = store.read(Tables::revision);
+        let revision = store.read(|t| t.newest(&["pods"]));
         if std::mem::replace(&mut self.discovered, revision) == revision {
             return;
         }
         let namespace = self.config.watched.namespace.clone();
         let app = self.config.watched.service.as_str();
-        let pods = store.read(|t| t.list("pods", Some(&namespace)));
-        let own = pods.iter().filter(|p| p.pointer("/metadata/labels/app").and_then(Value::as_str) == Some(app));
-        let found: BTreeMap<String, PodIdentity> = own.filter_map(|p| identity(p)).collect();
+        let pods = store.read(|t| t.list_of_app("pods", &namespace, app));
+        let found: BTreeMap<String, PodIdentity> = pods.iter().filter_map(|p| identity(p)).collect();
         let gone: Vec<String> =
             self.pods.iter().filter(|(name, c)| found.get(*name) != Some(&c.identity)).map(|(name, _)| name.clone()).collect();
         for name in gone {

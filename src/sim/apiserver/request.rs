@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderMap, Method, Uri, header};
 
 use super::answer::Refusal;
-use crate::sim::kinds::Kind;
+use crate::sim::{kinds::Kind, store::Key};
 
 /// Verbs, as in RBAC and in the request log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,13 @@ pub(super) struct Target {
     pub name: String,
     /// `status`, or empty.
     pub subresource: String,
+}
+
+impl Target {
+    /// Where its object is kept.
+    pub(super) fn key(&self) -> Key {
+        Key { table: self.kind.table(), namespace: self.namespace.clone(), name: self.name.clone() }
+    }
 }
 
 /// Options of a request.

@@ -18,7 +18,7 @@ use super::{
     table,
 };
 use crate::clock::Clock;
-use crate::sim::store::{Change, Store};
+use crate::sim::store::{Change, Key, Store};
 
 /// Real servers send a bookmark about once a minute.
 const BOOKMARK: Duration = Duration::from_secs(60);
@@ -143,7 +143,9 @@ impl Watching {
     }
 
     fn collect(&mut self) {
-        let (changes, newest) = self.store.read(|t| (t.since(self.cursor), t.revision()));
+        let (table, space) = (self.target.kind.table(), &self.target.namespace);
+        let ours = |key: &Key| key.table == table && (space.is_empty() || *space == key.namespace);
+        let (changes, newest) = self.store.read(|t| (t.since_where(self.cursor, ours), t.revision()));
         match changes {
             Err(compacted) => {
                 let status = Refusal::expired(self.cursor, compacted.oldest).status();
@@ -160,10 +162,6 @@ impl Watching {
     }
 
     fn change(&mut self, change: &Change) {
-        let space = &self.target.namespace;
-        if change.key.table != self.target.kind.table() || !(space.is_empty() || *space == change.key.namespace) {
-            return;
-        }
         let was = change.before.as_ref().is_some_and(|o| self.selector.matches(o));
         let is = !change.deleted && self.selector.matches(&change.after);
         match (was, is) {
