@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::names::GROUP;
 
-pub use read::read;
+pub use read::{read, trim};
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Durat
 
 use futures::{Stream, StreamExt, TryStreamExt, future};
 use kube::{
-    Resource, ResourceExt,
+    Resource,
     runtime::{
         Controller, WatchStreamExt,
         controller::Config as ControllerConfig,
@@ -25,6 +25,7 @@ use tokio::{
 
 use crate::api::Rollout;
 use crate::clock::Clock;
+use crate::command;
 use crate::config::{ConfigError, ConfigHandle, Dashboard};
 use crate::dashboard::{Door, Live, Records, Reviews, Settings, Site};
 use crate::lease::{Election, LeaderHandle, Terms};
@@ -282,9 +283,9 @@ fn tokio_stream(receiver: mpsc::UnboundedReceiver<ObjectRef<Rollout>>) -> impl S
     futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
 }
 
-/// Who wrote which field of status is never asked, and is long.
+/// What no pass reads is not kept.
 fn trim(rollout: &mut Rollout) {
-    rollout.managed_fields_mut().retain(|entry| entry.subresource.is_none());
+    command::trim(rollout.meta_mut());
 }
 
 /// Keeps a cache, and asks for passes.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
+use serde_json::{Map, Value, json};
 
 use super::{Command, RefusedCommand, Request, Verb};
 
@@ -39,6 +40,27 @@ pub fn read(
         }
     }
     commands
+}
+
+/// Takes away what no command is read from: all other annotations, and who wrote all other fields. They can be longer than the rest of a
+/// Rollout: `kubectl apply` keeps the whole object in an annotation.
+pub fn trim(metadata: &mut ObjectMeta) {
+    let keys = Verb::ALL.map(Verb::key);
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|key, _| keys.contains(key));
+    }
+    metadata.annotations.take_if(|annotations| annotations.is_empty());
+    if let Some(entries) = &mut metadata.managed_fields {
+        entries.retain_mut(|entry| {
+            let fields = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:metadata")?.get("f:annotations"));
+            let own = |key: &String| Some((format!("f:{key}"), fields?.get(format!("f:{key}"))?.clone()));
+            let own: Map<String, Value> = keys.iter().filter_map(own).collect();
+            let any = !own.is_empty();
+            entry.fields_v1 = Some(FieldsV1(json!({"f:metadata": {"f:annotations": own}})));
+            any
+        });
+    }
+    metadata.managed_fields.take_if(|entries| entries.is_empty());
 }
 
 fn command(verb: Verb, text: &str, uid: &str, epoch: i64, manager: Option<String>) -> Result<Command, RefusedCommand> {

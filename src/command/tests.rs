@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta, Time};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -116,6 +116,48 @@ fn the_newest_manager_of_the_annotation_is_named() {
     ];
     let commands = read(&BTreeMap::from([annotation(Verb::Pause, &request())]), &fields, UID, 7, &BTreeMap::new());
     assert_eq!(commands[0].as_ref().unwrap().manager.as_deref(), Some("kubectl-annotate"));
+}
+
+#[test]
+fn what_no_command_is_read_from_is_not_kept() {
+    let (key, text) = annotation(Verb::Pause, &request());
+    let entry = |manager: &str, fields: serde_json::Value| ManagedFieldsEntry {
+        manager: Some(manager.into()),
+        fields_v1: Some(FieldsV1(fields)),
+        ..Default::default()
+    };
+    let applied = "kubectl.kubernetes.io/last-applied-configuration";
+    let field = format!("f:{key}");
+    let annotations = BTreeMap::from([(applied.to_owned(), "{}".to_owned()), (key, text)]);
+    let mut metadata = ObjectMeta {
+        name: Some("fraud".into()),
+        annotations: Some(annotations),
+        managed_fields: Some(vec![
+            entry(
+                "kubectl-client-side-apply",
+                json!({"f:metadata": {"f:annotations": {".": {}, format!("f:{applied}"): {}}}, "f:spec": {"f:canary": {}}}),
+            ),
+            entry("kubectl-annotate", json!({"f:metadata": {"f:annotations": {&field: {}, "f:other": {}}, "f:labels": {}}})),
+            entry("haldane", json!({"f:status": {"f:phase": {}}})),
+        ]),
+        ..ObjectMeta::default()
+    };
+    let read = |metadata: &ObjectMeta| {
+        let fields = metadata.managed_fields.as_deref().unwrap_or_default();
+        let commands = read(metadata.annotations.as_ref().unwrap(), fields, UID, 7, &BTreeMap::new());
+        commands.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let before = read(&metadata);
+    trim(&mut metadata);
+    assert_eq!(read(&metadata), before);
+    assert_eq!(before[0].manager.as_deref(), Some("kubectl-annotate"));
+    let own = json!({"f:metadata": {"f:annotations": {field: {}}}});
+    assert_eq!(metadata.managed_fields.as_deref(), Some(&[entry("kubectl-annotate", own)][..]));
+    assert_eq!(metadata.annotations.map(|annotations| annotations.len()), Some(1));
+
+    let mut plain = ObjectMeta { annotations: Some(BTreeMap::from([(applied.to_owned(), "{}".to_owned())])), ..ObjectMeta::default() };
+    trim(&mut plain);
+    assert_eq!(plain, ObjectMeta::default());
 }
 
 fn value() -> impl Strategy<Value = String> {

@@ -19,8 +19,11 @@ use crate::api::RolloutStatus;
 /// The newest status by namespace and name, without what is not shown.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rollouts {
-    known: Arc<Mutex<BTreeMap<(String, String), Told>>>,
+    known: Known,
 }
+
+/// A scrape takes what is known and writes it out while passes go on: the copy that it takes is one of pointers.
+type Known = Arc<Mutex<BTreeMap<Arc<(String, String)>, Arc<Told>>>>;
 
 #[derive(Clone, Debug)]
 struct Told {
@@ -78,18 +81,18 @@ impl Rollouts {
                 })
                 .collect(),
         };
-        self.lock().insert((namespace.into(), name.into()), told);
+        self.lock().insert(Arc::new((namespace.into(), name.into())), Arc::new(told));
     }
 
     pub(super) fn remove(&self, namespace: &str, name: &str) {
-        self.lock().remove(&(namespace.into(), name.into()));
+        self.lock().remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     pub(super) fn clear(&self) {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Told>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<(String, String)>, Arc<Told>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
