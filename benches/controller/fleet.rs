@@ -50,17 +50,19 @@ pub(crate) struct Size {
     pub scrape: Duration,
     /// How late Prometheus may be.
     pub lag: Duration,
+    /// How many questions are in flight at once.
+    pub concurrency: u32,
 }
 
 impl Size {
     /// Three pods of each version, scraped each second: what reacts soonest.
     pub(crate) fn quick(models: usize, rps: f64) -> Self {
-        Self { models, rps, replicas: 3, scrape: Duration::from_secs(1), lag: Duration::from_secs(1) }
+        Self { models, rps, replicas: 3, scrape: Duration::from_secs(1), lag: Duration::from_secs(1), concurrency: 8 }
     }
 
     /// Five pods of each version, scraped every five seconds: as the others were measured.
     pub(crate) fn usual(models: usize, rps: f64) -> Self {
-        Self { models, rps, replicas: 5, scrape: Duration::from_secs(5), lag: Duration::from_secs(1) }
+        Self { models, rps, replicas: 5, scrape: Duration::from_secs(5), lag: Duration::from_secs(1), concurrency: 8 }
     }
 }
 
@@ -160,8 +162,9 @@ impl Fleet {
     /// The configuration file of a controller that asks this Prometheus.
     pub(crate) fn config(&self, prometheus: &str) -> String {
         let (webhook, scrape, lag) = (self.alerts.webhook(), self.size.scrape.as_secs(), self.size.lag.as_secs());
+        let concurrency = self.size.concurrency;
         format!(
-            "prometheus:\n  default: {{url: \"{prometheus}\", scrapeInterval: {scrape}s, lag: {lag}s}}\nalerts:\n  default: {{webhook: {{url: \"{webhook}\", format: slack}}}}\n"
+            "prometheus:\n  default: {{url: \"{prometheus}\", scrapeInterval: {scrape}s, lag: {lag}s, concurrency: {concurrency}}}\nalerts:\n  default: {{webhook: {{url: \"{webhook}\", format: slack}}}}\n"
         )
     }
 

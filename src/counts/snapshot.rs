@@ -188,17 +188,19 @@ impl<'a> Name<'a> {
     /// The same for the same labels, in every look.
     fn mark(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.words().for_each(|(_, value)| hasher.write_u64(end(value.0)));
+        self.words().for_each(|(_, value)| hasher.write_u64(digest(value.0)));
         hasher.finish()
     }
 }
 
-/// Length and last bytes of a value: there most differ that do, and whatever has the same is compared as a whole.
-fn end(value: &str) -> u64 {
-    let bytes = value.as_bytes();
-    let last =
-        bytes.last_chunk().map_or_else(|| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)), |last| u64::from_le_bytes(*last));
-    last ^ (bytes.len() as u64).rotate_right(8)
+/// Eight bytes of a value after the other. Hundreds of series have twenty labels each in every look, so this is quick before anything else; who
+/// has the same is compared as a whole.
+fn digest(value: &str) -> u64 {
+    const FOLD: u64 = 0x517c_c1b7_2722_0a95;
+    let (whole, rest) = value.as_bytes().as_chunks();
+    let last = rest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let words = whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain([last, value.len() as u64]);
+    words.fold(0, |sum: u64, word| (sum.rotate_left(5) ^ word).wrapping_mul(FOLD))
 }
 
 /// A text that is often the very same one as another, and then need not be read to be compared.
@@ -221,9 +223,9 @@ impl Eq for Name<'_> {}
 impl Hash for Name<'_> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.family.hash(hasher);
-        hasher.write_u64(end(self.target.0));
-        hasher.write_u64(end(self.target.1));
-        self.words().for_each(|(_, value)| hasher.write_u64(end(value.0)));
+        hasher.write_u64(digest(self.target.0));
+        hasher.write_u64(digest(self.target.1));
+        self.words().for_each(|(_, value)| hasher.write_u64(digest(value.0)));
     }
 }
 
@@ -429,6 +431,15 @@ pub(super) fn envelope(mut row: Vec<f64>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_differ_anywhere_have_other_digests() {
+        let values: BTreeSet<String> =
+            (0..4000).flat_map(|n| [format!("/v1/{n:04}/predict/all"), format!("{n}"), format!("canary-{n:08x}")]).collect();
+        let digests: BTreeSet<u64> = values.iter().map(|value| digest(value)).collect();
+        assert_eq!(digests.len(), values.len());
+        assert_ne!(digest("a\0"), digest("a"));
+    }
 
     #[test]
     fn bounds_sort_as_numbers() {
