@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 
@@ -185,22 +186,26 @@ impl<'a> Name<'a> {
         labels.map(|(name, value)| (Word(name), Word(value)))
     }
 
-    /// The same for the same labels, in every look.
+    /// The same for the same labels, in every look and every process.
     fn mark(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.words().for_each(|(_, value)| hasher.write_u64(digest(value.0)));
-        hasher.finish()
+        self.words().fold(0, |mark, (_, value)| fold(mark, digest(0, value.0.as_bytes())))
     }
+}
+
+/// Another one in each process: labels come from whoever exports them, and nobody can choose such as have the same digest.
+static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("labels"));
+
+fn fold(sum: u64, word: u64) -> u64 {
+    (sum.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 
 /// Eight bytes of a value after the other. Hundreds of series have twenty labels each in every look, so this is quick before anything else; who
 /// has the same is compared as a whole.
-fn digest(value: &str) -> u64 {
-    const FOLD: u64 = 0x517c_c1b7_2722_0a95;
-    let (whole, rest) = value.as_bytes().as_chunks();
+fn digest(seed: u64, value: &[u8]) -> u64 {
+    let (whole, rest) = value.as_chunks();
     let last = rest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     let words = whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain([last, value.len() as u64]);
-    words.fold(0, |sum: u64, word| (sum.rotate_left(5) ^ word).wrapping_mul(FOLD))
+    words.fold(seed, fold)
 }
 
 /// A text that is often the very same one as another, and then need not be read to be compared.
@@ -223,9 +228,9 @@ impl Eq for Name<'_> {}
 impl Hash for Name<'_> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.family.hash(hasher);
-        hasher.write_u64(digest(self.target.0));
-        hasher.write_u64(digest(self.target.1));
-        self.words().for_each(|(_, value)| hasher.write_u64(digest(value.0)));
+        let target = [self.target.0, self.target.1].into_iter();
+        let values = target.chain(self.words().map(|(_, value)| value.0));
+        hasher.write_u64(values.fold(*SEED, |sum, value| fold(sum, digest(*SEED, value.as_bytes()))));
     }
 }
 
@@ -281,9 +286,9 @@ impl Snapshot {
                 let (.., columns) = raw.entry(name).or_insert_with(|| (side, pod, Columns::new()));
                 let samples = series.samples.get(..series.samples.partition_point(|(time, _)| *time <= at)).unwrap_or_default();
                 columns.push((ordered(bound), Cow::Borrowed(samples)));
-            }
-            if raw.len() > MOST_GROUPS {
-                return Err(Dropped::TooManySeries { most: MOST_GROUPS });
+                if raw.len() > MOST_GROUPS {
+                    return Err(Dropped::TooManySeries { most: MOST_GROUPS });
+                }
             }
         }
         read.retain(|target, _| !down.contains(target));
@@ -436,9 +441,18 @@ mod tests {
     fn values_that_differ_anywhere_have_other_digests() {
         let values: BTreeSet<String> =
             (0..4000).flat_map(|n| [format!("/v1/{n:04}/predict/all"), format!("{n}"), format!("canary-{n:08x}")]).collect();
-        let digests: BTreeSet<u64> = values.iter().map(|value| digest(value)).collect();
+        let digests: BTreeSet<u64> = values.iter().map(|value| digest(0, value.as_bytes())).collect();
         assert_eq!(digests.len(), values.len());
-        assert_ne!(digest("a\0"), digest("a"));
+        assert_ne!(digest(0, b"a\0"), digest(0, b"a"));
+    }
+
+    #[test]
+    fn nobody_can_choose_labels_that_have_the_same_digest_here() {
+        // Whatever the first eight bytes are, the next eight take it back, where the seed is known.
+        let chosen = |word: u64| [word, fold(0, word).rotate_left(5)].map(u64::to_le_bytes).concat();
+        assert_eq!(digest(0, &chosen(1)), digest(0, &chosen(2)));
+        assert_ne!(digest(7, &chosen(1)), digest(7, &chosen(2)));
+        assert_ne!(*SEED, 0);
     }
 
     #[test]

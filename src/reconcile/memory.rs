@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::{OpenAlert, Rollout, RouteRef};
+use crate::command;
 use crate::decide::RETRY_REFUSED;
 use crate::drive::Passes;
 use crate::observe::sampler::Sampler;
@@ -51,7 +52,8 @@ const FRESH: Duration = Duration::from_secs(1);
 
 impl Memory {
     /// Keeps the server's answer to a write of the Rollout that was sent at `sent` and guarded by its resourceVersion.
-    pub(super) fn wrote(&mut self, answer: Rollout, sent: Duration) {
+    pub(super) fn wrote(&mut self, mut answer: Rollout, sent: Duration) {
+        command::trim(&mut answer.metadata);
         self.answered = answer.resource_version().map(|version| (version, sent));
         self.rollout = Some(Arc::new(answer));
     }

@@ -259,8 +259,8 @@ fn unchanged(one: &RolloutStatus, other: &RolloutStatus) -> bool {
         && (*alerting == other.alerting && *history == other.history && *refused == other.refused)
         && (*handled == other.handled && *rejected == other.rejected)
         && match (checkpoint, &other.checkpoint) {
-            (Some(one), Some(other)) => same_fields(one, other, |name, one, other| match name {
-                "run" => same_fields(one, other, |name, one, other| OF_A_LOOK.contains(&name) || same_value(one, other)),
+            (Some(one), Some(other)) => same_fields(one, other, &[], |name, one, other| match name {
+                "run" => same_fields(one, other, &OF_A_LOOK, |_, one, other| same_value(one, other)),
                 _ => same_value(one, other),
             }),
             (one, other) => one == other,
@@ -285,15 +285,12 @@ fn same_second(one: Option<&Time>, other: Option<&Time>) -> bool {
 /// Fields of a run in the checkpoint that are numbers of the newest look.
 const OF_A_LOOK: [&str; 2] = ["evidence", "evidenceUntil"];
 
-/// Two values with the same fields, each of which is the same as `same` says. Numbers of a look may be there on one side alone.
-fn same_fields(one: &Value, other: &Value, same: impl Fn(&str, &Value, &Value) -> bool) -> bool {
-    let (Some(one_fields), Some(other_fields)) = (one.as_object(), other.as_object()) else { return same_value(one, other) };
-    let counts = |fields: &Map<String, Value>| fields.keys().filter(|name| !OF_A_LOOK.contains(&name.as_str())).count();
-    counts(one_fields) == counts(other_fields)
-        && one_fields
-            .iter()
-            .filter(|(name, _)| !OF_A_LOOK.contains(&name.as_str()))
-            .all(|(name, one)| other_fields.get(name).is_some_and(|other| same(name, one, other)))
+/// Two values with the same fields but for those that are `left_out`, each of which is the same as `same` says.
+fn same_fields(one: &Value, other: &Value, left_out: &[&str], same: impl Fn(&str, &Value, &Value) -> bool) -> bool {
+    let (Some(ours), Some(theirs)) = (one.as_object(), other.as_object()) else { return same_value(one, other) };
+    let counts = |fields: &Map<String, Value>| fields.keys().filter(|name| !left_out.contains(&name.as_str())).count();
+    let mut ours_left = ours.iter().filter(|(name, _)| !left_out.contains(&name.as_str()));
+    counts(ours) == counts(theirs) && ours_left.all(|(name, one)| theirs.get(name).is_some_and(|other| same(name, one, other)))
 }
 
 /// The API server gives 1 back for what was stored as 1.0.
@@ -401,9 +398,12 @@ mod tests {
         let mut stored = serde_json::from_value::<RolloutStatus>(serde_json::to_value(&ours).unwrap()).unwrap();
         stored.checkpoint = Some(json!({"run": {"plan": {"margins": [1, 0.5]}, "frozen": 0}, "epoch": 3}));
         assert!(unchanged(&ours, &stored));
-        for news in
-            [json!({"run": {"plan": {"margins": [1]}, "frozen": 0}, "epoch": 3}), json!({"run": null, "epoch": 3}), json!({"epoch": 3})]
-        {
+        for news in [
+            json!({"run": {"plan": {"margins": [1]}, "frozen": 0}, "epoch": 3}),
+            json!({"run": null, "epoch": 3}),
+            json!({"epoch": 3}),
+            json!({"run": {"plan": {"margins": [1, 0.5]}, "frozen": 0}, "epoch": 3, "evidence": 1}),
+        ] {
             let other = RolloutStatus { checkpoint: Some(news), ..stored.clone() };
             assert!(!unchanged(&ours, &other) && !same_but_for_time(&ours, &other));
         }

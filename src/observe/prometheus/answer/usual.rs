@@ -18,6 +18,8 @@ struct Body<'a, R> {
     #[serde(borrow)]
     status: Text<'a>,
     error_type: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<Text<'a>>,
     warnings: Option<Vec<IgnoredAny>>,
     infos: Option<Vec<String>>,
     is_partial: Option<bool>,
@@ -86,6 +88,7 @@ pub(super) fn read(body: &[u8], kind: Kind) -> Option<Vec<Series>> {
 fn rows<const RANGE: bool, const NAMED: bool>(text: &str, kind: Kind) -> Option<Vec<Series>> {
     let body: Body<'_, Rows<RANGE, NAMED>> = serde_json::from_str(text).ok()?;
     let whole = body.error_type.is_none()
+        && body.error.is_none()
         && body.warnings.is_none_or(|warnings| warnings.is_empty())
         && body.infos.is_none_or(|infos| !infos.iter().any(|info| tells_of_loss(info)))
         && body.is_partial != Some(true);
@@ -304,6 +307,9 @@ mod tests {
         }
         for body in [
             r#"{"status":"error","errorType":"timeout","data":{"resultType":"matrix","result":[]}}"#,
+            r#"{"status":"success","error":"timeout","data":{"resultType":"matrix","result":[]}}"#,
+            r#"{"status":"success","error":5,"data":{"resultType":"matrix","result":[]}}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"]],"values":[[2,"1"]]}]}}"#,
             r#"{"status":"success","warnings":["partial"],"data":{"resultType":"matrix","result":[]}}"#,
             r#"{"status":"success","infos":["results truncated"],"data":{"resultType":"matrix","result":[]}}"#,
             r#"{"status":"success","isPartial":true,"data":{"resultType":"matrix","result":[]}}"#,
