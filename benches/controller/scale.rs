@@ -1,11 +1,8 @@
 //! Very many Rollouts, and a Prometheus that is far away.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use haldane::{api::Phase, sim::apiserver::Verb};
+use haldane::{api::Phase, clock::Clock, sim::apiserver::Verb};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -35,7 +32,8 @@ const WATCHED: Duration = Duration::from_secs(180);
 /// So many under way and at rest.
 pub(crate) async fn scale(active: usize, resting: usize) {
     let models = active + resting;
-    let begun = (Instant::now(), own_seconds());
+    let clock = Clock::system();
+    let begun = (clock.elapsed(), own_seconds());
     let fleet = Fleet::start(Size { models, rps: 0.0, replicas: 1, scrape: SCRAPE, lag: LAG, concurrency: CONCURRENCY }).await;
     let rates = Rates { rps: 100.0, scrape: SCRAPE, answer: ANSWER, past: Duration::from_secs(12 * 3600) };
     let prometheus = Formula::start(fleet.clock, fleet.objects.clone(), rates).await;
@@ -45,7 +43,7 @@ pub(crate) async fn scale(active: usize, resting: usize) {
     }
     println!(
         "a world of {models} models: {:.1} s, processor of the bench {:.1} s",
-        begun.0.elapsed().as_secs_f64(),
+        clock.elapsed().saturating_sub(begun.0).as_secs_f64(),
         own_seconds() - begun.1
     );
     let own = own_seconds();

@@ -19,11 +19,11 @@ use crate::api::RolloutStatus;
 /// The newest status by namespace and name, without what is not shown.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rollouts {
-    known: Known,
+    known: Arc<Mutex<Known>>,
 }
 
 /// A scrape takes what is known and writes it out while passes go on: the copy that it takes is one of pointers.
-type Known = Arc<Mutex<BTreeMap<Arc<(String, String)>, Arc<Told>>>>;
+type Known = BTreeMap<Arc<(String, String)>, Arc<Told>>;
 
 #[derive(Clone, Debug)]
 struct Told {
@@ -92,7 +92,7 @@ impl Rollouts {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<(String, String)>, Arc<Told>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

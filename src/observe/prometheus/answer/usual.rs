@@ -140,7 +140,8 @@ impl<'de: 'a, 'a, const RANGE: bool, const NAMED: bool> Visitor<'de> for Row<'_,
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Series, A::Error> {
         let Desk { words, labels, samples } = self.0;
-        (labels.clear(), samples.clear());
+        labels.clear();
+        samples.clear();
         let (mut named, mut sampled) = (false, false);
         while let Some(field) = fields.next_key()? {
             match field {
