@@ -125,7 +125,7 @@ impl Reading {
 pub(super) struct GroupKey {
     pub(super) family: Family,
     pub(super) target: Target,
-    /// Of the labels: those of one target begin alike, and are told apart by this.
+    /// A hash of the labels, compared before them: the labels of one target share a long prefix.
     mark: u64,
     /// Labels but job, instance and le.
     pub(super) labels: Labels,

@@ -169,7 +169,7 @@ async fn windows_are_in_memory_one_by_one_only_until_the_newest_hour_is_whole() 
         held.push(reader.holds());
     }
     held.dedup();
-    assert_eq!(held, [false, true, false], "and of two more hours there is no window by itself");
+    assert_eq!(held, [false, true, false], "no single windows are kept of the two hours before");
 }
 
 #[tokio::test]
